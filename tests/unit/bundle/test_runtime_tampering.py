@@ -1,0 +1,301 @@
+"""Bundles that were damaged, altered or made to harm."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import stat
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from colour_bundle import (
+    SIDE,
+    Pack,
+    colour_model,
+    contents_of,
+    npy,
+    solid,
+    with_manifest,
+    write_zip,
+)
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tmkd_deploy.errors import DataError
+from tmkd_deploy.runtime import BundleError, load, verify
+from tmkd_deploy.runtime.archive import MAXIMUM_BYTES, read_archive
+
+
+def refuses(path: Path, match: str) -> None:
+    for use in (verify, load):
+        with pytest.raises(BundleError, match=match) as caught:
+            use(path)
+        assert caught.value.where == str(path)
+        assert caught.value.problem.endswith(".")
+        assert caught.value.advice.endswith(".")
+
+
+def with_member(path: Path, name: str, content: bytes) -> Path:
+    """Another bundle at the same path, with hash and size of `name` made to fit `content`."""
+    members = contents_of(path)
+    document = json.loads(members["manifest.json"])
+    digest = hashlib.sha256(content).hexdigest()
+    document["files"][name] = {"bytes": len(content), "sha256": digest}
+    members |= {name: content, "manifest.json": json.dumps(document).encode()}
+    return write_zip(path, list(members.items()))
+
+
+def test_one_flipped_byte_in_the_engine(bundle: Path) -> None:
+    raw = bytearray(bundle.read_bytes())
+    raw[raw.index(colour_model()) + 40] ^= 1
+    bundle.write_bytes(raw)
+    refuses(bundle, "not a complete zip file")
+
+
+def test_an_engine_replaced_by_another_with_its_zip_entry(bundle: Path) -> None:
+    members = contents_of(bundle)
+    engine = bytearray(members["engine.onnx"])
+    engine[-1] ^= 1
+    write_zip(bundle, list((members | {"engine.onnx": bytes(engine)}).items()))
+    refuses(bundle, r"'engine\.onnx' was altered")
+    with pytest.raises(BundleError, match="was altered"):
+        load(bundle, verify=False)  # only the golden images are left out
+
+
+@settings(
+    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(data=st.data())
+def test_no_flipped_byte_passes_unseen(bundle: Path, data: st.DataObject) -> None:
+    original = read_archive(bundle)
+    raw = bytearray(bundle.read_bytes())
+    raw[data.draw(st.integers(0, len(raw) - 1))] ^= data.draw(st.integers(1, 255))
+    flipped = bundle.with_suffix(".flipped")
+    flipped.write_bytes(raw)
+    try:
+        read = read_archive(flipped)
+    except BundleError as error:
+        assert error.problem.startswith("The bundle cannot be used: it")
+        return
+    # What the zip format does not use, a time stamp say, may differ; what runs may not.
+    assert read.members == original.members
+    assert read.manifest == original.manifest
+
+
+@settings(
+    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(data=st.data())
+def test_a_truncated_bundle_is_refused(bundle: Path, data: st.DataObject) -> None:
+    raw = bundle.read_bytes()
+    truncated = bundle.with_suffix(".truncated")
+    truncated.write_bytes(raw[: data.draw(st.integers(0, len(raw) - 1))])
+    with pytest.raises(BundleError):
+        read_archive(truncated)
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(noise=st.binary(max_size=400))
+def test_noise_is_refused(tmp_path: Path, noise: bytes) -> None:
+    path = tmp_path / "noise.tmkd"
+    path.write_bytes(noise)
+    with pytest.raises(BundleError):
+        read_archive(path)
+
+
+@pytest.mark.parametrize(
+    "name", ["../engine.onnx", "/etc/passwd", "a/b", "a\\b", "C:engine", "..", ".hidden", "folder/"]
+)
+def test_a_name_that_leads_elsewhere(bundle: Path, name: str) -> None:
+    write_zip(bundle, [*contents_of(bundle).items(), (name, b"")])
+    refuses(bundle, "not a plain file name")
+
+
+def test_a_declared_name_that_leads_elsewhere(bundle: Path) -> None:
+    entry = {"bytes": 0, "sha256": hashlib.sha256(b"").hexdigest()}
+    with_manifest(bundle, lambda document: document["files"].update({"../x": entry}))
+    refuses(bundle, "'files'")
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_a_member_that_is_there_twice(bundle: Path) -> None:
+    write_zip(bundle, [*contents_of(bundle).items(), ("engine.onnx", b"another")])
+    refuses(bundle, r"'engine\.onnx' twice")
+
+
+def test_a_symbolic_link(bundle: Path) -> None:
+    link = zipfile.ZipInfo("link")
+    link.external_attr = (stat.S_IFLNK | 0o777) << 16
+    write_zip(bundle, [*contents_of(bundle).items(), (link, b"/etc/passwd")])
+    refuses(bundle, "not a regular file")
+
+
+def test_an_undeclared_member(bundle: Path) -> None:
+    write_zip(bundle, [*contents_of(bundle).items(), ("extra.bin", b"x")])
+    refuses(bundle, r"'extra\.bin', which its manifest does not declare")
+
+
+@pytest.mark.parametrize("name", ["engine.onnx", "golden_inputs.npy"])
+def test_a_missing_member(bundle: Path, name: str) -> None:
+    members = contents_of(bundle)
+    del members[name]
+    write_zip(bundle, list(members.items()))
+    refuses(bundle, f"{name}' is missing")
+
+
+def test_a_missing_manifest(bundle: Path) -> None:
+    members = contents_of(bundle)
+    del members["manifest.json"]
+    write_zip(bundle, list(members.items()))
+    refuses(bundle, r"no manifest\.json")
+
+
+def test_a_compressed_bomb(bundle: Path) -> None:
+    members = contents_of(bundle)
+    with zipfile.ZipFile(bundle, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+        archive.writestr("zeros.bin", bytes(50_000_000))
+    assert bundle.stat().st_size < 200_000
+    refuses(bundle, "compressed or encrypted")
+
+
+def test_members_that_claim_more_than_there_is(bundle: Path) -> None:
+    raw = bundle.read_bytes()
+    size = len(colour_model()).to_bytes(4, "little")
+    huge = (1_500_000_000).to_bytes(4, "little")
+    bundle.write_bytes(raw.replace(size + size, huge + huge))
+    refuses(bundle, "more bytes than it has")
+
+
+def test_a_file_larger_than_any_bundle_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "huge.tmkd"
+    with path.open("wb") as stream:
+        os.truncate(stream.fileno(), MAXIMUM_BYTES + 1)  # sparse: it takes no room
+    refuses(path, "larger than 2 GiB")
+
+
+def test_no_file_and_no_folder_is_a_bundle(tmp_path: Path) -> None:
+    refuses(tmp_path / "absent.tmkd", "cannot be read")
+    refuses(tmp_path, "cannot be read")
+
+
+@pytest.mark.parametrize("text", [b"", b"\xff", b"[]", b"null", b"{", b"[" * 100_000])
+def test_a_manifest_that_is_not_a_json_object(bundle: Path, text: bytes) -> None:
+    members = contents_of(bundle) | {"manifest.json": text}
+    write_zip(bundle, list(members.items()))
+    refuses(bundle, "manifest is not")
+
+
+def test_a_later_format_says_so(bundle: Path) -> None:
+    with_manifest(bundle, lambda document: document.update(format_version=2))
+    refuses(bundle, "format version is 2")
+
+
+REQUIRED = {
+    "name",
+    "target",
+    "runtime",
+    "precision",
+    "engine",
+    "class_names",
+    "input",
+    "output",
+    "golden",
+    "gate",
+    "tool_version",
+    "files",
+}
+
+
+@pytest.mark.parametrize("key", sorted(REQUIRED))
+@pytest.mark.parametrize("value", [None, True, [], {}, 7])
+def test_a_manifest_with_a_wrong_value(bundle: Path, key: str, value: Any) -> None:
+    with_manifest(bundle, lambda document: document.update({key: value}))
+    refuses(bundle, "manifest's '")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda document: document["input"].update(layout="NCHW"),
+        lambda document: document["input"].update(height=0),
+        lambda document: document["golden"].update(tolerance=float("nan")),
+        lambda document: document["golden"].update(tolerance=-1),
+        lambda document: document["gate"].update(outcome="splendid"),
+        lambda document: document["files"]["engine.onnx"].update(sha256="0"),
+        lambda document: document["files"]["engine.onnx"].update(bytes=-1),
+        lambda document: document.update(engine="golden_inputs.npy"),
+        lambda document: document.update(class_names=["red", "green", 3]),
+        lambda document: document.update(threads=0),
+    ],
+)
+def test_a_manifest_with_a_wrong_detail(
+    bundle: Path, change: Callable[[dict[str, Any]], object]
+) -> None:
+    with_manifest(bundle, change)
+    refuses(bundle, "manifest's '")
+
+
+def test_an_engine_that_computes_something_else(bundle: Path) -> None:
+    swapped = np.eye(3, dtype=np.float32)[[1, 0, 2]] / 16
+    with_member(bundle, "engine.onnx", colour_model(swapped))
+    refuses(bundle, "does not compute here what it computed")
+    assert load(bundle, verify=False).predict(solid("red")).label == "green"
+
+
+def test_an_engine_that_computes_nearly_the_same(bundle: Path) -> None:
+    nearly = np.eye(3, dtype=np.float32) / 16.1
+    with_member(bundle, "engine.onnx", colour_model(nearly))
+    refuses(bundle, "logit differs by 0.08")
+    with_manifest(bundle, lambda document: document["golden"].update(tolerance=0.1))
+    assert 0.08 < (verify(bundle).largest_difference or 0) < 0.09
+
+
+def test_the_same_class_is_asked_for_however_wide_the_tolerance(bundle: Path) -> None:
+    with_manifest(bundle, lambda document: document["golden"].update(tolerance=1000.0))
+    assert verify(bundle).executed
+    swapped = np.eye(3, dtype=np.float32)[[1, 0, 2]] / 16
+    with_member(bundle, "engine.onnx", colour_model(swapped))
+    refuses(bundle, "golden image 0 is now 'green' instead of 'red'")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\x93NUMPY",
+        npy(np.zeros((3, SIDE, SIDE, 3), np.float32)),
+        npy(np.zeros((0, SIDE, SIDE, 3), np.uint8)),
+        npy(np.zeros((3, SIDE, SIDE + 1, 3), np.uint8)),
+        npy(np.zeros((3, SIDE, SIDE, 3), np.uint8))[:-1],
+        npy(np.zeros((3, SIDE, SIDE, 3), np.uint8)).replace(b"(3, 8", b"(3000000, 8"),
+        npy(np.zeros((3, SIDE, SIDE, 3), np.uint8)).replace(b"(3, 8", b"(True, 8"),
+        npy(np.zeros((), np.uint8)),
+        npy(np.array(["text"])),
+    ],
+)
+def test_golden_images_that_are_not_what_they_should_be(bundle: Path, content: bytes) -> None:
+    with_member(bundle, "golden_inputs.npy", content)
+    refuses(bundle, "golden images")
+
+
+def test_a_pickled_array_is_never_opened(bundle: Path, tmp_path: Path) -> None:
+    class Harm:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return (Path.touch, (tmp_path / "harm",))
+
+    content = npy(np.array([Harm()], dtype=object))
+    with_member(bundle, "golden_outputs.npy", content)
+    refuses(bundle, "not numpy arrays")
+    assert not (tmp_path / "harm").exists()
+
+
+def test_golden_logits_that_are_not_numbers(pack_colours: Pack) -> None:
+    with pytest.raises(DataError, match="golden images and logits do not fit"):
+        pack_colours(golden_logits=np.full((3, 3), np.nan, np.float32))

@@ -1,0 +1,92 @@
+"""`doctor` finds what is wrong, says how to mend it, and asks only for what is needed."""
+
+import dataclasses
+import json
+import platform
+from pathlib import Path
+
+import pytest
+
+from tmkd_deploy.cli import checkup, extras
+from tmkd_deploy.cli.main import main
+from tmkd_deploy.recipe.schema import Recipe
+
+
+def recipe(target: str) -> Recipe:
+    return Recipe.model_validate(
+        {
+            "name": "a",
+            "data": {"source": "folder", "path": "images"},
+            "targets": [{"target": target}],
+        }
+    )
+
+
+def by_subject(findings: list[checkup.Finding]) -> dict[str, checkup.Finding]:
+    return {finding.subject: finding for finding in findings}
+
+
+def test_this_machine_is_examined(tmp_path) -> None:
+    findings = by_subject(checkup.examine(None, tmp_path / "not" / "yet"))
+    assert findings["Python"].found == platform.python_version()
+    assert findings["Packages of the base"].state == "good"
+    assert str(tmp_path) in findings["Disk"].found
+    assert "cores" in findings["Processor"].found
+
+
+def test_a_recipe_limits_what_is_looked_at(tmp_path) -> None:
+    subjects = by_subject(checkup.examine(recipe("jetson"), tmp_path))
+    assert "Packages of demo" not in subjects
+    assert "Packages of tensorrt-rtx" not in subjects
+    assert "Packages of train" in subjects
+    assert "device" in subjects["Target jetson-orin-nano"].found
+
+
+@pytest.mark.parametrize(
+    ("requirement", "satisfied"),
+    [
+        (extras.Requirement("a", "1.10", "1.9.3"), False),
+        (extras.Requirement("a", "1.9", "1.10"), True),
+        (extras.Requirement("a", "2", "2.0.0rc1"), True),
+        (extras.Requirement("a", None, "0.1"), True),
+        (extras.Requirement("a", None, None), False),
+        (extras.Requirement("a", "2.9", "2.15.0+cpu"), True),
+    ],
+)
+def test_versions_are_compared_as_numbers(requirement, satisfied) -> None:
+    assert requirement.satisfied is satisfied
+
+
+def test_what_is_needed_and_missing_comes_with_its_command(tmp_path, monkeypatch) -> None:
+    lacking = {"train": [extras.Requirement("torch", "2.9", "2.1")]}
+    monkeypatch.setattr(extras, "requirements", lambda: lacking)
+    needed = by_subject(checkup.examine(recipe("cpu"), tmp_path))["Packages of train"]
+    assert (needed.state, needed.found) == ("wrong", "torch 2.1 is below 2.9")
+    assert needed.remedy == "pip install 'tmkd-deploy[train]'"
+    unasked = by_subject(checkup.examine(None, tmp_path))["Packages of train"]
+    assert unasked.state == "absent"
+
+
+def test_something_wrong_makes_the_exit_code_4(tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.setattr(checkup, "DISK_GB_NEEDED", 1e9)
+    assert main(["doctor", "--json", "--runs", str(tmp_path)]) == 4
+    content = json.loads(capsys.readouterr().out)
+    assert content["exit_code"] == 4
+    [disk] = [check for check in content["checks"] if check["subject"] == "Disk"]
+    assert disk["state"] == "wrong" and disk["remedy"]
+    assert set(disk) == {field.name for field in dataclasses.fields(checkup.Finding)}
+
+
+def test_the_base_alone_is_enough_without_a_recipe(capsys) -> None:
+    assert main(["doctor"]) == 0
+    assert "All that is needed is here." in capsys.readouterr().out
+
+
+def test_every_extra_that_errors_name_exists() -> None:
+    declared = extras.requirements()
+    for distribution, extra in extras.PROVIDERS.values():
+        assert distribution in [each.distribution for each in declared[extra]]
+
+
+def test_a_wrong_recipe_is_refused(tmp_path: Path) -> None:
+    assert main(["doctor", str(tmp_path / "recipe.yaml")]) == 2

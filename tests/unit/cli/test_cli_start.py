@@ -1,0 +1,107 @@
+"""The command line starts light, and helps whoever mistypes."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HEAVY = ("torch", "onnx", "onnxruntime", "timm", "numpy", "rich", "tmkd_deploy.recipe.schema")
+
+PRINT_HEAVY = f"""
+import sys
+from tmkd_deploy.cli.main import main
+code = main(sys.argv[1:])
+print(*(name for name in {HEAVY!r} if name in sys.modules), file=sys.stderr)
+sys.exit(code)
+"""
+
+
+def run(*arguments: str, **options) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "tmkd_deploy", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, **options)
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["--version"], ["distil"]])
+def test_nothing_heavy_is_imported_to_start(arguments) -> None:
+    command = [sys.executable, "-c", PRINT_HEAVY, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.stderr.splitlines()[-1] == ""
+
+
+def test_light_commands_import_no_torch() -> None:
+    for arguments in (["targets", "list"], ["doctor"], ["recipe", "schema"]):
+        command = [sys.executable, "-c", PRINT_HEAVY, *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert "torch" not in done.stderr and "onnx" not in done.stderr
+
+
+def test_help_lists_the_commands_in_the_order_of_the_work() -> None:
+    lines = run("--help").stdout.partition("Commands:")[2].splitlines()
+    commands = [line.split()[0] for line in lines if line.startswith("  ") and line.split()]
+    expected = "run distill quantize export validate gate bundle report compare recipe targets"
+    assert commands[:12] == [*expected.split(), "doctor"]
+
+
+@pytest.mark.parametrize("arguments", [[], ["recipe"], ["targets"]])
+def test_a_group_alone_prints_its_help(arguments) -> None:
+    done = run(*arguments)
+    assert done.returncode == 0
+    assert "Commands:" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "offered"),
+    [
+        (["distil"], '"distill"'),
+        (["recipe", "chek"], '"check"'),
+        (["bundle", "verfy", "x.tmkd"], '"verify"'),
+        (["targets", "shwo"], '"show"'),
+        (["distill", "--targt", "cpu"], "--target"),
+        (["bundle", "--jsn"], "--json"),
+        (["targets", "show", "rtx-adda"], '"rtx-ada"'),
+        (["recipe", "init", "--source", "foldr"], '"folder"'),
+    ],
+)
+def test_a_mistyped_name_is_answered_with_the_nearest(tmp_path, arguments, offered) -> None:
+    done = run(*arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.startswith("Error: ")
+    assert f"Did you mean {offered}" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_error_may_be_had_as_json(tmp_path) -> None:
+    done = run("distill", "--json", cwd=tmp_path)
+    content = json.loads(done.stdout)
+    assert done.returncode == content["exit_code"] == 2
+    assert content["error"]["where"] == "recipe.yaml"
+    assert "recipe init" in content["error"]["advice"]
+    assert done.stderr == ""
+
+
+def test_a_usage_error_may_be_had_as_json() -> None:
+    done = run("compare", "--json", "a")
+    assert json.loads(done.stdout)["exit_code"] == done.returncode == 2
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no /dev/full")
+@pytest.mark.parametrize("arguments", [["targets", "list"], ["targets", "list", "--json"]])
+def test_a_full_disk_is_told(arguments) -> None:
+    command = [sys.executable, "-m", "tmkd_deploy", *arguments]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 4
+    assert "Traceback" not in done.stderr and "Exception ignored" not in done.stderr
+
+
+def test_a_reader_who_leaves_is_no_error() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "tmkd_deploy", "targets", "list"]
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (0, "")

@@ -1,0 +1,264 @@
+import hashlib
+import json
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from data_makers import Listener, encoded, make_folder, make_parquet, make_tar, pixels
+from PIL import Image
+
+from tmkd_deploy import artifacts
+from tmkd_deploy.data.prepare import prepare
+from tmkd_deploy.data.prepared import DataFacts, PreparedData
+from tmkd_deploy.errors import DataError, EnvironmentProblem, ExitCode
+from tmkd_deploy.recipe.schema import Data
+from tmkd_deploy.runtime.image import resize
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Prepare data as the pipeline does; the listener's news are in `run.events`."""
+
+    def prepared(**spec):
+        prepared.events = Listener()
+        place = tmp_path / "artifact"
+        with artifacts.writing(place, kind="data", fingerprint="f", inputs={}) as draft:
+            data = Data(**{"image_size": 16, **spec})
+            draft.facts = prepare(data, draft.folder, prepared.events)
+        return PreparedData.of(artifacts.read(place, "data", DataFacts))
+
+    return prepared
+
+
+def refused(run, match, **spec):
+    with pytest.raises(DataError, match=match) as caught:
+        run(**spec)
+    assert caught.value.exit_code == ExitCode.DATA
+    assert caught.value.where
+    return caught.value
+
+
+def test_a_folder_becomes_two_splits(tmp_path, run):
+    make_folder(tmp_path / "images", {"fine": 20, "worn": 10})
+    data = run(source="folder", path=tmp_path / "images", test_fraction=0.3)
+    facts = data.facts
+    assert data.class_names == ["fine", "worn"]
+    assert facts.train_counts == {"fine": 14, "worn": 7}
+    assert facts.test_counts == {"fine": 6, "worn": 3}
+    assert (facts.train_images, facts.test_images, facts.image_size) == (21, 9, 16)
+    assert (facts.skipped, facts.duplicates_within_train, facts.notes) == ([], 0, [])
+    assert run.events.warned == []
+    assert set(data.keys("train")) | set(data.keys("test")) == {
+        f"{name}/{number:03}.png"
+        for name, count in (("fine", 20), ("worn", 10))
+        for number in range(count)
+    }
+    for split in ("train", "test"):
+        assert data.images(split).dtype == np.uint8
+        assert data.labels(split).dtype == np.int64
+        assert not data.images(split).flags.writeable
+        assert isinstance(data.images(split), np.memmap)
+        for image, label, key in zip(
+            data.images(split), data.labels(split), data.keys(split), strict=True
+        ):
+            name, number = key.removesuffix(".png").split("/")
+            seed = int(number) + (20 if name == "worn" else 0)
+            np.testing.assert_array_equal(image, resize(pixels(seed), 16, 16))
+            assert data.class_names[label] == name
+
+
+def test_the_artifact_holds_what_it_should_and_nothing_else(tmp_path, run):
+    make_folder(tmp_path / "images", {"a": 5, "b": 5})
+    data = run(source="folder", path=tmp_path / "images")
+    folder = tmp_path / "artifact"
+    assert sorted(file.name for file in folder.iterdir()) == [
+        "index.json",
+        "manifest.json",
+        "test_images.npy",
+        "test_labels.npy",
+        "train_images.npy",
+        "train_labels.npy",
+    ]
+    index = json.loads((folder / "index.json").read_text())
+    assert set(index) == {"train", "test"}
+    assert len(set(index["train"]["sha256"] + index["test"]["sha256"])) == 10
+    expected = hashlib.sha256(b"(2, 16, 16, 3)\n")
+    expected.update(data.images("test").tobytes() + data.labels("test").tobytes())
+    assert data.facts.evaluation_sha256 == expected.hexdigest()
+
+
+def test_the_result_is_the_same_again_and_changes_with_the_seed(tmp_path, run):
+    make_folder(tmp_path / "images", {"a": 30, "b": 30})
+    first = run(source="folder", path=tmp_path / "images").facts
+    assert run(source="folder", path=tmp_path / "images").facts == first
+    other = run(source="folder", path=tmp_path / "images", split_seed=1).facts
+    assert other.evaluation_sha256 != first.evaluation_sha256
+    assert other.train_sha256 != first.train_sha256
+
+
+def test_every_layout_of_the_same_images_gives_the_same_pixels(tmp_path, run):
+    splits = {"train": [(seed, seed % 2) for seed in range(8)], "test": [(8, 0), (9, 1)]}
+    places = {}
+    for split, images in splits.items():
+        for seed, label in images:
+            file = tmp_path / "folder" / split / str(label) / f"{seed}.png"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(encoded(seed))
+        # In the order of the folders: by class, then by name.
+        images.sort(key=lambda image: image[1])
+        rows = [(encoded(seed), f"{seed}.png", label) for seed, label in images]
+        make_parquet(tmp_path / "parquet" / split / "0.parquet", rows)
+        members = {}
+        for number, (seed, label) in enumerate(images):
+            members |= {f"{number}.png": encoded(seed), f"{number}.cls": str(label).encode()}
+        make_tar(tmp_path / "webdataset" / split / "0.tar", members)
+    for source in ("folder", "parquet", "webdataset"):
+        root = tmp_path / source
+        places[source] = run(source=source, train=root / "train", test=root / "test").facts
+    assert places["folder"].test_counts == {"0": 1, "1": 1}
+    for field in ("train_sha256", "evaluation_sha256", "train_counts", "class_names"):
+        assert len({str(getattr(facts, field)) for facts in places.values()}) == 1
+
+
+def test_a_corrupt_image_is_named_and_skipped_only_if_allowed(tmp_path, run):
+    images = make_folder(tmp_path / "images", {"a": 5, "b": 5})
+    (images / "a" / "002.png").write_bytes(encoded(2)[:-30])
+    (images / "b" / "bad.png").write_bytes(b"hello")
+    error = refused(
+        run,
+        "2 images of 11 cannot be decoded, and 1 may be",
+        source="folder",
+        path=images,
+        corrupt_images_allowed=1,
+    )
+    assert "'a/002.png': It is damaged" in str(error)
+    assert "'b/bad.png': It is not a PNG" in str(error)
+    assert "data.corrupt_images_allowed" in error.advice
+    assert not (tmp_path / "artifact").exists()
+    data = run(source="folder", path=images, corrupt_images_allowed=2)
+    assert data.facts.skipped == ["a/002.png", "b/bad.png"]
+    assert len(run.events.warned) == 2
+    assert "'a/002.png' was skipped" in run.events.warned[0]
+    assert data.facts.train_images + data.facts.test_images == 9
+    for split in ("train", "test"):
+        for image, key in zip(data.images(split), data.keys(split), strict=True):
+            seed = int(key[2:5]) + (5 if key[0] == "b" else 0)
+            np.testing.assert_array_equal(image, resize(pixels(seed), 16, 16))
+
+
+def test_an_image_without_bytes_is_corrupt(tmp_path, run):
+    rows = [(encoded(seed), None, seed % 2) for seed in range(8)]
+    file = make_parquet(tmp_path / "a.parquet", [*rows, (None, "lost.png", 0)])
+    refused(run, "lost.png': It is empty", source="parquet", path=file)
+
+
+def test_repeated_training_images_are_counted_and_warned_of_once(tmp_path, run):
+    images = make_folder(tmp_path / "images", {"a": 10, "b": 10})
+    for copy in range(3):
+        shutil.copy(images / "a" / "000.png", images / "a" / f"copy{copy}.png")
+    data = run(source="folder", path=images)
+    sides = [split for split in ("train", "test") if "a/000.png" in data.keys(split)]
+    assert [key for key in data.keys(sides[0]) if "copy" in key] == [
+        f"a/copy{copy}.png" for copy in range(3)
+    ]
+    make_folder(tmp_path / "test", {"a": 1, "b": 1}, first_seed=50)
+    data = run(source="folder", train=images, test=tmp_path / "test")
+    assert data.facts.duplicates_within_train == 3
+    assert run.events.warned == [
+        "3 images of the training split repeat another one pixel for pixel."
+    ]
+
+
+def test_images_of_another_shape_are_not_identical(tmp_path, run):
+    images = make_folder(tmp_path / "images", {"a": 4, "b": 4})
+    for name, size in (("wide", (8, 2)), ("square", (4, 4))):
+        Image.new("RGB", size, "grey").save(images / "a" / f"{name}.png")
+    make_folder(tmp_path / "test", {"a": 1, "b": 1}, first_seed=50)
+    data = run(source="folder", train=images, test=tmp_path / "test")
+    assert data.facts.duplicates_within_train == 0
+
+
+def test_identical_images_of_different_classes_are_noted(tmp_path, run):
+    images = make_folder(tmp_path / "images", {"a": 10, "b": 10})
+    shutil.copy(images / "a" / "000.png", images / "b" / "twin.png")
+    data = run(source="folder", path=images)
+    assert data.facts.notes == [
+        "Identical images are labelled as different classes: a/000.png, b/twin.png."
+    ]
+    assert data.facts.notes[0] in run.events.warned
+
+
+def test_images_on_both_sides_are_refused_even_if_encoded_differently(tmp_path, run):
+    train = make_folder(tmp_path / "train", {"a": 4, "b": 4})
+    test = make_folder(tmp_path / "test", {"a": 2, "b": 2}, first_seed=50)
+    (test / "a" / "leak.bmp").write_bytes(encoded(1, "bmp"))
+    error = refused(run, "1 image of the test split is in", source="folder", train=train, test=test)
+    assert "'train/a/001.png' = 'test/a/leak.bmp'" in str(error)
+    assert error.where == str(test)
+
+
+def test_a_class_that_cannot_be_on_both_sides_is_named(tmp_path, run):
+    images = make_folder(tmp_path / "images", {"a": 5, "rare": 1})
+    refused(run, "no image of: rare", source="folder", path=images)
+    shutil.copy(images / "rare" / "000.png", images / "rare" / "copy.png")
+    refused(run, "no image of: rare", source="folder", path=images)
+    rows = [(encoded(seed), None, seed % 2) for seed in range(6)]
+    file = make_parquet(tmp_path / "a.parquet", rows, {"class_names": ["x", "y", "unseen"]})
+    refused(run, "no image of: unseen", source="parquet", path=file)
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path, run):
+    images = make_folder(tmp_path / "images", {"a": 5, "b": 5})
+    (images / "a" / "gone.png").symlink_to(tmp_path / "nowhere.png")
+    error = refused(
+        run,
+        "'a/gone.png' cannot be read: No such file",
+        source="folder",
+        path=images,
+        corrupt_images_allowed=9,
+    )
+    assert error.where == str(images / "a" / "gone.png")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_file_without_permission_is_named(tmp_path, run):
+    images = make_folder(tmp_path / "images", {"a": 5, "b": 5})
+    (images / "a" / "001.png").chmod(0)
+    refused(run, "'a/001.png' cannot be read: Permission denied", source="folder", path=images)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_folder_without_permission_is_named(tmp_path, run):
+    images = make_folder(tmp_path / "images", {"a": 5, "b": 5})
+    (images / "a" / "locked").mkdir(mode=0)
+    error = refused(run, "Permission denied", source="folder", path=images)
+    assert error.where == str(images / "a" / "locked")
+
+
+def test_a_shard_that_changes_while_it_is_read_is_an_error(tmp_path, run):
+    rows = [(encoded(seed), None, seed % 2) for seed in range(40)]
+    file = make_parquet(tmp_path / "a.parquet", rows, row_group_size=40)
+    whole = bytearray(file.read_bytes())
+    whole[4:400] = bytes(396)  # the first pages; the index at the end stays whole
+    file.write_bytes(whole)
+    refused(run, "not a complete parquet file|cannot be", source="parquet", path=file)
+
+
+def test_too_little_room_is_said_before_anything_is_written(tmp_path, run):
+    rows = [(None, None, number % 2) for number in range(400_000)]
+    file = make_parquet(tmp_path / "a.parquet", rows, row_group_size=400_000)
+    with pytest.raises(EnvironmentProblem, match=r"need 2516\.58 GB") as caught:
+        run(source="parquet", path=file, image_size=1024)
+    assert caught.value.exit_code == ExitCode.ENVIRONMENT
+    assert "--runs" in caught.value.advice
+
+
+def test_an_earlier_artifact_survives_bad_data(tmp_path, run):
+    images = make_folder(tmp_path / "images", {"a": 5, "b": 5})
+    facts = run(source="folder", path=images).facts
+    (images / "a" / "000.png").write_bytes(b"")
+    refused(run, "It is empty", source="folder", path=images)
+    assert artifacts.read(tmp_path / "artifact", "data", DataFacts).facts == facts
+    assert sorted(path.name for path in Path(tmp_path).iterdir()) == ["artifact", "images"]

@@ -1,0 +1,86 @@
+from collections import Counter
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tmkd_deploy.data.records import Sample
+from tmkd_deploy.data.split import stratified_split
+
+
+def samples_of(kinds, pixels=None):
+    """`kinds` are (label, stratum); pixels differ unless given."""
+    return [
+        Sample(row, f"image{row}", label, stratum, pixels[row] if pixels else str(row))
+        for row, (label, stratum) in enumerate(kinds)
+    ]
+
+
+kinds = st.lists(st.tuples(st.integers(0, 3), st.sampled_from("ab")), min_size=1, max_size=80)
+fractions = st.floats(0.01, 0.99)
+
+
+@settings(deadline=None)
+@given(kinds=kinds, fraction=fractions, seed=st.integers(0, 5))
+def test_split_is_a_partition_that_keeps_the_proportions(kinds, fraction, seed):
+    samples = samples_of(kinds)
+    train, test = stratified_split(samples, test_fraction=fraction, seed=seed)
+    assert sorted(train + test, key=lambda sample: sample.row) == samples
+    assert train == sorted(train, key=lambda sample: sample.row)
+    tested = Counter((sample.label, sample.stratum) for sample in test)
+    for kind, size in Counter(kinds).items():
+        assert abs(tested[kind] - size * fraction) <= 1
+    for label, size in Counter(label for label, _ in kinds).items():
+        count = sum(tested[label, stratum] for stratum in "ab")
+        assert abs(count - size * fraction) <= 0.5 + 1e-9 or count in (1, size - 1)
+        if size > 1:
+            assert 1 <= count < size
+
+
+@settings(deadline=None)
+@given(kinds=kinds, fraction=fractions, seed=st.integers(0, 5), data=st.data())
+def test_identical_images_stay_on_one_side(kinds, fraction, seed, data):
+    pixels = data.draw(
+        st.lists(st.sampled_from("uvwxyz"), min_size=len(kinds), max_size=len(kinds))
+    )
+    train, test = stratified_split(samples_of(kinds, pixels), test_fraction=fraction, seed=seed)
+    assert len(train) + len(test) == len(kinds)
+    assert not {sample.pixels for sample in train} & {sample.pixels for sample in test}
+
+
+@settings(deadline=None)
+@given(kinds=kinds, fraction=fractions, seed=st.integers(0, 5), random=st.randoms())
+def test_split_depends_on_names_and_not_on_their_order(kinds, fraction, seed, random):
+    samples = samples_of(kinds)
+    shuffled = random.sample(samples, len(samples))
+    test = stratified_split(samples, test_fraction=fraction, seed=seed)[1]
+    again = stratified_split(shuffled, test_fraction=fraction, seed=seed)[1]
+    assert {sample.key for sample in test} == {sample.key for sample in again}
+
+
+def test_the_split_of_a_seed_is_known_for_ever():
+    samples = samples_of([(0, ""), (1, "")] * 10)
+    chosen = [
+        [sample.row for sample in stratified_split(samples, test_fraction=0.2, seed=seed)[1]]
+        for seed in (0, 1)
+    ]
+    assert chosen == [[7, 11, 12, 16], [6, 11, 13, 16]]
+
+
+def test_strata_give_their_shares_exactly_where_they_can():
+    kinds = [(0, "a")] * 100 + [(0, "b")] * 300 + [(1, "a")] * 50 + [(1, "b")] * 10
+    _, test = stratified_split(samples_of(kinds), test_fraction=0.2, seed=0)
+    tested = Counter((sample.label, sample.stratum) for sample in test)
+    assert tested == {(0, "a"): 20, (0, "b"): 60, (1, "a"): 10, (1, "b"): 2}
+
+
+def test_fractions_are_taken_as_written():
+    # As a binary number 0.35 is a little less than it says, and 3.49... images would be three.
+    _, test = stratified_split(samples_of([(0, "")] * 10), test_fraction=0.35, seed=0)
+    assert len(test) == 4
+
+
+def test_a_class_whose_images_are_all_repeated_still_tests():
+    samples = samples_of([(0, "")] * 6, pixels=["u", "u", "u", "u", "v", "v"])
+    train, test = stratified_split(samples, test_fraction=0.1, seed=0)
+    assert [sample.pixels for sample in train] == ["u"] * 4
+    assert [sample.pixels for sample in test] == ["v"] * 2

@@ -1,0 +1,317 @@
+"""Recipes are read strictly, and every complaint names its place and its cure."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tmkd_deploy.errors import ExitCode, RequestError
+from tmkd_deploy.recipe import dump, starter
+from tmkd_deploy.recipe.load import load
+from tmkd_deploy.recipe.schema import Distill, Recipe
+
+BASE = """\
+name: example
+data: {source: elpv}
+targets:
+  - target: cpu
+    budgets: {latency_p99_ms: 5}
+"""
+
+
+@pytest.fixture
+def recipe(tmp_path: Path):
+    def loaded(text: str, *overrides: str) -> Recipe:
+        path = tmp_path / "recipe.yaml"
+        path.write_text(text)
+        return load(path, overrides)
+
+    return loaded
+
+
+@pytest.fixture
+def refused(recipe):
+    def error(text: str, *overrides: str) -> RequestError:
+        with pytest.raises(RequestError) as caught:
+            recipe(text, *overrides)
+        assert caught.value.exit_code is ExitCode.REQUEST
+        assert caught.value.advice
+        return caught.value
+
+    return error
+
+
+def test_defaults_fill_what_is_left_out(recipe) -> None:
+    loaded = recipe(BASE)
+    assert loaded.distill == Distill()
+    assert loaded.targets[0].budgets.latency_p99_ms == 5
+
+
+def test_an_unknown_key_is_refused_with_line_and_nearest_name(refused) -> None:
+    error = refused(BASE + "distill:\n  batch_size: 16\n  epoch: 3\n")
+    assert error.where is not None and error.where.endswith("recipe.yaml:8 (distill.epoch)")
+    assert error.advice == 'Did you mean "epochs"?'
+
+
+def test_an_unknown_section_is_refused_with_the_nearest_one(refused) -> None:
+    error = refused(BASE + "distil: {epochs: 3}\n")
+    assert error.where is not None and error.where.endswith(":6 (distil)")
+    assert error.advice == 'Did you mean "distill"?'
+
+
+@pytest.mark.parametrize(
+    ("line", "expected", "got"),
+    [
+        ("epochs: many", "a whole number", "'many'"),
+        ("epochs: '3'", "a whole number", "'3'"),
+        ("epochs: true", "a whole number", "true"),
+        ("epochs: 2.5", "a whole number", "2.5"),
+        ("epochs: 0", "at least 1", "0"),
+        ("temperature: -1", "above 0", "-1"),
+        ("temperature: .nan", "a number", "'.nan'"),
+        ("text_weights: yes", "true or false", "'yes'"),
+        ("logit_loss: kdd", "'kd', 'dkd' or 'dist'", "'kdd'"),
+        ("views: rgb", "a list", "'rgb'"),
+    ],
+)
+def test_a_wrong_value_is_told_with_what_was_expected(refused, line, expected, got) -> None:
+    error = refused(f"{BASE}distill:\n  {line}\n")
+    key = line.partition(":")[0]
+    assert error.where is not None and error.where.endswith(f":7 (distill.{key})")
+    assert expected in error.problem
+    assert error.problem.endswith(f"got {got}.")
+
+
+def test_a_mistyped_choice_offers_the_nearest(refused) -> None:
+    error = refused(BASE.replace("elpv", "elvp"))
+    assert error.advice == 'Did you mean "elpv"?'
+
+
+def test_all_problems_are_told_together(refused) -> None:
+    error = refused(BASE.replace("cpu", "cqu") + "distill: {epoch: 3, temperature: hot}\n")
+    for part in ("3 problems", '"epochs"', ":6 (distill.temperature)", 'no target "cqu"', '"cpu"'):
+        assert part in error.problem
+
+
+def test_missing_sections_are_named(refused) -> None:
+    error = refused("name: example\n")
+    assert '"data" is missing' in error.problem
+    assert '"targets" is missing' in error.problem
+
+
+def test_a_rule_between_keys_is_told_at_its_section(refused) -> None:
+    error = refused(BASE.replace("elpv", "folder"))
+    assert error.where is not None and error.where.endswith(":2 (data)")
+    assert "'path'" in error.problem
+
+
+@pytest.mark.parametrize("name", ["cqu", "rtx-adda", "jetsn"])
+def test_an_unknown_target_offers_the_nearest(refused, name) -> None:
+    error = refused(BASE.replace("cpu", name))
+    assert error.where is not None and error.where.endswith(":4 (targets[0].target)")
+    assert "Did you mean" in error.advice
+
+
+def test_an_alias_becomes_the_target_it_stands_for(recipe) -> None:
+    assert recipe(BASE.replace("cpu", "jetson")).targets[0].target == "jetson-orin-nano"
+
+
+def test_an_alias_and_its_target_are_the_same_target(refused) -> None:
+    error = refused(BASE.replace("cpu", "jetson") + "  - target: jetson-orin-nano\n")
+    assert "twice" in error.problem
+
+
+def test_mistyped_weights_offer_the_nearest(refused) -> None:
+    error = refused(BASE + "student: {weights: pretraind}\n")
+    assert '"pretrained"' in error.advice
+
+
+def test_relative_paths_start_at_the_recipes_folder(recipe, tmp_path: Path) -> None:
+    loaded = recipe(
+        BASE.replace("elpv", "folder, path: ../images/*")
+        + "student: {weights: ./student.safetensors}\n"
+        + "teacher: {visual: {weights: none}, text: {checkpoint: clip.pt}}\n"
+    )
+    assert loaded.data.path == tmp_path.parent / "images" / "*"
+    assert loaded.student.weights == str(tmp_path / "student.safetensors")
+    assert loaded.teacher.visual.weights == "none"
+    assert loaded.teacher.text.checkpoint == tmp_path / "clip.pt"
+
+
+def test_words_that_older_yaml_takes_for_truth_are_text(recipe) -> None:
+    loaded = recipe(BASE.replace("elpv", "elpv, class_names: [no, yes, 2024-01-31]"))
+    assert loaded.data.class_names == ["no", "yes", "2024-01-31"]
+
+
+def test_numbers_with_an_exponent_are_numbers(recipe) -> None:
+    assert recipe(BASE + "distill: {learning_rate: 1e-3}\n").distill.learning_rate == 1e-3
+
+
+def test_anchors_may_repeat_values(recipe) -> None:
+    text = (
+        BASE.replace("budgets: {", "budgets: &tight {") + "  - {target: rtx-ada, budgets: *tight}\n"
+    )
+    loaded = recipe(text)
+    assert loaded.targets[1].budgets == loaded.targets[0].budgets
+
+
+BOMB = "a0: &a0 [x]\n" + "".join(
+    f"a{level}: &a{level} [{', '.join([f'*a{level - 1}'] * 9)}]\n" for level in range(1, 12)
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "words"),
+    [
+        ("name: a\nname: b\n", ":2 (name)", "given twice; the first time in line 1"),
+        ("name: a\ndata: {source: elpv, source: elpv}\n", ":2 (data.source)", "given twice"),
+        ("name: a\ndata: [\n", ":3", "not valid YAML"),
+        ("name: a\n\tdata: 3\n", ":2", "not valid YAML"),
+        ("name: !!python/object/apply:os.system [ls]\n", ":1", "is not allowed"),
+        ("name: a\x07b\n", "", "characters"),
+        ('name: "\\ud800"\n', ":1", "not a usable value"),
+        ("<<: {name: a}\n", ":1", "merging is not supported"),
+        ("? [a, b]\n: 3\n", ":1", "plain words"),
+        ("distill: {temperature: 1e999}\n", ":1", "not a usable value"),
+        ("a: &a [*a]\n", ":1", "nested too deeply"),
+        (BOMB, "", "repeats its aliases too often"),
+        ("[" * 5000, "", "nested too deeply"),
+        ("", "", "empty"),
+        ("- name\n", "", "no keys"),
+        ("# " + "x" * 1_100_000, "", "larger than 1 MiB"),
+    ],
+)
+def test_what_is_no_plain_yaml_is_refused(refused, text, place, words) -> None:
+    error = refused(text)
+    assert error.where is not None and f"recipe.yaml{place}" in error.where
+    assert words in error.problem
+
+
+@settings(deadline=None)
+@given(st.text(max_size=200) | st.text(alphabet="ab:- \n[]{}&*!|>'\"#,0.~", max_size=80))
+def test_no_text_at_all_makes_it_fail_in_another_way(tmp_path_factory, text) -> None:
+    path = tmp_path_factory.getbasetemp() / "any.yaml"
+    path.write_text(text, encoding="utf-8", errors="surrogatepass")
+    with pytest.raises(RequestError):
+        load(path)
+
+
+def test_a_recipe_that_is_not_there_offers_its_neighbour(tmp_path: Path) -> None:
+    (tmp_path / "recipe.yaml").write_text(BASE)
+    with pytest.raises(RequestError, match=r"recipe\.yaml") as caught:
+        load(tmp_path / "recpie.yaml")
+    assert "recipe init" in caught.value.advice
+
+
+def test_a_folder_is_no_recipe(tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match="folder"):
+        load(tmp_path)
+
+
+def test_bytes_that_are_no_text_are_no_recipe(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_bytes(b"name: \xff\xfe")
+    with pytest.raises(RequestError, match="UTF-8"):
+        load(path)
+
+
+@pytest.mark.parametrize(
+    ("override", "read"),
+    [
+        ("distill.epochs=7", lambda recipe: recipe.distill.epochs == 7),
+        ("teacher.text.epochs=7", lambda recipe: recipe.teacher.text.epochs == 7),
+        ("distill.learning_rate=1e-4", lambda recipe: recipe.distill.learning_rate == 1e-4),
+        ("distill.views=[rgb]", lambda recipe: recipe.distill.views == ["rgb"]),
+        ("student.arguments.stem_width=8", lambda recipe: recipe.student.arguments["stem_width"]),
+        ("targets.0.budgets.accuracy=0.9", lambda recipe: recipe.targets[0].budgets.accuracy),
+        ("targets.cpu.budgets.accuracy=0.9", lambda recipe: recipe.targets[0].budgets.accuracy),
+        (
+            "targets.cpu.budgets.latency_p99_ms=null",
+            lambda recipe: recipe.targets[0].budgets.latency_p99_ms is None,
+        ),
+        ("targets=[{target: rtx-ada}]", lambda recipe: recipe.targets[0].target == "rtx-ada"),
+        ("name=a=b", lambda recipe: False),
+    ],
+)
+def test_an_override_sets_any_key(recipe, override, read) -> None:
+    if override == "name=a=b":
+        with pytest.raises(RequestError, match="--set name=a=b"):
+            recipe(BASE, override)
+    else:
+        assert read(recipe(BASE, override))
+
+
+def test_a_later_override_wins(recipe) -> None:
+    assert recipe(BASE, "seed=1", "seed=2").seed == 2
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("distill.epoch=4", '"epochs"'),
+        ("distil.epochs=4", '"distill"'),
+        ("targets.cpuu.budgets.accuracy=1", '"cpu"'),
+        ("targets.1.budgets.accuracy=1", "it has 1"),
+        ("name.first=4", "single value"),
+        ("distill.epochs", "like --set"),
+        ("=3", "like --set"),
+        ("distill.epochs=[", "not valid YAML"),
+        ("distill.epochs=x", "a whole number"),
+    ],
+)
+def test_a_wrong_override_is_refused_at_its_place(refused, override, words) -> None:
+    error = refused(BASE, override)
+    assert error.where is not None and error.where.startswith(f"--set {override}")
+    assert words in str(error)
+
+
+@pytest.mark.parametrize("source", starter.LOCATIONS)
+@pytest.mark.parametrize("target", ["cpu", "jetson"])
+def test_the_starter_recipe_loads(tmp_path: Path, source, target) -> None:
+    path = tmp_path / "recipe.yaml"
+    starter.write(path, source, target)
+    assert load(path).data.source == source
+
+
+def test_the_starter_never_overwrites(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text("mine")
+    with pytest.raises(RequestError, match="already"):
+        starter.write(path, "folder", "cpu")
+    assert path.read_text() == "mine"
+
+
+def test_the_starter_offers_the_nearest_source(tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match='"folder"'):
+        starter.write(tmp_path / "recipe.yaml", "foldr", "cpu")
+
+
+@settings(deadline=None)
+@given(
+    name=st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,20}", fullmatch=True),
+    classes=st.none() | st.lists(st.text(st.characters(exclude_categories=["Cs"])), max_size=4),
+    rate=st.floats(1e-12, 1e6),
+    width=st.integers(-(2**40), 2**40) | st.booleans() | st.floats(-1e9, 1e9),
+)
+def test_a_recipe_written_out_loads_back_the_same(
+    tmp_path_factory, name, classes, rate, width
+) -> None:
+    recipe = Recipe.model_validate(
+        {
+            "name": name,
+            "data": {"source": "elpv", "class_names": classes},
+            "targets": [{"target": "cpu"}],
+            "distill": {"learning_rate": rate},
+            "student": {"arguments": {"width": width}},
+        }
+    )
+    path = tmp_path_factory.getbasetemp() / "resolved.yaml"
+    path.write_text(dump.to_yaml(recipe), encoding="utf-8")
+    assert load(path) == recipe
+
+
+def test_every_default_is_written_out(recipe) -> None:
+    text = dump.to_yaml(recipe(BASE))
+    assert "contrastive_temperature: 0.07" in text
+    assert "percentile: 99.99" in text

@@ -1,0 +1,228 @@
+"""A run as the demo makes it: a CPU target that was measured and an RTX target that was not."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tmkd_deploy.gate.judge import judge
+from tmkd_deploy.measure.results import (
+    EngineFile,
+    Latency,
+    LatencyRatio,
+    LatencyRow,
+    LedgerRow,
+    Measurements,
+)
+from tmkd_deploy.recipe.schema import Budgets
+from tmkd_deploy.report.interface import (
+    DataFigures,
+    QuantizationFigures,
+    RunReport,
+    StageTime,
+    StudentFigures,
+    TargetReport,
+    TeacherFigures,
+    Views,
+)
+
+CLASS_NAMES = ["functional", "defective"]
+NOT_MEASURED = (
+    "This machine has no NVIDIA GPU, so the engine was built ahead of time and has not been run."
+)
+RECIPE = """name: quickstart
+data:
+  source: elpv
+  image_size: 96
+targets:
+- target: cpu
+  budgets: {latency_p99_ms: 3.0, accuracy: 0.8}
+- target: rtx-ada
+"""
+
+
+def run_report(*targets: TargetReport, class_names: list[str] | None = None) -> RunReport:
+    """A whole run; without `targets`, those of the demo."""
+    names = class_names or CLASS_NAMES
+    return RunReport(
+        name="quickstart",
+        recipe_yaml=RECIPE,
+        data=DataFigures(
+            class_names=names,
+            train_images=2100,
+            test_images=524,
+            notes=[
+                "The ELPV images may be used for non-commercial purposes only (CC BY-NC-SA 4.0)."
+            ],
+        ),
+        teacher=TeacherFigures(
+            model="tf_efficientnet_lite0",
+            parameters=3_374_000,
+            top1_of_view={"rgb": 0.853, "edge": 0.836, "freq": 0.830},
+            text_model="tmkd-clip-tiny",
+            text_zero_shot_top1=0.781,
+        ),
+        student=StudentFigures(model="resnet10t", parameters=317_000),
+        quantization=QuantizationFigures(
+            quantizers=38,
+            quantized_layers=13,
+            left_out=["fc"],
+            calibration="99.99th percentile over 256 training images",
+        ),
+        targets=targets or (cpu_target(names), rtx_target(names)),
+        views=views(names),
+        machine={"processor": "AMD EPYC 7B13", "cores": "2", "system": "Debian GNU/Linux 12"},
+        stages=[
+            StageTime("teach", 241.3, False),
+            StageTime("distill", 118.2, False),
+            StageTime("quantize", 31.0, False),
+            StageTime("export", 6.1, True),
+            StageTime("measure", 24.9, False),
+        ],
+        notes=["The student was trained with one seed, so differences of seeds are not shown."],
+    )
+
+
+def views(class_names: list[str], count: int = 6, side: int = 96) -> Views:
+    """Bright discs on a dim grid: something in which an edge can be seen."""
+    random = np.random.default_rng(0)
+    rows, columns = np.mgrid[0:side, 0:side]
+    images = np.empty((count, 3, side, side, 3), np.uint8)
+    for index in range(count):
+        x, y = random.uniform(0.3, 0.7, 2)
+        radius = random.uniform(0.1, 0.25)
+        disc = np.hypot(rows / side - y, columns / side - x) < radius
+        cells = 70 + 60 * disc + 25 * ((rows % 24 > 2) & (columns % 24 > 2))
+        grey = cells + random.normal(0, 4, cells.shape)
+        gradient = np.hypot(*np.gradient(grey))
+        for view, pixels in enumerate((grey, grey + 2 * gradient, 128 + 3 * gradient)):
+            images[index, view] = np.clip(pixels, 0, 255)[..., None]
+    weights = random.dirichlet([4, 3, 3], count)
+    captions = [f"cell{index:04d}.png, {class_names[index % 2]}" for index in range(count)]
+    return Views(images=images, weights=weights, captions=captions)
+
+
+def ledger(*, with_engine: bool = True) -> list[LedgerRow]:
+    steps = [
+        ("teacher", "fp32", "Teacher", 0.853, None, None),
+        ("student_alone", "fp32", "Student trained alone", 0.796, "teacher", (-8.4, -3.0)),
+        ("student", "fp32", "Distilled student", 0.826, "teacher", (-4.9, -0.5)),
+        ("fake_quantized", "int8", "Fake-quantized student", 0.830, "student", (-0.7, 1.5)),
+        ("onnx", "int8", "ONNX, INT8", 0.830, "fake_quantized", (-0.2, 0.2)),
+        ("engine", "fp32", "FP32 engine", 0.826, "student", (0.0, 0.0)),
+        ("engine", "int8", "INT8 engine", 0.828, "onnx", (-0.6, 0.2)),
+    ]
+    top1 = {name: value for name, _, _, value, _, _ in steps}
+    return [
+        LedgerRow(
+            representation=name,
+            precision=precision,
+            label=label,
+            top1=value,
+            top1_interval=(value - 0.033, value + 0.03),
+            macro_recall=value - 0.021,
+            agreement_with_teacher=1.0 if name == "teacher" else 0.912,
+            compared_with=compared,
+            agreement_with_compared=0.98 if compared else None,
+            change_points=100 * (value - top1[compared]) if compared else None,
+            change_interval=interval,
+            gained=7 if compared else None,
+            lost=9 if compared else None,
+        )
+        for name, precision, label, value, compared, interval in steps
+        if with_engine or name != "engine"
+    ]
+
+
+def latency_row(engine: str, label: str, median_ms: float) -> LatencyRow:
+    samples = median_ms * np.random.default_rng(7).gamma(60, 1 / 60, 800)
+    counts, edges = np.histogram(samples, bins=40)
+    p50, p90, p99 = (float(value) for value in np.percentile(samples, (50, 90, 99)))
+    return LatencyRow(
+        engine=engine,
+        label=label,
+        runs=len(samples),
+        mean_ms=float(samples.mean()),
+        p50_ms=p50,
+        p90_ms=p90,
+        p99_ms=p99,
+        p50_interval_ms=(0.98 * p50, 1.02 * p50),
+        p99_interval_ms=(0.95 * p99, 1.08 * p99),
+        histogram_edges_ms=edges.tolist(),
+        histogram_counts=counts.tolist(),
+    )
+
+
+def latency() -> Latency:
+    return Latency(
+        rows=[
+            latency_row("teacher", "Teacher, FP32", 8.6),
+            latency_row("fp32", "Distilled student, FP32", 1.94),
+            latency_row("int8", "Distilled student, INT8", 1.21),
+        ],
+        ratios=[
+            LatencyRatio(numerator="teacher", denominator="int8", ratio=7.1, interval=(6.9, 7.4)),
+            LatencyRatio(numerator="fp32", denominator="int8", ratio=1.6, interval=(1.55, 1.66)),
+        ],
+        protocol={"warm_up_seconds": 1.0, "rounds": 40, "order": "shuffled in each round"},
+        machine={"processor": "AMD EPYC 7B13", "threads": 2, "vnni": False},
+        warnings=["The load average was 1.8 on 2 cores while latency was measured."],
+    )
+
+
+def engine_file(precision: str, size: int, integer_layers: int | None = None) -> EngineFile:
+    return EngineFile(
+        precision=precision,
+        file=f"engine-{precision}.onnx",
+        bytes=size,
+        sha256="0" * 64,
+        int8_layers=integer_layers,
+        total_layers=None if integer_layers is None else 31,
+    )
+
+
+def cpu_measurements(class_names: list[str] | None = None) -> Measurements:
+    return Measurements(
+        target="cpu",
+        runtime="onnxruntime 1.22.0",
+        class_names=class_names or CLASS_NAMES,
+        test_images=524,
+        engines=[engine_file("fp32", 1_272_000), engine_file("int8", 341_500, 24)],
+        shipped="int8",
+        shipped_reason="It is the fastest engine that keeps to the budgets.",
+        ledger=ledger(),
+        confusion=[[331, 37], [53, 103]],
+        latency=latency(),
+        teacher_parameters=3_374_000,
+        student_parameters=317_000,
+    )
+
+
+def cpu_target(class_names: list[str] | None = None, **budgets: float) -> TargetReport:
+    measured = cpu_measurements(class_names)
+    return TargetReport(
+        measurements=measured,
+        verdict=judge(Budgets(**(budgets or {"latency_p99_ms": 3.0, "accuracy": 0.8})), measured),
+        bundle_file="quickstart-cpu.tmkd",
+        bundle_bytes=398_112,
+    )
+
+
+def rtx_target(class_names: list[str] | None = None) -> TargetReport:
+    measured = cpu_measurements(class_names).model_copy(
+        update={
+            "target": "rtx-ada",
+            "runtime": "tensorrt_rtx 1.7.1",
+            "engines": [engine_file("fp16", 812_000, 0), engine_file("int8", 503_000, 24)],
+            "shipped_reason": "No engine could be timed here, and INT8 is the first choice.",
+            "ledger": ledger(with_engine=False),
+            "confusion": [],
+            "latency": None,
+            "not_measured": NOT_MEASURED,
+        }
+    )
+    return TargetReport(
+        measurements=measured,
+        verdict=judge(Budgets(latency_p50_ms=1.0), measured),
+        bundle_file=None,
+        bundle_bytes=None,
+    )

@@ -1,0 +1,321 @@
+"""The formats of the light installation: markdown, JUnit and JSON, and how files are written."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from report_fixture import (
+    NOT_MEASURED,
+    cpu_measurements,
+    cpu_target,
+    ledger,
+    rtx_target,
+    run_report,
+)
+
+from tmkd_deploy.errors import EnvironmentProblem, MissingExtra
+from tmkd_deploy.gate.verdict import Check, Outcome, Verdict
+from tmkd_deploy.measure.results import Measurements
+from tmkd_deploy.report import tables
+from tmkd_deploy.report.html import Html
+from tmkd_deploy.report.interface import RunReport, TargetReport, write
+from tmkd_deploy.report.json import Json, summary
+from tmkd_deploy.report.junit import Junit
+from tmkd_deploy.report.markdown import Markdown, escape, table
+from tmkd_deploy.report.tables import Table
+
+REPORT = run_report()
+
+
+def target_with(*outcomes: Outcome, explanation: str = "It is so.") -> TargetReport:
+    checks = [
+        Check(
+            budget=f"budget_{index}",
+            limit=1.0,
+            measured=2.0,
+            interval=None,
+            unit="ms",
+            outcome=outcome,
+            explanation=explanation,
+        )
+        for index, outcome in enumerate(outcomes)
+    ]
+    worst = min(outcomes, key=[Outcome.FAILED, Outcome.INCONCLUSIVE, Outcome.PASSED].index)
+    return dataclasses.replace(
+        cpu_target(), verdict=Verdict(target="cpu", outcome=worst, checks=checks)
+    )
+
+
+# markdown
+
+
+def unescaped_pipes(line: str) -> int:
+    return len(re.findall(r"(?<!\\)(?:\\\\)*\|", line))
+
+
+@given(st.text())
+def test_any_text_stays_in_its_markdown_cell(text: str) -> None:
+    lines = table(Table("Caption.", ["a", "b"], [[text, "x"], ["y", text]])).splitlines()
+    assert [unescaped_pipes(line) for line in lines[2:]] == [3, 3, 3, 3]
+
+
+@pytest.mark.parametrize(
+    ("text", "escaped"),
+    [
+        ("<script>", r"\<script\>"),
+        ("a*b_c_", r"a\*b_c\_"),
+        ("resnet18_d", "resnet18_d"),
+        ("[x](y)", r"\[x\](y)"),
+        ("two\nlines", "two lines"),
+    ],
+)
+def test_markdown_of_the_data_is_not_interpreted(text: str, escaped: str) -> None:
+    assert escape(text) == escaped
+
+
+def test_markdown_tells_verdict_summary_and_what_was_not_measured() -> None:
+    text = Markdown().render(run_report())
+    assert text.startswith("# quickstart: ? inconclusive\n")
+    assert "## cpu: ✓ passed" in text
+    assert "| **Shipped engine, INT8** | 82.8 % (79.5 to 85.8) | 317,000 | 1.19 ms" in text
+    assert f"Latency was not measured. {NOT_MEASURED}" in text
+    assert "non-commercial" in text
+
+
+# tables
+
+
+def test_the_summary_compares_teacher_both_students_and_what_ships() -> None:
+    content = tables.summary(cpu_measurements())
+    assert [row[0] for row in content.rows] == [
+        "Teacher",
+        "Student trained alone",
+        "Distilled student",
+        "Shipped engine, INT8",
+    ]
+    assert content.marked == 3
+    sizes = [row[4] for row in content.rows]
+    assert sizes == ["–", "1.27 MB", "1.27 MB", "0.34 MB"]
+
+
+def test_a_student_that_was_not_trained_alone_has_no_row() -> None:
+    rows = [row for row in ledger() if row.representation != "student_alone"]
+    measured = cpu_measurements().model_copy(update={"ledger": rows})
+    assert [row[0] for row in tables.summary(measured).rows] == [
+        "Teacher",
+        "Distilled student",
+        "Shipped engine, INT8",
+    ]
+
+
+def test_the_ledger_reads_each_step_from_its_interval() -> None:
+    readings = {row[0]: row[5] for row in tables.ledger(cpu_measurements()).rows}
+    assert readings["Distilled student"] == "points lost"
+    assert readings["Fake-quantized student"] == "no difference shown"
+    changes = {row[0]: (row[2], row[3]) for row in tables.ledger(cpu_measurements()).rows}
+    assert changes["INT8 engine"] == ("−0.2 (−0.6 to +0.2)", "ONNX, INT8")
+
+
+def test_the_row_that_ships_is_marked_among_several_engines() -> None:
+    measured = cpu_measurements().model_copy(update={"shipped": "fp32"})
+    content = tables.ledger(measured)
+    assert content.marked is not None
+    assert content.rows[content.marked][0] == "FP32 engine"
+    assert tables.engines(measured).marked == 0
+
+
+# JUnit
+
+
+def test_junit_tells_failed_from_inconclusive() -> None:
+    report = run_report(
+        target_with(Outcome.PASSED, Outcome.FAILED, Outcome.INCONCLUSIVE, Outcome.FAILED),
+        rtx_target(),
+    )
+    root = ElementTree.fromstring(Junit().render(report))
+    suites = {suite.get("name"): suite for suite in root}
+    assert list(suites) == ["cpu", "rtx-ada"]
+    cases = suites["cpu"].findall("testcase")
+    assert [[element.tag for element in case] for case in cases] == [
+        [],
+        ["failure"],
+        ["error"],
+        ["failure"],
+    ]
+    assert [case.get("name") for case in cases] == [f"budget_{index}" for index in range(4)]
+    assert counts(suites["cpu"]) == ("4", "2", "1")
+    assert counts(suites["rtx-ada"]) == ("1", "0", "1")
+    assert counts(root) == ("5", "2", "2")
+
+
+def counts(element: ElementTree.Element) -> tuple[str | None, ...]:
+    return tuple(element.get(name) for name in ("tests", "failures", "errors"))
+
+
+@given(st.text(min_size=1))
+def test_any_explanation_survives_xml(explanation: str) -> None:
+    report = dataclasses.replace(
+        REPORT, targets=[target_with(Outcome.FAILED, explanation=explanation)]
+    )
+    failure = ElementTree.fromstring(Junit().render(report)).find(".//failure")
+    assert failure is not None
+    read, expected = failure.get("message"), explanation
+    assert read is not None
+    assert len(read) == len(expected)
+    assert all(
+        got in (sent, "\N{REPLACEMENT CHARACTER}") or sent.isspace()
+        for got, sent in zip(read, expected, strict=True)
+    )
+
+
+# JSON
+
+
+@pytest.fixture(scope="module")
+def read_back() -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(Json().render(run_report()))
+    return content
+
+
+def test_the_summary_round_trips_and_keeps_its_keys(read_back: dict[str, Any]) -> None:
+    assert read_back == json.loads(json.dumps(summary(run_report())))
+    assert list(read_back) == [
+        "schema_version",
+        "tool_version",
+        "name",
+        "outcome",
+        "data",
+        "teacher",
+        "student",
+        "quantization",
+        "targets",
+        "machine",
+        "stages",
+        "notes",
+        "recipe",
+    ]
+    assert read_back["schema_version"] == 1
+    assert set(read_back["targets"]["cpu"]) == {
+        "target",
+        "runtime",
+        "class_names",
+        "test_images",
+        "verdict",
+        "shipped",
+        "bundle",
+        "engines",
+        "ledger",
+        "confusion",
+        "latency",
+        "not_measured",
+        "teacher_parameters",
+        "student_parameters",
+    }
+
+
+def test_measurements_and_verdict_can_be_rebuilt_from_the_summary(
+    read_back: dict[str, Any],
+) -> None:
+    for target in run_report().targets:
+        written = read_back["targets"][target.measurements.target]
+        verdict = Verdict(target=written["target"], **written["verdict"])
+        assert verdict == target.verdict
+        kept = {key: written[key] for key in written if key not in ("verdict", "bundle", "shipped")}
+        rebuilt = Measurements(
+            **kept,
+            shipped=written["shipped"]["engine"],
+            shipped_reason=written["shipped"]["reason"],
+        )
+        assert rebuilt == target.measurements
+
+
+def test_teacher_and_fp32_student_stand_beside_what_ships(read_back: dict[str, Any]) -> None:
+    latency = read_back["targets"]["cpu"]["latency"]
+    assert [row["engine"] for row in latency["rows"]] == ["teacher", "fp32", "int8"]
+    shipped = read_back["targets"]["cpu"]["shipped"]
+    assert shipped["p50_ms"] == latency["rows"][2]["p50_ms"]
+    assert shipped["top1"] == 0.828
+    assert shipped["bytes"] == 341_500
+
+
+def test_what_was_not_measured_is_null(read_back: dict[str, Any]) -> None:
+    target = read_back["targets"]["rtx-ada"]
+    assert target["latency"] is None
+    assert target["shipped"]["p50_ms"] is None
+    assert target["shipped"]["top1"] is None
+    assert target["not_measured"] == NOT_MEASURED
+    assert target["bundle"] is None
+
+
+def test_a_figure_that_is_no_number_does_not_spoil_the_json() -> None:
+    rows = [ledger()[0].model_copy(update={"macro_recall": float("nan")})]
+    measured = cpu_measurements().model_copy(update={"ledger": rows})
+    report = run_report(dataclasses.replace(cpu_target(), measurements=measured))
+    text = Json().render(report)
+    assert "NaN" not in text
+    assert json.loads(text)["targets"]["cpu"]["ledger"][0]["macro_recall"] is None
+
+
+# the whole
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "expected"),
+    [
+        ([Outcome.PASSED, Outcome.PASSED], Outcome.PASSED),
+        ([Outcome.PASSED, Outcome.INCONCLUSIVE], Outcome.INCONCLUSIVE),
+        ([Outcome.INCONCLUSIVE, Outcome.FAILED], Outcome.FAILED),
+    ],
+)
+def test_the_worst_target_decides(outcomes: list[Outcome], expected: Outcome) -> None:
+    assert run_report(*map(target_with, outcomes)).outcome is expected
+
+
+def test_writing_gives_whole_files_under_their_names(tmp_path: Path) -> None:
+    folder = tmp_path / "new"
+    paths = write(run_report(), folder, [Markdown(), Junit(), Json()])
+    assert [path.name for path in paths] == ["report.md", "junit.xml", "summary.json"]
+    assert sorted(folder.iterdir()) == sorted(paths)
+    assert paths[0].read_text(encoding="utf-8") == Markdown().render(run_report())
+
+
+def test_a_format_that_fails_leaves_the_earlier_files_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "report.md").write_text("earlier")
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    with pytest.raises(MissingExtra):
+        write(run_report(), tmp_path, [Markdown(), Html()])
+    assert (tmp_path / "report.md").read_text() == "earlier"
+    assert [path.name for path in tmp_path.iterdir()] == ["report.md"]
+
+
+def test_a_folder_that_cannot_be_made_is_an_environment_problem(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(EnvironmentProblem):
+        write(run_report(), tmp_path / "file" / "folder", [Markdown()])
+
+
+def test_the_light_formats_need_neither_jinja2_nor_matplotlib() -> None:
+    program = (
+        "import sys; sys.modules.update(jinja2=None, matplotlib=None, torch=None)\n"
+        "import tmkd_deploy.report.json, tmkd_deploy.report.markdown, tmkd_deploy.report.junit\n"
+        "import tmkd_deploy.report.compare, tmkd_deploy.report.html\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_reports_of_any_number_of_targets_render(tmp_path: Path) -> None:
+    report: RunReport = dataclasses.replace(run_report(), targets=[])
+    assert report.outcome is Outcome.PASSED
+    assert len(write(report, tmp_path, [Html(), Markdown(), Junit(), Json()])) == 4

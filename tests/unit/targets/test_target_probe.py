@@ -1,0 +1,79 @@
+"""The machine is described from what it really says of itself."""
+
+import importlib.metadata
+import json
+import platform
+
+import pytest
+
+from tmkd_deploy.targets import probe, profile
+
+X86 = "processor : 0\nmodel name : Some CPU @ 2.80GHz\nflags : fpu avx2 {}\n"
+
+
+def test_this_machine_is_described_in_plain_values() -> None:
+    machine = probe.probe()
+    json.dumps(machine)
+    assert machine["architecture"] == platform.machine()
+    assert machine["cores"] >= 1
+    assert machine["memory_mb"] is None or machine["memory_mb"] > 100
+
+
+def test_what_can_run_can_be_told_from_the_runtimes() -> None:
+    machine = probe.probe()
+    here = machine["runtimes"]["onnxruntime"]
+    assert ("cpu" in machine["can_run"]) == (here is not None)
+    if here is not None:
+        names = ("onnxruntime", "onnxruntime-gpu")
+        versions = [
+            each.version for each in importlib.metadata.distributions() if each.name in names
+        ]
+        assert here in versions
+    assert set(machine["can_run"]) <= set(profile.names())
+
+
+@pytest.mark.parametrize(
+    ("flags", "vnni"), [("avx512_vnni", True), ("avx_vnni ssse3", True), ("avx512f", False)]
+)
+def test_vnni_is_read_from_the_flags(flags, vnni) -> None:
+    assert probe.parse_cpuinfo(X86.format(flags)) == {"model": "Some CPU @ 2.80GHz", "vnni": vnni}
+
+
+def test_arm_says_it_in_its_own_words() -> None:
+    text = "processor\t: 0\nFeatures\t: fp asimd asimdhp asimddp\nCPU implementer\t: 0x41\n"
+    assert probe.parse_cpuinfo(text)["vnni"] is True
+
+
+def test_without_flags_nothing_is_claimed() -> None:
+    assert probe.parse_cpuinfo("")["vnni"] is None
+
+
+def test_gpus_are_read_from_nvidia_smi() -> None:
+    text = (
+        "NVIDIA RTX 2000 Ada Generation, 8.9, 16380 MiB, 570.86.15\n"
+        "NVIDIA GeForce RTX 5060, 12.0, 8151 MiB, 570.86.15\n\n"
+    )
+    capabilities = [gpu["compute_capability"] for gpu in probe.parse_gpus(text)]
+    assert capabilities == ["SM89", "SM120"]
+    assert profile.get("rtx-ada").compute_capability == capabilities[0]
+
+
+def test_no_gpu_is_read_from_an_error() -> None:
+    assert probe.parse_gpus("No devices were found\n") == []
+
+
+@pytest.mark.parametrize(
+    ("model", "name"),
+    [
+        ("NVIDIA Jetson Orin Nano Engineering Reference Developer Kit Super", "jetson-orin-nano"),
+        ("NVIDIA Jetson Orin NX Engineering Reference Developer Kit", "jetson-orin-nx"),
+        ("NVIDIA Jetson AGX Orin Developer Kit", "jetson-agx-orin"),
+        ("NVIDIA Jetson AGX Thor Developer Kit", "jetson-thor"),
+        ("NVIDIA Jetson Xavier NX Developer Kit", None),
+        (None, None),
+    ],
+)
+def test_a_jetson_is_known_by_its_device_tree(model, name) -> None:
+    jetsons = [each for each in profile.names() if each.startswith("jetson")]
+    matching = [each for each in jetsons if probe.is_this_jetson(profile.get(each), model)]
+    assert matching == ([name] if name else [])

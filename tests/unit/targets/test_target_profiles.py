@@ -1,0 +1,65 @@
+"""Profiles are complete, closed and say where their figures come from."""
+
+import pytest
+from pydantic import ValidationError
+
+from tmkd_deploy.errors import RequestError
+from tmkd_deploy.targets import profile
+from tmkd_deploy.targets.profile import TargetProfile
+
+FIGURES = ("compute_capability", "memory_mb", "software", "opset_ceiling")
+
+
+@pytest.mark.parametrize("name", profile.names())
+def test_every_profile_is_sound(name) -> None:
+    target = profile.get(name)
+    assert target.name == name
+    assert target.precisions[-1] == "fp32", "the engine that always works comes last"
+    assert len(set(target.precisions)) == len(target.precisions)
+    given = {figure for figure in FIGURES if getattr(target, figure)}
+    assert given == set(target.sources), "each figure has a source, and no source lacks a figure"
+
+
+@pytest.mark.parametrize(
+    ("name", "capability"),
+    [
+        ("rtx-ampere", "SM86"),
+        ("rtx-ada", "SM89"),
+        ("rtx-blackwell", "SM120"),
+        ("jetson-agx-orin", "SM87"),
+        ("jetson-thor", "SM110"),
+        ("cpu", None),
+    ],
+)
+def test_compute_capabilities(name, capability) -> None:
+    assert profile.get(name).compute_capability == capability
+
+
+@pytest.mark.parametrize("name", profile.names())
+def test_the_place_of_building_follows_from_the_runtime(name) -> None:
+    target = profile.get(name)
+    places = {"onnxruntime": "here", "tensorrt_rtx": "ahead_of_time", "tensorrt": "on_device"}
+    assert target.build == places[target.runtime]
+
+
+def test_jetson_is_the_smallest_orin() -> None:
+    assert profile.get("jetson") == profile.get("jetson-orin-nano")
+    assert profile.aliases() == {"jetson": "jetson-orin-nano"}
+
+
+def test_an_unknown_name_offers_the_nearest() -> None:
+    with pytest.raises(RequestError) as caught:
+        profile.get("rtx-adda")
+    assert '"rtx-ada"' in caught.value.advice
+
+
+@pytest.mark.parametrize("name", ["../cpu", "cpu.yaml", "", "/etc/passwd"])
+def test_a_name_is_no_path(name) -> None:
+    with pytest.raises(RequestError):
+        profile.get(name)
+
+
+def test_a_profile_takes_no_key_it_does_not_know() -> None:
+    content = profile.get("cpu").model_dump() | {"speed": 3}
+    with pytest.raises(ValidationError):
+        TargetProfile.model_validate(content)

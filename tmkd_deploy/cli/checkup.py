@@ -1,0 +1,146 @@
+"""The findings that `doctor` tells."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from tmkd_deploy.cli import extras
+from tmkd_deploy.recipe.schema import Recipe
+from tmkd_deploy.targets import probe, profile
+
+DISK_GB_NEEDED = 2.0
+MEMORY_MB_ADVISED = 4096
+
+# Extras that serve people who work on this package, or one another's place.
+UNASKED = {"dev", "onnxruntime-gpu"}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing looked at.
+
+    `wrong` hinders what is asked, `absent` only what nobody asked for, `slow` works but badly;
+    `remedy` is the command or advice that mends it.
+    """
+
+    subject: str
+    state: Literal["good", "wrong", "absent", "slow"]
+    found: str
+    remedy: str = ""
+
+
+def examine(recipe: Recipe | None, runs: Path) -> list[Finding]:
+    """Everything worth knowing before work starts; with a recipe, what it needs decides."""
+    machine = probe.probe()
+    return [
+        _python(),
+        *_packages(_needed_extras(recipe), limited=recipe is not None),
+        _disk(runs),
+        *_hardware(machine),
+        *([] if recipe is None else _targets(recipe, machine)),
+    ]
+
+
+def _python() -> Finding:
+    version = platform.python_version()
+    if (3, 10) <= sys.version_info[:2] <= (3, 13):
+        return Finding("Python", "good", version)
+    return Finding("Python", "wrong", version, "Install Python 3.10, 3.11, 3.12 or 3.13.")
+
+
+def _needed_extras(recipe: Recipe | None) -> set[str]:
+    if recipe is None:
+        return {""}
+    needed = {"", "train"}
+    weights = (recipe.teacher.visual.weights, recipe.student.weights)
+    if recipe.data.source == "elpv" or any(name.startswith("package:") for name in weights):
+        needed.add("demo")
+    by_runtime = {"onnxruntime": "onnxruntime", "tensorrt_rtx": "tensorrt-rtx"}
+    for target in recipe.targets:
+        needed.add(by_runtime.get(profile.get(target.target).runtime, ""))
+    return needed
+
+
+def _packages(needed: set[str], *, limited: bool) -> Iterator[Finding]:
+    try:
+        requirements = extras.requirements()
+    except importlib.metadata.PackageNotFoundError:
+        yield Finding("tmkd-deploy", "wrong", "not installed", "pip install tmkd-deploy")
+        return
+    for extra, packages in requirements.items():
+        if extra in needed or (extra not in UNASKED and not limited):
+            yield _extra(extra, packages, extra in needed)
+
+
+def _extra(extra: str, packages: list[extras.Requirement], needed: bool) -> Finding:
+    subject = f"Packages of {extra}" if extra else "Packages of the base"
+    install = f"pip install 'tmkd-deploy[{extra}]'" if extra else "pip install tmkd-deploy"
+    lacking = [
+        f"{each.distribution} "
+        + ("is missing" if each.installed is None else f"{each.installed} is below {each.minimum}")
+        for each in packages
+        if not each.satisfied
+    ]
+    if lacking:
+        return Finding(subject, "wrong" if needed else "absent", ", ".join(lacking), install)
+    found = ", ".join(f"{each.distribution} {each.installed}" for each in packages)
+    return Finding(subject, "good", found)
+
+
+def _disk(runs: Path) -> Finding:
+    existing = next(
+        folder for folder in (runs.absolute(), *runs.absolute().parents) if folder.is_dir()
+    )
+    free = shutil.disk_usage(existing).free / 1e9
+    found = f"{free:.1f} GB free in {existing}"
+    if free < DISK_GB_NEEDED:
+        remedy = f"Free at least {DISK_GB_NEEDED:g} GB, or choose another folder with --runs."
+        return Finding("Disk", "wrong", found, remedy)
+    return Finding("Disk", "good", found)
+
+
+def _hardware(machine: dict[str, Any]) -> Iterator[Finding]:
+    memory = machine["memory_mb"]
+    if memory is not None and memory < MEMORY_MB_ADVISED:
+        yield Finding("Memory", "slow", f"{memory} MB", "Lower batch_size if training fails.")
+    else:
+        yield Finding("Memory", "good", "unknown" if memory is None else f"{memory} MB")
+    yield Finding("Processor", "good", f"{machine['processor']}, {machine['cores']} cores")
+    if machine["vnni"] is False:
+        yield Finding(
+            "8-bit arithmetic",
+            "slow",
+            "no VNNI or dot-product instructions; INT8 engines take the slower precise mode",
+        )
+    elif machine["vnni"]:
+        yield Finding("8-bit arithmetic", "good", "dot-product instructions are here")
+    for gpu in machine["gpus"]:
+        found = f"{gpu['name']}, {gpu['compute_capability']}, {gpu['memory']}"
+        yield Finding("GPU", "good", f"{found}, driver {gpu['driver']}")
+
+
+def _targets(recipe: Recipe, machine: dict[str, Any]) -> Iterator[Finding]:
+    for asked in recipe.targets:
+        target = profile.get(asked.target)
+        subject = f"Target {target.name}"
+        if target.name in machine["can_run"]:
+            yield Finding(subject, "good", "can be built and measured here")
+        elif target.name in machine["can_build"]:
+            yield Finding(subject, "good", "can be built here; measuring it needs the device")
+        elif target.build == "on_device":
+            yield Finding(subject, "good", "a build kit is written here; it is built on the device")
+        else:
+            extra = target.runtime.replace("_", "-")
+            yield Finding(
+                subject,
+                "wrong",
+                f"its builder {target.runtime} is not installed",
+                f"pip install 'tmkd-deploy[{extra}]'",
+            )

@@ -1,0 +1,49 @@
+"""Groups of commands that know what was probably meant."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from typer.core import TyperGroup
+
+from tmkd_deploy.errors import RequestError
+from tmkd_deploy.recipe.names import did_you_mean
+
+
+class SuggestingGroup(TyperGroup):
+    """Prints its help when called alone and offers the nearest name for an unknown command."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Take no arguments as a call for help."""
+        return super().parse_args(ctx, args or ["--help"])
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The command that `args` begins with.
+
+        Raises:
+            RequestError: there is none of this name.
+        """
+        name = args[0]
+        if not name.startswith("-") and name not in self.commands:
+            raise RequestError(
+                f"{ctx.command_path} has no command {name!r}.",
+                advice=f"{did_you_mean(name, self.commands)} Help: {ctx.command_path} --help",
+            )
+        return super().resolve_command(ctx, args)
+
+
+class PackByDefault(SuggestingGroup):
+    """`bundle` alone, or followed by a recipe or an option, means `bundle pack`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Put `pack` in front of what is no command and no call for help."""
+        if not args or self._is_for_pack(args[0]):
+            args = ["pack", *args]
+        return super().parse_args(ctx, args)
+
+    def _is_for_pack(self, first: str) -> bool:
+        if first in self.commands or first in ("-h", "--help"):
+            return False
+        looks_like_a_file = "." in first or "/" in first or Path(first).exists()
+        return first.startswith("-") or looks_like_a_file

@@ -1,0 +1,113 @@
+"""The command line's entry: it puts the commands together and turns every error into a few lines.
+
+Only typer is imported to start with; whatever takes time to import is imported by its command.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+
+from tmkd_deploy import __version__
+from tmkd_deploy.cli import bundle, compare, doctor, failures, output, recipe, stages, targets
+from tmkd_deploy.cli.groups import SuggestingGroup
+from tmkd_deploy.errors import ExitCode
+
+PROGRAM = "tmkd-deploy"
+
+
+class InOrder(SuggestingGroup):
+    """Lists the commands in the order of the work."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """The stages, then what helps them."""
+        stage_names = "run distill quantize export validate gate bundle report"
+        return [*stage_names.split(), "compare", "recipe", "targets", "doctor"]
+
+
+app = typer.Typer(
+    cls=InOrder,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Exit codes: 0 done or passed, 1 a gate failed, 2 the request is wrong, 3 a gate is "
+    "inconclusive, 4 the environment is wrong, 5 the data are wrong, 130 interrupted.",
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        output.emit(f"{PROGRAM} {__version__}")
+        raise typer.Exit()
+
+
+@app.callback()
+def _start(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
+    ] = False,
+) -> None:
+    """Distil, quantize, export, build, measure, gate and bundle vision models for edge devices.
+
+    Commands take a recipe (./recipe.yaml where none is named), do what is not yet done, and keep
+    everything in runs/<name of the recipe>.
+    """
+
+
+stages.add_to(app)
+app.add_typer(bundle.app, name="bundle")
+app.command("compare")(compare.compare)
+app.add_typer(recipe.app, name="recipe")
+app.add_typer(targets.app, name="targets")
+app.command("doctor")(doctor.doctor)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line on `arguments` (those of the process where left out).
+
+    Returns the exit code, one of `ExitCode`; no exception leaves.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        code = _invoke(given)
+    except BrokenPipeError:
+        code = int(ExitCode.INTERRUPTED)
+    except BaseException as error:
+        code = _tell(error, as_json="--json" in given)
+    output.settle()
+    return code
+
+
+def _invoke(arguments: list[str]) -> int:
+    command = typer.main.get_command(app)
+    try:
+        with command.make_context(PROGRAM, arguments) as context:
+            command.invoke(context)
+    except typer.Exit as done:
+        return done.exit_code
+    return int(ExitCode.OK)
+
+
+def _tell(error: BaseException, as_json: bool) -> int:
+    failure = failures.explain(error)
+    if failure.unexpected and os.environ.get("TMKD_DEBUG"):
+        import traceback  # noqa: PLC0415
+
+        traceback.print_exception(error)
+    if as_json:
+        with contextlib.suppress(OSError):  # standard output itself may be what failed
+            output.emit_json({"error": failure.as_dict(), "exit_code": int(failure.exit_code)})
+    else:
+        output.complain(failure.as_text())
+    return int(failure.exit_code)

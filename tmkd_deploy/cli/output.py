@@ -1,0 +1,41 @@
+"""The two streams: results on standard output, everything else on standard error."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import Any
+
+
+def emit(text: str) -> None:
+    """Print a result. A reader who has gone away is no error: the work behind it is done."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        _discard()
+    except UnicodeEncodeError:
+        encoding = sys.stdout.encoding
+        print(text.encode(encoding, "replace").decode(encoding), flush=True)
+
+
+def emit_json(value: dict[str, Any]) -> None:
+    """Print one JSON object as the only result."""
+    emit(json.dumps(value, indent=1))
+
+
+def complain(text: str) -> None:
+    """Print what went wrong."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def settle() -> None:
+    """Print what is still held back, or give it up, so that the interpreter's end cannot fail."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        _discard()
+
+
+def _discard() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,111 @@
+"""Results as text for people; every figure is worded as in the reports."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Sequence
+from io import StringIO
+from typing import TYPE_CHECKING
+
+from rich import box
+from rich.console import Console, RenderableType
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from tmkd_deploy.gate.verdict import Outcome, Verdict
+from tmkd_deploy.measure.results import Measurements
+from tmkd_deploy.report import tables, wording
+from tmkd_deploy.report.tables import Table
+
+if TYPE_CHECKING:
+    from tmkd_deploy.pipeline.chain import RunResult
+
+COLOUR = {Outcome.PASSED: "green", Outcome.FAILED: "red", Outcome.INCONCLUSIVE: "yellow"}
+
+
+def as_text(renderables: Sequence[RenderableType]) -> str:
+    """What rich makes of `renderables`; colours only where standard output is a terminal."""
+    buffer = StringIO()
+    console = Console(
+        file=buffer,
+        force_terminal=sys.stdout.isatty(),
+        width=shutil.get_terminal_size((120, 24)).columns,
+        highlight=False,
+    )
+    for renderable in renderables:
+        console.print(renderable, markup=False)
+    return buffer.getvalue().rstrip("\n")
+
+
+def grid(table: Table, columns: Sequence[str] | None = None) -> RichTable:
+    """One of the report's tables, or those of its `columns` that are named."""
+    chosen = [
+        place for place, column in enumerate(table.columns) if columns is None or column in columns
+    ]
+    drawn = RichTable(box=box.SIMPLE_HEAD, pad_edge=False)
+    for place in chosen:
+        drawn.add_column(
+            table.columns[place], justify="right" if place in table.numeric else "left"
+        )
+    for number, row in enumerate(table.rows):
+        style = "bold" if number == table.marked else None
+        drawn.add_row(*(Text(row[place]) for place in chosen), style=style)
+    return drawn
+
+
+def run(result: RunResult) -> str:
+    """The stages of a run and what they found, one block a target."""
+    blocks: list[RenderableType] = [_stages(result)]
+    for stage in result.stages:
+        if isinstance(stage.facts, Measurements):
+            blocks.extend(_measured(stage.facts))
+        elif isinstance(stage.facts, Verdict):
+            blocks.extend(_judged(stage.facts))
+    return as_text(blocks)
+
+
+def _stages(result: RunResult) -> RichTable:
+    rows = [
+        [
+            stage.stage,
+            stage.target or wording.NONE,
+            "unchanged, reused" if stage.reused else wording.duration(stage.seconds),
+            str(stage.folder),
+        ]
+        for stage in result.stages
+    ]
+    columns = ["Stage", "Target", "Time", "Folder"]
+    return grid(Table("", columns, rows))
+
+
+def _measured(facts: Measurements) -> list[RenderableType]:
+    blocks: list[RenderableType] = [
+        Text(f"{facts.target}: accuracy on {facts.test_images} test images", style="bold"),
+        grid(
+            tables.ledger(facts),
+            ["Representation", "Top-1", "Change", "Against", "Agrees with teacher"],
+        ),
+    ]
+    if facts.latency is None:
+        blocks.append(f"Latency was not measured: {facts.not_measured}")
+    else:
+        blocks.append(Text(f"{facts.target}: latency of one image", style="bold"))
+        blocks.append(grid(tables.latency(facts, facts.latency), ["Engine", "p50", "p90", "p99"]))
+        blocks.append(grid(tables.ratios(facts, facts.latency)))
+        blocks.extend(f"Warning: {warning}" for warning in facts.latency.warnings)
+    blocks.append(f"The {facts.shipped.upper()} engine is chosen. {facts.shipped_reason}")
+    return blocks
+
+
+def _judged(verdict: Verdict) -> list[RenderableType]:
+    heading = Text(f"{verdict.target}: gate ", style="bold")
+    heading.append(wording.outcome(verdict.outcome), style=COLOUR[verdict.outcome])
+    if not verdict.checks:
+        return [heading, "The recipe sets no budget for this target."]
+    blocks: list[RenderableType] = [heading]
+    blocks.append(grid(tables.budgets(verdict), ["Budget", "Outcome", "Limit", "Measured"]))
+    blocks.extend(
+        check.explanation for check in verdict.checks if check.outcome is not Outcome.PASSED
+    )
+    return blocks

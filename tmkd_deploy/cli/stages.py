@@ -1,0 +1,217 @@
+"""The commands that run the pipeline up to a goal."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from tmkd_deploy.cli import output
+from tmkd_deploy.cli.options import (
+    DEFAULT_RECIPE,
+    DEFAULT_RUNS,
+    AsJson,
+    Force,
+    Only,
+    Overrides,
+    Quiet,
+    RecipePath,
+    Runs,
+    Targets,
+)
+from tmkd_deploy.errors import ExitCode
+
+if TYPE_CHECKING:
+    from tmkd_deploy.pipeline.chain import RunResult
+    from tmkd_deploy.recipe.schema import Recipe
+
+
+@dataclass(frozen=True)
+class StageCommand:
+    """A command, the pipeline's goal behind it, and what to type next.
+
+    `judging` says that the exit code is the gate's.
+    """
+
+    name: str
+    goal: str
+    next: str
+    help: str
+    judging: bool = False
+
+
+DISTILL = StageCommand(
+    "distill", "distill", "quantize", "Prepare the data, teach the teachers, distil the student."
+)
+QUANTIZE = StageCommand(
+    "quantize", "quantize", "export", "Fine-tune the student for 8-bit arithmetic."
+)
+EXPORT = StageCommand(
+    "export", "build", "validate", "Export to ONNX and build an engine for each target."
+)
+VALIDATE = StageCommand(
+    "validate", "measure", "gate", "Measure accuracy and latency of the engines that were built."
+)
+GATE = StageCommand(
+    "gate", "gate", "bundle", "Hold the measurements against the recipe's budgets.", judging=True
+)
+BUNDLE = StageCommand("bundle", "bundle", "report", "Pack the engine of each target into one file.")
+REPORT = StageCommand(
+    "report", "report", "compare RUN_BEFORE {run}", "Write report.html and summary.json."
+)
+RUN = StageCommand(
+    "run",
+    "report",
+    "compare RUN_BEFORE {run}",
+    "Do everything, from the data to the report.",
+    judging=True,
+)
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands to `app`, in the order of the work; `bundle` has a file of its own."""
+    for stage in (RUN, DISTILL, QUANTIZE, EXPORT, VALIDATE):
+        app.command(stage.name, help=stage.help)(_command(stage))
+    for stage in (GATE, REPORT):
+        app.command(stage.name, help=stage.help)(judging_command(stage))
+
+
+def _command(stage: StageCommand) -> Callable[..., None]:
+    def command(
+        *,
+        recipe: RecipePath = DEFAULT_RECIPE,
+        overrides: Overrides = None,
+        targets: Targets = None,
+        runs: Runs = DEFAULT_RUNS,
+        force: Force = False,
+        as_json: AsJson = False,
+        quiet: Quiet = False,
+    ) -> None:
+        _execute(
+            stage,
+            path=recipe,
+            overrides=overrides or (),
+            targets=targets or (),
+            runs=runs,
+            force=force,
+            only=False,
+            as_json=as_json,
+            quiet=quiet,
+        )
+
+    return command
+
+
+def judging_command(stage: StageCommand) -> Callable[..., None]:
+    """A command that may also work on the run folder as it is."""
+
+    def command(
+        *,
+        recipe: RecipePath = DEFAULT_RECIPE,
+        overrides: Overrides = None,
+        targets: Targets = None,
+        runs: Runs = DEFAULT_RUNS,
+        force: Force = False,
+        only: Only = False,
+        as_json: AsJson = False,
+        quiet: Quiet = False,
+    ) -> None:
+        _execute(
+            stage,
+            path=recipe,
+            overrides=overrides or (),
+            targets=targets or (),
+            runs=runs,
+            force=force,
+            only=only,
+            as_json=as_json,
+            quiet=quiet,
+        )
+
+    return command
+
+
+def _execute(
+    stage: StageCommand,
+    *,
+    path: Path,
+    overrides: Sequence[str],
+    targets: Sequence[str],
+    runs: Path,
+    force: bool,
+    only: bool,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    from tmkd_deploy.cli import progress, render  # noqa: PLC0415
+    from tmkd_deploy.recipe.load import load  # noqa: PLC0415
+    from tmkd_deploy.targets import profile  # noqa: PLC0415
+
+    recipe = load(path, overrides)
+    chosen = list(dict.fromkeys(profile.get(name).name for name in targets))
+    recipe = _with_targets(recipe, chosen)
+    with progress.listener(quiet) as events:
+        from tmkd_deploy.pipeline import chain  # noqa: PLC0415
+
+        result = chain.run(
+            recipe,
+            runs=runs,
+            goal=stage.goal,
+            targets=chosen or None,
+            events=events,
+            force=force,
+            only=only,
+        )
+    exit_code = result.exit_code if stage.judging else ExitCode.OK
+    if as_json:
+        output.emit_json(_as_dict(stage, result, exit_code))
+    else:
+        output.emit(render.run(result))
+        output.emit(_next(stage, result, path, exit_code))
+    raise typer.Exit(int(exit_code))
+
+
+def _with_targets(recipe: Recipe, names: Sequence[str]) -> Recipe:
+    from tmkd_deploy.recipe.schema import Target  # noqa: PLC0415
+
+    known = {target.target for target in recipe.targets}
+    added = [Target.model_validate({"target": name}) for name in names if name not in known]
+    return recipe.model_copy(update={"targets": [*recipe.targets, *added]})
+
+
+def _as_dict(stage: StageCommand, result: RunResult, exit_code: ExitCode) -> dict[str, Any]:
+    return {
+        "command": stage.name,
+        "run": str(result.folder),
+        "exit_code": int(exit_code),
+        "stages": [
+            {
+                "stage": each.stage,
+                "target": each.target,
+                "reused": each.reused,
+                "seconds": each.seconds,
+                "folder": str(each.folder),
+                # By way of JSON, because there a figure that is not a number becomes null.
+                "facts": json.loads(each.facts.model_dump_json()),
+            }
+            for each in result.stages
+        ],
+    }
+
+
+def _next(stage: StageCommand, result: RunResult, path: Path, exit_code: ExitCode) -> str:
+    if exit_code != ExitCode.OK:
+        following = f"report {_argument(path)}".rstrip()
+        return f"Next: mend what failed, or read why: tmkd-deploy {following}"
+    if "{run}" in stage.next:
+        return f"Next: tmkd-deploy {stage.next.format(run=shlex.quote(str(result.folder)))}"
+    return f"Next: tmkd-deploy {stage.next} {_argument(path)}".rstrip()
+
+
+def _argument(path: Path) -> str:
+    return "" if path == DEFAULT_RECIPE else shlex.quote(str(path))

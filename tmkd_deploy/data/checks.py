@@ -1,0 +1,96 @@
+"""What decoded images must be before anything is trained on them or measured with them."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+
+from tmkd_deploy.data.decode import Decoded
+from tmkd_deploy.data.prepared import Split
+from tmkd_deploy.data.records import Sample
+from tmkd_deploy.errors import DataError
+from tmkd_deploy.events import Events
+
+NAMED_AT_MOST = 5
+
+
+def skip_unreadable(decoded: Decoded, allowed: int, origin: str, events: Events) -> list[str]:
+    """The keys of unreadable images, each warned of; DataError where more than `allowed`."""
+    unreadable = decoded.unreadable
+    if len(unreadable) > allowed:
+        named = [f"{key!r}: {why}" for key, why in unreadable.items()]
+        raise DataError(
+            f"{_images(len(unreadable))} of {len(decoded.images)} cannot be decoded, "
+            f"and {allowed} may be skipped. {_some(named, ' ')}",
+            where=origin,
+            advice="Repair or remove them, or raise 'data.corrupt_images_allowed'.",
+        )
+    for key, why in unreadable.items():
+        events.warn(f"The image {key!r} was skipped. {why}")
+    return list(unreadable)
+
+
+def refuse_overlap(train: Sequence[Sample], test: Sequence[Sample], where: str) -> None:
+    """DataError where a test image has the very pixels of a training image."""
+    trained = {sample.pixels: sample.key for sample in train}
+    pairs = [
+        f"{trained[sample.pixels]!r} = {sample.key!r}"
+        for sample in test
+        if sample.pixels in trained
+    ]
+    if pairs:
+        raise DataError(
+            f"{_images(len(pairs))} of the test split {'is' if len(pairs) == 1 else 'are'} "
+            f"in the training split too: {_some(pairs, ', ')}.",
+            where=where,
+            advice="Remove them from one split: a score on images seen in training means nothing.",
+        )
+
+
+def class_counts(
+    samples: Sequence[Sample], class_names: list[str], split: Split, where: str
+) -> dict[str, int]:
+    """Images by class name; DataError where a class has none."""
+    counts = Counter(sample.label for sample in samples)
+    missing = [name for label, name in enumerate(class_names) if not counts[label]]
+    if missing:
+        raise DataError(
+            f"The {split} split has no image of: {_some(missing, ', ')}.",
+            where=where,
+            advice="Add images of each class (identical images stay in one split), name only "
+            "classes that have images, or change 'data.test_fraction'.",
+        )
+    return {name: counts[label] for label, name in enumerate(class_names)}
+
+
+def count_duplicates(train: Sequence[Sample], events: Events) -> int:
+    """Training images whose pixels an earlier one has; warned of once."""
+    duplicates = len(train) - len({sample.pixels for sample in train})
+    if duplicates:
+        events.warn(
+            f"{_images(duplicates)} of the training split "
+            f"{'repeats' if duplicates == 1 else 'repeat'} another one pixel for pixel."
+        )
+    return duplicates
+
+
+def contradictions(samples: Sequence[Sample], events: Events) -> list[str]:
+    """A sentence, also warned of, if identical images are labelled as different classes."""
+    labels_of: dict[str, set[int]] = defaultdict(set)
+    for sample in samples:
+        labels_of[sample.pixels].add(sample.label)
+    keys = [sample.key for sample in samples if len(labels_of[sample.pixels]) > 1]
+    if not keys:
+        return []
+    note = f"Identical images are labelled as different classes: {_some(keys, ', ')}."
+    events.warn(note)
+    return [note]
+
+
+def _images(count: int) -> str:
+    return "1 image" if count == 1 else f"{count} images"
+
+
+def _some(items: list[str], separator: str) -> str:
+    more = len(items) - NAMED_AT_MOST
+    return separator.join(items[:NAMED_AT_MOST]) + (f" and {more} more" if more > 0 else "")

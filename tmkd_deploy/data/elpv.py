@@ -1,0 +1,71 @@
+"""ELPV: electroluminescence images of solar cells, from the PyPI package elpv-dataset.
+
+Buerhop-Lutz et al., "A Benchmark for Visual Identification of Defective Solar Cells in
+Electroluminescence Imagery", EU PVSEC 2018.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+from pathlib import Path
+
+from tmkd_deploy.data.records import Records, reading
+from tmkd_deploy.errors import DataError, MissingExtra
+
+LICENCE = (
+    "The ELPV images are licensed under CC BY-NC-SA 4.0: they, and models trained on them, "
+    "are for non-commercial use only."
+)
+THRESHOLD = "A cell counts as defective where its defect probability is above 0.5."
+
+
+def version() -> str:
+    """The installed version of elpv-dataset; MissingExtra where there is none."""
+    try:
+        return importlib.metadata.version("elpv-dataset")
+    except importlib.metadata.PackageNotFoundError as error:
+        raise _missing() from error
+
+
+def labels_file() -> Path:
+    """The table of images, defect probabilities and cell types; found without importing it."""
+    found = importlib.util.find_spec("elpv_dataset")
+    if found is None or not found.submodule_search_locations:
+        raise _missing()
+    return Path(found.submodule_search_locations[0], "data", "labels.csv")
+
+
+def read_elpv(class_names: list[str] | None) -> Records:
+    """All cells as functional (0) or defective (1), stratified by type (mono or poly).
+
+    Raises:
+        MissingExtra: elpv-dataset is not installed.
+        DataError: its table of labels cannot be read.
+    """
+    origin = f"elpv-dataset {version()}"
+    table = labels_file()
+    with reading(table):
+        lines = table.read_text(encoding="utf-8").splitlines()
+    try:
+        rows = [line.split() for line in lines if line.strip()]
+        cells = [(name, float(probability), kind) for name, probability, kind in rows]
+    except ValueError as error:
+        raise DataError(
+            "The table of labels is damaged.",
+            where=str(table),
+            advice="Install it again: pip install --force-reinstall elpv-dataset",
+        ) from error
+    return Records(
+        origin=origin,
+        class_names=class_names or ["functional", "defective"],
+        keys=[name for name, _, _ in cells],
+        labels=[int(probability > 0.5) for _, probability, _ in cells],
+        strata=[kind for _, _, kind in cells],
+        read=lambda index: (table.parent / cells[index][0]).read_bytes(),
+        notes=[LICENCE, THRESHOLD],
+    )
+
+
+def _missing() -> MissingExtra:
+    return MissingExtra("The data source 'elpv'", "demo", "elpv-dataset")

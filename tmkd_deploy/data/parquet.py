@@ -1,0 +1,148 @@
+"""Parquet shards as hub data sets lay images out: a column `image` {bytes, path} and `label`."""
+
+from __future__ import annotations
+
+import bisect
+import contextlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tmkd_deploy.data.records import Records, numbered, reading, shards
+from tmkd_deploy.errors import DataError, MissingExtra
+
+
+def read_parquet(path: Path, class_names: list[str] | None) -> Records:
+    """The images of the shards at `path`; only one row group's images are in memory at a time.
+
+    Class names are those given, else those of the schema's metadata (`class_names`, or the
+    features that Hugging Face writes), else the labels' numbers.
+
+    Raises:
+        DataError: an unreadable shard, missing columns, or shards that name other classes.
+        MissingExtra: pyarrow is not installed.
+    """
+    files = shards(path, ".parquet")
+    images = _Images()
+    keys: list[str] = []
+    labels: list[int] = []
+    for file in files:
+        with _opened(file) as parquet:
+            _check_columns(parquet.schema_arrow, file)
+            named = _names_in(parquet.schema_arrow.metadata or {}, file)
+            columns = parquet.read(columns=["label", "image.path"])
+            keys += _keys(file, columns)
+            labels += _labels(file, columns)
+            images.add(file, parquet.metadata)
+        if file == files[0]:
+            first_named = named
+        elif named != first_named:
+            raise DataError(
+                f"This shard names other classes than {files[0].name} does.",
+                where=str(file),
+                advice="Use shards of one data set, or name the right files in the recipe.",
+            )
+    return Records(
+        origin=f"parquet {path}",
+        class_names=class_names or first_named or numbered(labels),
+        keys=keys,
+        labels=labels,
+        strata=[""] * len(keys),
+        read=images.read,
+    )
+
+
+class _Images:
+    """Random access to the encoded images of several shards, keeping one row group."""
+
+    def __init__(self) -> None:
+        self._groups: list[tuple[Path, int]] = []
+        self._starts: list[int] = []
+        self._rows = 0
+        self._kept: tuple[int, list[dict[str, bytes | None] | None]] = (-1, [])
+
+    def add(self, file: Path, metadata: Any) -> None:
+        for group in range(metadata.num_row_groups):
+            self._groups.append((file, group))
+            self._starts.append(self._rows)
+            self._rows += metadata.row_group(group).num_rows
+
+    def read(self, index: int) -> bytes:
+        position = bisect.bisect_right(self._starts, index) - 1
+        if self._kept[0] != position:
+            file, group = self._groups[position]
+            with _opened(file) as parquet:
+                table = parquet.read_row_group(group, columns=["image.bytes"])
+            self._kept = (position, table["image"].to_pylist())
+        image = self._kept[1][index - self._starts[position]]
+        return (image and image["bytes"]) or b""
+
+
+@contextlib.contextmanager
+def _opened(file: Path) -> Iterator[Any]:
+    try:
+        import pyarrow as pa  # noqa: PLC0415 - not part of the light installation
+        import pyarrow.parquet as pq  # noqa: PLC0415
+    except ImportError as error:
+        raise MissingExtra("Reading parquet files", "train", "pyarrow") from error
+    with reading(file):
+        try:
+            with pq.ParquetFile(file) as parquet:
+                yield parquet
+        except (pa.ArrowException, UnicodeDecodeError) as error:
+            raise DataError(
+                f"This is not a complete parquet file: {str(error).splitlines()[0]}",
+                where=str(file),
+                advice="Fetch or write this shard again.",
+            ) from error
+
+
+def _check_columns(schema: Any, file: Path) -> None:
+    import pyarrow as pa  # noqa: PLC0415
+
+    types = {name: schema.field(name).type for name in schema.names}
+    image, label = types.get("image"), types.get("label")
+    fields = [field.name for field in image] if image and pa.types.is_struct(image) else []
+    if "bytes" not in fields or label is None or not pa.types.is_integer(label):
+        present = ", ".join(f"{name} ({kind})" for name, kind in types.items())
+        raise DataError(
+            f"The columns needed are not there; this file has: {present}.",
+            where=str(file),
+            advice="Give it a column 'image' (a struct with the encoded image in 'bytes') and a "
+            "column 'label' (integers).",
+        )
+
+
+def _keys(file: Path, columns: Any) -> list[str]:
+    rows = [f"{file.name}[{row}]" for row in range(columns.num_rows)]
+    if "image" not in columns.column_names:  # the struct has no field 'path'
+        return rows
+    paths = [(image or {}).get("path") for image in columns["image"].to_pylist()]
+    return [f"{row} {path}" if path else row for row, path in zip(rows, paths, strict=True)]
+
+
+def _labels(file: Path, columns: Any) -> list[int]:
+    labels: list[int | None] = columns["label"].to_pylist()
+    if None in labels:
+        raise DataError(
+            f"Row {labels.index(None)} has no label.",
+            where=str(file),
+            advice="Label every row, or remove the rows without a label.",
+        )
+    return [label for label in labels if label is not None]
+
+
+def _names_in(metadata: dict[bytes, bytes], file: Path) -> list[str] | None:
+    try:
+        if b"class_names" in metadata:
+            return [str(name) for name in json.loads(metadata[b"class_names"])]
+        features = json.loads(metadata.get(b"huggingface", b"{}"))
+        label = features.get("info", {}).get("features", {}).get("label", {})
+        return [str(name) for name in label["names"]] if label.get("names") else None
+    except (ValueError, AttributeError, TypeError) as error:
+        raise DataError(
+            "The class names in this file's metadata cannot be read.",
+            where=str(file),
+            advice="Write them as a JSON list under 'class_names', or give 'data.class_names'.",
+        ) from error

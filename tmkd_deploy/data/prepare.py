@@ -1,0 +1,113 @@
+"""The stage that makes prepared data: read, decode once, split, write."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from tmkd_deploy.data.checks import (
+    class_counts,
+    contradictions,
+    count_duplicates,
+    refuse_overlap,
+    skip_unreadable,
+)
+from tmkd_deploy.data.decode import Pixels, create_images, decode_all
+from tmkd_deploy.data.prepared import INDEX, DataFacts, Split, images_name, labels_name
+from tmkd_deploy.data.records import Sample
+from tmkd_deploy.data.sources import read_source
+from tmkd_deploy.data.split import stratified_split
+from tmkd_deploy.errors import EnvironmentProblem
+from tmkd_deploy.events import Events
+from tmkd_deploy.recipe.schema import Data
+
+ROWS_AT_ONCE = 256
+
+
+def prepare(spec: Data, folder: Path, events: Events) -> DataFacts:
+    """Write both splits of the data that `spec` names into the empty `folder`.
+
+    The files are {train,test}_images.npy (uint8 [N, S, S, 3]), {train,test}_labels.npy
+    (int64 [N]) and index.json (keys and SHA-256 of the decoded pixels of each split).
+
+    Raises:
+        DataError: the data are missing, unreadable, wrongly labelled, or cannot be split.
+        EnvironmentProblem: the disk has too little room, or a package is missing.
+        OSError: `folder` cannot be written to.
+    """
+    records, test_begins = read_source(spec)
+    for note in records.notes:
+        events.say(note)
+    _check_room(folder, len(records.keys), spec.image_size)
+    everything = folder / "everything.npy"
+    decoded = decode_all(records, spec.image_size, everything, events)
+    skipped = skip_unreadable(decoded, spec.corrupt_images_allowed, records.origin, events)
+    if test_begins is None:
+        train, test = stratified_split(
+            decoded.samples, test_fraction=spec.test_fraction, seed=spec.split_seed
+        )
+    else:
+        train = [sample for sample in decoded.samples if sample.row < test_begins]
+        test = [sample for sample in decoded.samples if sample.row >= test_begins]
+        refuse_overlap(train, test, str(spec.test))
+    facts = DataFacts(
+        source=records.origin,
+        notes=records.notes + contradictions(decoded.samples, events),
+        class_names=records.class_names,
+        image_size=spec.image_size,
+        train_images=len(train),
+        test_images=len(test),
+        train_counts=class_counts(train, records.class_names, "train", records.origin),
+        test_counts=class_counts(test, records.class_names, "test", records.origin),
+        skipped=skipped,
+        duplicates_within_train=count_duplicates(train, events),
+        train_sha256=_write(folder, "train", train, decoded.images),
+        evaluation_sha256=_write(folder, "test", test, decoded.images),
+    )
+    _write_index(folder / INDEX, {"train": train, "test": test})
+    everything.unlink()
+    return facts
+
+
+def _check_room(folder: Path, images: int, size: int) -> None:
+    needed = 2 * images * size * size * 3  # all images once before the split, once after it
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise EnvironmentProblem(
+            f"{images} images of {size} x {size} pixels need {needed / 1e9:.2f} GB while they are "
+            f"prepared, but only {free / 1e9:.2f} GB are free on this disk.",
+            where=str(folder),
+            advice="Free some space, choose another folder with --runs, or lower "
+            "'data.image_size'.",
+        )
+
+
+def _write(folder: Path, split: Split, samples: Sequence[Sample], decoded: Pixels) -> str:
+    """Write the split's images and labels; returns SHA-256 over both."""
+    rows = [sample.row for sample in samples]
+    images = create_images(folder / images_name(split), len(rows), decoded.shape[1])
+    digest = hashlib.sha256(f"{images.shape}\n".encode())
+    for start in range(0, len(rows), ROWS_AT_ONCE):
+        block = decoded[rows[start : start + ROWS_AT_ONCE]]
+        images[start : start + ROWS_AT_ONCE] = block
+        digest.update(block.data)
+    labels = np.array([sample.label for sample in samples], dtype="<i8")
+    np.save(folder / labels_name(split), labels, allow_pickle=False)
+    digest.update(labels.data)
+    return digest.hexdigest()
+
+
+def _write_index(file: Path, splits: dict[str, list[Sample]]) -> None:
+    index = {
+        split: {
+            "keys": [sample.key for sample in samples],
+            "sha256": [sample.pixels for sample in samples],
+        }
+        for split, samples in splits.items()
+    }
+    file.write_text(json.dumps(index, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")

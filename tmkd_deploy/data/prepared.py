@@ -1,0 +1,96 @@
+"""Prepared data: the artifact every later stage takes its images and labels from."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from tmkd_deploy.artifacts import Artifact, Facts
+
+Split = Literal["train", "test"]
+SPLITS: tuple[Split, ...] = ("train", "test")
+INDEX = "index.json"
+
+
+class DataFacts(Facts):
+    """What is known of the prepared data.
+
+    `train_counts` and `test_counts` are images by class name. The two hashes are SHA-256 over the
+    pixels and labels of a split; `evaluation_sha256` therefore names the images a figure refers to.
+    `duplicates_within_train` counts training images whose pixels an earlier one has already.
+    """
+
+    source: str
+    notes: list[str]
+    class_names: list[str]
+    image_size: int
+    train_images: int
+    test_images: int
+    train_counts: dict[str, int]
+    test_counts: dict[str, int]
+    skipped: list[str]
+    duplicates_within_train: int
+    train_sha256: str
+    evaluation_sha256: str
+
+
+@dataclass(frozen=True)
+class PreparedData:
+    """Images, labels and names of both splits, read from an artifact; images stay on disk."""
+
+    facts: DataFacts
+    _images: dict[Split, npt.NDArray[np.uint8]]
+    _labels: dict[Split, npt.NDArray[np.int64]]
+    _keys: dict[Split, list[str]]
+
+    @classmethod
+    def of(cls, artifact: Artifact[DataFacts]) -> PreparedData:
+        """The data in an artifact that `artifacts.read` has verified."""
+        index = json.loads(artifact.path(INDEX).read_text(encoding="utf-8"))
+        return cls(
+            facts=artifact.facts,
+            _images={
+                split: _load(artifact.path(images_name(split)), mapped=True) for split in SPLITS
+            },
+            _labels={
+                split: _load(artifact.path(labels_name(split)), mapped=False) for split in SPLITS
+            },
+            _keys={split: index[split]["keys"] for split in SPLITS},
+        )
+
+    @property
+    def class_names(self) -> list[str]:
+        """The classes in the order of their labels."""
+        return self.facts.class_names
+
+    def images(self, split: Split) -> npt.NDArray[np.uint8]:
+        """RGB images, uint8 [N, S, S, 3], mapped from disk and read-only."""
+        return self._images[split]
+
+    def labels(self, split: Split) -> npt.NDArray[np.int64]:
+        """Labels, int64 [N], 0 <= label < len(class_names)."""
+        return self._labels[split]
+
+    def keys(self, split: Split) -> list[str]:
+        """Names of the images for people to read, [N]."""
+        return self._keys[split]
+
+
+def images_name(split: Split) -> str:
+    """The file of a split's images within the artifact."""
+    return f"{split}_images.npy"
+
+
+def labels_name(split: Split) -> str:
+    """The file of a split's labels within the artifact."""
+    return f"{split}_labels.npy"
+
+
+def _load(file: Path, *, mapped: bool) -> npt.NDArray[Any]:
+    array: npt.NDArray[Any] = np.load(file, mmap_mode="r" if mapped else None, allow_pickle=False)
+    return array

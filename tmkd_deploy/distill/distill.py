@@ -1,0 +1,174 @@
+"""The stage that makes the student: TMKD, and the same student trained alone beside it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from tmkd_deploy.artifacts import Artifact
+from tmkd_deploy.data.prepared import PreparedData
+from tmkd_deploy.distill.augment import apply_each, variants
+from tmkd_deploy.distill.facts import StudentFacts
+from tmkd_deploy.distill.losses.total import StudentLoss
+from tmkd_deploy.distill.signals import SignalCache, cache_signals, view_weights
+from tmkd_deploy.distill.teach import Teachers
+from tmkd_deploy.distill.training import (
+    Schedule,
+    Step,
+    fit,
+    predict,
+    to_float,
+    training_device,
+)
+from tmkd_deploy.events import Events
+from tmkd_deploy.models import weights
+from tmkd_deploy.models.classifier import Classifier, create, parameters_of
+from tmkd_deploy.recipe.schema import Recipe
+
+
+@dataclass(frozen=True)
+class Student:
+    """A trained student and the teacher signals it was trained with."""
+
+    classifier: Classifier
+    facts: StudentFacts
+    folder: Path
+
+    @classmethod
+    def of(cls, artifact: Artifact[StudentFacts], recipe: Recipe, data: PreparedData) -> Student:
+        """Read the distilled student."""
+        student = new_student(recipe, data)[0]
+        weights.load(student, artifact.path("student.safetensors"))
+        return cls(student.eval(), artifact.facts, artifact.folder)
+
+    def alone(self, recipe: Recipe, data: PreparedData) -> Classifier | None:
+        """The same student trained without teachers, where the recipe asked for it."""
+        path = self.folder / "alone.safetensors"
+        if not path.exists():
+            return None
+        student = new_student(recipe, data)[0]
+        weights.load(student, path)
+        return student.eval()
+
+    def signals(self) -> SignalCache:
+        """What the teachers said of the training images."""
+        return SignalCache(**load_file(self.folder / "signals.safetensors"))
+
+    def loss(self, recipe: Recipe, teachers: Teachers) -> StudentLoss:
+        """The loss it was trained with, projections included, to be trained further with."""
+        loss = student_loss(recipe, teachers, self.facts.feature_width)
+        weights.load(loss, self.folder / "loss.safetensors")
+        return loss
+
+
+def distill(
+    recipe: Recipe, data: PreparedData, teachers: Teachers, folder: Path, events: Events
+) -> StudentFacts:
+    """Train the student with TMKD and write it into `folder`."""
+    signals = cache_signals(
+        teachers, recipe, data.images("train"), data.labels("train"), events
+    )
+    save_file(
+        {"logits": signals.logits, "features": signals.features}, folder / "signals.safetensors"
+    )
+    student, loss = _trained(recipe, data, teachers, signals, "Distilling the student", events)
+    weights.save(student, folder / "student.safetensors")
+    weights.save(loss, folder / "loss.safetensors")
+    top1 = _top1(student, data)
+    alone_top1 = None
+    if recipe.distill.baseline:
+        alone, _ = _trained(recipe, data, teachers, None, "Training the student alone", events)
+        weights.save(alone, folder / "alone.safetensors")
+        alone_top1 = _top1(alone, data)
+        events.say(
+            f"The student reaches {100 * top1:.1f} % top-1; trained alone it reaches "
+            f"{100 * alone_top1:.1f} %."
+        )
+    mean = view_weights(teachers, recipe, "train", data.labels("train")).mean(dim=0)
+    return StudentFacts(
+        model=recipe.student.model,
+        parameters=parameters_of(student),
+        feature_width=loss.to_teacher.in_features,
+        top1=top1,
+        alone_top1=alone_top1,
+        mean_view_weights=dict(zip(recipe.distill.views, mean.tolist(), strict=True)),
+    )
+
+
+def student_loss(recipe: Recipe, teachers: Teachers, student_width: int) -> StudentLoss:
+    """The loss with the recipe's constants; its text targets are averaged over the views."""
+    texts = torch.nn.functional.normalize(teachers.texts.mean(dim=0), dim=-1)
+    return StudentLoss(recipe.distill, student_width, teachers.facts.feature_width, texts)
+
+
+def batch_of(
+    recipe: Recipe, data: PreparedData, step: Step, device: torch.device
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Images [n, 3, H, W], labels [n] and the augmentation variant [n] of each image."""
+    settings = recipe.distill
+    choices = variants(settings.augment, settings.cached_variants)
+    variant = torch.randint(choices, (len(step.indices),), generator=step.random)
+    images = to_float(data.images("train"), step.indices, device)
+    labels = torch.from_numpy(data.labels("train"))[step.indices].to(device)
+    turned = apply_each(images, settings.augment, variant)
+    return turned.to(memory_format=torch.channels_last), labels, variant
+
+
+def _trained(
+    recipe: Recipe,
+    data: PreparedData,
+    teachers: Teachers,
+    signals: SignalCache | None,
+    description: str,
+    events: Events,
+) -> tuple[Classifier, StudentLoss]:
+    device = training_device()
+    torch.manual_seed(recipe.seed)
+    student, width = new_student(recipe, data)
+    weights.initialise(student, recipe.student.model, recipe.student.weights)
+    student.to(device, memory_format=torch.channels_last)
+    loss = student_loss(recipe, teachers, width).to(device)
+
+    def loss_of(step: Step) -> Tensor:
+        student.train()
+        images, labels, variant = batch_of(recipe, data, step, device)
+        logits, features = student(images)
+        told = signals.of(variant, step.indices, device) if signals else None
+        value: Tensor = loss(logits, features, labels, told)
+        return value
+
+    settings = recipe.distill
+    fit(
+        [*student.parameters(), *loss.parameters()],
+        len(data.labels("train")),
+        Schedule(
+            settings.epochs,
+            settings.batch_size,
+            settings.learning_rate,
+            settings.weight_decay,
+            recipe.seed,
+        ),
+        loss_of,
+        events,
+        description,
+    )
+    return student, loss
+
+
+def new_student(recipe: Recipe, data: PreparedData) -> tuple[Classifier, int]:
+    """The recipe's student with random weights, and the width of its features."""
+    return create(
+        recipe.student.model,
+        len(data.class_names),
+        recipe.student.arguments,
+        recipe.data.image_size,
+    )
+
+
+def _top1(student: Classifier, data: PreparedData) -> float:
+    chosen = predict(student, data.images("test"), training_device()).argmax(dim=1)
+    return float((chosen.numpy() == data.labels("test")).mean())

@@ -1,0 +1,1 @@
+"""The terms of the student's loss, one small file each."""

@@ -1,0 +1,24 @@
+"""DIST: distillation by correlation (Huang et al. 2022, arXiv 2205.10536)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def dist(student: Tensor, teacher: Tensor, labels: Tensor, temperature: float) -> Tensor:
+    """T^2 ((1 - correlation within images) + (1 - correlation within classes)).
+
+    Both parts count once; the article multiplies them by constants that alpha covers here.
+    Arguments as for `kd`.
+    """
+    p = torch.softmax(student / temperature, dim=1)
+    q = torch.softmax(teacher / temperature, dim=1)
+    return temperature**2 * (_one_minus_correlation(p, q) + _one_minus_correlation(p.T, q.T))
+
+
+def _one_minus_correlation(a: Tensor, b: Tensor) -> Tensor:
+    """1 - Pearson's correlation of the rows of `a` and `b`, averaged over rows."""
+    a = a - a.mean(dim=1, keepdim=True)
+    b = b - b.mean(dim=1, keepdim=True)
+    return 1.0 - torch.cosine_similarity(a, b, dim=1, eps=1e-8).mean()

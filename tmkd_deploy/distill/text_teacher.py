@@ -1,0 +1,188 @@
+"""The text teacher: CLIP through open_clip, with an embedding per view and class."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import open_clip
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from tmkd_deploy.distill.prompts import fill
+from tmkd_deploy.distill.training import Schedule, Step, fit, to_float
+from tmkd_deploy.distill.views import make_views, one_view_each
+from tmkd_deploy.errors import DataError, RequestError
+from tmkd_deploy.events import Events, track
+from tmkd_deploy.models.weights import read_checkpoint
+from tmkd_deploy.recipe import schema
+
+_CONFIGURATIONS = Path(__file__).parent.parent / "models" / "open_clip"
+
+
+class TextTeacher(nn.Module):
+    """A CLIP model with the tokens of every prompt.
+
+    `tokens` is a list of V tensors [templates, C, context]: one for each view.
+    """
+
+    def __init__(self, clip: nn.Module, tokens: list[Tensor], mean: Tensor, std: Tensor) -> None:
+        super().__init__()
+        self.clip = clip
+        self.tokens = tokens
+        self.register_buffer("mean", mean.view(1, 3, 1, 1))
+        self.register_buffer("std", std.view(1, 3, 1, 1))
+        size = clip.visual.image_size  # type: ignore[union-attr]
+        self.image_size: tuple[int, int] = size if isinstance(size, tuple) else (size, size)
+
+    def embed_images(self, images: Tensor) -> Tensor:
+        """Images [N, 3, H, W] in [0, 1] to unit vectors [N, d]."""
+        if images.shape[-2:] != self.image_size:
+            images = F.interpolate(
+                images, self.image_size, mode="bilinear", antialias=True, align_corners=False
+            )
+        normalised = (images - self.mean) / self.std
+        return F.normalize(self.clip.encode_image(normalised), dim=-1)  # type: ignore[operator]
+
+    def embed_classes(self, random: torch.Generator | None = None) -> Tensor:
+        """The mean of each view's and class's prompt embeddings, as unit vectors [V, C, d].
+
+        With `random`, one template drawn for each view stands for them all, as training does.
+        """
+        views = []
+        for tokens in self.tokens:
+            if random is not None:
+                drawn = int(torch.randint(len(tokens), (), generator=random))
+                tokens = tokens[drawn : drawn + 1]
+            templates, classes, context = tokens.shape
+            flat = tokens.view(-1, context).to(self.mean.device)
+            embedded = F.normalize(self.clip.encode_text(flat), dim=-1)  # type: ignore[operator]
+            views.append(embedded.view(templates, classes, -1).mean(dim=0))
+        return F.normalize(torch.stack(views), dim=-1)
+
+
+def create(
+    settings: schema.TextTeacher, prompts: schema.Prompts, class_names: list[str]
+) -> TextTeacher:
+    """The text teacher with the weights that the recipe names, or with random ones.
+
+    Raises:
+        RequestError: open_clip knows no such model or tag.
+        DataError: the checkpoint does not fit, or a prompt is too long for the text encoder.
+    """
+    open_clip.add_model_config(_CONFIGURATIONS)
+    try:
+        clip, _, _ = open_clip.create_model_and_transforms(
+            settings.model, pretrained=settings.pretrained
+        )
+    except Exception as error:  # open_clip passes on whatever its hub client raises
+        raise RequestError(
+            f"open_clip could not create {settings.model!r} "
+            f"with the pretrained tag {settings.pretrained!r}: {error}",
+            advice="Correct teacher.text, or name a local checkpoint in teacher.text.checkpoint.",
+        ) from error
+    if settings.checkpoint:
+        try:
+            clip.load_state_dict(read_checkpoint(settings.checkpoint))
+        except RuntimeError as error:
+            raise DataError(
+                f"The checkpoint does not fit {settings.model!r}: {str(error).splitlines()[-1]}",
+                where=str(settings.checkpoint),
+                advice="Name the open_clip model that this checkpoint was made with.",
+            ) from error
+    tokenizer = open_clip.get_tokenizer(settings.model)
+    tokens = [
+        torch.stack([_tokens(tokenizer, sentences) for sentences in fill(prompts, v, class_names)])
+        for v in schema.VIEWS
+    ]
+    mean = torch.tensor(getattr(clip.visual, "image_mean", None) or open_clip.OPENAI_DATASET_MEAN)
+    std = torch.tensor(getattr(clip.visual, "image_std", None) or open_clip.OPENAI_DATASET_STD)
+    return TextTeacher(clip, tokens, mean, std)
+
+
+def train(
+    teacher: TextTeacher,
+    images: np.ndarray,
+    labels: np.ndarray,
+    views: schema.Views,
+    schedule: Schedule,
+    device: torch.device,
+    events: Events,
+) -> None:
+    """Contrastive training on pairs of a view and its prior-aware prompt.
+
+    Each image is shown in one view drawn at random. Its positive is the embedding of its own view
+    and class; every other view and class is a negative (image to text). In the other direction a
+    text's positives are all images of the batch with its view and class. The token table stays as
+    it is: a handful of prompts says nothing about the other words.
+    """
+    teacher.clip.token_embedding.requires_grad_(False)  # type: ignore[union-attr]
+    targets = torch.from_numpy(labels)
+
+    def loss_of(step: Step) -> Tensor:
+        teacher.train()
+        batch = to_float(images, step.indices, device)
+        shown = torch.randint(len(schema.VIEWS), (len(batch),), generator=step.random)
+        pixels = one_view_each(batch, views, shown)
+        if torch.rand((), generator=step.random) < 0.5:
+            pixels = pixels.flip(-1)
+        texts = teacher.embed_classes(step.random).flatten(0, 1)
+        classes = len(texts) // len(schema.VIEWS)
+        positive = (shown * classes + targets[step.indices]).to(device)
+        scores = teacher.embed_images(pixels) @ texts.T * _scale(teacher.clip)
+        to_text = F.cross_entropy(scores, positive)
+        matches = F.one_hot(positive, len(texts)).float().T
+        present = matches.sum(dim=1) > 0
+        shares = matches[present] / matches[present].sum(dim=1, keepdim=True)
+        to_image = F.cross_entropy(scores.T[present], shares)
+        return (to_text + to_image) / 2
+
+    fit(
+        teacher.parameters(),
+        len(images),
+        schedule,
+        loss_of,
+        events,
+        "Training the text teacher on views and prompts",
+    )
+
+
+def semantic_scores(
+    teacher: TextTeacher,
+    images: np.ndarray,
+    views: schema.Views,
+    device: torch.device,
+    events: Events,
+) -> Tensor:
+    """cos(CLIP(view_v(x)), t_{v,k}) for every image, view and class: [N, V, C] on the CPU."""
+    teacher.eval()
+    batch_size = 128
+    starts = range(0, len(images), batch_size)
+    parts = []
+    with torch.inference_mode():
+        texts = teacher.embed_classes()
+        for start in track(events, starts, "Scoring views by text", len(starts), "batches"):
+            batch = to_float(images[start : start + batch_size], None, device)
+            shown = make_views(batch, views, list(schema.VIEWS))
+            embedded = teacher.embed_images(shown.flatten(0, 1)).view(*shown.shape[:2], -1)
+            parts.append(torch.einsum("vnd,vcd->nvc", embedded, texts).cpu())
+    return torch.cat(parts)
+
+
+def _scale(clip: nn.Module) -> Tensor:
+    scale: Tensor = clip.logit_scale.exp().clamp(max=100.0)  # type: ignore[operator,union-attr]
+    return scale
+
+
+def _tokens(tokenizer: open_clip.SimpleTokenizer, sentences: list[str]) -> Tensor:
+    for sentence in sentences:
+        # start and end of text take two places; beyond the context a prompt would be cut silently
+        if len(tokenizer.encode(sentence)) + 2 > tokenizer.context_length:
+            raise DataError(
+                f"The prompt {sentence[:60]!r}... is longer than the text encoder's "
+                f"{tokenizer.context_length} tokens.",
+                advice="Shorten the class name or the prompt template.",
+            )
+    tokens: Tensor = tokenizer(sentences)
+    return tokens

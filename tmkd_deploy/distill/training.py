@@ -1,0 +1,132 @@
+"""One training loop for every model that is trained here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from tmkd_deploy.errors import RequestError
+from tmkd_deploy.events import Events
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """AdamW with one warm-up epoch (a tenth of a short run) and cosine decay to zero."""
+
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    weight_decay: float
+    seed: int
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a loss function is told: the epoch, and which images with which random numbers."""
+
+    epoch: int
+    indices: Tensor
+    random: torch.Generator
+
+
+def fit(
+    parameters: Iterable[nn.Parameter],
+    images: int,
+    schedule: Schedule,
+    loss_of: Callable[[Step], Tensor],
+    events: Events,
+    description: str,
+) -> None:
+    """Minimise `loss_of` over shuffled batches of image indices.
+
+    Raises:
+        RequestError: the loss is no longer a number.
+    """
+    random = torch.Generator().manual_seed(schedule.seed)
+    trained = [parameter for parameter in parameters if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(
+        _decayed(trained, schedule.weight_decay), lr=schedule.learning_rate
+    )
+    steps = schedule.epochs * _batches(images, schedule.batch_size)
+    rate = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer,
+        max_lr=schedule.learning_rate,
+        total_steps=max(steps, 2),
+        pct_start=min(0.3, max(0.1, 1 / schedule.epochs)),
+        cycle_momentum=False,
+    )
+    task = events.begin(description, schedule.epochs * images, "images")
+    try:
+        for epoch in range(schedule.epochs):
+            for indices in shuffled(images, schedule.batch_size, random):
+                loss = loss_of(Step(epoch, indices, random))
+                value = float(loss.detach())
+                if not np.isfinite(value):
+                    raise RequestError(
+                        f"The loss became {value} in epoch {epoch + 1} of {description!r}.",
+                        advice="Lower the learning rate of this stage in the recipe.",
+                    )
+                optimizer.zero_grad(set_to_none=True)
+                loss.backward()  # type: ignore[no-untyped-call]
+                nn.utils.clip_grad_norm_(trained, 5.0)
+                optimizer.step()
+                rate.step()
+                task.advance(len(indices), loss=value)
+    finally:
+        task.finish()
+
+
+def shuffled(images: int, batch_size: int, random: torch.Generator) -> Iterator[Tensor]:
+    """All image indices once, in random order, in batches; a last batch of one is left out.
+
+    Batch normalisation cannot learn from a batch of one image.
+    """
+    order = torch.randperm(images, generator=random)
+    for batch in order.split(batch_size):
+        if len(batch) > 1:
+            yield batch
+
+
+def training_device() -> torch.device:
+    """The GPU where there is one, otherwise the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def to_float(images: np.ndarray, indices: Tensor | None, device: torch.device) -> Tensor:
+    """Images `indices` of a uint8 array [N, H, W, 3] as floats [n, 3, H, W] in [0, 1].
+
+    The result is in channels-last layout, in which convolutions are faster on CPU and GPU alike.
+    """
+    chosen = images if indices is None else images[indices.numpy()]
+    pixels = torch.from_numpy(np.ascontiguousarray(chosen)).to(device)
+    return pixels.permute(0, 3, 1, 2).float().div_(255.0)
+
+
+def predict(
+    model: nn.Module, images: np.ndarray, device: torch.device, batch_size: int = 64
+) -> Tensor:
+    """Logits [N, C] (float32, on the CPU) of a model that returns logits and features."""
+    model.eval()
+    with torch.inference_mode():
+        parts = [
+            model(to_float(images[start : start + batch_size], None, device))[0].float().cpu()
+            for start in range(0, len(images), batch_size)
+        ]
+    return torch.cat(parts)
+
+
+def _batches(images: int, batch_size: int) -> int:
+    full, rest = divmod(images, batch_size)
+    return full + (1 if rest > 1 else 0)
+
+
+def _decayed(parameters: list[nn.Parameter], decay: float) -> list[dict[str, object]]:
+    """Weight decay for matrices and kernels alone; biases and norms stay free of it."""
+    return [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]

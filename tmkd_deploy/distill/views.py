@@ -1,0 +1,92 @@
+"""The three views of an image: RGB, edge-enhanced, high-frequency."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import kornia.filters
+import torch
+from torch import Tensor
+
+from tmkd_deploy.recipe.schema import VIEWS, View, Views
+
+
+def make_views(images: Tensor, settings: Views, views: list[View]) -> Tensor:
+    """All `views` of each image in one tensor, on the device the images are on.
+
+    Args:
+        images: [N, 3, H, W], float in [0, 1].
+        settings: how edges and high frequencies are made.
+        views: which views, in which order.
+
+    Returns:
+        [V, N, 3, H, W], float in [0, 1].
+    """
+    return torch.stack([_MAKERS[view](images, settings) for view in views])
+
+
+def one_view_each(images: Tensor, settings: Views, shown: Tensor) -> Tensor:
+    """View number `shown[i]` (an index into VIEWS) of image i, for images [N, 3, H, W] in [0, 1].
+
+    Training on one view drawn for each image costs a third of showing all three.
+    """
+    result = torch.empty_like(images)
+    for index, view in enumerate(VIEWS):
+        rows = (shown == index).to(images.device)
+        if rows.any():
+            result[rows] = _MAKERS[view](images[rows], settings)
+    return result
+
+
+def edge(images: Tensor, settings: Views) -> Tensor:
+    """The image plus `edge_strength` times its normalised gradient magnitude, clipped to [0, 1].
+
+    Sobel: the gradient magnitude of the grey image over its own maximum. Canny: the thinned binary
+    edges. An image without any gradient stays as it is.
+    """
+    grey = images.mean(dim=1, keepdim=True)
+    if settings.edge == "sobel":
+        magnitude = kornia.filters.sobel(grey, eps=1e-12)
+        largest = magnitude.amax(dim=(2, 3), keepdim=True)
+        # sobel's own epsilon gives a flat image a faint constant, which is no edge
+        outline = torch.where(largest > 1e-4, magnitude / largest.clamp(min=1e-4), 0.0)
+    else:
+        _, outline = kornia.filters.canny(grey)
+    return (images + settings.edge_strength * outline).clamp(0.0, 1.0)
+
+
+def high_frequency(images: Tensor, settings: Views) -> Tensor:
+    """The high-pass part of the image, around mid-grey or added back, clipped to [0, 1]."""
+    low_pass = _low_pass_fft if settings.freq == "fft" else _low_pass_gaussian
+    low = low_pass(images, settings.freq_cutoff)
+    base = images if settings.freq_base == "image" else torch.full_like(images, 0.5)
+    return (base + images - low).clamp(0.0, 1.0)
+
+
+def _unchanged(images: Tensor, settings: Views) -> Tensor:
+    return images
+
+
+_MAKERS: dict[View, Callable[[Tensor, Views], Tensor]] = {
+    "rgb": _unchanged,
+    "edge": edge,
+    "freq": high_frequency,
+}
+
+
+def _low_pass_fft(images: Tensor, cutoff: float) -> Tensor:
+    """Keep the frequencies whose radius is at most `cutoff` times the Nyquist frequency."""
+    height, width = images.shape[-2:]
+    vertical = torch.fft.fftfreq(height, device=images.device)[:, None]
+    horizontal = torch.fft.rfftfreq(width, device=images.device)[None, :]
+    kept = (vertical**2 + horizontal**2).sqrt() <= cutoff * 0.5
+    spectrum = torch.fft.rfft2(images) * kept
+    return torch.fft.irfft2(spectrum, s=(height, width))
+
+
+def _low_pass_gaussian(images: Tensor, cutoff: float) -> Tensor:
+    """Blur so that the Gaussian's response falls to one half at the cut-off frequency."""
+    sigma = (2 * torch.log(torch.tensor(2.0))).sqrt().item() / (torch.pi * cutoff)
+    reach = min(int(3 * sigma), min(images.shape[-2:]) - 1)
+    size = (2 * reach + 1, 2 * reach + 1)
+    return kornia.filters.gaussian_blur2d(images, size, (sigma, sigma), border_type="reflect")

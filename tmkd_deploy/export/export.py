@@ -1,0 +1,137 @@
+"""The stage that exports one variant of a model to ONNX and checks it against torch."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+
+from tmkd_deploy.data.prepared import PreparedData
+from tmkd_deploy.distill.training import predict
+from tmkd_deploy.errors import EnvironmentProblem, MissingExtra
+from tmkd_deploy.events import Events
+from tmkd_deploy.export.facts import OnnxFacts, Variant
+from tmkd_deploy.export.graph import INPUT, count_quantized, to_onnx
+from tmkd_deploy.models.classifier import Classifier
+from tmkd_deploy.quantize.insert import use_placement
+from tmkd_deploy.recipe.schema import Recipe
+
+MODEL = "model.onnx"
+
+# The largest difference allowed, as a share of the largest logit. Rounding to eight bits may tip a
+# value that lies between two steps either way, and one tipped step moves a logit visibly.
+_TOLERANCE = {"fp32": 1e-3, "fp16": 3e-2, "int8": 0.15}
+
+
+def export(
+    recipe: Recipe,
+    data: PreparedData,
+    classifier: Classifier,
+    variant: Variant,
+    folder: Path,
+    events: Events,
+) -> OnnxFacts:
+    """Write `model.onnx` into `folder`.
+
+    Raises:
+        EnvironmentProblem: the file does not compute what torch computes.
+    """
+    use_placement(classifier.network, variant.placement)
+    proto = to_onnx(classifier, recipe.data.image_size, recipe.export.opset)
+    if variant.precision == "fp16" or variant.rest == "fp16":
+        proto = _rest_to_fp16(proto, recipe.export.opset)
+    _tag(proto, variant)
+    onnx.save(proto, folder / MODEL)
+    images = np.asarray(data.images("test")[: recipe.export.parity_images])
+    difference, agreement = _parity(folder / MODEL, classifier, images)
+    if difference > _TOLERANCE[variant.precision]:
+        raise EnvironmentProblem(
+            f"The exported {variant.name} model does not compute what torch computes: its logits "
+            f"differ by {100 * difference:.2g} % of the largest, and "
+            f"{100 * _TOLERANCE[variant.precision]:g} % is allowed.",
+            advice="Report this model and your versions of torch and onnx; "
+            "another student or opset may export well.",
+        )
+    events.say(
+        f"Exported {variant.name}: its logits differ from torch's by {100 * difference:.2g} % of "
+        f"the largest, and {100 * agreement:.0f} % of {len(images)} decisions agree."
+    )
+    return OnnxFacts(
+        variant=variant.name,
+        opset=recipe.export.opset,
+        bytes=(folder / MODEL).stat().st_size,
+        largest_difference=difference,
+        agreement=agreement,
+        parity_images=len(images),
+        **count_quantized(proto),
+    )
+
+
+def reference_logits(model: Path, images: np.ndarray, batch_size: int = 32) -> np.ndarray:
+    """Logits [N, C] of an ONNX file as the standard defines them: no graph optimisation."""
+    import onnxruntime  # noqa: PLC0415 - takes a second that other uses of this file need not wait
+
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(
+        str(model), options, providers=["CPUExecutionProvider"]
+    )
+    parts = [
+        session.run(None, {INPUT: np.ascontiguousarray(images[start : start + batch_size])})[0]
+        for start in range(0, len(images), batch_size)
+    ]
+    return np.concatenate(parts).astype(np.float32)
+
+
+def _parity(model: Path, classifier: Classifier, images: np.ndarray) -> tuple[float, float]:
+    expected = predict(classifier, images, torch.device("cpu")).numpy()
+    found = reference_logits(model, images)
+    difference = float(np.abs(found - expected).max() / max(np.abs(expected).max(), 1e-12))
+    agreement = float((found.argmax(axis=1) == expected.argmax(axis=1)).mean())
+    return difference, agreement
+
+
+def _rest_to_fp16(proto: onnx.ModelProto, opset: int) -> onnx.ModelProto:
+    """Type everything that is not integer as FP16, as strongly typed builders expect it."""
+    try:
+        with _silence():
+            from modelopt.onnx.autocast import convert_to_f16  # noqa: PLC0415 - slow to import
+
+            typed: onnx.ModelProto = convert_to_f16(
+                proto, low_precision_type="fp16", keep_io_types=True, opset=opset
+            )
+    except ImportError as error:
+        raise MissingExtra("FP16 typing", "train", error.name or "modelopt") from error
+    onnx.checker.check_model(typed, full_check=True)
+    return typed
+
+
+def _tag(proto: onnx.ModelProto, variant: Variant) -> None:
+    """Write into the file what it is, so that an engine can refuse what was made for another."""
+    facts = {
+        "tmkd_deploy.model": variant.model,
+        "tmkd_deploy.precision": variant.precision,
+        "tmkd_deploy.placement": variant.placement.value if variant.placement else "none",
+    }
+    for key, value in facts.items():
+        proto.metadata_props.add(key=key, value=value)
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    level = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(level)

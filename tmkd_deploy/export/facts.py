@@ -1,0 +1,48 @@
+"""What is exported, and what the export stage records; readable without torch or onnx."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from tmkd_deploy.artifacts import Facts
+from tmkd_deploy.engines.placement import Placement
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One ONNX file: whose it is, its precision, and for INT8 what the runtime expects.
+
+    `rest` is the type of everything that is not quantized.
+    """
+
+    model: Literal["teacher", "student"]
+    precision: Literal["fp32", "fp16", "int8"]
+    placement: Placement | None = None
+    rest: Literal["fp32", "fp16"] = "fp32"
+
+    @property
+    def name(self) -> str:
+        """A name for folders and messages, such as student-int8-signed-fp16."""
+        parts = [self.model, self.precision]
+        if self.placement:
+            parts += [self.placement.value, self.rest]
+        return "-".join(parts)
+
+
+class OnnxFacts(Facts):
+    """One exported ONNX model.
+
+    `largest_difference` is that between ONNX and torch over the parity images, as a share of the
+    largest logit; `agreement` the share of those images with the same top-1.
+    """
+
+    variant: str
+    opset: int
+    bytes: int
+    largest_difference: float
+    agreement: float
+    parity_images: int
+    quantize_linear: int
+    dequantize_linear: int
+    int8_weights: int

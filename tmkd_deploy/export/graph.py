@@ -1,0 +1,132 @@
+"""From a classifier in torch to an ONNX graph that takes what a camera gives."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import warnings
+
+import onnx
+import torch
+from onnx import TensorProto, numpy_helper
+from torch import Tensor, nn
+
+from tmkd_deploy.errors import EnvironmentProblem, RequestError
+from tmkd_deploy.models.classifier import Classifier
+from tmkd_deploy.quantize.insert import fix_weight_scales
+
+INPUT = "images"
+OUTPUT = "logits"
+
+
+class _CameraToLogits(nn.Module):
+    """Raw pixels [N, H, W, 3] to logits; 1/255 is taken into the normalisation's scale."""
+
+    def __init__(self, classifier: Classifier) -> None:
+        super().__init__()
+        self.classifier = copy.deepcopy(classifier)
+        self.classifier.scale /= 255.0
+
+    def forward(self, images: Tensor) -> Tensor:
+        # TensorRT refuses to transpose uint8, so the cast comes first
+        logits: Tensor = self.classifier(images.float().permute(0, 3, 1, 2))[0]
+        return logits
+
+
+def to_onnx(classifier: Classifier, image_size: int, opset: int) -> onnx.ModelProto:
+    """Export a classifier, fake quantizers included, with a dynamic batch.
+
+    Input `images`: uint8 [N, image_size, image_size, 3], RGB. Output `logits`: float32 [N, C].
+
+    Raises:
+        RequestError: torch cannot export this network.
+        EnvironmentProblem: the exporter wrote another opset than was asked for.
+    """
+    model = _CameraToLogits(classifier.cpu()).eval()
+    fix_weight_scales(model)
+    example = torch.zeros(2, image_size, image_size, 3, dtype=torch.uint8)
+    try:
+        with warnings.catch_warnings(), _quiet("torch.onnx", "onnxscript"), torch.no_grad():
+            warnings.simplefilter("ignore")
+            program = torch.onnx.export(
+                model,
+                (example,),
+                input_names=[INPUT],
+                output_names=[OUTPUT],
+                opset_version=opset,
+                dynamic_shapes={"images": {0: torch.export.Dim("N", min=1, max=4096)}},
+                dynamo=True,
+                optimize=True,
+                verbose=False,
+            )
+    except Exception as error:  # the exporter wraps whatever went wrong in classes of its own
+        raise RequestError(
+            f"torch could not export the student to ONNX: {_first_line(error)}",
+            advice="Choose another student model, or report the model to torch's exporter.",
+        ) from error
+    if program is None:
+        raise AssertionError("the dynamo exporter returned no program")
+    proto = program.model_proto
+    _constant_weights_to_int8(proto)
+    written = {entry.domain: entry.version for entry in proto.opset_import}
+    if written.get("") != opset:
+        raise EnvironmentProblem(
+            f"The exporter wrote opset {written.get('')} where {opset} was asked for.",
+            advice="Set export.opset to a version that this torch writes.",
+        )
+    onnx.checker.check_model(proto, full_check=True)
+    return proto
+
+
+def _constant_weights_to_int8(proto: onnx.ModelProto) -> None:
+    """Store quantized weights as int8 constants: a quarter of the file, and what runtimes expect."""
+    constants = {tensor.name: tensor for tensor in proto.graph.initializer}
+    for node in list(proto.graph.node):
+        if node.op_type != "QuantizeLinear" or node.input[0] not in constants:
+            continue
+        weight = numpy_helper.to_array(constants[node.input[0]])
+        scale = numpy_helper.to_array(constants[node.input[1]])
+        shape = [-1] + [1] * (weight.ndim - 1)
+        # the same rounding as torch's fake quantization: a multiplication by the inverse
+        steps = (weight * (1.0 / scale).astype("float32").reshape(shape)).round()
+        stored = numpy_helper.from_array(steps.clip(-128, 127).astype("int8"), node.output[0])
+        proto.graph.initializer.append(stored)
+        proto.graph.node.remove(node)
+    used = {name for node in proto.graph.node for name in node.input}
+    kept = [tensor for tensor in proto.graph.initializer if tensor.name in used]
+    del proto.graph.initializer[:]
+    proto.graph.initializer.extend(kept)
+    del proto.graph.value_info[:]
+
+
+def count_quantized(proto: onnx.ModelProto) -> dict[str, int]:
+    """How many Q and DQ nodes and how many int8 weights a graph holds."""
+    kinds = [node.op_type for node in proto.graph.node]
+    return {
+        "quantize_linear": kinds.count("QuantizeLinear"),
+        "dequantize_linear": kinds.count("DequantizeLinear"),
+        "int8_weights": sum(
+            tensor.data_type == TensorProto.INT8 and len(tensor.dims) > 1
+            for tensor in proto.graph.initializer
+        ),
+    }
+
+
+class _quiet:  # noqa: N801 - used like a function
+    """Silences loggers that talk about their own progress."""
+
+    def __init__(self, *names: str) -> None:
+        self._loggers = [logging.getLogger(name) for name in names]
+
+    def __enter__(self) -> None:
+        self._levels = [logger.level for logger in self._loggers]
+        for logger in self._loggers:
+            logger.setLevel(logging.ERROR)
+
+    def __exit__(self, *_: object) -> None:
+        for logger, level in zip(self._loggers, self._levels, strict=True):
+            logger.setLevel(level)
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

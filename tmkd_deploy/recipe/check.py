@@ -1,0 +1,93 @@
+"""What loading a recipe cannot tell: whether the models it names exist and its files are there."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterable
+from pathlib import Path
+
+from tmkd_deploy.errors import RequestError
+from tmkd_deploy.recipe.names import did_you_mean
+from tmkd_deploy.recipe.schema import Recipe
+
+EMBEDDED_CLIP = "tmkd-clip-tiny"
+
+
+def check(recipe: Recipe) -> list[str]:
+    """Look up every name and file of `recipe`; return sentences about what may yet go wrong.
+
+    Importing timm and open_clip takes seconds, so only `recipe check` calls this.
+
+    Raises:
+        RequestError: a model or a pretrained tag is unknown; the nearest names are offered.
+    """
+    return [*_check_timm(recipe), *_check_open_clip(recipe), *_missing_files(recipe)]
+
+
+def _check_timm(recipe: Recipe) -> list[str]:
+    if importlib.util.find_spec("timm") is None:
+        return [_unchecked("timm", "teacher.visual.model and student.model")]
+    import timm  # noqa: PLC0415
+
+    known = timm.list_models()
+    for where, name in (
+        ("teacher.visual.model", recipe.teacher.visual.model),
+        ("student.model", recipe.student.model),
+    ):
+        _must_be_known(name.partition(".")[0], known, "timm model", where)
+    return []
+
+
+def _check_open_clip(recipe: Recipe) -> list[str]:
+    text = recipe.teacher.text
+    if text.model == EMBEDDED_CLIP:
+        return []
+    if importlib.util.find_spec("open_clip") is None:
+        return [_unchecked("open_clip_torch", "teacher.text.model")]
+    import open_clip  # noqa: PLC0415
+
+    known = [*open_clip.list_models(), EMBEDDED_CLIP]
+    _must_be_known(text.model, known, "open_clip model", "teacher.text.model")
+    if text.pretrained is not None:
+        tags = open_clip.list_pretrained_tags_by_model(text.model)
+        _must_be_known(text.pretrained, tags, "pretrained tag", "teacher.text.pretrained")
+    return []
+
+
+def _must_be_known(name: str, known: Iterable[str], kind: str, where: str) -> None:
+    if name not in (candidates := list(known)):
+        raise RequestError(
+            f"There is no {kind} {name!r}.", where=where, advice=did_you_mean(name, candidates)
+        )
+
+
+def _unchecked(package: str, keys: str) -> str:
+    return (
+        f"{keys} could not be looked up, because {package} is not installed; "
+        "it comes with: pip install 'tmkd-deploy[train]'"
+    )
+
+
+def _missing_files(recipe: Recipe) -> list[str]:
+    files = {
+        "data.path": recipe.data.path,
+        "data.train": recipe.data.train,
+        "data.test": recipe.data.test,
+        "teacher.text.checkpoint": recipe.teacher.text.checkpoint,
+        "teacher.visual.weights": _file(recipe.teacher.visual.weights),
+        "student.weights": _file(recipe.student.weights),
+    }
+    return [
+        f"{key} names {path}, and nothing is there yet."
+        for key, path in files.items()
+        if path is not None and not _exists(path)
+    ]
+
+
+def _file(weights: str) -> Path | None:
+    return Path(weights) if Path(weights).is_absolute() else None
+
+
+def _exists(path: Path) -> bool:
+    # `data.path` may be a glob.
+    return path.exists() or any(Path(path.anchor).glob(str(path.relative_to(path.anchor))))

@@ -1,0 +1,155 @@
+"""YAML read into plain values while the line of every key is remembered."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from tmkd_deploy.errors import RequestError
+
+KeyPath = tuple[str | int, ...]
+
+NODES_AT_MOST = 20_000  # an alias repeats its nodes, so this also stops alias bombs
+DEPTH_AT_MOST = 32
+
+FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$")
+FLOAT_FIRST = list("-+.0123456789")
+TAG = "tag:yaml.org,2002:"
+PLAIN_TAGS = {TAG + kind for kind in ("map", "seq", "str", "null", "bool", "int", "float")}
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.2's core scalars: `no` and dates are text, `1e-3` is a number."""
+
+
+_Loader.yaml_implicit_resolvers = {}
+for _kind, _pattern, _first in (
+    ("null", re.compile(r"(~|null|Null|NULL|)$"), ["~", "n", "N", ""]),
+    ("bool", re.compile(r"(true|True|TRUE|false|False|FALSE)$"), list("tTfF")),
+    ("int", re.compile(r"[-+]?[0-9]+$"), list("-+0123456789")),
+    ("float", FLOAT, FLOAT_FIRST),
+):
+    _Loader.add_implicit_resolver(TAG + _kind, _pattern, _first)
+
+
+@dataclass
+class Document:
+    """Plain values, and for the path of each key or item the line, from 1, where it stands."""
+
+    value: Any
+    lines: dict[KeyPath, int]
+
+
+def parse(text: str, source: str) -> Document:
+    """Read YAML `text` that came from `source`, which errors name.
+
+    Raises:
+        RequestError: it is no YAML, repeats a key, uses a tag of its own, or grows beyond measure.
+    """
+    reader = _Reader(source)
+    try:
+        root = yaml.compose(text, Loader=_Loader)
+        value = None if root is None else reader.value(root, ())
+    except RecursionError as error:
+        raise _refused(source, "It is nested too deeply.") from error
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = f"{source}:{mark.line + 1}" if mark else source
+        problem = error.problem or error.context
+        raise RequestError(
+            f"This is not valid YAML: {problem}.",
+            where=where,
+            advice="Check the indentation, colons and quotes around that line.",
+        ) from error
+    except yaml.YAMLError as error:
+        raise _refused(source, "It holds characters that YAML does not allow.") from error
+    return Document(value, reader.lines)
+
+
+class _Reader:
+    def __init__(self, source: str) -> None:
+        self.source = source
+        self.lines: dict[KeyPath, int] = {}
+        self.nodes = 0
+
+    def value(self, node: yaml.Node, path: KeyPath) -> Any:
+        self.nodes += 1
+        where = f"{self.source}:{node.start_mark.line + 1}"
+        if self.nodes > NODES_AT_MOST or len(path) > DEPTH_AT_MOST:
+            raise _refused(where, "It is nested too deeply or repeats its aliases too often.")
+        if node.tag not in PLAIN_TAGS:
+            raise _refused(where, f"The tag {node.tag!r} is not allowed.")
+        if isinstance(node, yaml.MappingNode):
+            return self._mapping(node, path)
+        if isinstance(node, yaml.SequenceNode):
+            return self._sequence(node, path)
+        return _scalar(node.tag.removeprefix(TAG), str(node.value), where)
+
+    def _mapping(self, node: yaml.MappingNode, path: KeyPath) -> dict[str, Any]:
+        values: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            line = key_node.start_mark.line + 1
+            key = str(key_node.value)
+            place = (*path, key)
+            if not isinstance(key_node, yaml.ScalarNode) or key == "<<":
+                raise _refused(
+                    f"{self.source}:{line}", "Keys must be plain words; merging is not supported."
+                )
+            if key in values:
+                raise RequestError(
+                    f'The key "{key}" is given twice; the first time in line {self.lines[place]}.',
+                    where=f"{self.source}:{line} ({dotted(place)})",
+                    advice="Keep one of them.",
+                )
+            self.lines[place] = line
+            values[key] = self.value(value_node, place)
+        return values
+
+    def _sequence(self, node: yaml.SequenceNode, path: KeyPath) -> list[Any]:
+        values = []
+        for index, item in enumerate(node.value):
+            place = (*path, index)
+            self.lines[place] = item.start_mark.line + 1
+            values.append(self.value(item, place))
+        return values
+
+
+def _scalar(kind: str, text: str, where: str) -> Any:
+    try:
+        text.encode()  # refuses the halves of surrogate pairs
+        if kind == "null":
+            return None
+        if kind == "bool":
+            return {"true": True, "false": False}[text.lower()]
+        if kind == "int":
+            return int(text)
+        if kind == "float":
+            return _finite(text)
+    except (KeyError, ValueError) as error:
+        raise _refused(where, f"{text!r} is not a usable value here.") from error
+    return text
+
+
+def dotted(path: KeyPath) -> str:
+    """`path` as a person writes it: `targets[0].budgets.accuracy`."""
+    text = ""
+    for part in path:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}"
+    return text.removeprefix(".")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(text)
+    return number
+
+
+def _refused(where: str, problem: str) -> RequestError:
+    return RequestError(
+        problem, where=where, advice="Write plain keys and values, as docs/recipe.md shows them."
+    )

@@ -1,0 +1,167 @@
+"""A recipe file and the overrides of one call to a checked `Recipe`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from tmkd_deploy.errors import RequestError
+from tmkd_deploy.recipe import override, problems
+from tmkd_deploy.recipe.document import Document, KeyPath, dotted, parse
+from tmkd_deploy.recipe.names import did_you_mean
+from tmkd_deploy.recipe.problems import Problem
+from tmkd_deploy.recipe.schema import Recipe
+from tmkd_deploy.targets import profile
+
+BYTES_AT_MOST = 1 << 20
+
+PATHS: tuple[KeyPath, ...] = (
+    ("data", "path"),
+    ("data", "train"),
+    ("data", "test"),
+    ("teacher", "text", "checkpoint"),
+)
+WEIGHTS: tuple[KeyPath, ...] = (("teacher", "visual", "weights"), ("student", "weights"))
+NAMED_WEIGHTS = ("none", "pretrained", "package:efficientnet-lite0")
+
+
+def load(path: Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Read the recipe at `path`, apply `overrides` ("distill.epochs=3") and check it.
+
+    Relative paths in it, those of overrides included, start at the recipe's folder and come back
+    absolute. Aliases of targets come back as the names they stand for.
+
+    Raises:
+        RequestError: the file cannot be read, or what it asks for does not fit; every problem is
+            told with its line and key.
+    """
+    document = parse(_read(path), str(path))
+    if not isinstance(document.value, dict):
+        raise RequestError(
+            "The recipe is empty." if document.value is None else "The recipe has no keys.",
+            where=str(path),
+            advice="Write a new one with: tmkd-deploy recipe init NEW.yaml",
+        )
+    places: dict[KeyPath, str] = {key: f"{path}:{line}" for key, line in document.lines.items()}
+    for each in overrides:
+        changed = override.apply(document.value, each)
+        places = {key: there for key, there in places.items() if key[: len(changed)] != changed}
+        places[changed] = f"--set {each}"
+
+    def place(key: KeyPath) -> str:
+        return _place(key, places, str(path))
+
+    found = _name_problems(document)
+    _make_paths_absolute(document.value, path.resolve().parent)
+    recipe: Recipe | None = None
+    try:
+        # Strict JSON: a quoted number is text and true is no number, but a path may be text.
+        recipe = Recipe.model_validate_json(json.dumps(document.value), strict=True)
+    except ValidationError as error:
+        found = [*problems.from_validation(error, _paths_of(document.value)), *found]
+    problems.raise_for(found, str(path), place)
+    assert recipe is not None  # a failed validation has at least one problem
+    return recipe
+
+
+def _read(path: Path) -> str:
+    if path.is_dir():
+        raise RequestError(
+            "A recipe is a file, and this is a folder.",
+            where=str(path),
+            advice=f"Name the file in it, such as {path / 'recipe.yaml'}",
+        )
+    try:
+        with path.open("rb") as stream:
+            content = stream.read(BYTES_AT_MOST + 1)
+    except FileNotFoundError as error:
+        beside = [str(other) for other in sorted(path.parent.glob("*.y*ml"))]
+        offer = f"{did_you_mean(str(path), beside)} " if beside else ""
+        raise RequestError(
+            "There is no recipe here.",
+            where=str(path),
+            advice=f"{offer}Write a new one with: tmkd-deploy recipe init",
+        ) from error
+    except OSError as error:
+        raise RequestError(
+            f"The recipe cannot be read: {error.strerror}.",
+            where=str(path),
+            advice="Check its permissions, or name another file.",
+        ) from error
+    if len(content) > BYTES_AT_MOST:
+        raise RequestError(
+            "The recipe is larger than 1 MiB.",
+            where=str(path),
+            advice="Name a recipe, not a data file.",
+        )
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise RequestError(
+            "The recipe is not UTF-8 text.",
+            where=str(path),
+            advice="Save it as UTF-8, or name the right file.",
+        ) from error
+
+
+def _place(key: KeyPath, places: dict[KeyPath, str], source: str) -> str:
+    for length in range(len(key), -1, -1):
+        if key[:length] in places:
+            return f"{places[key[:length]]} ({dotted(key)})"
+    return f"{source} ({dotted(key)})" if key else source
+
+
+def _paths_of(value: Any, path: KeyPath = ()) -> set[KeyPath]:
+    entries: list[tuple[str | int, Any]] = []
+    if isinstance(value, dict):
+        entries = list(value.items())
+    elif isinstance(value, list):
+        entries = list(enumerate(value))
+    return {path}.union(*(_paths_of(inner, (*path, key)) for key, inner in entries))
+
+
+def _name_problems(document: Document) -> list[Problem]:
+    """Replace aliases of targets by their names; tell of names that nobody knows."""
+    found = []
+    targets = document.value.get("targets")
+    for index, entry in enumerate(targets if isinstance(targets, list) else []):
+        name = entry.get("target") if isinstance(entry, dict) else None
+        if not isinstance(name, str):
+            continue
+        entry["target"] = profile.canonical(name)
+        known = profile.names()
+        if entry["target"] not in known:
+            advice = did_you_mean(name, [*known, *profile.aliases()])
+            place: KeyPath = ("targets", index, "target")
+            found.append(Problem(place, f'There is no target "{name}".', advice))
+    for path in WEIGHTS:
+        name = _at(document.value, path)
+        if isinstance(name, str) and _is_a_name(name) and name not in NAMED_WEIGHTS:
+            problem = f'There are no weights called "{name}".'
+            advice = f"{did_you_mean(name, NAMED_WEIGHTS)} A file needs its suffix or folder."
+            found.append(Problem(path, problem, advice))
+    return found
+
+
+def _is_a_name(weights: str) -> bool:
+    return weights.startswith("package:") or not set("/\\.") & set(weights)
+
+
+def _make_paths_absolute(value: Any, folder: Path) -> None:
+    for path in (*PATHS, *WEIGHTS):
+        given = _at(value, path)
+        if not isinstance(given, str) or (path in WEIGHTS and _is_a_name(given)):
+            continue
+        _at(value, path[:-1])[path[-1]] = str((folder / Path(given).expanduser()).resolve())
+
+
+def _at(value: Any, path: KeyPath) -> Any:
+    for part in path:
+        if not isinstance(value, dict):
+            return None
+        value = value.get(str(part))
+    return value

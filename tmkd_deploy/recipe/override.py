@@ -1,0 +1,79 @@
+"""`--set KEY=VALUE`: one value of the recipe replaced from the command line."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tmkd_deploy.errors import RequestError
+from tmkd_deploy.recipe.document import KeyPath, dotted, parse
+from tmkd_deploy.recipe.names import did_you_mean
+from tmkd_deploy.recipe.shape import keys_at
+from tmkd_deploy.targets import profile
+
+
+def apply(recipe: dict[str, Any], override: str) -> KeyPath:
+    """Set in `recipe`, in place, what `override` asks for; return the path that was set.
+
+    Keys are parted by dots; an item of a list is named by its number from 0, and a target also by
+    its name. The value is read as YAML.
+
+    Raises:
+        RequestError: there is no such key, or the value is no YAML.
+    """
+    where = f"--set {override}"
+    key, equals, text = override.partition("=")
+    if not equals or not key.strip():
+        raise RequestError(
+            "An override needs a key and a value.",
+            where=where,
+            advice="Write it like --set distill.epochs=3",
+        )
+    value = parse(text, where).value
+    *parents, last = key.strip().split(".")
+    path: KeyPath = ()
+    holder: Any = recipe
+    for part in parents:
+        step = _step(holder, path, part, where)
+        path = (*path, step)
+        if isinstance(holder, dict) and holder.get(step) is None:
+            holder[step] = {}
+        holder = holder[step]
+    step = _step(holder, path, last, where)
+    holder[step] = value
+    return (*path, step)
+
+
+def _step(holder: Any, path: KeyPath, part: str, where: str) -> str | int:
+    if isinstance(holder, list):
+        return _item(holder, path, part, where)
+    if not isinstance(holder, dict):
+        raise RequestError(
+            f"{dotted(path)} is a single value here and has no key {part!r}.",
+            where=where,
+            advice=f"Set it as a whole: --set {dotted(path)}=VALUE",
+        )
+    known = keys_at(path)
+    if known is not None and part not in known:
+        place = dotted(path) or "the recipe"
+        raise RequestError(
+            f'There is no key "{part}" in {place}.',
+            where=where,
+            advice=did_you_mean(part, known),
+        )
+    return part
+
+
+def _item(items: list[Any], path: KeyPath, part: str, where: str) -> int:
+    if part.isdecimal() and int(part) < len(items):
+        return int(part)
+    names = [str(item["target"]) for item in items if isinstance(item, dict) and "target" in item]
+    for index, item in enumerate(items):
+        if isinstance(item, dict) and profile.canonical(str(item.get("target"))) == (
+            profile.canonical(part)
+        ):
+            return index
+    raise RequestError(
+        f"{dotted(path)} has no entry {part!r}; it has {len(items)}, counted from 0.",
+        where=where,
+        advice=did_you_mean(part, names) if names else "Set the list as a whole.",
+    )

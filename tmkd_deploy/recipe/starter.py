@@ -1,0 +1,43 @@
+"""The recipe that `recipe init` writes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from string import Template
+
+from tmkd_deploy.errors import RequestError
+from tmkd_deploy.recipe.names import did_you_mean
+from tmkd_deploy.targets import profile
+
+TEMPLATE = Path(__file__).parent / "templates" / "starter.yaml"
+
+LOCATIONS = {
+    "folder": "  path: images # one folder a class; split here into train and test\n",
+    "parquet": "  path: data/*.parquet # as hub data sets lay it out; split into train and test\n",
+    "webdataset": "  path: shards/*.tar # split here into train and test\n",
+    "elpv": "",
+}
+
+
+def write(path: Path, source: str, target: str) -> None:
+    """Write a commented recipe for `source` and `target` to `path`, which must not exist.
+
+    Raises:
+        RequestError: the source or target is unknown, or `path` exists.
+    """
+    if source not in LOCATIONS:
+        raise RequestError(
+            f"There is no data source {source!r}.", advice=did_you_mean(source, LOCATIONS)
+        )
+    text = Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
+        source=source, location=LOCATIONS[source], target=profile.get(target).name
+    )
+    try:
+        with path.open("x", encoding="utf-8") as stream:
+            stream.write(text)
+    except FileExistsError as error:
+        raise RequestError(
+            "There is a file of this name already; it stays as it is.",
+            where=str(path),
+            advice="Name another file: tmkd-deploy recipe init NEW.yaml",
+        ) from error

@@ -1,0 +1,236 @@
+"""What changed between two runs, from their summary.json files alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from pydantic import BaseModel, PositiveFloat, PositiveInt, ValidationError
+
+from tmkd_deploy.errors import DataError
+from tmkd_deploy.gate.verdict import Outcome
+from tmkd_deploy.measure.results import Interval
+from tmkd_deploy.report import wording
+from tmkd_deploy.report.markdown import escape, table
+from tmkd_deploy.report.tables import Table
+
+
+class _Shipped(BaseModel):
+    engine: str
+    bytes: PositiveInt | None
+    top1: float | None
+    p50_ms: PositiveFloat | None
+    p50_interval_ms: Interval | None
+    p99_ms: PositiveFloat | None
+    p99_interval_ms: Interval | None
+
+
+class _Verdict(BaseModel):
+    outcome: Outcome
+
+
+class _Latency(BaseModel):
+    machine: dict[str, Any]
+
+
+class _Target(BaseModel):
+    verdict: _Verdict
+    shipped: _Shipped
+    test_images: int
+    latency: _Latency | None
+
+
+class _Summary(BaseModel):
+    schema_version: Literal[1]
+    name: str
+    targets: dict[str, _Target]
+
+
+@dataclass(frozen=True)
+class Change:
+    """A figure before and after; None is what was not measured.
+
+    `change` is in points of top-1 (`before` and `after` are shares in [0, 1]) or in percent of
+    `before`. `within_noise` says whether the two 95 % intervals overlap, None where there are none.
+    """
+
+    before: float | None
+    after: float | None
+    change: float | None
+    within_noise: bool | None = None
+
+
+@dataclass(frozen=True)
+class TargetComparison:
+    """One target that both runs have; `notes` say what makes the figures hard to compare."""
+
+    target: str
+    shipped_before: str
+    shipped_after: str
+    verdict_before: Outcome
+    verdict_after: Outcome
+    top1: Change
+    latency_p50: Change
+    latency_p99: Change
+    engine_bytes: Change
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two runs: their common targets, and the names of those that only one has."""
+
+    before: str
+    after: str
+    targets: list[TargetComparison]
+    only_before: list[str]
+    only_after: list[str]
+
+
+def compare(before: dict[str, Any], after: dict[str, Any]) -> Comparison:
+    """Compare the contents of two summary.json files.
+
+    Raises:
+        DataError: one of them is not a summary of this schema version.
+    """
+    old, new = _read(before, "the first summary"), _read(after, "the second summary")
+    return Comparison(
+        before=old.name,
+        after=new.name,
+        targets=[
+            _compare_target(name, target, new.targets[name])
+            for name, target in old.targets.items()
+            if name in new.targets
+        ],
+        only_before=[name for name in old.targets if name not in new.targets],
+        only_after=[name for name in new.targets if name not in old.targets],
+    )
+
+
+def render_markdown(comparison: Comparison) -> str:
+    """The comparison as a markdown page."""
+    return "\n\n".join(_blocks(comparison)) + "\n"
+
+
+def _read(content: dict[str, Any], which: str) -> _Summary:
+    try:
+        return _Summary.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(map(str, first["loc"])) or "the whole file"
+        raise DataError(
+            f"This is not a summary that can be compared: {first['msg'].lower()} at {key}.",
+            where=which,
+            advice="Give the summary.json of a finished run; write it anew with "
+            "tmkd-deploy report where another version made it.",
+        ) from error
+
+
+def _compare_target(name: str, before: _Target, after: _Target) -> TargetComparison:
+    old, new = before.shipped, after.shipped
+    return TargetComparison(
+        target=name,
+        shipped_before=old.engine,
+        shipped_after=new.engine,
+        verdict_before=before.verdict.outcome,
+        verdict_after=after.verdict.outcome,
+        top1=_change(old.top1, new.top1, lambda a, b: 100 * (b - a)),
+        latency_p50=_change(
+            old.p50_ms, new.p50_ms, _percent, _overlap(old.p50_interval_ms, new.p50_interval_ms)
+        ),
+        latency_p99=_change(
+            old.p99_ms, new.p99_ms, _percent, _overlap(old.p99_interval_ms, new.p99_interval_ms)
+        ),
+        engine_bytes=_change(old.bytes, new.bytes, _percent),
+        notes=list(_notes(before, after)),
+    )
+
+
+def _change(
+    before: float | None,
+    after: float | None,
+    difference: Callable[[float, float], float],
+    within_noise: bool | None = None,
+) -> Change:
+    if before is None or after is None:
+        return Change(before, after, None)
+    return Change(before, after, difference(before, after), within_noise)
+
+
+def _percent(before: float, after: float) -> float:
+    return 100 * (after - before) / before
+
+
+def _overlap(before: Interval | None, after: Interval | None) -> bool | None:
+    if before is None or after is None:
+        return None
+    return before[0] <= after[1] and after[0] <= before[1]
+
+
+def _notes(before: _Target, after: _Target) -> Iterator[str]:
+    if before.test_images != after.test_images:
+        yield (
+            f"The test splits differ: {before.test_images} images before, {after.test_images} "
+            "after, so the change in top-1 is not one of the model alone."
+        )
+    if before.latency and after.latency:
+        old, new = before.latency.machine, after.latency.machine
+        different = sorted(key for key in {*old, *new} if old.get(key) != new.get(key))
+        if different:
+            yield (
+                f"The latencies come from machines that differ in {', '.join(different)}, so the "
+                "change in latency is not one of the engine alone."
+            )
+
+
+def _blocks(comparison: Comparison) -> Iterator[str]:
+    yield f"# {escape(comparison.before)} → {escape(comparison.after)}"
+    for target in comparison.targets:
+        yield f"## {escape(target.target)}"
+        yield table(_table(target))
+        for note in target.notes:
+            yield f"- {escape(note)}"
+    for names, which in ((comparison.only_before, "first"), (comparison.only_after, "second")):
+        if names:
+            yield f"Only in the {which} run: {', '.join(map(escape, names))}."
+    if not comparison.targets:
+        yield "The two runs have no target in common."
+
+
+def _table(target: TargetComparison) -> Table:
+    same_engine = target.shipped_before == target.shipped_after
+    same_verdict = target.verdict_before == target.verdict_after
+    return Table(
+        "What the two runs ship.",
+        ["Figure", "Before", "After", "Change"],
+        [
+            [
+                "Verdict",
+                wording.outcome(target.verdict_before),
+                wording.outcome(target.verdict_after),
+                "same" if same_verdict else "changed",
+            ],
+            [
+                "Shipped engine",
+                target.shipped_before.upper(),
+                target.shipped_after.upper(),
+                "same" if same_engine else "changed",
+            ],
+            _row("Top-1", target.top1, wording.percent, "points"),
+            _row("Latency p50", target.latency_p50, wording.milliseconds, "%"),
+            _row("Latency p99", target.latency_p99, wording.milliseconds, "%"),
+            _row("Engine size", target.engine_bytes, lambda value: wording.size(int(value)), "%"),
+        ],
+        numeric=frozenset({1, 2, 3}),
+    )
+
+
+def _row(name: str, change: Change, text: Callable[[float], str], unit: str) -> list[str]:
+    words = wording.NONE
+    if change.change is not None:
+        noise = ", within noise" if change.within_noise else ""
+        words = f"{wording.points(change.change)} {unit}{noise}"
+    sides = (change.before, change.after)
+    shown = [wording.NOT_MEASURED if side is None else text(side) for side in sides]
+    return [name, *shown, words]

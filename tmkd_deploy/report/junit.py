@@ -1,0 +1,67 @@
+"""junit.xml: one test suite a target, one test case a budget, for any CI server."""
+
+from __future__ import annotations
+
+import re
+from xml.etree.ElementTree import Element, SubElement, indent, tostring
+
+from tmkd_deploy.gate.verdict import Check, Outcome
+from tmkd_deploy.report.interface import RunReport, TargetReport
+
+# What XML 1.0 cannot hold, even escaped.
+_FORBIDDEN = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_ELEMENT_OF = {Outcome.FAILED: "failure", Outcome.INCONCLUSIVE: "error"}
+
+
+class Junit:
+    """JUnit's XML: a failed budget is a failure, an inconclusive one an error."""
+
+    file_name = "junit.xml"
+
+    def render(self, report: RunReport) -> str:
+        """The verdicts as JUnit XML."""
+        root = Element("testsuites", name=_clean(report.name))
+        _count(root, [check for each in report.targets for check in each.verdict.checks])
+        for target in report.targets:
+            root.append(_suite(report.name, target))
+        indent(root)
+        return f'<?xml version="1.0" encoding="UTF-8"?>\n{tostring(root, encoding="unicode")}\n'
+
+
+def _suite(run: str, target: TargetReport) -> Element:
+    measured, checks = target.measurements, target.verdict.checks
+    suite = Element("testsuite", name=_clean(measured.target))
+    _count(suite, checks)
+    properties = SubElement(suite, "properties")
+    for name, value in (
+        ("runtime", measured.runtime),
+        ("shipped", measured.shipped),
+        ("shipped_reason", measured.shipped_reason),
+    ):
+        SubElement(properties, "property", name=name, value=_clean(value))
+    for check in checks:
+        case = SubElement(
+            suite,
+            "testcase",
+            classname=_clean(f"{run}.{measured.target}"),
+            name=_clean(check.budget),
+        )
+        if check.outcome is not Outcome.PASSED:
+            explanation = _clean(check.explanation)
+            element = SubElement(
+                case, _ELEMENT_OF[check.outcome], message=explanation, type="budget"
+            )
+            element.text = explanation
+    return suite
+
+
+def _count(element: Element, checks: list[Check]) -> None:
+    outcomes = [check.outcome for check in checks]
+    element.set("tests", str(len(checks)))
+    element.set("failures", str(outcomes.count(Outcome.FAILED)))
+    element.set("errors", str(outcomes.count(Outcome.INCONCLUSIVE)))
+    element.set("skipped", "0")
+
+
+def _clean(text: str) -> str:
+    return _FORBIDDEN.sub("\N{REPLACEMENT CHARACTER}", text)

@@ -1,0 +1,111 @@
+"""report.md: the report for pull requests and terminals."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from tmkd_deploy.report import tables, wording
+from tmkd_deploy.report.interface import RunReport, TargetReport
+from tmkd_deploy.report.tables import Table
+
+
+class Markdown:
+    """GitHub-flavoured markdown without images."""
+
+    file_name = "report.md"
+
+    def render(self, report: RunReport) -> str:
+        """The report as markdown."""
+        return "\n\n".join(_blocks(report)) + "\n"
+
+
+def escape(text: str) -> str:
+    """`text` on one line, with everything that markdown or HTML would interpret escaped."""
+    one_line = " ".join(text.split())
+    return re.sub(r"([\\`*\[\]<>|#~&]|(?<!\w)_|_(?!\w))", r"\\\1", one_line)
+
+
+def table(content: Table) -> str:
+    """`content` as a markdown table under its caption."""
+    rules = ["---:" if index in content.numeric else "---" for index in range(len(content.columns))]
+    rows = [list(row) for row in content.rows]
+    lines = [_row(map(escape, content.columns)), _row(rules)]
+    for index, row in enumerate(rows):
+        cells = [escape(cell) for cell in row]
+        if index == content.marked:
+            cells[0] = f"**{cells[0]}**"
+        lines.append(_row(cells))
+    return f"{escape(content.caption)}\n\n" + "\n".join(lines)
+
+
+def _row(cells: Iterator[str] | list[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _blocks(report: RunReport) -> Iterator[str]:
+    yield f"# {escape(report.name)}: {wording.outcome(report.outcome)}"
+    yield (
+        f"{len(report.data.class_names)} classes, {report.data.train_images:,} training and "
+        f"{report.data.test_images:,} test images. Teacher {escape(report.teacher.model)}, "
+        f"student {escape(report.student.model)}."
+    )
+    for target in report.targets:
+        yield from _target(target)
+    yield "## Teachers"
+    if report.teacher.top1_of_view:
+        yield table(tables.teacher_views(report.teacher.top1_of_view))
+    if report.teacher.text_zero_shot_top1 is not None:
+        yield (
+            f"The text teacher {escape(report.teacher.text_model)} alone reaches "
+            f"{wording.percent(report.teacher.text_zero_shot_top1)}."
+        )
+    yield "## Quantization"
+    yield from _quantization(report)
+    yield "## How this was made"
+    yield table(tables.stages(report.stages))
+    for note in (*report.data.notes, *report.notes):
+        yield f"- {escape(note)}"
+
+
+def _target(target: TargetReport) -> Iterator[str]:
+    measured, verdict = target.measurements, target.verdict
+    yield f"## {escape(measured.target)}: {wording.outcome(verdict.outcome)}"
+    yield f"{escape(wording.ships(target))} {escape(measured.shipped_reason)}"
+    yield table(tables.summary(measured))
+    yield "### Where accuracy was lost"
+    yield table(tables.ledger(measured))
+    yield "### Latency"
+    if measured.latency:
+        yield table(tables.latency(measured, measured.latency))
+        if measured.latency.ratios:
+            yield table(tables.ratios(measured, measured.latency))
+        for warning in measured.latency.warnings:
+            yield f"- {escape(warning)}"
+    else:
+        yield f"Latency was not measured. {escape(measured.not_measured or '')}".rstrip()
+    yield table(tables.engines(measured))
+    if any(map(any, measured.confusion)):
+        yield "### Mistakes"
+        yield table(tables.confusions(measured))
+    yield "### Budgets"
+    if verdict.checks:
+        yield table(tables.budgets(verdict))
+    else:
+        yield "The recipe sets no budget for this target."
+    if target.bundle_file:
+        size = f" ({wording.size(target.bundle_bytes)})" if target.bundle_bytes else ""
+        yield f"Bundle: {escape(target.bundle_file)}{size}"
+
+
+def _quantization(report: RunReport) -> Iterator[str]:
+    quantized = report.quantization
+    if quantized is None:
+        yield "The recipe switches quantization off."
+        return
+    yield (
+        f"{quantized.quantizers} quantizers in {quantized.quantized_layers} layers; "
+        f"calibration: {escape(quantized.calibration)}."
+    )
+    left_out = ", ".join(map(escape, quantized.left_out)) or "no layer"
+    yield f"Left in floating point: {left_out}."

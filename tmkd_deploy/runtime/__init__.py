@@ -1,0 +1,19 @@
+"""The part of tmkd-deploy that an application imports.
+
+It needs the standard library, numpy, Pillow and the device's own runtime, and nothing else of this
+package.
+"""
+
+from tmkd_deploy.runtime.classifier import Classifier, Prediction, load
+from tmkd_deploy.runtime.errors import BundleError, RuntimeMissingError
+from tmkd_deploy.runtime.verification import VerifyReport, verify
+
+__all__ = [
+    "BundleError",
+    "Classifier",
+    "Prediction",
+    "RuntimeMissingError",
+    "VerifyReport",
+    "load",
+    "verify",
+]

@@ -1,0 +1,98 @@
+"""The engine inside a bundle, opened with the runtime it was built for."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import numpy.typing as npt
+
+from tmkd_deploy.runtime.archive import Contents, broken
+from tmkd_deploy.runtime.errors import RuntimeMissingError
+from tmkd_deploy.runtime.onnxruntime_session import create_session
+
+_NEEDS = {
+    "tensorrt_rtx": "TensorRT-RTX on an NVIDIA RTX GPU",
+    "tensorrt": "TensorRT on an NVIDIA GPU",
+}
+
+
+class Engine:
+    """An ONNX Runtime session that turns raw pixels into logits. It may be shared by threads."""
+
+    def __init__(self, contents: Contents, *, threads: int) -> None:
+        manifest = contents.manifest
+        self._path = contents.path
+        try:
+            self._session = create_session(contents.members[manifest.engine], threads=threads)
+        except ImportError as error:
+            raise RuntimeMissingError(
+                f"This bundle needs ONNX Runtime, which cannot be imported here ({error}).",
+                where=str(contents.path),
+                advice="Install it with: pip install 'tmkd-deploy[onnxruntime]'",
+            ) from error
+        except Exception as error:  # ONNX Runtime's errors share no base of their own
+            raise broken(
+                contents.path, f"ONNX Runtime does not open its engine ({_first_line(error)})"
+            ) from error
+        inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
+        pixels = [manifest.height, manifest.width, 3]
+        fits = (
+            [node.type for node in (*inputs, *outputs)] == ["tensor(uint8)", "tensor(float)"]
+            and inputs[0].shape[1:] == pixels
+            and outputs[0].shape[1:] == [len(manifest.class_names)]
+        )
+        if not fits:
+            raise broken(contents.path, "its engine does not take and give what its manifest says")
+        self._input, self._output = inputs[0].name, outputs[0].name
+        self._one_by_one = inputs[0].shape[0] == 1
+
+    def logits(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """Finite logits, float32 [n, classes], of raw pixels, uint8 [n, height, width, 3], n >= 1.
+
+        Raises:
+            BundleError: the engine fails, or gives a number that is not finite.
+        """
+        step = 1 if self._one_by_one else len(images)
+        try:
+            parts = [
+                self._session.run([self._output], {self._input: images[start : start + step]})[0]
+                for start in range(0, len(images), step)
+            ]
+        except Exception as error:  # as above
+            raise broken(self._path, f"its engine does not run ({_first_line(error)})") from error
+        logits: npt.NDArray[np.float32] = np.concatenate(parts)
+        if not np.isfinite(logits).all():
+            raise broken(self._path, "its engine gives logits that are not finite numbers")
+        return logits
+
+
+def open_engine(contents: Contents, *, threads: int | None = None) -> Engine:
+    """Open the engine of a verified bundle; `threads` as for `load`.
+
+    Raises:
+        RuntimeMissingError: this machine or this version cannot run the bundle's runtime.
+        BundleError: the engine is not what the manifest says.
+    """
+    manifest = contents.manifest
+    if manifest.runtime != "onnxruntime":
+        needs = _NEEDS.get(manifest.runtime, f"the runtime {manifest.runtime!r}")
+        raise RuntimeMissingError(
+            f"This bundle needs {needs}; the Python runtime of this version of tmkd-deploy runs "
+            "ONNX Runtime bundles only.",
+            where=str(contents.path),
+            advice="Run its engine with that runtime's own tools, or take the bundle of a target "
+            "that runs on ONNX Runtime, such as 'cpu'.",
+        )
+    available = _available_cores()
+    return Engine(contents, threads=threads or min(manifest.threads or available, available))
+
+
+def _available_cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

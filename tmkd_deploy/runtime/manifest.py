@@ -1,0 +1,156 @@
+"""What a bundle says of itself in `manifest.json`, read without trusting it."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+FORMAT_VERSION = 1
+MANIFEST = "manifest.json"
+GOLDEN_INPUTS = "golden_inputs.npy"
+GOLDEN_OUTPUTS = "golden_outputs.npy"
+MEMBER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+INPUT = {
+    "channels": 3,
+    "layout": "NHWC",
+    "dtype": "uint8",
+    "colour": "RGB",
+    "interpolation": "bilinear",
+}
+OUTPUT = {"kind": "logits", "dtype": "float32"}
+OUTCOMES = ("passed", "failed", "inconclusive")
+
+T = TypeVar("T")
+
+
+class UnfitError(ValueError):
+    """The message completes "the bundle cannot be used: ..."."""
+
+
+@dataclass(frozen=True)
+class FileEntry:
+    """Size in bytes and SHA-256 of one member."""
+
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A checked manifest.
+
+    `height` and `width` are the pixels the engine sees; `golden_tolerance` is the largest allowed
+    difference of a logit; `threads` are those the engine was timed with, if it was; `gate_checks`,
+    `accuracy` and `latency` are what the gate and the measurement recorded, for people to read.
+    """
+
+    name: str
+    target: str
+    runtime: str
+    precision: str
+    engine: str
+    class_names: tuple[str, ...]
+    height: int
+    width: int
+    golden_tolerance: float
+    threads: int | None
+    gate: str
+    gate_checks: tuple[dict[str, Any], ...]
+    accuracy: dict[str, Any] | None
+    latency: dict[str, Any] | None
+    tool_version: str
+    files: dict[str, FileEntry]
+
+
+def parse(raw: bytes) -> Manifest:
+    """The manifest that `raw` (UTF-8 JSON) holds.
+
+    Raises:
+        UnfitError: it is not a manifest of this format version.
+    """
+    try:
+        document = json.loads(raw.decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise UnfitError("its manifest is not JSON") from error
+    if not isinstance(document, dict):
+        raise UnfitError("its manifest is not a JSON object")
+    if document.get("format_version") != FORMAT_VERSION:
+        raise UnfitError(
+            f"its format version is {document.get('format_version')!r}, "
+            f"and this version of tmkd-deploy reads {FORMAT_VERSION}"
+        )
+    image = _take(document, "input", dict)
+    output = _take(document, "output", dict)
+    golden = _take(document, "golden", dict)
+    gate = _take(document, "gate", dict)
+    for key, expected in INPUT.items():
+        _demand(image.get(key) == expected, f"input.{key}")
+    for key, expected in OUTPUT.items():
+        _demand(output.get(key) == expected, f"output.{key}")
+    manifest = Manifest(
+        name=_take(document, "name", str),
+        target=_take(document, "target", str),
+        runtime=_take(document, "runtime", str),
+        precision=_take(document, "precision", str),
+        engine=_take(document, "engine", str),
+        class_names=tuple(_take(document, "class_names", list)),
+        height=_take(image, "height", int),
+        width=_take(image, "width", int),
+        golden_tolerance=_take(golden, "tolerance", float),
+        threads=_optional(document, "threads", int),
+        gate=_take(gate, "outcome", str),
+        gate_checks=tuple(_take(gate, "checks", list)),
+        accuracy=_optional(document, "accuracy", dict),
+        latency=_optional(document, "latency", dict),
+        tool_version=_take(document, "tool_version", str),
+        files=_files(_take(document, "files", dict)),
+    )
+    _check(manifest)
+    return manifest
+
+
+def _check(manifest: Manifest) -> None:
+    names = manifest.class_names
+    _demand(all(isinstance(name, str) for name in names), "class_names")
+    _demand(len(names) > 0 and len(set(names)) == len(names), "class_names")
+    _demand(1 <= manifest.height <= 8192, "input.height")
+    _demand(1 <= manifest.width <= 8192, "input.width")
+    _demand(0 <= manifest.golden_tolerance < math.inf, "golden.tolerance")
+    _demand(manifest.threads is None or manifest.threads >= 1, "threads")
+    _demand(manifest.gate in OUTCOMES, "gate.outcome")
+    _demand(all(isinstance(check, dict) for check in manifest.gate_checks), "gate.checks")
+    _demand(manifest.engine not in (GOLDEN_INPUTS, GOLDEN_OUTPUTS), "engine")
+    _demand({manifest.engine, GOLDEN_INPUTS, GOLDEN_OUTPUTS} <= set(manifest.files), "files")
+
+
+def _files(entries: dict[str, Any]) -> dict[str, FileEntry]:
+    files = {}
+    for name, entry in entries.items():
+        _demand(MEMBER_NAME.fullmatch(name) is not None and name != MANIFEST, "files")
+        _demand(isinstance(entry, dict), f"files.{name}")
+        size, digest = _take(entry, "bytes", int), _take(entry, "sha256", str)
+        _demand(size >= 0 and re.fullmatch("[0-9a-f]{64}", digest) is not None, f"files.{name}")
+        files[name] = FileEntry(bytes=size, sha256=digest)
+    return files
+
+
+def _take(document: dict[str, Any], key: str, kind: type[T]) -> T:
+    value = document.get(key)
+    if kind is float and type(value) is int:
+        value = float(value)
+    # bool is a kind of int to Python, but not to a manifest.
+    if type(value) is not kind:
+        raise UnfitError(f"its manifest's {key!r} is missing or not what it should be")
+    return value
+
+
+def _optional(document: dict[str, Any], key: str, kind: type[T]) -> T | None:
+    return None if document.get(key) is None else _take(document, key, kind)
+
+
+def _demand(holds: bool, key: str) -> None:
+    if not holds:
+        raise UnfitError(f"its manifest's {key!r} is missing or not what it should be")

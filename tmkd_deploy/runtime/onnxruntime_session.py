@@ -1,0 +1,67 @@
+"""How an ONNX Runtime session is opened, in the field and on the bench alike.
+
+What is measured must be what ships, so the measurement and the application both call this.
+"""
+
+from __future__ import annotations
+
+import platform
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+CPUINFO = Path("/proc/cpuinfo")
+_VNNI_FLAGS = {"avx512_vnni", "avx512vnni", "avx_vnni", "avxvnni"}
+_X86 = {"x86_64", "amd64", "i386", "i686", "x86"}
+
+
+def create_session(
+    model: bytes | str, *, threads: int, precise_int8: bool | None = None
+) -> onnxruntime.InferenceSession:
+    """Open an ONNX model (its bytes, or the path of its file) for the CPU.
+
+    `threads` (at least 1) share the work inside an operator; operators run one after another.
+    `precise_int8` asks for integer arithmetic that cannot saturate; None decides by the processor.
+
+    Raises:
+        ImportError: ONNX Runtime is not installed.
+    """
+    import onnxruntime  # noqa: PLC0415 - the one optional part of the runtime
+
+    if precise_int8 is None:
+        precise_int8 = precise_int8_default()
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    # Spinning threads steal time from whatever else runs on a small device.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    if precise_int8:
+        options.add_session_config_entry("session.x64quantprecision", "1")
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
+def precise_int8_default() -> bool:
+    """Whether this processor's fast INT8 arithmetic may saturate and must be avoided.
+
+    An x86 processor without VNNI adds pairs of 8-bit products in 16 bits, where large ones saturate
+    and cost whole points of accuracy. An x86 processor that cannot be asked counts as such a one.
+    """
+    return platform.machine().lower() in _X86 and has_vnni() is not True
+
+
+def has_vnni(cpuinfo: Path = CPUINFO) -> bool | None:
+    """Whether the processor has VNNI; None where unknown or not an x86 processor."""
+    try:
+        lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return None
+    for line in lines:
+        name, _, value = line.partition(":")
+        if name.strip() == "flags":
+            return not _VNNI_FLAGS.isdisjoint(value.split())
+    return None

@@ -13,6 +13,7 @@ import json
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,13 +40,14 @@ class FileEntry(Facts):
 
 
 class Manifest(Facts):
-    """What `manifest.json` holds."""
+    """What `manifest.json` holds; `seconds` is how long the artifact took to make."""
 
     schema_version: int
     kind: str
     fingerprint: str
     tool_version: str
     created: str
+    seconds: float
     inputs: dict[str, str]
     files: dict[str, FileEntry]
     facts: dict[str, Any]
@@ -95,6 +97,7 @@ def writing(
     An earlier artifact at `destination` stays untouched until then. Any exception, an interrupt
     included, removes the draft.
     """
+    begun = time.monotonic()
     destination.parent.mkdir(parents=True, exist_ok=True)
     beside = Path(tempfile.mkdtemp(prefix=f".{destination.name}-draft-", dir=destination.parent))
     try:
@@ -108,6 +111,7 @@ def writing(
             fingerprint=fingerprint,
             tool_version=__version__,
             created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+            seconds=round(time.monotonic() - begun, 3),
             inputs=inputs,
             files=_entries(beside),
             facts=draft.facts.model_dump(mode="json"),

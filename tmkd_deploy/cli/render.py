@@ -43,7 +43,7 @@ def grid(table: Table, columns: Sequence[str] | None = None) -> RichTable:
     chosen = [
         place for place, column in enumerate(table.columns) if columns is None or column in columns
     ]
-    drawn = RichTable(box=box.SIMPLE_HEAD, pad_edge=False)
+    drawn = RichTable(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     for place in chosen:
         drawn.add_column(
             table.columns[place], justify="right" if place in table.numeric else "left"
@@ -57,11 +57,12 @@ def grid(table: Table, columns: Sequence[str] | None = None) -> RichTable:
 def run(result: RunResult) -> str:
     """The stages of a run and what they found, one block a target."""
     blocks: list[RenderableType] = [_stages(result)]
-    for stage in result.stages:
-        if isinstance(stage.facts, Measurements):
-            blocks.extend(_measured(stage.facts))
-        elif isinstance(stage.facts, Verdict):
-            blocks.extend(_judged(stage.facts))
+    for target in dict.fromkeys(stage.target for stage in result.stages):
+        for stage in result.stages:
+            if stage.target == target and isinstance(stage.facts, Measurements):
+                blocks.extend(_measured(stage.facts))
+            elif stage.target == target and isinstance(stage.facts, Verdict):
+                blocks.extend(_judged(stage.facts))
     return as_text(blocks)
 
 
@@ -81,7 +82,7 @@ def _stages(result: RunResult) -> RichTable:
 
 def _measured(facts: Measurements) -> list[RenderableType]:
     blocks: list[RenderableType] = [
-        Text(f"{facts.target}: accuracy on {facts.test_images} test images", style="bold"),
+        Text(f"\n{facts.target}: accuracy on {facts.test_images} test images", style="bold"),
         grid(
             tables.ledger(facts),
             ["Representation", "Top-1", "Change", "Against", "Agrees with teacher"],
@@ -90,16 +91,17 @@ def _measured(facts: Measurements) -> list[RenderableType]:
     if facts.latency is None:
         blocks.append(f"Latency was not measured: {facts.not_measured}")
     else:
-        blocks.append(Text(f"{facts.target}: latency of one image", style="bold"))
+        blocks.append(Text(f"\n{facts.target}: latency of one image", style="bold"))
         blocks.append(grid(tables.latency(facts, facts.latency), ["Engine", "p50", "p90", "p99"]))
+        blocks.append("")
         blocks.append(grid(tables.ratios(facts, facts.latency)))
         blocks.extend(f"Warning: {warning}" for warning in facts.latency.warnings)
-    blocks.append(f"The {facts.shipped.upper()} engine is chosen. {facts.shipped_reason}")
+    blocks.append(f"\nThe {facts.shipped.upper()} engine is chosen. {facts.shipped_reason}")
     return blocks
 
 
 def _judged(verdict: Verdict) -> list[RenderableType]:
-    heading = Text(f"{verdict.target}: gate ", style="bold")
+    heading = Text(f"\n{verdict.target}: gate ", style="bold")
     heading.append(wording.outcome(verdict.outcome), style=COLOUR[verdict.outcome])
     if not verdict.checks:
         return [heading, "The recipe sets no budget for this target."]

@@ -13,6 +13,7 @@ from tmkd_deploy.artifacts import Artifact
 from tmkd_deploy.data.prepared import PreparedData
 from tmkd_deploy.distill.augment import apply_each, variants
 from tmkd_deploy.distill.facts import StudentFacts
+from tmkd_deploy.distill.gallery import keep_gallery
 from tmkd_deploy.distill.losses.total import StudentLoss
 from tmkd_deploy.distill.signals import SignalCache, cache_signals, view_weights
 from tmkd_deploy.distill.teach import Teachers
@@ -96,6 +97,7 @@ def distill(
         top1=top1,
         alone_top1=alone_top1,
         mean_view_weights=dict(zip(recipe.distill.views, mean.tolist(), strict=True)),
+        view_captions=keep_gallery(recipe, data, teachers, folder),
     )
 
 

@@ -17,7 +17,10 @@ class TeacherFacts(Facts):
 
 
 class StudentFacts(Facts):
-    """What is known of the student; top-1 on the test split, in [0, 1]."""
+    """What is known of the student; top-1 on the test split, in [0, 1].
+
+    `view_captions` name the test images whose views and weights are kept for the report.
+    """
 
     model: str
     parameters: int
@@ -25,3 +28,4 @@ class StudentFacts(Facts):
     top1: float
     alone_top1: float | None
     mean_view_weights: dict[str, float]
+    view_captions: list[str]

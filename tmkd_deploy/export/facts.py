@@ -9,6 +9,11 @@ from tmkd_deploy.artifacts import Facts
 from tmkd_deploy.engines.placement import Placement
 
 
+MODEL = "model.onnx"
+INPUT = "images"
+OUTPUT = "logits"
+
+
 @dataclass(frozen=True)
 class Variant:
     """One ONNX file: whose it is, its precision, and for INT8 what the runtime expects.

@@ -12,11 +12,9 @@ from onnx import TensorProto, numpy_helper
 from torch import Tensor, nn
 
 from tmkd_deploy.errors import EnvironmentProblem, RequestError
+from tmkd_deploy.export.facts import INPUT, OUTPUT
 from tmkd_deploy.models.classifier import Classifier
 from tmkd_deploy.quantize.insert import fix_weight_scales
-
-INPUT = "images"
-OUTPUT = "logits"
 
 
 class _CameraToLogits(nn.Module):

@@ -77,7 +77,12 @@ class EngineFile(Facts):
 
 
 class Measurements(Facts):
-    """Everything known of one target, measured or honestly not."""
+    """Everything known of one target, measured or honestly not.
+
+    `shipped` is the precision of the engine that ships; measuring names the first engine, and the
+    gate, which knows the budgets, chooses. `confusion` is the shipped engine's, by true class and
+    decision, on the test split; `confusion_by_engine` has all of them, by precision.
+    """
 
     target: str
     runtime: str
@@ -88,6 +93,7 @@ class Measurements(Facts):
     shipped_reason: str
     ledger: list[LedgerRow]
     confusion: list[list[int]]
+    confusion_by_engine: dict[str, list[list[int]]]
     latency: Latency | None
     not_measured: str | None = None
     teacher_parameters: int

@@ -49,7 +49,7 @@ def ledger(measured: Measurements, name: str) -> str | None:
     """
     steps = [
         (
-            f"{row.label}\nagainst {figures.ledger_label(measured, row.compared_with)}",
+            f"{row.label}\nagainst {figures.compared_label(measured, row)}",
             row.change_points,
             row.change_interval,
         )
@@ -134,7 +134,7 @@ def confusion(measured: Measurements, name: str) -> str:
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     classes = len(counts)
     with _matplotlib() as matplotlib:
-        figure = matplotlib.figure.Figure(figsize=(4.4, 3.6), layout="constrained")
+        figure = matplotlib.figure.Figure(figsize=(3.7, 3.1), layout="constrained")
         axes = figure.subplots()
         axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, interpolation="none")
         axes.spines[:].set_visible(False)

@@ -84,7 +84,8 @@ def latency_label(measured: Measurements, engine: str) -> str:
     return row.label if row else engine
 
 
-def ledger_label(measured: Measurements, name: str) -> str:
-    """How a reader knows the row that another one is compared with."""
-    row = ledger_row(measured, name)
-    return row.label if row else name
+def compared_label(measured: Measurements, row: LedgerRow) -> str:
+    """How a reader knows what `row` is compared with; of several, the one in its own precision."""
+    others = [each for each in measured.ledger if each.representation == row.compared_with]
+    others.sort(key=lambda each: each.precision != row.precision)
+    return others[0].label if others else str(row.compared_with)

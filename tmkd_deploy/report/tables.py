@@ -64,7 +64,7 @@ def ledger(measured: Measurements) -> Table:
             step = [
                 f"{wording.points(row.change_points)} "
                 f"({wording.points_interval(row.change_interval)})",
-                figures.ledger_label(measured, row.compared_with),
+                figures.compared_label(measured, row),
                 wording.NONE if row.gained is None else f"{row.gained} / {row.lost}",
                 wording.step_reading(row.change_interval),
             ]

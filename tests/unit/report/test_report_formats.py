@@ -126,6 +126,15 @@ def test_the_ledger_reads_each_step_from_its_interval() -> None:
     assert changes["INT8 engine"] == ("−0.2 (−0.6 to +0.2)", "ONNX, INT8")
 
 
+def test_a_step_is_named_after_the_row_of_its_own_precision() -> None:
+    rows = ledger()
+    onnx = next(row for row in rows if row.representation == "onnx")
+    other = onnx.model_copy(update={"precision": "fp32", "label": "ONNX, FP32"})
+    measured = cpu_measurements().model_copy(update={"ledger": [other, *rows]})
+    against = {row[0]: row[3] for row in tables.ledger(measured).rows}
+    assert against["INT8 engine"] == "ONNX, INT8"
+
+
 def test_the_row_that_ships_is_marked_among_several_engines() -> None:
     measured = cpu_measurements().model_copy(update={"shipped": "fp32"})
     content = tables.ledger(measured)

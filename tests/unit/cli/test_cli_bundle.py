@@ -1,0 +1,123 @@
+"""`bundle verify`, `show` and `run` on a real bundle, and `compare` on real summaries."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+pytest.importorskip("onnx")
+pytest.importorskip("onnxruntime")
+
+from colour_bundle import COLOURS, SIDE, colour_model, measurements, solid, verdict
+from report_fixture import run_report
+
+from tmkd_deploy.bundle.pack import pack
+from tmkd_deploy.cli.main import main
+from tmkd_deploy.report.json import Json
+from tmkd_deploy.runtime.onnxruntime_session import create_session
+
+
+@pytest.fixture
+def bundle(tmp_path) -> Path:
+    engine = tmp_path / "fp32.onnx"
+    engine.write_bytes(colour_model())
+    images = np.stack([solid(colour) for colour in COLOURS])
+    facts = pack(
+        name="colours",
+        engine=engine,
+        precision="fp32",
+        runtime="onnxruntime",
+        measurements=measurements(),
+        verdict=verdict(),
+        class_names=COLOURS,
+        image_size=SIDE,
+        golden_images=images,
+        golden_logits=create_session(colour_model(), threads=1).run(None, {"pixels": images})[0],
+        golden_tolerance=1e-3,
+        into=tmp_path,
+    )
+    return tmp_path / facts.file
+
+
+@pytest.fixture
+def image(tmp_path) -> Path:
+    path = tmp_path / "green.png"
+    Image.fromarray(solid("green", side=20)).save(path)
+    return path
+
+
+def test_a_sound_bundle_is_told_so(bundle, capsys) -> None:
+    assert main(["bundle", "verify", str(bundle)]) == 0
+    assert "is sound" in capsys.readouterr().out
+    assert main(["bundle", "verify", str(bundle), "--json"]) == 0
+    content = json.loads(capsys.readouterr().out)
+    assert content["executed"] and content["manifest"]["class_names"] == COLOURS
+
+
+def test_a_truncated_bundle_is_refused(bundle, capsys) -> None:
+    bundle.write_bytes(bundle.read_bytes()[:-100])
+    assert main(["bundle", "verify", str(bundle)]) == 5
+    told = capsys.readouterr().err
+    assert str(bundle) in told and "Traceback" not in told
+
+
+def test_a_bundle_shows_its_manifest(bundle, capsys) -> None:
+    assert main(["bundle", "show", str(bundle)]) == 0
+    shown = yaml.safe_load(capsys.readouterr().out)
+    assert main(["bundle", "show", str(bundle), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == shown
+    assert shown["target"] == "cpu"
+
+
+def test_a_bundle_classifies_images(bundle, image, capsys) -> None:
+    assert main(["bundle", "run", str(bundle), str(image), str(image)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2
+    assert lines[0].startswith(f"{image}: green (")
+    assert main(["bundle", "run", str(bundle), str(image), "--threads", "1", "--json"]) == 0
+    [prediction] = json.loads(capsys.readouterr().out)["predictions"]
+    assert prediction["label"] == "green" and prediction["index"] == 1
+    assert sum(prediction["probabilities"].values()) == pytest.approx(1)
+
+
+def test_what_is_no_image_is_refused_by_name(bundle, tmp_path, capsys) -> None:
+    text = tmp_path / "notes.png"
+    text.write_text("not an image")
+    assert main(["bundle", "run", str(bundle), str(text)]) == 5
+    assert "notes.png" in capsys.readouterr().err
+
+
+def test_a_missing_bundle_is_refused(tmp_path, capsys) -> None:
+    assert main(["bundle", "run", str(tmp_path / "none.tmkd"), "x.png"]) == 5
+    assert "none.tmkd" in capsys.readouterr().err
+
+
+@pytest.fixture
+def run_folder(tmp_path) -> Path:
+    (tmp_path / "summary.json").write_text(Json().render(run_report()))
+    return tmp_path
+
+
+def test_two_runs_are_compared(run_folder, capsys) -> None:
+    assert main(["compare", str(run_folder), str(run_folder / "summary.json")]) == 0
+    assert "| Top-1 " in capsys.readouterr().out
+    assert main(["compare", str(run_folder), str(run_folder), "--json"]) == 0
+    content = json.loads(capsys.readouterr().out)
+    assert content["targets"][0]["top1"]["change"] == 0
+
+
+def test_a_run_without_summary_is_told(tmp_path, run_folder, capsys) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    assert main(["compare", str(run_folder), str(empty)]) == 2
+    assert "summary.json" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"schema_version": 2}', "\x00"])
+def test_a_summary_that_is_none_is_refused(tmp_path, run_folder, content) -> None:
+    broken = tmp_path / "broken.json"
+    broken.write_text(content)
+    assert main(["compare", str(run_folder), str(broken)]) == 5

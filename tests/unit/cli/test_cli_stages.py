@@ -1,0 +1,175 @@
+"""What the stage commands ask of the pipeline, and how they tell what it answers."""
+
+import json
+from pathlib import Path
+
+import pytest
+from report_fixture import run_report
+
+from tmkd_deploy.artifacts import Facts
+from tmkd_deploy.cli.main import main
+from tmkd_deploy.errors import ExitCode
+from tmkd_deploy.events import Events
+from tmkd_deploy.pipeline import chain
+
+RECIPE = "name: a\ndata: {source: elpv}\ntargets: [{target: cpu, budgets: {accuracy: 0.8}}]\n"
+
+
+class Distilled(Facts):
+    top1: float
+
+
+class Pipeline:
+    """Takes the place of the training, which takes minutes, and keeps what it was asked."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.exit_code = ExitCode.OK
+        self.asked: dict = {}
+
+    def run(self, recipe, *, runs, goal, targets, events: Events, force=False, only=False):
+        self.asked = {
+            "recipe": recipe,
+            "runs": runs,
+            "goal": goal,
+            "targets": targets,
+            "force": force,
+            "only": only,
+        }
+        events.say("The pipeline is at work.")
+        figures = run_report().targets[0]
+        stages = [
+            ("distill", None, Distilled(top1=float("nan"))),
+            ("measure", "cpu", figures.measurements),
+            ("gate", "cpu", figures.verdict),
+        ]
+        return chain.RunResult(
+            folder=self.folder,
+            stages=[
+                chain.StageResult(
+                    stage=stage,
+                    target=target,
+                    reused=stage == "distill",
+                    folder=self.folder / stage,
+                    seconds=75.0,
+                    facts=facts,
+                )
+                for stage, target, facts in stages
+            ],
+            exit_code=self.exit_code,
+        )
+
+
+@pytest.fixture
+def pipeline(tmp_path, monkeypatch) -> Pipeline:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "recipe.yaml").write_text(RECIPE)
+    pipeline = Pipeline(Path("runs/a"))
+    monkeypatch.setattr(chain, "run", pipeline.run)
+    return pipeline
+
+
+@pytest.mark.parametrize(
+    ("command", "goal"),
+    [
+        ("distill", "distill"),
+        ("quantize", "quantize"),
+        ("export", "build"),
+        ("validate", "measure"),
+        ("gate", "gate"),
+        ("bundle", "bundle"),
+        ("report", "report"),
+        ("run", "report"),
+    ],
+)
+def test_each_command_has_its_goal(pipeline, command, goal) -> None:
+    assert goal in chain.GOALS
+    assert main([command]) == 0
+    assert pipeline.asked["goal"] == goal
+    assert pipeline.asked["runs"] == Path("runs")
+    assert pipeline.asked["targets"] is None
+    assert not pipeline.asked["force"] and not pipeline.asked["only"]
+
+
+def test_options_reach_the_pipeline(pipeline) -> None:
+    arguments = "gate recipe.yaml --set seed=3 --set name=b --runs elsewhere --force --only"
+    assert main(arguments.split()) == 0
+    asked = pipeline.asked
+    assert (asked["recipe"].seed, asked["recipe"].name) == (3, "b")
+    assert asked["runs"] == Path("elsewhere")
+    assert asked["force"] and asked["only"]
+
+
+def test_a_target_beyond_the_recipe_is_added_without_budgets(pipeline) -> None:
+    assert main(["export", "--target", "jetson", "--target", "cpu", "--target", "cpu"]) == 0
+    assert pipeline.asked["targets"] == ["jetson-orin-nano", "cpu"]
+    cpu, jetson = pipeline.asked["recipe"].targets
+    assert cpu.budgets.accuracy == 0.8
+    assert jetson.target == "jetson-orin-nano" and jetson.budgets.accuracy is None
+
+
+@pytest.mark.parametrize("arguments", [["bundle", "recipe.yaml"], ["bundle", "--target", "cpu"]])
+def test_bundle_packs_unless_told_otherwise(pipeline, arguments) -> None:
+    assert main(arguments) == 0
+    assert pipeline.asked["goal"] == "bundle"
+
+
+@pytest.mark.parametrize("outcome", [ExitCode.GATE_FAILED, ExitCode.INCONCLUSIVE])
+@pytest.mark.parametrize(
+    ("command", "judging"),
+    [("gate", True), ("run", True), ("validate", False), ("bundle", False), ("report", False)],
+)
+def test_only_gate_and_run_end_with_the_gates_code(pipeline, command, judging, outcome) -> None:
+    pipeline.exit_code = outcome
+    assert main([command]) == (outcome if judging else 0)
+
+
+def test_people_get_tables_and_the_next_command(pipeline, capsys) -> None:
+    assert main(["validate"]) == 0
+    told = capsys.readouterr()
+    for words in ("Student trained alone", "82.8 %", "p99", "INT8 engine", "unchanged, reused"):
+        assert words in told.out
+    assert told.out.endswith("Next: tmkd-deploy gate\n")
+    assert "\x1b" not in told.out
+    assert told.err == "The pipeline is at work.\n"
+
+
+def test_a_failed_gate_leads_to_its_reasons(pipeline, capsys) -> None:
+    pipeline.exit_code = ExitCode.GATE_FAILED
+    assert main(["gate"]) == 1
+    assert capsys.readouterr().out.endswith("read why: tmkd-deploy report\n")
+
+
+def test_the_next_command_names_a_recipe_that_is_not_the_default(pipeline, capsys) -> None:
+    Path("my recipe.yaml").write_text(RECIPE)
+    main(["distill", "my recipe.yaml"])
+    assert capsys.readouterr().out.endswith("Next: tmkd-deploy quantize 'my recipe.yaml'\n")
+
+
+def test_machines_get_one_json_object_and_nothing_else(pipeline, capsys) -> None:
+    pipeline.exit_code = ExitCode.INCONCLUSIVE
+    assert main(["run", "--json"]) == 3
+    told = capsys.readouterr()
+
+    def no_constants(name: str) -> None:
+        raise AssertionError(f"{name} is no JSON")
+
+    content = json.loads(told.out, parse_constant=no_constants)
+    assert (content["command"], content["exit_code"]) == ("run", 3)
+    assert content["run"] == str(Path("runs/a"))
+    distill, measure, gate = content["stages"]
+    assert distill["reused"] and distill["facts"] == {"top1": None}
+    assert measure["target"] == "cpu" and measure["facts"]["test_images"] == 524
+    assert gate["facts"]["checks"]
+    assert told.err == "The pipeline is at work.\n"
+
+
+def test_quiet_is_quiet(pipeline, capsys) -> None:
+    assert main(["run", "--quiet"]) == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_a_wrong_recipe_never_reaches_the_pipeline(pipeline) -> None:
+    assert main(["run", "--set", "distil.epochs=3"]) == 2
+    assert main(["run", "--target", "cqu"]) == 2
+    assert pipeline.asked == {}

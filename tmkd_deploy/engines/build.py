@@ -1,0 +1,39 @@
+"""The stage that builds every engine a target asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from tmkd_deploy.engines.facts import EngineFacts
+from tmkd_deploy.engines.registry import runtime
+from tmkd_deploy.events import Events, track
+from tmkd_deploy.targets.profile import TargetProfile
+
+
+def build(
+    profile: TargetProfile,
+    models: Mapping[str, Path],
+    image_size: int,
+    folder: Path,
+    events: Events,
+) -> EngineFacts:
+    """Build an engine for each precision of `models`, a table from precision to ONNX file."""
+    builder = runtime(profile.runtime)
+    engines = []
+    description = f"Building engines for {profile.name}"
+    for precision, model in track(events, models.items(), description, len(models), "engines"):
+        engines.append(builder.build(model, precision, image_size, profile, folder))
+    kit = []
+    notes = []
+    if profile.build == "on_device":
+        kit = sorted(path.name for path in folder.iterdir())
+        notes.append(
+            f"{profile.title} builds its own engines: copy this folder there and run "
+            f"{' and '.join(f'build-{engine.precision}.sh' for engine in engines)}."
+        )
+    for note in notes:
+        events.say(note)
+    return EngineFacts(
+        target=profile.name, runtime=profile.runtime, engines=engines, kit=kit, notes=notes
+    )

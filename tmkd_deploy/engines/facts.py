@@ -1,0 +1,19 @@
+"""What the build stage records; readable without any runtime."""
+
+from __future__ import annotations
+
+from tmkd_deploy.artifacts import Facts
+from tmkd_deploy.measure.results import EngineFile
+
+
+class EngineFacts(Facts):
+    """The engines built for one target.
+
+    `kit` names the files of a build kit where the engine itself is built on the device.
+    """
+
+    target: str
+    runtime: str
+    engines: list[EngineFile]
+    kit: list[str]
+    notes: list[str]

@@ -1,0 +1,17 @@
+"""Runtimes by the name that target profiles use."""
+
+from __future__ import annotations
+
+from tmkd_deploy.engines.interface import Runtime
+from tmkd_deploy.engines.onnxruntime import OnnxRuntime
+from tmkd_deploy.engines.tensorrt_kit import TensorRTKit
+from tmkd_deploy.engines.tensorrt_rtx import TensorRTRtx
+
+_RUNTIMES: dict[str, Runtime] = {
+    runtime.name: runtime for runtime in (OnnxRuntime(), TensorRTRtx(), TensorRTKit())
+}
+
+
+def runtime(name: str) -> Runtime:
+    """The runtime called `name`."""
+    return _RUNTIMES[name]

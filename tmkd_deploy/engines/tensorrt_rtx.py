@@ -1,0 +1,151 @@
+"""TensorRT-RTX: engines for GeForce and RTX GPUs, built ahead of time with no GPU present."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from tmkd_deploy.artifacts import sha256_of
+from tmkd_deploy.engines.interface import Session, refuse_other_placement
+from tmkd_deploy.engines.placement import Placement
+from tmkd_deploy.errors import DataError, EnvironmentProblem, MissingExtra
+from tmkd_deploy.measure.results import EngineFile
+from tmkd_deploy.targets.profile import TargetProfile
+
+_LAYER = re.compile(r"^Name: (?P<name>.*?), LayerType: (?P<kind>\w+), Inputs: \[(?P<inputs>.*?)\]")
+_TYPE = re.compile(r"Datatype: (\w+)")
+# what the builder calls kernels that only move, cast or combine values point by point
+_POINTWISE = {"kgen", "NoOp", "Reformat", "reformat", "constant", "signal", "wait", "shape_call"}
+
+
+class TensorRTRtx:
+    """Builds strongly typed engines; running them needs an RTX GPU and its driver."""
+
+    name = "tensorrt_rtx"
+    placement = Placement.SIGNED
+    rest = "fp16"
+    runs_here = False
+
+    def build(
+        self, onnx: Path, precision: str, image_size: int, profile: TargetProfile, folder: Path
+    ) -> EngineFile:
+        """Build for the profile's compute capability, batch 1; keep the builder's layer log."""
+        refuse_other_placement(onnx, self.placement)
+        try:
+            import tensorrt_rtx  # noqa: PLC0415 - a runtime is loaded when it is used
+        except ImportError as error:
+            raise MissingExtra("Building for RTX GPUs", "tensorrt-rtx", "tensorrt_rtx") from error
+        log = _logger(tensorrt_rtx)
+        plan = _build(tensorrt_rtx, log, onnx, image_size, str(profile.compute_capability))
+        engine = folder / f"{precision}.engine"
+        engine.write_bytes(plan)
+        layers = read_layers(log.lines)
+        (folder / f"{precision}.layers.json").write_text(json.dumps(layers, indent=1) + "\n")
+        (folder / f"{precision}.builder.log").write_text("\n".join(log.lines) + "\n")
+        weighted = [layer for layer in layers if layer["kind"] not in _POINTWISE]
+        return EngineFile(
+            precision=precision,
+            file=engine.name,
+            bytes=len(plan),
+            sha256=sha256_of(engine),
+            int8_layers=sum("Int8" in layer["inputs"] for layer in weighted),
+            total_layers=len(weighted),
+        )
+
+    def open(self, engine: Path, threads: int) -> Session:
+        """Engines of this runtime are not run here.
+
+        Raises:
+            EnvironmentProblem: always.
+        """
+        raise EnvironmentProblem(
+            "TensorRT-RTX engines run on an RTX GPU only, and this program measures none yet.",
+            where=str(engine),
+            advice="Run the engine on its device with your application.",
+        )
+
+
+def read_layers(lines: list[str]) -> list[dict[str, Any]]:
+    """The layers of a built engine from its builder's detailed log: name, kind, input types."""
+    layers = []
+    for line in lines:
+        found = _LAYER.match(line)
+        if found:
+            layers.append(
+                {
+                    "name": found["name"],
+                    "kind": found["kind"],
+                    "inputs": _TYPE.findall(found["inputs"] + "]"),
+                }
+            )
+    return layers
+
+
+class _Lines:
+    """What the builder says, line by line, and its errors apart."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.errors: list[str] = []
+
+
+_LOGGER: Any = None
+
+
+def _logger(trt: Any) -> Any:
+    """The process's one logger, emptied: the library keeps the first it is ever given."""
+    global _LOGGER  # noqa: PLW0603 - the library's own global, kept by our name for it
+    if _LOGGER is None:
+
+        class Logger(_Lines, trt.ILogger):  # type: ignore[misc]
+            def __init__(self) -> None:
+                trt.ILogger.__init__(self)
+                _Lines.__init__(self)
+
+            def log(self, severity: Any, message: str) -> None:
+                self.lines.extend(message.splitlines())
+                if severity in (trt.ILogger.ERROR, trt.ILogger.INTERNAL_ERROR):
+                    self.errors.append(message)
+
+        _LOGGER = Logger()
+    _LOGGER.lines, _LOGGER.errors = [], []
+    return _LOGGER
+
+
+def _build(trt: Any, log: Any, onnx: Path, image_size: int, capability: str) -> bytes:
+    builder = trt.Builder(log)
+    network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
+    parser = trt.OnnxParser(network, log)
+    parsed = parser.parse(onnx.read_bytes())
+    errors = [str(parser.get_error(index)) for index in range(parser.num_errors)]
+    # garbage is "parsed" into an empty network without an error
+    if not parsed or errors or network.num_inputs != 1 or network.num_outputs != 1:
+        raise DataError(
+            "TensorRT-RTX cannot read the model: " + ("; ".join(errors) or "it is no ONNX graph."),
+            where=str(onnx),
+            advice="Export the student again; if an operator is refused, choose another student.",
+        )
+    config = builder.create_builder_config()
+    known = getattr(trt.ComputeCapability, capability, None)
+    if known is None:
+        raise EnvironmentProblem(
+            f"This TensorRT-RTX ({trt.__version__}) does not build for {capability}.",
+            advice="Install a release that does: pip install -U 'tmkd-deploy[tensorrt-rtx]'",
+        )
+    config.num_compute_capabilities = 1
+    config.set_compute_capability(known, 0)
+    config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
+    shapes = builder.create_optimization_profile()
+    single = (1, image_size, image_size, 3)
+    shapes.set_shape(network.get_input(0).name, single, single, single)
+    config.add_optimization_profile(shapes)
+    plan = builder.build_serialized_network(network, config)
+    if plan is None:
+        raise EnvironmentProblem(
+            "TensorRT-RTX could not build the engine: " + ("; ".join(log.errors) or "no reason."),
+            where=str(onnx),
+            advice="If a layer is named, leave it out of quantization or choose another student.",
+        )
+    return bytes(plan)

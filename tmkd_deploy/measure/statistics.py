@@ -1,0 +1,61 @@
+"""Intervals: for one share, for a paired change of shares, for percentiles and their ratios."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+from tmkd_deploy.measure.results import Interval
+
+_Z = 1.959963984540054
+_RESAMPLES = 1000
+
+
+def share_interval(right: int, total: int) -> Interval:
+    """The 95 % interval of a share by Wilson's score (1927)."""
+    share = right / total
+    centre = (share + _Z**2 / (2 * total)) / (1 + _Z**2 / total)
+    spread = math.sqrt(share * (1 - share) / total + _Z**2 / (4 * total**2))
+    half = _Z / (1 + _Z**2 / total) * spread
+    # at the ends the formula's own rounding may leave the share itself outside
+    return max(0.0, min(share, centre - half)), min(1.0, max(share, centre + half))
+
+
+def paired_change_interval(gained: int, lost: int, total: int) -> Interval:
+    """The 95 % interval of (gained - lost) / total on identical images, in [-1, 1].
+
+    Agresti and Min (2005): Wald's interval for paired shares after adding half a count to each of
+    the four cells, which stays sensible when nothing or nearly nothing changed.
+    """
+    total_plus = total + 2.0
+    gained_share, lost_share = (gained + 0.5) / total_plus, (lost + 0.5) / total_plus
+    change = gained_share - lost_share
+    variance = (gained_share + lost_share - change**2) / total_plus
+    half = _Z * math.sqrt(max(variance, 0.0))
+    return max(-1.0, change - half), min(1.0, change + half)
+
+
+def percentile_interval(blocks: np.ndarray, percentile: float, seed: int) -> Interval:
+    """The 95 % bootstrap interval of a percentile of times [rounds, runs of a round].
+
+    Whole rounds are drawn, because times next to each other are alike.
+    """
+    return _bootstrap(lambda drawn: float(np.percentile(blocks[drawn], percentile)), blocks, seed)
+
+
+def median_ratio_interval(numerator: np.ndarray, denominator: np.ndarray, seed: int) -> Interval:
+    """The 95 % bootstrap interval of the ratio of medians, rounds drawn in pairs."""
+    return _bootstrap(
+        lambda drawn: float(np.median(numerator[drawn]) / np.median(denominator[drawn])),
+        numerator,
+        seed,
+    )
+
+
+def _bootstrap(figure: Callable[[np.ndarray], float], blocks: np.ndarray, seed: int) -> Interval:
+    random = np.random.default_rng(seed)
+    drawn = random.integers(0, len(blocks), size=(_RESAMPLES, len(blocks)))
+    low, high = np.percentile([figure(rows) for rows in drawn], [2.5, 97.5])
+    return float(low), float(high)

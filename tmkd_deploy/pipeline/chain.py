@@ -1,0 +1,141 @@
+"""Reaching a goal in a run folder: the targets, the lock, and the outcome."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tmkd_deploy import artifacts
+from tmkd_deploy.artifacts import Facts
+from tmkd_deploy.errors import ExitCode, RequestError, from_os_error
+from tmkd_deploy.events import Events
+from tmkd_deploy.pipeline.lock import only_process_in
+from tmkd_deploy.pipeline.stage import Runner, StageResult
+from tmkd_deploy.pipeline.stages import Chain
+from tmkd_deploy.recipe.schema import Recipe, Target
+from tmkd_deploy.targets import profile as profiles
+
+GOALS = (
+    "prepare",
+    "teach",
+    "distill",
+    "quantize",
+    "export",
+    "build",
+    "measure",
+    "gate",
+    "bundle",
+    "report",
+)
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a run did; `exit_code` is that of its gates, 0 where none was reached."""
+
+    folder: Path
+    stages: list[StageResult]
+    exit_code: ExitCode
+
+    def facts(self, stage: str, target: str | None = None) -> Facts:
+        """What `stage` recorded, for `target` where it works for one."""
+        for result in self.stages:
+            if result.stage == stage and result.target == target:
+                return result.facts
+        raise KeyError((stage, target))
+
+
+def run(
+    recipe: Recipe,
+    *,
+    runs: Path,
+    goal: str,
+    targets: Sequence[str] | None,
+    events: Events,
+    force: bool = False,
+    only: bool = False,
+) -> RunResult:
+    """Reach `goal`, running the stages before it that are not fresh.
+
+    Args:
+        runs: holds the run folder, `runs/<recipe.name>`.
+        targets: names of targets, or None for all of the recipe; one that the recipe does not
+            name is added without budgets.
+        force: run the goal's own stage although it is fresh.
+        only: run the goal's own stage alone, on what the run folder holds, fresh or stale.
+    """
+    chosen = _chosen_targets(recipe, targets)
+    folder = runs / recipe.name
+    runner = Runner(force=goal if force else None, only=goal if only else None)
+    try:
+        with only_process_in(folder):
+            for place in (folder, *(path for path in folder.iterdir() if path.is_dir())):
+                artifacts.sweep_drafts(place)
+            chain = Chain(recipe, folder, runner, events)
+            exit_code = _reach(chain, goal, chosen)
+    except OSError as error:
+        raise from_os_error(error) from error
+    return RunResult(folder, runner.results, exit_code)
+
+
+def _reach(chain: Chain, goal: str, targets: list[Target]) -> ExitCode:
+    if goal == "prepare":
+        chain.prepared  # noqa: B018 - a stage runs when its artifact is first asked for
+    elif goal == "teach":
+        chain.teachers  # noqa: B018
+    elif goal == "distill":
+        chain.student  # noqa: B018
+    elif goal == "quantize":
+        chain.quantized  # noqa: B018
+    elif goal == "report":
+        chain.report(targets)
+    else:
+        reach = {
+            "export": chain.onnx,
+            "build": chain.engines,
+            "measure": chain.measured,
+            "gate": chain.judged,
+            "bundle": chain.bundled,
+        }[goal]
+        for target in targets:
+            reach(target)
+    return chain.exit_code()
+
+
+def _chosen_targets(recipe: Recipe, names: Sequence[str] | None) -> list[Target]:
+    """The targets asked for, under their profiles' own names, checked against their profiles."""
+    asked = {profiles.get(target.target).name: target for target in recipe.targets}
+    chosen = asked
+    if names:
+        wanted = [profiles.get(name).name for name in names]
+        chosen = {name: asked.get(name, Target(target=name)) for name in wanted}
+    result = []
+    for name, target in chosen.items():
+        profile = profiles.get(name)
+        if recipe.export.opset > profile.opset_ceiling:
+            raise RequestError(
+                f"The target {name!r} reads ONNX up to opset {profile.opset_ceiling}, and the "
+                f"recipe asks for {recipe.export.opset}.",
+                where="export.opset",
+                advice=f"Set export.opset to {profile.opset_ceiling} or less.",
+            )
+        precisions = target.precisions or profile.precisions
+        refused = [each for each in precisions if each not in profile.precisions]
+        if refused:
+            raise RequestError(
+                f"The target {name!r} has no {' or '.join(refused)} engines.",
+                where="targets.precisions",
+                advice=f"It has {', '.join(profile.precisions)}.",
+            )
+        if not recipe.quantize.enabled:
+            precisions = [each for each in precisions if each != "int8"]
+        if not precisions:
+            raise RequestError(
+                f"Nothing is left to build for {name!r}: only INT8 is asked for, and "
+                "quantization is switched off.",
+                where="quantize.enabled",
+                advice="Switch quantization on, or add another precision to the target.",
+            )
+        result.append(target.model_copy(update={"target": name, "precisions": precisions}))
+    return result

@@ -142,6 +142,8 @@ class _LineTask(_Steps):
 
     def advance(self, steps: int = 1, **figures: float) -> None:
         super().advance(steps, **figures)
+        if self.seconds() < SECONDS_BETWEEN_LINES:
+            return
         rate = self.done / max(self.seconds(), 1e-9)
         remaining = max(self.total - self.done, 0) / rate if rate else 0.0
         parts = [

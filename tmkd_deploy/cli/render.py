@@ -13,6 +13,7 @@ from rich.console import Console, RenderableType
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from tmkd_deploy.gate.choose import Judged
 from tmkd_deploy.gate.verdict import Outcome, Verdict
 from tmkd_deploy.measure.results import Measurements
 from tmkd_deploy.report import tables, wording
@@ -57,12 +58,13 @@ def grid(table: Table, columns: Sequence[str] | None = None) -> RichTable:
 def run(result: RunResult) -> str:
     """The stages of a run and what they found, one block a target."""
     blocks: list[RenderableType] = [_stages(result)]
+    found = {(stage.target, type(stage.facts)): stage.facts for stage in result.stages}
     for target in dict.fromkeys(stage.target for stage in result.stages):
-        for stage in result.stages:
-            if stage.target == target and isinstance(stage.facts, Measurements):
-                blocks.extend(_measured(stage.facts))
-            elif stage.target == target and isinstance(stage.facts, Verdict):
-                blocks.extend(_judged(stage.facts))
+        judged, measured = found.get((target, Judged)), found.get((target, Measurements))
+        if isinstance(judged, Judged):  # it holds the measurements too, with the engine that ships
+            blocks.extend([*_measured(judged.measurements), *_judged(judged.verdict)])
+        elif isinstance(measured, Measurements):
+            blocks.extend(_measured(measured))
     return as_text(blocks)
 
 

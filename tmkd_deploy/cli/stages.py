@@ -28,12 +28,11 @@ from tmkd_deploy.errors import ExitCode
 
 if TYPE_CHECKING:
     from tmkd_deploy.pipeline.chain import RunResult
-    from tmkd_deploy.recipe.schema import Recipe
 
 
 @dataclass(frozen=True)
 class StageCommand:
-    """A command, the pipeline's goal behind it, and what to type next.
+    """A command, the pipeline's goal behind it, and the command that comes after it.
 
     `judging` says that the exit code is the gate's.
     """
@@ -61,16 +60,8 @@ GATE = StageCommand(
     "gate", "gate", "bundle", "Hold the measurements against the recipe's budgets.", judging=True
 )
 BUNDLE = StageCommand("bundle", "bundle", "report", "Pack the engine of each target into one file.")
-REPORT = StageCommand(
-    "report", "report", "compare RUN_BEFORE {run}", "Write report.html and summary.json."
-)
-RUN = StageCommand(
-    "run",
-    "report",
-    "compare RUN_BEFORE {run}",
-    "Do everything, from the data to the report.",
-    judging=True,
-)
+REPORT = StageCommand("report", "report", "", "Write report.html and summary.json.")
+RUN = StageCommand("run", "report", "", "Do everything, from the data to the report.", judging=True)
 
 
 def add_to(app: typer.Typer) -> None:
@@ -150,11 +141,8 @@ def _execute(
 ) -> None:
     from tmkd_deploy.cli import progress, render  # noqa: PLC0415
     from tmkd_deploy.recipe.load import load  # noqa: PLC0415
-    from tmkd_deploy.targets import profile  # noqa: PLC0415
 
     recipe = load(path, overrides)
-    chosen = list(dict.fromkeys(profile.get(name).name for name in targets))
-    recipe = _with_targets(recipe, chosen)
     with progress.listener(quiet) as events:
         from tmkd_deploy.pipeline import chain  # noqa: PLC0415
 
@@ -162,7 +150,7 @@ def _execute(
             recipe,
             runs=runs,
             goal=stage.goal,
-            targets=chosen or None,
+            targets=targets or None,
             events=events,
             force=force,
             only=only,
@@ -174,14 +162,6 @@ def _execute(
         output.emit(render.run(result))
         output.emit(_next(stage, result, path, exit_code))
     raise typer.Exit(int(exit_code))
-
-
-def _with_targets(recipe: Recipe, names: Sequence[str]) -> Recipe:
-    from tmkd_deploy.recipe.schema import Target  # noqa: PLC0415
-
-    known = {target.target for target in recipe.targets}
-    added = [Target.model_validate({"target": name}) for name in names if name not in known]
-    return recipe.model_copy(update={"targets": [*recipe.targets, *added]})
 
 
 def _as_dict(stage: StageCommand, result: RunResult, exit_code: ExitCode) -> dict[str, Any]:
@@ -205,11 +185,10 @@ def _as_dict(stage: StageCommand, result: RunResult, exit_code: ExitCode) -> dic
 
 
 def _next(stage: StageCommand, result: RunResult, path: Path, exit_code: ExitCode) -> str:
+    if stage.goal == "report":
+        return f"Next: open {result.folder / 'report.html'}"
     if exit_code != ExitCode.OK:
-        following = f"report {_argument(path)}".rstrip()
-        return f"Next: mend what failed, or read why: tmkd-deploy {following}"
-    if "{run}" in stage.next:
-        return f"Next: tmkd-deploy {stage.next.format(run=shlex.quote(str(result.folder)))}"
+        return f"Next: read why in the report: tmkd-deploy report {_argument(path)}".rstrip()
     return f"Next: tmkd-deploy {stage.next} {_argument(path)}".rstrip()
 
 

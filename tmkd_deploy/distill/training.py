@@ -102,7 +102,7 @@ def to_float(images: np.ndarray, indices: Tensor | None, device: torch.device) -
     The result is in channels-last layout, in which convolutions are faster on CPU and GPU alike.
     """
     chosen = images if indices is None else images[indices.numpy()]
-    pixels = torch.from_numpy(np.ascontiguousarray(chosen)).to(device)
+    pixels = torch.from_numpy(np.array(chosen)).to(device)
     return pixels.permute(0, 3, 1, 2).float().div_(255.0)
 
 

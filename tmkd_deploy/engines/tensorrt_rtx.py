@@ -14,7 +14,10 @@ from tmkd_deploy.errors import DataError, EnvironmentProblem, MissingExtra
 from tmkd_deploy.measure.results import EngineFile
 from tmkd_deploy.targets.profile import TargetProfile
 
-_LAYER = re.compile(r"^Name: (?P<name>.*?), LayerType: (?P<kind>\w+), Inputs: \[(?P<inputs>.*?)\]")
+_LAYER = re.compile(
+    r"^Name: (?P<name>.*?), LayerType: (?P<kind>\w+), "
+    r"Inputs: \[(?P<inputs>.*?)\], (?:Constants|Outputs): "
+)
 _TYPE = re.compile(r"Datatype: (\w+)")
 # what the builder calls kernels that only move, cast or combine values point by point
 _POINTWISE = {"kgen", "NoOp", "Reformat", "reformat", "constant", "signal", "wait", "shape_call"}
@@ -77,7 +80,7 @@ def read_layers(lines: list[str]) -> list[dict[str, Any]]:
                 {
                     "name": found["name"],
                     "kind": found["kind"],
-                    "inputs": _TYPE.findall(found["inputs"] + "]"),
+                    "inputs": _TYPE.findall(found["inputs"]),
                 }
             )
     return layers

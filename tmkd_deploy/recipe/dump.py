@@ -9,10 +9,16 @@ from tmkd_deploy.recipe.schema import Recipe
 
 
 class _Dumper(yaml.SafeDumper):
-    """Puts text in quotes where this package's reader would take it for a number, such as 1e-3."""
+    """Puts text in quotes where reading it back would make something else of it."""
 
 
-_Dumper.add_implicit_resolver(TAG + "float", FLOAT, FLOAT_FIRST)
+def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    # Only double quotes escape what YAML takes for a line break, such as U+0085.
+    return dumper.represent_scalar(TAG + "str", text, None if text.isprintable() else '"')
+
+
+_Dumper.add_implicit_resolver(TAG + "float", FLOAT, FLOAT_FIRST)  # 1e-3, which YAML 1.1 calls text
+_Dumper.add_representer(str, _text)
 
 
 def to_yaml(recipe: Recipe) -> str:

@@ -35,6 +35,8 @@ class Facts(BaseModel):
 
 
 class FileEntry(Facts):
+    """The size and hash of one file of an artifact."""
+
     sha256: str
     bytes: int
 
@@ -179,7 +181,7 @@ def write_text(path: Path, text: str) -> None:
     beside = path.with_name(f".{path.name}-draft-{os.getpid()}")
     try:
         beside.write_text(text, encoding="utf-8")
-        os.replace(beside, path)
+        beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)
 
@@ -199,11 +201,11 @@ def _replace(beside: Path, destination: Path) -> None:
         retired = Path(
             tempfile.mkdtemp(prefix=f".{destination.name}-draft-", dir=destination.parent)
         )
-        os.replace(destination, retired / "old")
-        os.replace(beside, destination)
+        destination.replace(retired / "old")
+        beside.replace(destination)
         shutil.rmtree(retired, ignore_errors=True)
     else:
-        os.replace(beside, destination)
+        beside.replace(destination)
 
 
 def _broken(folder: Path, what: str) -> ArtifactError:

@@ -44,7 +44,7 @@ class RequestError(TmkdError):
     exit_code = ExitCode.REQUEST
 
 
-class EnvironmentProblem(TmkdError):
+class EnvironmentProblem(TmkdError):  # noqa: N818 - Python has taken EnvironmentError
     """The machine cannot do it: a missing runtime, a full disk, an unreachable device."""
 
     exit_code = ExitCode.ENVIRONMENT

@@ -43,13 +43,14 @@ class SilentEvents:
     """A listener for tests and for programs that want no news."""
 
     def begin(self, description: str, total: int, unit: str) -> Task:
+        """A task that shows nothing."""
         return _SilentTask()
 
     def say(self, message: str) -> None:
-        pass
+        """Drop the message."""
 
     def warn(self, message: str) -> None:
-        pass
+        """Drop the warning."""
 
 
 def track(

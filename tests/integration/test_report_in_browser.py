@@ -9,18 +9,15 @@ import re
 import shutil
 import socket
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
+from report_fixture import cpu_target, run_report
 
 from tmkd_deploy.report.html import Html
-
-sys.path.append(str(Path(__file__).parents[1] / "unit" / "report"))
-from report_fixture import cpu_target, run_report
 
 BINARIES = ("chromium", "chromium-browser", "google-chrome")
 PHONE, DESKTOP = 390, 1200

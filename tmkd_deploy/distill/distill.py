@@ -70,9 +70,7 @@ def distill(
     recipe: Recipe, data: PreparedData, teachers: Teachers, folder: Path, events: Events
 ) -> StudentFacts:
     """Train the student with TMKD and write it into `folder`."""
-    signals = cache_signals(
-        teachers, recipe, data.images("train"), data.labels("train"), events
-    )
+    signals = cache_signals(teachers, recipe, data.images("train"), data.labels("train"), events)
     save_file(
         {"logits": signals.logits, "features": signals.features}, folder / "signals.safetensors"
     )
@@ -132,7 +130,7 @@ def _trained(
     torch.manual_seed(recipe.seed)
     student, width = new_student(recipe, data)
     weights.initialise(student, recipe.student.model, recipe.student.weights)
-    student.to(device, memory_format=torch.channels_last)
+    student.to(device).to(memory_format=torch.channels_last)
     loss = student_loss(recipe, teachers, width).to(device)
 
     def loss_of(step: Step) -> Tensor:
@@ -168,6 +166,7 @@ def new_student(recipe: Recipe, data: PreparedData) -> tuple[Classifier, int]:
         len(data.class_names),
         recipe.student.arguments,
         recipe.data.image_size,
+        scratch=recipe.student.weights == "none",
     )
 
 

@@ -19,9 +19,7 @@ VIEW_WEIGHTS = "view_weights.npy"
 _IMAGES = 6
 
 
-def keep_gallery(
-    recipe: Recipe, data: PreparedData, teachers: Teachers, folder: Path
-) -> list[str]:
+def keep_gallery(recipe: Recipe, data: PreparedData, teachers: Teachers, folder: Path) -> list[str]:
     """Write views uint8 [k, 3, H, W, 3] and weights float32 [k, 3]; return k captions.
 
     The images are the first of each class in turn.

@@ -52,13 +52,11 @@ def cache_signals(
     """
     device = training_device()
     settings = recipe.distill
-    visual = teachers.visual.to(device, memory_format=torch.channels_last).eval()
+    visual = teachers.visual.to(device).to(memory_format=torch.channels_last).eval()
     weights = view_weights(teachers, recipe, "train", labels)
     count = variants(settings.augment, settings.cached_variants)
     logits = torch.empty(count, len(images), teachers.texts.shape[1])
-    features = torch.empty(
-        count, len(images), teachers.facts.feature_width, dtype=torch.float16
-    )
+    features = torch.empty(count, len(images), teachers.facts.feature_width, dtype=torch.float16)
     task = events.begin("Asking the teachers", count * len(images), "images")
     batch_size = 32
     try:

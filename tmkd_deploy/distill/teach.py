@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,9 +37,7 @@ class Teachers:
     @classmethod
     def of(cls, artifact: Artifact[TeacherFacts], recipe: Recipe, data: PreparedData) -> Teachers:
         """Read teachers: texts [V, C, d]; scores by split [N, V, C]."""
-        visual, _ = create(
-            recipe.teacher.visual.model, len(data.class_names), {}, recipe.data.image_size
-        )
+        visual, _ = _new_visual(recipe, data)
         weights.load(visual, artifact.path("visual.safetensors"))
         text = load_file(artifact.path("text.safetensors"))
         scores = {"train": text["train_scores"], "test": text["test_scores"]}
@@ -78,7 +77,7 @@ def teach(recipe: Recipe, data: PreparedData, folder: Path, events: Events) -> T
         folder / "text.safetensors",
     )
     labels = torch.from_numpy(data.labels("test"))
-    text_top1 = {
+    text_top1: dict[str, float] = {
         view: float((scores["test"][:, index].argmax(dim=1) == labels).float().mean())
         for index, view in enumerate(VIEWS)
     }
@@ -98,9 +97,9 @@ def _visual(
 ) -> tuple[Classifier, int]:
     """The visual teacher, fine-tuned with one random view per image so that it reads them all."""
     settings = recipe.teacher.visual
-    visual, width = create(settings.model, len(data.class_names), {}, recipe.data.image_size)
+    visual, width = _new_visual(recipe, data)
     weights.initialise(visual, settings.model, settings.weights)
-    visual.to(device, memory_format=torch.channels_last)
+    visual.to(device).to(memory_format=torch.channels_last)
     if settings.epochs == 0:
         return visual, width
     images, labels = data.images("train"), torch.from_numpy(data.labels("train"))
@@ -130,6 +129,17 @@ def _visual(
     return visual, width
 
 
+def _new_visual(recipe: Recipe, data: PreparedData) -> tuple[Classifier, int]:
+    settings = recipe.teacher.visual
+    return create(
+        settings.model,
+        len(data.class_names),
+        {},
+        recipe.data.image_size,
+        scratch=settings.weights == "none",
+    )
+
+
 def _top1_by_view(
     recipe: Recipe, data: PreparedData, visual: Classifier, device: torch.device, events: Events
 ) -> dict[str, float]:
@@ -153,5 +163,5 @@ def _schedule(
     return Schedule(epochs, batch_size, learning_rate, decay, recipe.seed)
 
 
-def _shown(shares: dict[str, float]) -> str:
+def _shown(shares: Mapping[str, float]) -> str:
     return ", ".join(f"{view} {100 * share:.1f} %" for view, share in shares.items())

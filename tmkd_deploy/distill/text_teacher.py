@@ -27,6 +27,9 @@ class TextTeacher(nn.Module):
     `tokens` is a list of V tensors [templates, C, context]: one for each view.
     """
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, clip: nn.Module, tokens: list[Tensor], mean: Tensor, std: Tensor) -> None:
         super().__init__()
         self.clip = clip
@@ -52,11 +55,12 @@ class TextTeacher(nn.Module):
         """
         views = []
         for tokens in self.tokens:
+            shown = tokens
             if random is not None:
                 drawn = int(torch.randint(len(tokens), (), generator=random))
-                tokens = tokens[drawn : drawn + 1]
-            templates, classes, context = tokens.shape
-            flat = tokens.view(-1, context).to(self.mean.device)
+                shown = tokens[drawn : drawn + 1]
+            templates, classes, context = shown.shape
+            flat = shown.view(-1, context).to(self.mean.device)
             embedded = F.normalize(self.clip.encode_text(flat), dim=-1)  # type: ignore[operator]
             views.append(embedded.view(templates, classes, -1).mean(dim=0))
         return F.normalize(torch.stack(views), dim=-1)
@@ -117,7 +121,7 @@ def train(
     text's positives are all images of the batch with its view and class. The token table stays as
     it is: a handful of prompts says nothing about the other words.
     """
-    teacher.clip.token_embedding.requires_grad_(False)  # type: ignore[union-attr]
+    teacher.clip.token_embedding.requires_grad_(False)
     targets = torch.from_numpy(labels)
 
     def loss_of(step: Step) -> Tensor:
@@ -171,7 +175,7 @@ def semantic_scores(
 
 
 def _scale(clip: nn.Module) -> Tensor:
-    scale: Tensor = clip.logit_scale.exp().clamp(max=100.0)  # type: ignore[operator,union-attr]
+    scale: Tensor = clip.logit_scale.exp().clamp(max=100.0)  # type: ignore[operator]
     return scale
 
 

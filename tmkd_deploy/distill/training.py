@@ -86,7 +86,7 @@ def shuffled(images: int, batch_size: int, random: torch.Generator) -> Iterator[
     Batch normalisation cannot learn from a batch of one image.
     """
     order = torch.randperm(images, generator=random)
-    for batch in order.split(batch_size):
+    for batch in torch.split(order, batch_size):
         if len(batch) > 1:
             yield batch
 

@@ -81,7 +81,8 @@ def _low_pass_fft(images: Tensor, cutoff: float) -> Tensor:
     horizontal = torch.fft.rfftfreq(width, device=images.device)[None, :]
     kept = (vertical**2 + horizontal**2).sqrt() <= cutoff * 0.5
     spectrum = torch.fft.rfft2(images) * kept
-    return torch.fft.irfft2(spectrum, s=(height, width))
+    low: Tensor = torch.fft.irfft2(spectrum, s=(height, width))
+    return low
 
 
 def _low_pass_gaussian(images: Tensor, cutoff: float) -> Tensor:
@@ -89,4 +90,5 @@ def _low_pass_gaussian(images: Tensor, cutoff: float) -> Tensor:
     sigma = (2 * torch.log(torch.tensor(2.0))).sqrt().item() / (torch.pi * cutoff)
     reach = min(int(3 * sigma), min(images.shape[-2:]) - 1)
     size = (2 * reach + 1, 2 * reach + 1)
-    return kornia.filters.gaussian_blur2d(images, size, (sigma, sigma), border_type="reflect")
+    low: Tensor = kornia.filters.gaussian_blur2d(images, size, (sigma, sigma), "reflect")
+    return low

@@ -83,9 +83,7 @@ def _optimised_kinds(engine: Path) -> list[str]:
     with tempfile.TemporaryDirectory() as folder:
         options.optimized_model_filepath = str(Path(folder) / "optimised.onnx")
         try:
-            onnxruntime.InferenceSession(
-                str(engine), options, providers=["CPUExecutionProvider"]
-            )
+            onnxruntime.InferenceSession(str(engine), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # ONNX Runtime's classes derive from Exception alone
             raise EnvironmentProblem(
                 f"ONNX Runtime refuses the model: {error}",

@@ -79,9 +79,7 @@ def reference_logits(model: Path, images: np.ndarray, batch_size: int = 32) -> n
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(
-        str(model), options, providers=["CPUExecutionProvider"]
-    )
+    session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
     parts = [
         session.run(None, {INPUT: np.ascontiguousarray(images[start : start + batch_size])})[0]
         for start in range(0, len(images), batch_size)

@@ -8,7 +8,6 @@ from typing import Literal
 from tmkd_deploy.artifacts import Facts
 from tmkd_deploy.engines.placement import Placement
 
-
 MODEL = "model.onnx"
 INPUT = "images"
 OUTPUT = "logits"
@@ -29,7 +28,7 @@ class Variant:
     @property
     def name(self) -> str:
         """A name for folders and messages, such as student-int8-signed-fp16."""
-        parts = [self.model, self.precision]
+        parts: list[str] = [self.model, self.precision]
         if self.placement:
             parts += [self.placement.value, self.rest]
         return "-".join(parts)

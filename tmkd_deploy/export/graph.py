@@ -77,7 +77,7 @@ def to_onnx(classifier: Classifier, image_size: int, opset: int) -> onnx.ModelPr
 
 
 def _constant_weights_to_int8(proto: onnx.ModelProto) -> None:
-    """Store quantized weights as int8 constants: a quarter of the file, and what runtimes expect."""
+    """Store quantized weights as int8 constants: a quarter of the size, as runtimes expect."""
     constants = {tensor.name: tensor for tensor in proto.graph.initializer}
     for node in list(proto.graph.node):
         if node.op_type != "QuantizeLinear" or node.input[0] not in constants:

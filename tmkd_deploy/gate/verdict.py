@@ -9,12 +9,15 @@ from tmkd_deploy.errors import ExitCode
 
 
 class Outcome(str, Enum):
+    """Whether a budget is kept; inconclusive where the measurement cannot tell."""
+
     PASSED = "passed"
     FAILED = "failed"
     INCONCLUSIVE = "inconclusive"
 
     @property
     def exit_code(self) -> ExitCode:
+        """What the process tells its caller."""
         return {
             Outcome.PASSED: ExitCode.OK,
             Outcome.FAILED: ExitCode.GATE_FAILED,

@@ -30,10 +30,7 @@ def ledger(entries: list[Entry], labels: np.ndarray) -> list[LedgerRow]:
     decisions = {entry.key: entry.logits.argmax(axis=1) for entry in entries}
     named = {entry.key: entry.representation for entry in entries}
     teacher = decisions[entries[0].key]
-    return [
-        _row(entry, decisions, teacher, named, labels)
-        for entry in entries
-    ]
+    return [_row(entry, decisions, teacher, named, labels) for entry in entries]
 
 
 def confusion_matrix(decisions: np.ndarray, labels: np.ndarray, classes: int) -> list[list[int]]:

@@ -71,7 +71,14 @@ def measure(
         origin = "fake_quantized" if precision == "int8" else "student"
         last[precision] = reference_logits(onnx[precision], images)
         entries.append(
-            Entry(f"onnx-{precision}", "onnx", precision, f"ONNX {precision}", last[precision], origin)
+            Entry(
+                f"onnx-{precision}",
+                "onnx",
+                precision,
+                f"ONNX {precision}",
+                last[precision],
+                origin,
+            )
         )
         if precision in sessions:
             last[precision] = _engine_logits(sessions[precision], images, events)

@@ -47,16 +47,15 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
     advice = "Give a safetensors file or a torch checkpoint that holds tensors only."
     try:
         if path.suffix == ".safetensors":
-            return load_file(path)
+            tensors: dict[str, Tensor] = load_file(path)
+            return tensors
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise DataError(
             "The checkpoint does not exist.", where=str(path), advice="Correct its path."
         ) from error
     except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-        raise DataError(
-            "The checkpoint cannot be read.", where=str(path), advice=advice
-        ) from error
+        raise DataError("The checkpoint cannot be read.", where=str(path), advice=advice) from error
     for key in ("state_dict", "model"):
         if isinstance(loaded, dict) and isinstance(loaded.get(key), dict):
             loaded = loaded[key]
@@ -71,7 +70,9 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
 
 def save(module: nn.Module, path: Path) -> None:
     """Write a module's state as safetensors."""
-    state = {name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()}
+    state = {
+        name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()
+    }
     save_file(state, path)
 
 
@@ -108,9 +109,7 @@ def _packaged(weights: str) -> Path:
     return Path(getattr(module, locator).get_model_file_path())
 
 
-def _fitted(
-    checkpoint: dict[str, Tensor], backbone: nn.Module, path: Path
-) -> dict[str, Tensor]:
+def _fitted(checkpoint: dict[str, Tensor], backbone: nn.Module, path: Path) -> dict[str, Tensor]:
     """`checkpoint` under the backbone's own names, its head replaced where shapes differ.
 
     Names decide where they agree. Otherwise order decides, if every shape does: the same network

@@ -73,7 +73,7 @@ def write_report(
             for (stage, target), (place, reused) in times.items()
         ],
         notes=[
-            "Every training ran once, with the seed in the recipe; another seed gives other figures."
+            "Every training ran once, with the recipe's seed; another seed gives other figures."
         ],
     )
     paths = write(report, folder, [Html(), Markdown(), Junit(), Json()])

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from tmkd_deploy.models.classifier import Classifier
 
 F = TypeVar("F", bound=Facts)
+Inputs = dict[str, Artifact[Any]]
 
 _GOLDEN_IMAGES = 4
 # how far a golden output may lie from the recorded one on another processor, in logits
@@ -92,7 +93,7 @@ class Chain:
     def student(self) -> Artifact[StudentFacts]:
         """The distilled student, and the one trained alone."""
         recipe = self.recipe
-        inputs = {"data": self.prepared, "teachers": self.teachers}
+        inputs: Inputs = {"data": self.prepared, "teachers": self.teachers}
 
         def make(folder: Path) -> StudentFacts:
             from tmkd_deploy.distill.distill import distill  # noqa: PLC0415
@@ -111,7 +112,11 @@ class Chain:
             "quantize": _of(recipe.quantize),
             "placement": placement.value,
         }
-        inputs = {"data": self.prepared, "teachers": self.teachers, "student": self.student}
+        inputs: Inputs = {
+            "data": self.prepared,
+            "teachers": self.teachers,
+            "student": self.student,
+        }
 
         def make(folder: Path) -> QuantizationFacts:
             from tmkd_deploy.quantize.quantize import quantize  # noqa: PLC0415
@@ -125,7 +130,7 @@ class Chain:
     def onnx(self, target: Target) -> dict[str, Artifact[OnnxFacts]]:
         """The ONNX file of each precision, and the teacher's where engines can run here."""
         builder = _runtime(target)
-        files = {
+        files: dict[str, Artifact[OnnxFacts]] = {
             precision: self._exported(variant_for(builder, precision))
             for precision in target.precisions or []
         }
@@ -156,7 +161,7 @@ class Chain:
         asks = {"seed": recipe.seed, "measure": _of(recipe.measure)}
         if _runtime(target).runs_here:
             asks["machine"] = machine()
-        inputs = {
+        inputs: Inputs = {
             "data": self.prepared,
             "teachers": self.teachers,
             "student": self.student,
@@ -209,7 +214,7 @@ class Chain:
             )
             return None
         measured, judged, engines = self.measured(target), self.judged(target), self.engines(target)
-        inputs = {
+        inputs: Inputs = {
             "data": self.prepared,
             "measured": measured,
             "judged": judged,
@@ -244,10 +249,14 @@ class Chain:
         """The report over all targets, in every format, also at the top of the run folder."""
         judged = {target.target: self.judged(target) for target in targets}
         bundles = {target.target: self.bundled(target) for target in targets}
-        upstream = {"data": self.prepared, "teachers": self.teachers, "student": self.student}
+        upstream: Inputs = {
+            "data": self.prepared,
+            "teachers": self.teachers,
+            "student": self.student,
+        }
         if self.recipe.quantize.enabled:
             upstream["quantized"] = self.quantized
-        inputs = {
+        inputs: Inputs = {
             **upstream,
             **{f"gate {name}": artifact for name, artifact in judged.items()},
             **{f"bundle {name}": artifact for name, artifact in bundles.items() if artifact},
@@ -259,7 +268,12 @@ class Chain:
             return write_report(self.recipe, upstream, judged, bundles, times, folder)
 
         artifact = self._run(
-            "report", ReportFacts, _of(self.recipe), inputs, ("report", "pipeline/reporting.py"), make
+            "report",
+            ReportFacts,
+            _of(self.recipe),
+            inputs,
+            ("report", "pipeline/reporting.py"),
+            make,
         )
         publish(artifact, self.folder)
         return artifact
@@ -283,7 +297,7 @@ class Chain:
             "student": _of(recipe.student),
             "leave_out": recipe.quantize.leave_out,
         }
-        inputs: dict[str, Artifact[Any]] = {"data": self.prepared}
+        inputs: Inputs = {"data": self.prepared}
         if variant.model == "teacher":
             inputs["teachers"] = self.teachers
         elif variant.precision == "int8":
@@ -311,7 +325,7 @@ class Chain:
         name: str,
         facts_type: type[F],
         asks: dict[str, Any],
-        inputs: dict[str, Artifact[Any]],
+        inputs: Inputs,
         rooms: tuple[str, ...],
         make: Callable[[Path], F],
         target: str | None = None,

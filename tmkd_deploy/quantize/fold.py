@@ -19,34 +19,37 @@ def fold_batch_norms(network: fx.GraphModule) -> None:
     network.eval()
     modules = dict(network.named_modules())
     for node in list(network.graph.nodes):
-        if node.op != "call_module" or not isinstance(modules[str(node.target)], BATCH_NORMS):
+        norm = modules[str(node.target)] if node.op == "call_module" else None
+        if not isinstance(norm, BATCH_NORMS):
             continue
         source = node.all_input_nodes[0]
         layer = modules.get(str(source.target)) if source.op == "call_module" else None
         if not isinstance(layer, (nn.Conv1d, nn.Conv2d, nn.Linear)) or len(source.users) != 1:
             continue
-        norm = modules[str(node.target)]
         _fold(layer, norm)
         network.set_submodule(str(node.target), _what_follows(norm))
     network.recompile()
 
 
-def _fold(layer: nn.Conv1d | nn.Conv2d | nn.Linear, norm: nn.Module) -> None:
+def _fold(layer: nn.Conv1d | nn.Conv2d | nn.Linear, norm: nn.BatchNorm1d | nn.BatchNorm2d) -> None:
     weight = _original(layer)
+    mean, variance = norm.running_mean, norm.running_var
+    if mean is None or variance is None:
+        raise AssertionError("a batch norm without running statistics cannot be folded")
     with torch.no_grad():
-        gamma = norm.weight if norm.weight is not None else torch.ones_like(norm.running_mean)  # type: ignore[arg-type,call-overload]
-        beta = norm.bias if norm.bias is not None else torch.zeros_like(norm.running_mean)  # type: ignore[arg-type,call-overload]
-        factor = gamma / torch.sqrt(norm.running_var + norm.eps)  # type: ignore[operator]
+        gamma = norm.weight if norm.affine else torch.ones_like(mean)
+        beta = norm.bias if norm.affine else torch.zeros_like(mean)
+        factor = gamma / torch.sqrt(variance + norm.eps)
         bias = layer.bias if layer.bias is not None else torch.zeros_like(beta)
-        folded = beta + (bias - norm.running_mean) * factor  # type: ignore[operator]
+        folded = beta + (bias - mean) * factor
         weight.mul_(factor.view(-1, *[1] * (weight.ndim - 1)))
     layer.bias = nn.Parameter(folded.detach())
 
 
-def _original(layer: nn.Module) -> Tensor:
-    if parametrize.is_parametrized(layer, "weight"):
-        return layer.parametrizations.weight.original  # type: ignore[union-attr,return-value]
-    return layer.weight  # type: ignore[return-value]
+def _original(layer: nn.Conv1d | nn.Conv2d | nn.Linear) -> Tensor:
+    if not parametrize.is_parametrized(layer, "weight"):
+        return layer.weight
+    return layer.get_parameter("parametrizations.weight.original")
 
 
 def _what_follows(norm: nn.Module) -> nn.Module:

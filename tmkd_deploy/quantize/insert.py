@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 import torch
@@ -42,8 +43,10 @@ class _Tracer(fx.Tracer):
         return isinstance(m, self._whole) or super().is_leaf_module(m, module_qualified_name)
 
 
-def insert_quantizers(classifier: Classifier, leave_out: Iterable[str] = ()) -> None:
+def insert_quantizers(classifier: Classifier, leave_out: Iterable[str] = ()) -> fx.GraphModule:
     """Replace the classifier's network by one with fake quantizers everywhere they belong.
+
+    The new network is also returned.
 
     `leave_out` names convolutions and linear layers, as `weighted_layers` lists them, that stay in
     floating point.
@@ -76,12 +79,13 @@ def insert_quantizers(classifier: Classifier, leave_out: Iterable[str] = ()) -> 
         traced.add_module(name, ActivationQuantizer())
         with traced.graph.inserting_after(node):
             quantized = traced.graph.call_module(name, (node,))
-        node.replace_all_uses_with(quantized, delete_user_cb=lambda user, own=quantized: user != own)  # type: ignore[misc]
+        node.replace_all_uses_with(quantized, delete_user_cb=partial(operator.ne, quantized))
     traced.recompile()
     for name, layer in layers.items():
         if name not in left_out:
             parametrize.register_parametrization(layer, "weight", WeightQuantizer())
     classifier.network = traced
+    return traced
 
 
 def weighted_layers(network: nn.Module) -> dict[str, nn.Module]:
@@ -117,11 +121,11 @@ def use_placement(network: nn.Module, placement: Placement | None) -> None:
 
 def fix_weight_scales(network: nn.Module) -> None:
     """Compute each weight's scales once, as an exporter needs them."""
-    for layer in network.modules():
-        if parametrize.is_parametrized(layer, "weight"):
-            weight = layer.parametrizations.weight  # type: ignore[union-attr,index]
+    for weight in network.modules():
+        if isinstance(weight, parametrize.ParametrizationList):
             quantizer = weight[0]
-            quantizer.fixed_scale = quantizer.scale(weight.original)
+            if isinstance(quantizer, WeightQuantizer):
+                quantizer.fixed_scale = quantizer.scale(weight.original)
 
 
 def _matched(names: Iterable[str], layers: list[str]) -> set[str]:

@@ -52,9 +52,8 @@ def quantize(
     """
     settings = recipe.quantize
     device = training_device()
-    classifier = student.classifier.to(device, memory_format=torch.channels_last)
-    insert_quantizers(classifier, settings.leave_out)
-    network = classifier.network
+    classifier = student.classifier.to(device).to(memory_format=torch.channels_last)
+    network = insert_quantizers(classifier, settings.leave_out)
     chosen = _calibration_images(recipe, data)
     _calibrate(classifier, chosen, recipe, device, events)
     use_placement(network, placement)
@@ -91,8 +90,7 @@ def read_quantized(
 ) -> Classifier:
     """The quantized student, its batch norms folded; choose a grid with `use_placement`."""
     classifier, _ = new_student(recipe, data)
-    insert_quantizers(classifier, recipe.quantize.leave_out)
-    fold_batch_norms(classifier.network)
+    fold_batch_norms(insert_quantizers(classifier, recipe.quantize.leave_out))
     weights.load(classifier, artifact.path("quantized.safetensors"))
     return classifier.eval()
 

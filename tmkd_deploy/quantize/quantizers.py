@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import cast
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +11,10 @@ from tmkd_deploy.engines.placement import Placement
 from tmkd_deploy.quantize.calibration import Collector
 
 _SMALLEST_SCALE = 1e-8
+# what torch takes as the attribute of an ONNX node
+_Attribute = (
+    int | float | str | bool | Sequence[int] | Sequence[float] | Sequence[str] | Sequence[bool]
+)
 
 
 class ActivationQuantizer(nn.Module):
@@ -97,7 +101,7 @@ class WeightQuantizer(nn.Module):
 
 def _through_onnx(values: Tensor, scale: Tensor, zero_point: Tensor, axis: int | None) -> Tensor:
     """The pair QuantizeLinear and DequantizeLinear in the graph being exported."""
-    attributes: dict[str, int] = {} if axis is None else {"axis": axis}
+    attributes: dict[str, _Attribute] = {} if axis is None else {"axis": axis}
     quantized = torch.onnx.ops.symbolic(
         "QuantizeLinear",
         (values, scale, zero_point),
@@ -106,14 +110,11 @@ def _through_onnx(values: Tensor, scale: Tensor, zero_point: Tensor, axis: int |
         shape=values.shape,
         version=19,
     )
-    return cast(
-        Tensor,
-        torch.onnx.ops.symbolic(
-            "DequantizeLinear",
-            (quantized, scale, zero_point),
-            attributes,
-            dtype=torch.float32,
-            shape=values.shape,
-            version=19,
-        ),
+    return torch.onnx.ops.symbolic(
+        "DequantizeLinear",
+        (quantized, scale, zero_point),
+        attributes,
+        dtype=torch.float32,
+        shape=values.shape,
+        version=19,
     )

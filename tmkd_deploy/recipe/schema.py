@@ -26,7 +26,7 @@ class Data(Section):
     """Where the images come from and how they are split."""
 
     source: Literal["folder", "parquet", "webdataset", "elpv"] = Field(
-        description="The layout of the data; 'elpv' is the data set of the PyPI package elpv-dataset."
+        description="The layout of the data; 'elpv' is the data set of the package elpv-dataset."
     )
     path: Path | None = Field(
         None, description="One folder, file or glob that is split here into train and test."
@@ -143,6 +143,8 @@ class TextTeacher(Section):
 
 
 class Teacher(Section):
+    """Both teachers."""
+
     visual: VisualTeacher = VisualTeacher()
     text: TextTeacher = TextTeacher()
 
@@ -151,7 +153,7 @@ class Student(Section):
     """The student: a timm model, from scratch unless weights are given."""
 
     model: str = Field("resnet10t", description="A timm model name.")
-    arguments: dict[str, int | float | bool | list[int]] = Field(
+    arguments: dict[str, bool | int | float | str | list[int]] = Field(
         default_factory=dict, description="Plain arguments for timm's constructor, such as widths."
     )
     weights: str = Field("none", description="As for the visual teacher.")
@@ -195,6 +197,8 @@ class Distill(Section):
 
 
 class Calibration(Section):
+    """How the range of each activation is found."""
+
     method: Literal["max", "percentile"] = "percentile"
     percentile: Annotated[float, Field(gt=50.0, le=100.0)] = 99.99
     images: Annotated[int, Field(ge=32)] = Field(256, description="Taken from the training split.")
@@ -213,6 +217,8 @@ class Quantize(Section):
 
 
 class Export(Section):
+    """The ONNX files that engines are built from."""
+
     opset: Annotated[int, Field(ge=18, le=22)] = 20
     parity_images: Annotated[int, Field(ge=1)] = Field(
         16, description="Real images on which ONNX is checked against torch."

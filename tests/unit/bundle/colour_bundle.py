@@ -99,6 +99,7 @@ def measurements(*, measured: bool = True) -> Measurements:
         shipped_reason="It is the only engine.",
         ledger=[ledger] if measured else [],
         confusion=[],
+        confusion_by_engine={},
         latency=latency if measured else None,
         not_measured=None if measured else "The device is not here.",
         teacher_parameters=10,

@@ -84,6 +84,7 @@ def measured(
         "shipped_reason": "It is the fastest engine that passes.",
         "ledger": ledger,
         "confusion": [[200, 25], [10, 290]],
+        "confusion_by_engine": {},
         "latency": Latency(
             rows=[latency_row("fp32", 9.0, 9.9, 0.01), latency_row("int8", p50, p99, spread)],
             ratios=[ratio],

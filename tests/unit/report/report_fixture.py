@@ -191,6 +191,10 @@ def cpu_measurements(class_names: list[str] | None = None) -> Measurements:
         shipped_reason="It is the fastest engine that keeps to the budgets.",
         ledger=ledger(),
         confusion=[[331, 37], [53, 103]],
+        confusion_by_engine={
+            "fp32": [[330, 38], [53, 103]],
+            "int8": [[331, 37], [53, 103]],
+        },
         latency=latency(),
         teacher_parameters=3_374_000,
         student_parameters=317_000,
@@ -216,6 +220,7 @@ def rtx_target(class_names: list[str] | None = None) -> TargetReport:
             "shipped_reason": "No engine could be timed here, and INT8 is the first choice.",
             "ledger": ledger(with_engine=False),
             "confusion": [],
+            "confusion_by_engine": {},
             "latency": None,
             "not_measured": NOT_MEASURED,
         }

@@ -28,6 +28,8 @@ class Signals:
 class StudentLoss(nn.Module):
     """CE + alpha * logit term + beta * feature term + gamma * contrastive term."""
 
+    texts: Tensor
+
     def __init__(
         self, settings: schema.Distill, student_width: int, teacher_width: int, texts: Tensor
     ) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,9 +10,11 @@ from tmkd_deploy import artifacts
 from tmkd_deploy.artifacts import Facts
 from tmkd_deploy.errors import ExitCode, RequestError, from_os_error
 from tmkd_deploy.events import Events
+from tmkd_deploy.pipeline.deployment import Deployment
 from tmkd_deploy.pipeline.lock import only_process_in
+from tmkd_deploy.pipeline.reach import Reach
 from tmkd_deploy.pipeline.stage import Runner, StageResult
-from tmkd_deploy.pipeline.stages import Chain
+from tmkd_deploy.pipeline.training import Training
 from tmkd_deploy.recipe.schema import Recipe, Target
 from tmkd_deploy.targets import profile as profiles
 
@@ -72,35 +74,34 @@ def run(
         with only_process_in(folder):
             for place in (folder, *(path for path in folder.iterdir() if path.is_dir())):
                 artifacts.sweep_drafts(place)
-            chain = Chain(recipe, folder, runner, events)
-            exit_code = _reach(chain, goal, chosen)
+            reach = Reach(recipe, folder, runner, events)
+            _go(goal, Training(reach), chosen)
     except OSError as error:
         raise from_os_error(error) from error
-    return RunResult(folder, runner.results, exit_code)
+    return RunResult(folder, runner.results, reach.exit_code())
 
 
-def _reach(chain: Chain, goal: str, targets: list[Target]) -> ExitCode:
-    if goal == "prepare":
-        chain.prepared  # noqa: B018 - a stage runs when its artifact is first asked for
-    elif goal == "teach":
-        chain.teachers  # noqa: B018
-    elif goal == "distill":
-        chain.student  # noqa: B018
-    elif goal == "quantize":
-        chain.quantized  # noqa: B018
-    elif goal == "report":
-        chain.report(targets)
+def _go(goal: str, training: Training, targets: list[Target]) -> None:
+    deployment = Deployment(training)
+    for_all: dict[str, Callable[[], object]] = {
+        "prepare": lambda: training.prepared,
+        "teach": lambda: training.teachers,
+        "distill": lambda: training.student,
+        "quantize": lambda: training.quantized,
+        "report": lambda: deployment.report(targets),
+    }
+    for_each: dict[str, Callable[[Target], object]] = {
+        "export": deployment.onnx,
+        "build": deployment.engines,
+        "measure": deployment.measured,
+        "gate": deployment.judged,
+        "bundle": deployment.bundled,
+    }
+    if goal in for_all:
+        for_all[goal]()
     else:
-        reach = {
-            "export": chain.onnx,
-            "build": chain.engines,
-            "measure": chain.measured,
-            "gate": chain.judged,
-            "bundle": chain.bundled,
-        }[goal]
         for target in targets:
-            reach(target)
-    return chain.exit_code()
+            for_each[goal](target)
 
 
 def _chosen_targets(recipe: Recipe, names: Sequence[str] | None) -> list[Target]:

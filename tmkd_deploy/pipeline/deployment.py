@@ -1,0 +1,239 @@
+"""The stages that deploy: from trained models to engines, verdicts, bundles and a report."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from pathlib import Path
+
+import numpy as np
+
+from tmkd_deploy.artifacts import Artifact
+from tmkd_deploy.bundle.pack import BundleFacts, clearest_images, pack
+from tmkd_deploy.engines.facts import EngineFacts
+from tmkd_deploy.engines.interface import Runtime, variant_for
+from tmkd_deploy.engines.registry import runtime
+from tmkd_deploy.export.facts import MODEL, OnnxFacts, Variant
+from tmkd_deploy.gate.choose import Judged, choose_and_judge
+from tmkd_deploy.measure.latency import machine
+from tmkd_deploy.measure.results import Measurements
+from tmkd_deploy.pipeline.reach import Inputs, plain
+from tmkd_deploy.pipeline.reporting import ReportFacts, publish, write_report
+from tmkd_deploy.pipeline.training import Training
+from tmkd_deploy.recipe.schema import Target
+from tmkd_deploy.targets import profile as profiles
+
+_GOLDEN_IMAGES = 4
+# how far a golden output may lie from the recorded one on another processor, in logits
+_GOLDEN_TOLERANCE = {"fp32": 0.01, "fp16": 0.1, "int8": 0.5}
+_PACKAGES = {"onnxruntime": "onnxruntime", "tensorrt_rtx": "tensorrt_rtx_cu13", "tensorrt": None}
+
+
+class Deployment:
+    """From the models of a training to what ships."""
+
+    def __init__(self, training: Training) -> None:
+        self.training = training
+        self.reach = training.reach
+        self.recipe = training.recipe
+
+    def onnx(self, target: Target) -> dict[str, Artifact[OnnxFacts]]:
+        """The ONNX file of each precision, and the teacher's where engines can run here."""
+        builder = _runtime(target)
+        files: dict[str, Artifact[OnnxFacts]] = {
+            precision: self._exported(variant_for(builder, precision))
+            for precision in target.precisions or []
+        }
+        if builder.runs_here:
+            files["teacher"] = self._exported(Variant("teacher", "fp32"))
+        return files
+
+    def engines(self, target: Target) -> Artifact[EngineFacts]:
+        """The engines of a target, or the kit that builds them on the device."""
+        profile = profiles.get(target.target)
+        models = {name: file for name, file in self.onnx(target).items() if name != "teacher"}
+        package = _PACKAGES[profile.runtime]
+        asks = {"profile": profile.model_dump(mode="json"), "version": _version(package)}
+
+        def make(folder: Path) -> EngineFacts:
+            from tmkd_deploy.engines.build import build  # noqa: PLC0415
+
+            paths = {precision: file.path(MODEL) for precision, file in models.items()}
+            return build(profile, paths, self.recipe.data.image_size, folder, self.reach.events)
+
+        rooms = ("engines", "runtime/onnxruntime_session.py", "measure/results.py")
+        return self.reach.stage("build", EngineFacts, asks, models, rooms, make, target.target)
+
+    def measured(self, target: Target) -> Artifact[Measurements]:
+        """Accuracy and latency of every engine of a target."""
+        recipe = self.recipe
+        engines, files = self.engines(target), self.onnx(target)
+        asks = {"seed": recipe.seed, "measure": plain(recipe.measure)}
+        if _runtime(target).runs_here:
+            asks["machine"] = machine()
+        inputs: Inputs = {
+            "data": self.training.prepared,
+            "teachers": self.training.teachers,
+            "student": self.training.student,
+            "engines": engines,
+            **files,
+        }
+        if recipe.quantize.enabled:
+            inputs["quantized"] = self.training.quantized
+
+        def make(folder: Path) -> Measurements:
+            from tmkd_deploy.measure.measure import Models, measure  # noqa: PLC0415
+
+            student = self.training.load_student()
+            models = Models(
+                self.training.load_teachers(),
+                student,
+                student.alone(recipe, self.training.load_data()),
+                self.training.load_quantized() if recipe.quantize.enabled else None,
+            )
+            paths = {name: file.path(MODEL) for name, file in files.items()}
+            teacher = paths.pop("teacher", None)
+            return measure(
+                recipe,
+                self.training.load_data(),
+                models,
+                engines,
+                paths,
+                teacher,
+                folder,
+                self.reach.events,
+            )
+
+        rooms = ("measure", "engines", "quantize", "runtime/onnxruntime_session.py")
+        return self.reach.stage("measure", Measurements, asks, inputs, rooms, make, target.target)
+
+    def judged(self, target: Target) -> Artifact[Judged]:
+        """Which engine of a target ships, and whether it keeps the budgets."""
+        measured = self.measured(target)
+        asks = {"budgets": plain(target.budgets)}
+        rooms = ("gate", "measure/results.py")
+        return self.reach.stage(
+            "gate",
+            Judged,
+            asks,
+            {"measured": measured},
+            rooms,
+            lambda _: choose_and_judge(target.budgets, measured.facts),
+            target.target,
+        )
+
+    def bundled(self, target: Target) -> Artifact[BundleFacts] | None:
+        """The bundle of a target; None where the engine has yet to be built on the device."""
+        if profiles.get(target.target).build == "on_device":
+            self.judged(target)
+            self.reach.events.say(
+                f"There is no engine for {target.target} to bundle before it is built there."
+            )
+            return None
+        measured, judged, engines = self.measured(target), self.judged(target), self.engines(target)
+        inputs: Inputs = {
+            "data": self.training.prepared,
+            "measured": measured,
+            "judged": judged,
+            "engines": engines,
+        }
+
+        def make(folder: Path) -> BundleFacts:
+            facts = judged.facts.measurements
+            engine = next(each for each in facts.engines if each.precision == facts.shipped)
+            logits = np.load(measured.path(f"logits-{facts.shipped}.npy"), allow_pickle=False)
+            golden = clearest_images(logits, _GOLDEN_IMAGES)
+            return pack(
+                name=self.recipe.name,
+                engine=engines.path(engine.file),
+                precision=engine.precision,
+                runtime=facts.runtime,
+                measurements=facts,
+                verdict=judged.facts.verdict,
+                class_names=facts.class_names,
+                image_size=self.training.prepared.facts.image_size,
+                golden_images=np.asarray(self.training.load_data().images("test")[golden]),
+                golden_logits=logits[golden],
+                golden_tolerance=_GOLDEN_TOLERANCE[engine.precision],
+                into=folder,
+            )
+
+        asks = {"name": self.recipe.name}
+        rooms = ("bundle", "runtime")
+        return self.reach.stage("bundle", BundleFacts, asks, inputs, rooms, make, target.target)
+
+    def report(self, targets: list[Target]) -> Artifact[ReportFacts]:
+        """The report over all targets, in every format, also at the top of the run folder."""
+        judged = {target.target: self.judged(target) for target in targets}
+        bundles = {target.target: self.bundled(target) for target in targets}
+        upstream: Inputs = {
+            "data": self.training.prepared,
+            "teachers": self.training.teachers,
+            "student": self.training.student,
+        }
+        if self.recipe.quantize.enabled:
+            upstream["quantized"] = self.training.quantized
+        inputs: Inputs = {
+            **upstream,
+            **{f"gate {name}": artifact for name, artifact in judged.items()},
+            **{f"bundle {name}": artifact for name, artifact in bundles.items() if artifact},
+        }
+        made = self.reach.runner.results
+        times = {(r.stage, r.target): (r.folder, r.reused) for r in made}
+
+        def make(folder: Path) -> ReportFacts:
+            return write_report(self.recipe, upstream, judged, bundles, times, folder)
+
+        artifact = self.reach.stage(
+            "report",
+            ReportFacts,
+            plain(self.recipe),
+            inputs,
+            ("report", "pipeline/reporting.py"),
+            make,
+        )
+        publish(artifact, self.reach.folder)
+        return artifact
+
+    def _exported(self, variant: Variant) -> Artifact[OnnxFacts]:
+        recipe = self.recipe
+        asks = {
+            "variant": variant.name,
+            "export": plain(recipe.export),
+            "teacher": recipe.teacher.visual.model,
+            "student": plain(recipe.student),
+            "leave_out": recipe.quantize.leave_out,
+        }
+        inputs: Inputs = {"data": self.training.prepared}
+        if variant.model == "teacher":
+            inputs["teachers"] = self.training.teachers
+        elif variant.precision == "int8":
+            inputs["quantized"] = self.training.quantized
+        else:
+            inputs["student"] = self.training.student
+
+        def make(folder: Path) -> OnnxFacts:
+            from tmkd_deploy.export.export import export  # noqa: PLC0415
+
+            if variant.model == "teacher":
+                model = self.training.load_teachers().visual
+            elif variant.precision == "int8":
+                model = self.training.load_quantized()
+            else:
+                model = self.training.load_student().classifier
+            return export(
+                recipe, self.training.load_data(), model, variant, folder, self.reach.events
+            )
+
+        rooms = ("models", "quantize", "export", "engines/placement.py")
+        return self.reach.stage("export", OnnxFacts, asks, inputs, rooms, make, variant.name)
+
+
+def _runtime(target: Target) -> Runtime:
+    return runtime(profiles.get(target.target).runtime)
+
+
+def _version(package: str | None) -> str:
+    try:
+        return importlib.metadata.version(package) if package else ""
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"

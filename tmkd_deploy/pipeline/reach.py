@@ -1,0 +1,59 @@
+"""Reaching stages: each runs at most once in a run, in the folder that its name gives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from tmkd_deploy.artifacts import Artifact, Facts
+from tmkd_deploy.errors import ExitCode
+from tmkd_deploy.events import Events
+from tmkd_deploy.pipeline.stage import Runner, Stage
+from tmkd_deploy.recipe.schema import Recipe, Section
+
+F = TypeVar("F", bound=Facts)
+Inputs = dict[str, Artifact[Any]]
+
+
+class Reach:
+    """What every stage of a run shares: the recipe, the run folder, who listens."""
+
+    def __init__(self, recipe: Recipe, folder: Path, runner: Runner, events: Events) -> None:
+        self.recipe = recipe
+        self.folder = folder
+        self.runner = runner
+        self.events = events
+        self._reached: dict[tuple[str, str | None], Artifact[Any]] = {}
+
+    def stage(
+        self,
+        name: str,
+        facts_type: type[F],
+        asks: dict[str, Any],
+        inputs: Inputs,
+        rooms: tuple[str, ...],
+        make: Callable[[Path], F],
+        target: str | None = None,
+    ) -> Artifact[F]:
+        """The artifact of a stage, made now unless a fresh one is there; see `Stage`."""
+        if (name, target) not in self._reached:
+            folder = self.folder / name / target if target else self.folder / name
+            stage = Stage(name, folder, facts_type, asks, inputs, rooms, make, target)
+            self._reached[name, target] = self.runner.run(stage)
+        return self._reached[name, target]
+
+    def exit_code(self) -> ExitCode:
+        """The worst verdict among the gates that were reached; 0 where none was."""
+        codes = {
+            artifact.facts.verdict.outcome.exit_code
+            for (name, _), artifact in self._reached.items()
+            if name == "gate"
+        }
+        worst_first = (ExitCode.GATE_FAILED, ExitCode.INCONCLUSIVE)
+        return next((code for code in worst_first if code in codes), ExitCode.OK)
+
+
+def plain(section: Section) -> dict[str, Any]:
+    """A section of the recipe as JSON-serializable values."""
+    return section.model_dump(mode="json")

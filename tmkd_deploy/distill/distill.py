@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from tmkd_deploy.artifacts import Artifact
@@ -71,7 +71,7 @@ def distill(
 ) -> StudentFacts:
     """Train the student with TMKD and write it into `folder`."""
     signals = cache_signals(teachers, recipe, data.images("train"), data.labels("train"), events)
-    save_file(
+    weights.write_tensors(
         {"logits": signals.logits, "features": signals.features}, folder / "signals.safetensors"
     )
     student, loss = _trained(recipe, data, teachers, signals, "Distilling the student", events)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from tmkd_deploy.artifacts import Artifact
@@ -72,7 +72,7 @@ def teach(recipe: Recipe, data: PreparedData, folder: Path, events: Events) -> T
     }
     with torch.inference_mode():
         texts = text.embed_classes().cpu()
-    save_file(
+    weights.write_tensors(
         {"texts": texts, "train_scores": scores["train"], "test_scores": scores["test"]},
         folder / "text.safetensors",
     )

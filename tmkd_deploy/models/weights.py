@@ -9,7 +9,8 @@ from pathlib import Path
 import timm
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
 from tmkd_deploy.errors import DataError, MissingExtra
@@ -73,7 +74,12 @@ def save(module: nn.Module, path: Path) -> None:
     state = {
         name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()
     }
-    save_file(state, path)
+    write_tensors(state, path)
+
+
+def write_tensors(tensors: dict[str, Tensor], path: Path) -> None:
+    """Write named tensors as safetensors; a full disk is an OSError like any other."""
+    path.write_bytes(to_bytes(tensors))
 
 
 def load(module: nn.Module, path: Path) -> None:

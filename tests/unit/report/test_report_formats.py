@@ -225,6 +225,7 @@ def test_the_summary_round_trips_and_keeps_its_keys(read_back: dict[str, Any]) -
         "engines",
         "ledger",
         "confusion",
+        "confusion_by_engine",
         "latency",
         "not_measured",
         "teacher_parameters",

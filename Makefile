@@ -1,0 +1,34 @@
+# Each command does its own set-up: a Debian or Ubuntu machine with Python 3.10 to 3.13 is enough.
+
+.PHONY: help demo test lint types check clean
+
+help:
+	@echo "make demo   run the whole chain on real images (recipes/quickstart.yaml)"
+	@echo "make test   run the tests"
+	@echo "make lint   check style and formatting"
+	@echo "make types  check types"
+	@echo "make check  lint, types and test"
+	@echo "make clean  remove .venv; finished runs in runs/ stay"
+
+demo: .venv/.installed
+	.venv/bin/tmkd-deploy run recipes/quickstart.yaml
+
+test: .venv/.installed
+	.venv/bin/pytest
+
+lint: .venv/.installed
+	.venv/bin/ruff check
+	.venv/bin/ruff format --check
+
+types: .venv/.installed
+	.venv/bin/mypy
+
+check: lint types test
+
+clean:
+	rm -rf .venv
+
+# The stamp is newer than pyproject.toml while nothing has to be installed.
+.venv/.installed: pyproject.toml
+	sh .ci/venv.sh
+	touch $@

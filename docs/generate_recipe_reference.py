@@ -1,0 +1,157 @@
+"""Writes the tables of docs/recipe.md from the recipe's schema.
+
+python docs/generate_recipe_reference.py
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tmkd_deploy.recipe.schema import json_schema
+
+PAGE = Path(__file__).parent / "recipe.md"
+BEGIN, END = "<!-- reference:begin -->", "<!-- reference:end -->"
+
+# What keys without a description of their own in the schema mean, by their last name.
+MEANINGS = {
+    "batch_size": "Images in a training step.",
+    "calibration": "How the ranges of activations are found.",
+    "contrastive_temperature": "Temperature of the contrastive term.",
+    "data": "Where the images come from.",
+    "distill": "How the student is trained.",
+    "edge": "How edges are found.",
+    "enabled": "Whether INT8 engines are made at all.",
+    "epochs": "Passes over the training images.",
+    "export": "How models become ONNX files.",
+    "freq": "How high frequencies are kept.",
+    "learning_rate": "Largest learning rate of the schedule.",
+    "logit_loss": "The logit term of the loss.",
+    "measure": "How engines are timed.",
+    "method": "Whether a range is the largest magnitude or a percentile.",
+    "minimum_runs": "Counted runs of each engine, at least.",
+    "minimum_seconds": "Counted seconds of each engine, at least.",
+    "opset": "The ONNX opset that is written.",
+    "percentile": "Share in percent of the magnitudes that a range holds.",
+    "prompts": "What the text teacher is told of each view.",
+    "quantize": "How the student is quantized.",
+    "rgb": "Templates for the image as it is.",
+    "seed": "Seed of training, calibration and bootstrap.",
+    "student": "The model that ships.",
+    "targets": "The devices to build for; one entry each.",
+    "teacher": "The two teachers.",
+    "text": "The text teacher.",
+    "views": "How the views are made.",
+    "visual": "The visual teacher.",
+    "warm_up_seconds": "Seconds each engine runs before any is timed.",
+    "weight_decay": "Weight decay of AdamW; biases and norms have none.",
+    "budgets": "What the shipped engine must keep to.",
+    "prompts.edge": "Templates for the edge-enhanced view.",
+    "prompts.freq": "Templates for the high-frequency view.",
+}
+
+
+def render() -> str:
+    """The tables of every section, in the order of the schema."""
+    schema = json_schema()
+    return "\n".join(_section("", schema, schema["$defs"])).rstrip() + "\n"
+
+
+def refreshed(page: str) -> str:
+    """`page` with new tables between its markers."""
+    before, _, rest = page.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    return f"{before}{BEGIN}\n{render()}{END}{after}"
+
+
+def _section(path: str, schema: dict[str, Any], sections: dict[str, Any]) -> Iterator[str]:
+    yield f"### {f'`{path}`' if path else 'The top level'}\n"
+    yield f"{_one_line(schema['description'])}\n"
+    yield "| Key | Type | Default | Meaning |\n|---|---|---|---|"
+    inner = []
+    for key, field in schema["properties"].items():
+        section = _section_of(field, sections)
+        if section:
+            inner.append((f"{path}.{key}".removeprefix(".") + section[0], section[1]))
+        cells = [
+            f"`{key}`",
+            f"{'list of sections' if section[0] else 'section'}" if section else _type(field),
+            _default(key, field, schema, is_section=section is not None),
+            _meaning(path, key, field),
+        ]
+        yield f"| {' | '.join(cells)} |"
+    yield ""
+    for place, section_schema in inner:
+        yield from _section(place, section_schema, sections)
+
+
+def _section_of(
+    field: dict[str, Any], sections: dict[str, Any]
+) -> tuple[str, dict[str, Any]] | None:
+    """The section behind a key, with "[]" where the key holds a list of them."""
+    if "$ref" in field:
+        return "", sections[field["$ref"].rpartition("/")[2]]
+    if "$ref" in field.get("items", {}):
+        return "[]", sections[field["items"]["$ref"].rpartition("/")[2]]
+    return None
+
+
+def _type(field: dict[str, Any]) -> str:
+    if "anyOf" in field:
+        kinds = [_type(each) for each in field["anyOf"] if each.get("type") != "null"]
+        return " or ".join(kinds)
+    if "enum" in field:
+        return ", ".join(f"`{value}`" for value in field["enum"])
+    kind = field["type"]
+    if kind == "array":
+        return f"list of {_type(field['items'])}"
+    if kind == "object":
+        return "keys with values"
+    if field.get("format") == "path":
+        return "path"
+    plain = {"string": "text", "integer": "whole number", "number": "number"}
+    return plain.get(kind, "true or false") + _limits(field)
+
+
+def _limits(field: dict[str, Any]) -> str:
+    words = {
+        "minimum": "at least",
+        "exclusiveMinimum": "above",
+        "maximum": "at most",
+        "exclusiveMaximum": "below",
+    }
+    limits = [f"{word} {_number(field[name])}" for name, word in words.items() if name in field]
+    return f", {', '.join(limits)}" if limits else ""
+
+
+def _number(value: float) -> str:
+    return str(value) if isinstance(value, int) else f"{value:g}"
+
+
+def _default(key: str, field: dict[str, Any], schema: dict[str, Any], *, is_section: bool) -> str:
+    if key in schema.get("required", []):
+        return "**required**"
+    value = field.get("default")
+    if is_section or value is None:
+        return "–"
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
+    if isinstance(value, list):
+        return ", ".join(f"`{item}`" for item in value)
+    return f"`{_number(value) if isinstance(value, float) else value}`"
+
+
+def _meaning(path: str, key: str, field: dict[str, Any]) -> str:
+    own = field.get("description")
+    if own and "$ref" not in field:
+        return _one_line(own)
+    return MEANINGS.get(f"{path}.{key}") or MEANINGS[key]
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split()).replace("<", "&lt;")
+
+
+if __name__ == "__main__":
+    PAGE.write_text(refreshed(PAGE.read_text(encoding="utf-8")), encoding="utf-8")

@@ -1,0 +1,75 @@
+"""What lies around the package holds together: recipes, links, container images."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from tmkd_deploy.recipe.load import load
+
+ROOT = Path(__file__).parents[3]
+DOCKERFILES = [ROOT / "docker" / "Dockerfile.cpu", ROOT / "docker" / "Dockerfile.train"]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "docker" / "README.md"]
+
+
+def name(path: Path) -> str:
+    return path.name
+
+
+def instructions(dockerfile: Path, keyword: str) -> list[list[str]]:
+    lines = dockerfile.read_text(encoding="utf-8").replace("\\\n", " ").splitlines()
+    words = [shlex.split(line, comments=True) for line in lines]
+    return [line[1:] for line in words if line and line[0] == keyword]
+
+
+def extras_offered() -> set[str]:
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    section = text.partition("[project.optional-dependencies]")[2].partition("\n[")[0]
+    return set(re.findall(r"^([a-z-]+) = \[", section, re.MULTILINE))
+
+
+def extras_in(text: str) -> set[str]:
+    groups = re.findall(r"(?:\.|tmkd-deploy|clone)\[([a-z,-]+)\]", text)
+    return {extra for group in groups for extra in group.split(",")}
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "recipes").glob("*.yaml")), ids=name)
+def test_recipes_fit_the_schema(path: Path) -> None:
+    assert load(path).targets
+
+
+@pytest.mark.parametrize("dockerfile", DOCKERFILES, ids=name)
+def test_what_an_image_copies_is_there_and_reaches_the_builder(dockerfile: Path) -> None:
+    ignore = dockerfile.with_name(f"{dockerfile.name}.dockerignore").read_text(encoding="utf-8")
+    sources = [source for copy in instructions(dockerfile, "COPY") for source in copy[:-1]]
+    assert "tmkd_deploy" in sources
+    for source in sources:
+        assert (ROOT / source).exists()
+        assert f"!{source}" in ignore.splitlines()
+
+
+@pytest.mark.parametrize("dockerfile", DOCKERFILES, ids=name)
+def test_the_extras_an_image_installs_are_offered(dockerfile: Path) -> None:
+    installed = extras_in(" ".join(word for run in instructions(dockerfile, "RUN") for word in run))
+    assert installed and installed <= extras_offered()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_links_inside_the_project_lead_somewhere(page: Path) -> None:
+    for link, anchor in re.findall(r"\]\(([^)#]*)#?([^)]*)\)", page.read_text(encoding="utf-8")):
+        if link.startswith("http"):
+            continue
+        target = page.parent / link if link else page
+        assert target.exists(), link
+        if anchor:
+            headings = re.findall(r"^#+ (.+)$", target.read_text(encoding="utf-8"), re.MULTILINE)
+            slugs = {re.sub(r"[^\w -]", "", each.lower()).replace(" ", "-") for each in headings}
+            assert anchor in slugs, f"{link}#{anchor}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_the_extras_a_page_names_are_offered(page: Path) -> None:
+    assert extras_in(page.read_text(encoding="utf-8")) <= extras_offered()

@@ -1,0 +1,233 @@
+"""The whole chain through the command line, on real images: from a recipe to gated bundles."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+import xml.etree.ElementTree as ElementTree
+
+import pytest
+from project import HAS_RTX, TARGETS, Project
+
+from tmkd_deploy.runtime import load
+
+needs_rtx = pytest.mark.skipif(not HAS_RTX, reason="the package tensorrt_rtx is not installed")
+
+LEDGER = {"teacher", "student_alone", "student", "fake_quantized", "onnx", "engine"}
+
+
+@pytest.fixture(scope="module")
+def summary(complete):
+    project, done = complete
+    assert done.code == 0, done.told
+    return json.loads((project.run_folder / "summary.json").read_text(encoding="utf-8"))
+
+
+def test_a_complete_run_ends_with_its_tables(complete) -> None:
+    project, done = complete
+    assert done.code == 0, done.told
+    for words in ("cpu: accuracy", "p50", "cpu: gate ✓ passed", "Next: open runs/small/report"):
+        assert words in done.out
+    assert "The student reaches" in done.err
+    assert "Traceback" not in done.err
+    assert project.drafts() == []
+
+
+def test_the_summary_covers_every_target(summary) -> None:
+    assert summary["outcome"] == "passed"
+    assert set(summary["targets"]) == set(TARGETS)
+    assert summary["data"]["train_images"] == 120 and summary["data"]["test_images"] == 42
+    assert summary["teacher"]["parameters"] > summary["student"]["parameters"]
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_each_target_has_ledger_sizes_budgets_and_verdict(summary, target) -> None:
+    found = summary["targets"][target]
+    ran = target == "cpu"
+    representations = {row["representation"] for row in found["ledger"]}
+    assert representations == (LEDGER if ran else LEDGER - {"engine"})
+    for row in found["ledger"]:
+        low, high = row["top1_interval"]
+        assert 0 <= low <= row["top1"] <= high <= 1
+        assert (row["compared_with"] is None) is (row["representation"] == "teacher")
+    assert found["engines"]
+    for engine in found["engines"]:
+        assert engine["bytes"] > 0 and len(engine["sha256"]) == 64
+    assert found["verdict"]["outcome"] == "passed"
+    budgets = {check["budget"] for check in found["verdict"]["checks"]}
+    expected = {"cpu": {"accuracy", "engine_megabytes"}, "rtx-ada": {"engine_megabytes"}}
+    assert budgets == expected.get(target, set())
+    assert sum(map(sum, found["confusion"])) == found["test_images"] == 42
+
+
+def test_the_engines_have_learnt_and_agree(summary) -> None:
+    ledger = summary["targets"]["cpu"]["ledger"]
+    assert all(row["top1"] >= 0.6 for row in ledger)
+    for row in ledger:
+        if row["representation"] in ("onnx", "engine"):
+            assert row["agreement_with_compared"] >= 0.9
+
+
+def test_teacher_and_students_are_timed_in_one_run(summary) -> None:
+    latency = summary["targets"]["cpu"]["latency"]
+    assert {row["engine"] for row in latency["rows"]} == {"teacher", "int8", "fp32"}
+    for row in latency["rows"]:
+        assert row["runs"] >= 40
+        assert 0 < row["p50_ms"] <= row["p90_ms"] <= row["p99_ms"]
+        low, high = row["p50_interval_ms"]
+        assert low <= row["p50_ms"] <= high
+    pairs = {(ratio["numerator"], ratio["denominator"]) for ratio in latency["ratios"]}
+    assert ("teacher", "int8") in pairs or ("int8", "teacher") in pairs
+    assert latency["machine"] and latency["protocol"]
+
+
+def test_the_fastest_engine_ships_and_says_why(summary) -> None:
+    found = summary["targets"]["cpu"]
+    medians = {row["engine"]: row["p50_ms"] for row in found["latency"]["rows"]}
+    shipped = found["shipped"]["engine"]
+    assert shipped == min(("int8", "fp32"), key=medians.__getitem__)
+    assert found["shipped"]["p50_ms"] == medians[shipped]
+    assert shipped in found["shipped"]["reason"]
+
+
+@needs_rtx
+def test_the_rtx_engine_has_int8_layers_and_is_honestly_unmeasured(complete, summary) -> None:
+    found = summary["targets"]["rtx-ada"]
+    (engine,) = found["engines"]
+    assert 0 < engine["int8_layers"] <= engine["total_layers"]
+    assert found["latency"] is None and "no GPU" in found["not_measured"]
+    assert found["bundle"]["bytes"] > engine["bytes"]
+    log = complete[0].run_folder / "build" / "rtx-ada"
+    assert any("int8" in path.read_text(errors="replace").lower() for path in log.glob("*.json"))
+
+
+def test_the_report_is_written_in_every_format(complete, summary) -> None:
+    folder = complete[0].run_folder
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    markdown = (folder / "report.md").read_text(encoding="utf-8")
+    for target in TARGETS:
+        assert target in page and target in markdown
+    assert "data:image/" in page
+    cases = ElementTree.parse(folder / "junit.xml").findall(".//testcase")
+    checks = sum(len(found["verdict"]["checks"]) for found in summary["targets"].values())
+    assert len(cases) >= checks
+    assert not ElementTree.parse(folder / "junit.xml").findall(".//failure")
+
+
+def test_the_cpu_bundle_classifies(complete, images) -> None:
+    (bundle,) = (complete[0].run_folder / "bundle" / "cpu").glob("*.tmkd")
+    model = load(bundle)
+    tests = sorted((images / "test").rglob("*.png"))
+    right = sum(model.predict(image).label == image.parent.name for image in tests)
+    assert right >= 0.6 * len(tests)
+
+
+def test_a_second_run_reuses_every_stage(project: Project) -> None:
+    before = project.content()
+    begun = time.monotonic()
+    done = project.run("run", "--json")
+    assert done.code == 0, done.told
+    assert all(done.reused().values()), done.reused()
+    assert time.monotonic() - begun < 15
+    assert project.content() == before
+
+
+def test_a_budget_reruns_gate_bundle_and_report_alone(project: Project) -> None:
+    done = project.run("run", "--json", "--set", "targets.cpu.budgets.accuracy=0.55")
+    assert done.code == 0, done.told
+    rerun = {stage for stage, reused in done.reused().items() if not reused}
+    assert rerun == {"gate cpu", "bundle cpu", "report"}
+
+
+def test_the_schedule_reruns_the_student_and_what_follows(project: Project) -> None:
+    # One precision alone, because exporting takes the longest.
+    precision = ("--set", "targets.cpu.precisions=[fp32]")
+    done = project.run(
+        "run", "--json", "--target", "cpu", *precision, "--set", "distill.epochs=7"
+    )
+    assert done.code in (0, 1), done.told
+    reused = {stage for stage, fresh in done.reused().items() if fresh}
+    assert reused == {"prepare", "teach", "export teacher-fp32"}
+    follow = {"distill", "quantize", "export student-fp32", "build cpu", "measure cpu", "gate cpu"}
+    assert follow < set(done.reused())
+
+
+def test_force_does_the_commands_own_work_anew(project: Project) -> None:
+    done = project.run("gate", "--json", "--force", "--target", "cpu")
+    rerun = [stage for stage, reused in done.reused().items() if not reused]
+    assert (done.code, rerun) == (0, ["gate cpu"])
+
+
+def test_distill_then_export_for_jetson_needs_no_further_argument(partial_project) -> None:
+    project = partial_project("prepare", "teach", "export")
+    done = project.run("distill")
+    assert done.code == 0, done.told
+    assert done.out.endswith("Next: tmkd-deploy quantize\n")
+    done = project.run("export", "--target", "jetson")
+    assert done.code == 0, done.told
+    assert "Jetson Orin Nano builds its own engines" in done.err
+    kit = project.run_folder / "build" / "jetson-orin-nano"
+    facts = project.manifest("build/jetson-orin-nano")["facts"]
+    assert set(facts["kit"]) <= {path.name for path in kit.iterdir()}
+    assert any(name.endswith(".onnx") for name in facts["kit"])
+    script = (kit / "build-int8.sh").read_text(encoding="utf-8")
+    assert "trtexec" in script and ".onnx" in script
+
+
+def test_a_failed_gate_is_exit_code_1(project: Project) -> None:
+    budget = "targets.cpu.budgets.latency_p50_ms=0.000001"
+    done = project.run("gate", "--target", "cpu", "--set", budget)
+    assert done.code == 1, done.told
+    assert "cpu: gate ✗ failed" in done.out
+    assert "latency_p50_ms" in done.out
+    assert done.out.endswith("Next: read why in the report: tmkd-deploy report\n")
+    done = project.run("report", "--target", "cpu", "--set", budget)
+    assert done.code == 0, done.told
+    report = ElementTree.parse(project.run_folder / "junit.xml")
+    assert len(report.findall(".//failure")) == 1
+
+
+@needs_rtx
+def test_an_unmeasured_budget_is_exit_code_3(project: Project) -> None:
+    budget = "targets.rtx-ada.budgets.latency_p99_ms=5"
+    done = project.run("gate", "--target", "rtx-ada", "--set", budget, "--json")
+    assert done.code == 3, done.told
+    (verdict,) = (
+        stage["facts"]["verdict"] for stage in done.json()["stages"] if stage["stage"] == "gate"
+    )
+    assert verdict["outcome"] == "inconclusive"
+    assert "not measured" in verdict["checks"][0]["explanation"]
+
+
+def test_a_failed_gate_outweighs_an_inconclusive_one(project: Project) -> None:
+    done = project.run(
+        "gate",
+        *("--set", "targets.jetson.budgets.latency_p99_ms=5"),
+        *("--set", "targets.cpu.budgets.engine_megabytes=0.000001"),
+    )
+    assert done.code == 1, done.told
+
+
+def test_only_judges_what_is_there(project: Project, images) -> None:
+    # The settings of training differ from those of the run, and the images are elsewhere.
+    project.replace("distill: {epochs: 8", "distill: {epochs: 99")
+    project.replace(str(images), "/nowhere")
+    done = project.run("gate", "--only", "--json", "--target", "cpu")
+    assert done.code == 0, done.told
+    assert [stage for stage, reused in done.reused().items() if not reused] == ["gate cpu"]
+
+
+def test_only_refuses_what_is_not_there(project: Project) -> None:
+    shutil.rmtree(project.run_folder / "measure")
+    before = project.content()
+    done = project.run("gate", "--only", "--target", "cpu")
+    assert done.code == 2, done.told
+    assert "'measure'" in done.err and "without --only" in done.err
+    assert project.content() == before
+
+
+def test_two_runs_can_be_compared(project: Project) -> None:
+    done = project.run("compare", "runs/small", "runs/small/summary.json")
+    assert done.code == 0, done.told
+    assert "cpu" in done.out

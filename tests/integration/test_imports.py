@@ -1,0 +1,97 @@
+"""Imports run downwards only, and the command line starts light."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import tmkd_deploy
+
+PACKAGE = Path(tmkd_deploy.__file__).parent
+
+# From top to bottom. A module may import from its own layer and from those below.
+LAYERS = (
+    {"__main__"},
+    {"cli"},
+    {"pipeline"},
+    {"distill", "quantize", "export", "measure", "gate", "bundle", "report"},
+    {"data", "models", "engines", "targets", "recipe"},
+    {"runtime", "artifacts", "events", "errors", "__init__"},
+)
+LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+# What stages write down of themselves, and names of theirs that hold data and no behaviour.
+CONTRACTS = {
+    "tmkd_deploy.measure.results",
+    "tmkd_deploy.export.facts",
+}
+
+HEAVY = ("torch", "onnx", "onnxruntime", "numpy", "rich", "timm", "yaml")
+
+
+def room_of(module: str) -> str:
+    """`tmkd_deploy.cli.main` to `cli`; the package itself to `__init__`."""
+    _, _, inside = module.partition(".")
+    return inside.partition(".")[0] or "__init__"
+
+
+def imported(file: Path) -> Iterator[str]:
+    """Every module of this package that `file` imports, wherever in it."""
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file} imports relatively, which hides where it leads"
+            names = list(_modules(node))
+        else:
+            continue
+        yield from (name for name in names if name.split(".")[0] == "tmkd_deploy")
+
+
+def _modules(node: ast.ImportFrom) -> Iterator[str]:
+    assert node.module is not None
+    for alias in node.names:
+        inside = f"{node.module}.{alias.name}"
+        place = PACKAGE.parent / inside.replace(".", "/")
+        is_module = place.is_dir() or place.with_suffix(".py").is_file()
+        yield inside if is_module else node.module
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(PACKAGE)))
+def test_imports_run_downwards(file: Path) -> None:
+    room = file.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    for module in imported(file):
+        upwards = LEVEL[room_of(module)] < LEVEL[room]
+        assert not upwards or module in CONTRACTS, f"{file} imports {module}, which lies above it"
+
+
+@pytest.mark.parametrize("file", sorted((PACKAGE / "runtime").rglob("*.py")), ids=lambda f: f.name)
+def test_the_runtime_imports_nothing_from_the_rest(file: Path) -> None:
+    assert all(room_of(module) == "runtime" for module in imported(file))
+
+
+def test_every_room_has_a_layer() -> None:
+    rooms = {file.relative_to(PACKAGE).parts[0].removesuffix(".py") for file in FILES}
+    assert rooms == set(LEVEL)
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["run", "--help"]])
+def test_the_command_line_starts_light(arguments: list[str]) -> None:
+    program = (
+        "import sys\n"
+        "from tmkd_deploy.cli.main import main\n"
+        "code = main(sys.argv[1:])\n"
+        f"print(*(name for name in {HEAVY!r} if name in sys.modules), file=sys.stderr)\n"
+        "sys.exit(code)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0
+    assert done.stderr.strip() == ""

@@ -16,6 +16,7 @@ from tmkd_deploy.distill.views import make_views, one_view_each
 from tmkd_deploy.errors import DataError, RequestError
 from tmkd_deploy.events import Events, track
 from tmkd_deploy.models.weights import read_checkpoint
+from tmkd_deploy.quiet import quiet
 from tmkd_deploy.recipe import schema
 
 _CONFIGURATIONS = Path(__file__).parent.parent / "models" / "open_clip"
@@ -77,9 +78,10 @@ def create(
     """
     open_clip.add_model_config(_CONFIGURATIONS)
     try:
-        clip, _, _ = open_clip.create_model_and_transforms(
-            settings.model, pretrained=settings.pretrained
-        )
+        with quiet():
+            clip, _, _ = open_clip.create_model_and_transforms(
+                settings.model, pretrained=settings.pretrained
+            )
     except Exception as error:  # open_clip passes on whatever its hub client raises
         raise RequestError(
             f"open_clip could not create {settings.model!r} "

@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
-import logging
-import warnings
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +16,7 @@ from tmkd_deploy.export.facts import INPUT, MODEL, OnnxFacts, Variant
 from tmkd_deploy.export.graph import count_quantized, to_onnx
 from tmkd_deploy.models.classifier import Classifier
 from tmkd_deploy.quantize.insert import use_placement
+from tmkd_deploy.quiet import quiet
 from tmkd_deploy.recipe.schema import Recipe
 
 # The largest difference allowed, as a share of the largest logit. Rounding to eight bits may tip a
@@ -98,7 +94,7 @@ def _parity(model: Path, classifier: Classifier, images: np.ndarray) -> tuple[fl
 def _rest_to_fp16(proto: onnx.ModelProto, opset: int) -> onnx.ModelProto:
     """Type everything that is not integer as FP16, as strongly typed builders expect it."""
     try:
-        with _silence():
+        with quiet():
             from modelopt.onnx.autocast import convert_to_f16  # noqa: PLC0415 - slow to import
 
             typed: onnx.ModelProto = convert_to_f16(
@@ -119,15 +115,3 @@ def _tag(proto: onnx.ModelProto, variant: Variant) -> None:
     }
     for key, value in facts.items():
         proto.metadata_props.add(key=key, value=value)
-
-
-@contextlib.contextmanager
-def _silence() -> Iterator[None]:
-    level = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(level)

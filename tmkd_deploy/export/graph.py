@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-import logging
-import warnings
 
 import onnx
 import torch
@@ -15,6 +13,7 @@ from tmkd_deploy.errors import EnvironmentProblem, RequestError
 from tmkd_deploy.export.facts import INPUT, OUTPUT
 from tmkd_deploy.models.classifier import Classifier
 from tmkd_deploy.quantize.insert import fix_weight_scales
+from tmkd_deploy.quiet import quiet
 
 
 class _CameraToLogits(nn.Module):
@@ -44,8 +43,7 @@ def to_onnx(classifier: Classifier, image_size: int, opset: int) -> onnx.ModelPr
     fix_weight_scales(model)
     example = torch.zeros(2, image_size, image_size, 3, dtype=torch.uint8)
     try:
-        with warnings.catch_warnings(), _quiet("torch.onnx", "onnxscript"), torch.no_grad():
-            warnings.simplefilter("ignore")
+        with quiet(), torch.no_grad():
             program = torch.onnx.export(
                 model,
                 (example,),
@@ -108,22 +106,6 @@ def count_quantized(proto: onnx.ModelProto) -> dict[str, int]:
             for tensor in proto.graph.initializer
         ),
     }
-
-
-class _quiet:  # noqa: N801 - used like a function
-    """Silences loggers that talk about their own progress."""
-
-    def __init__(self, *names: str) -> None:
-        self._loggers = [logging.getLogger(name) for name in names]
-
-    def __enter__(self) -> None:
-        self._levels = [logger.level for logger in self._loggers]
-        for logger in self._loggers:
-            logger.setLevel(logging.ERROR)
-
-    def __exit__(self, *_: object) -> None:
-        for logger, level in zip(self._loggers, self._levels, strict=True):
-            logger.setLevel(level)
 
 
 def _first_line(error: BaseException) -> str:

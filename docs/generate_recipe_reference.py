@@ -14,43 +14,6 @@ from tmkd_deploy.recipe.schema import json_schema
 PAGE = Path(__file__).parent / "recipe.md"
 BEGIN, END = "<!-- reference:begin -->", "<!-- reference:end -->"
 
-# What keys without a description of their own in the schema mean, by their last name.
-MEANINGS = {
-    "batch_size": "Images in a training step.",
-    "calibration": "How the ranges of activations are found.",
-    "contrastive_temperature": "Temperature of the contrastive term.",
-    "data": "Where the images come from.",
-    "distill": "How the student is trained.",
-    "edge": "How edges are found.",
-    "enabled": "Whether INT8 engines are made at all.",
-    "epochs": "Passes over the training images.",
-    "export": "How models become ONNX files.",
-    "freq": "How high frequencies are kept.",
-    "learning_rate": "Largest learning rate of the schedule.",
-    "logit_loss": "The logit term of the loss.",
-    "measure": "How engines are timed.",
-    "method": "Whether a range is the largest magnitude or a percentile.",
-    "minimum_runs": "Counted runs of each engine, at least.",
-    "minimum_seconds": "Counted seconds of each engine, at least.",
-    "opset": "The ONNX opset that is written.",
-    "percentile": "Share in percent of the magnitudes that a range holds.",
-    "prompts": "What the text teacher is told of each view.",
-    "quantize": "How the student is quantized.",
-    "rgb": "Templates for the image as it is.",
-    "seed": "Seed of training, calibration and bootstrap.",
-    "student": "The model that ships.",
-    "targets": "The devices to build for; one entry each.",
-    "teacher": "The two teachers.",
-    "text": "The text teacher.",
-    "views": "How the views are made.",
-    "visual": "The visual teacher.",
-    "warm_up_seconds": "Seconds each engine runs before any is timed.",
-    "weight_decay": "Weight decay of AdamW; biases and norms have none.",
-    "budgets": "What the shipped engine must keep to.",
-    "prompts.edge": "Templates for the edge-enhanced view.",
-    "prompts.freq": "Templates for the high-frequency view.",
-}
-
 
 def render() -> str:
     """The tables of every section, in the order of the schema."""
@@ -78,7 +41,7 @@ def _section(path: str, schema: dict[str, Any], sections: dict[str, Any]) -> Ite
             f"`{key}`",
             f"{'list of sections' if section[0] else 'section'}" if section else _type(field),
             _default(key, field, schema, is_section=section is not None),
-            _meaning(path, key, field),
+            _one_line(field["description"]),
         ]
         yield f"| {' | '.join(cells)} |"
     yield ""
@@ -140,13 +103,6 @@ def _default(key: str, field: dict[str, Any], schema: dict[str, Any], *, is_sect
     if isinstance(value, list):
         return ", ".join(f"`{item}`" for item in value)
     return f"`{_number(value) if isinstance(value, float) else value}`"
-
-
-def _meaning(path: str, key: str, field: dict[str, Any]) -> str:
-    own = field.get("description")
-    if own and "$ref" not in field:
-        return _one_line(own)
-    return MEANINGS.get(f"{path}.{key}") or MEANINGS[key]
 
 
 def _one_line(text: str) -> str:

@@ -56,7 +56,8 @@ def prepare(spec: Data, folder: Path, events: Events) -> DataFacts:
         test = [sample for sample in decoded.samples if sample.row >= test_begins]
         refuse_overlap(train, test, str(spec.test))
     facts = DataFacts(
-        source=records.origin,
+        # no path: the same images elsewhere are the same data
+        source=records.origin if spec.source == "elpv" else spec.source,
         notes=records.notes + contradictions(decoded.samples, events),
         class_names=records.class_names,
         image_size=spec.image_size,

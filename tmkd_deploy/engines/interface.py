@@ -59,12 +59,22 @@ def refuse_other_placement(onnx_file: Path, wanted: Placement) -> None:
     """Raise where an INT8 model was exported for a runtime with another placement.
 
     Raises:
-        DataError: its tag names another placement; TensorRT, for one, would read uint8 as int8
-            with no more than a warning, and accuracy would be gone.
+        DataError: it is no ONNX graph, or its tag names another placement; TensorRT, for one,
+            would read uint8 as int8 with no more than a warning, and accuracy would be gone.
     """
     import onnx  # noqa: PLC0415 - only builders need it
+    from google.protobuf.message import DecodeError  # noqa: PLC0415
 
-    proto = onnx.load(str(onnx_file), load_external_data=False)
+    unreadable = DataError(
+        "The file is no ONNX graph.", where=str(onnx_file), advice="Export the student again."
+    )
+    try:
+        proto = onnx.load(str(onnx_file), load_external_data=False)
+    except DecodeError as error:
+        raise unreadable from error
+    if not proto.graph.node:
+        # stray bytes may well be "parsed" into an empty graph
+        raise unreadable
     tags = {entry.key: entry.value for entry in proto.metadata_props}
     placement = tags.get("tmkd_deploy.placement", "none")
     if placement not in ("none", wanted.value):

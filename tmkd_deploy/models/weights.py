@@ -55,7 +55,9 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
         raise DataError(
             "The checkpoint does not exist.", where=str(path), advice="Correct its path."
         ) from error
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError, OSError) as (
+        error
+    ):
         raise DataError("The checkpoint cannot be read.", where=str(path), advice=advice) from error
     for key in ("state_dict", "model"):
         if isinstance(loaded, dict) and isinstance(loaded.get(key), dict):

@@ -63,11 +63,11 @@ class Data(Section):
 class Views(Section):
     """The edge and high-frequency views the teachers see beside RGB."""
 
-    edge: Literal["sobel", "canny"] = "sobel"
+    edge: Literal["sobel", "canny"] = Field("sobel", description="How edges are found.")
     edge_strength: Annotated[float, Field(gt=0.0, le=4.0)] = Field(
         0.5, description="How much of the normalised gradient magnitude is added to the image."
     )
-    freq: Literal["fft", "gaussian"] = "fft"
+    freq: Literal["fft", "gaussian"] = Field("fft", description="How high frequencies are kept.")
     freq_cutoff: Annotated[float, Field(gt=0.0, lt=1.0)] = Field(
         0.1, description="Radial cut-off as a fraction of the Nyquist frequency."
     )
@@ -79,10 +79,15 @@ class Views(Section):
 class Prompts(Section):
     """Prior-aware prompts, several a view; '{class}' stands for the class name."""
 
-    rgb: list[str] = Field(["a photo of a {class}", "a picture of a {class}"], min_length=1)
+    rgb: list[str] = Field(
+        ["a photo of a {class}", "a picture of a {class}"],
+        min_length=1,
+        description="Templates for the image as it is.",
+    )
     edge: list[str] = Field(
         ["an image of a {class} with sharp edges and contours", "the outline of a {class}"],
         min_length=1,
+        description="Templates for the edge-enhanced view.",
     )
     freq: list[str] = Field(
         [
@@ -90,6 +95,7 @@ class Prompts(Section):
             "a high-pass filtered image of a {class}",
         ],
         min_length=1,
+        description="Templates for the high-frequency view.",
     )
 
     @model_validator(mode="after")
@@ -113,9 +119,11 @@ class VisualTeacher(Section):
     epochs: Annotated[int, Field(ge=0)] = Field(
         10, description="0 keeps the weights as given, head included."
     )
-    batch_size: Count = 32
-    learning_rate: Positive = 1e-3
-    weight_decay: NotNegative = 0.02
+    batch_size: Count = Field(32, description="Images in a training step.")
+    learning_rate: Positive = Field(1e-3, description="Largest learning rate of the schedule.")
+    weight_decay: NotNegative = Field(
+        0.02, description="Weight decay of AdamW; biases and norms have none."
+    )
 
 
 class TextTeacher(Section):
@@ -130,8 +138,8 @@ class TextTeacher(Section):
     epochs: Annotated[int, Field(ge=0)] = Field(
         10, description="Epochs of contrastive training on the training split's views."
     )
-    batch_size: Annotated[int, Field(ge=2)] = 64
-    learning_rate: Positive = 1e-3
+    batch_size: Annotated[int, Field(ge=2)] = Field(64, description="Images in a training step.")
+    learning_rate: Positive = Field(1e-3, description="Largest learning rate of the schedule.")
 
     @model_validator(mode="after")
     def _has_weights(self) -> TextTeacher:
@@ -145,8 +153,8 @@ class TextTeacher(Section):
 class Teacher(Section):
     """Both teachers."""
 
-    visual: VisualTeacher = VisualTeacher()
-    text: TextTeacher = TextTeacher()
+    visual: VisualTeacher = Field(VisualTeacher(), description="The visual teacher.")
+    text: TextTeacher = Field(TextTeacher(), description="The text teacher.")
 
 
 class Student(Section):
@@ -162,19 +170,25 @@ class Student(Section):
 class Distill(Section):
     """TMKD's loss CE + alpha T^2 KL + beta L_feature + gamma L_contrastive, and its schedule."""
 
-    epochs: Count = 30
-    batch_size: Annotated[int, Field(ge=2)] = 64
-    learning_rate: Positive = 2e-3
-    weight_decay: NotNegative = 0.02
+    epochs: Count = Field(30, description="Passes over the training images.")
+    batch_size: Annotated[int, Field(ge=2)] = Field(64, description="Images in a training step.")
+    learning_rate: Positive = Field(2e-3, description="Largest learning rate of the schedule.")
+    weight_decay: NotNegative = Field(
+        0.02, description="Weight decay of AdamW; biases and norms have none."
+    )
     augment: Literal["none", "flip", "dihedral"] = Field(
         "flip", description="'flip' mirrors left-right; 'dihedral' adds quarter turns and mirrors."
     )
-    logit_loss: Literal["kd", "dkd", "dist"] = "kd"
+    logit_loss: Literal["kd", "dkd", "dist"] = Field(
+        "kd", description="The logit term of the loss."
+    )
     alpha: NotNegative = Field(1.0, description="Weight of the logit term.")
     temperature: Positive = Field(4.0, description="T of the logit term.")
     beta: NotNegative = Field(1.0, description="Weight of the feature term.")
     gamma: NotNegative = Field(0.1, description="Weight of the vision-language contrastive term.")
-    contrastive_temperature: Positive = 0.07
+    contrastive_temperature: Positive = Field(
+        0.07, description="Temperature of the contrastive term."
+    )
     views: list[View] = Field(list(VIEWS), min_length=1, description="Views the teacher sees.")
     text_weights: bool = Field(
         True, description="Weigh the views by the text teacher; otherwise evenly."
@@ -199,18 +213,24 @@ class Distill(Section):
 class Calibration(Section):
     """How the range of each activation is found."""
 
-    method: Literal["max", "percentile"] = "percentile"
-    percentile: Annotated[float, Field(gt=50.0, le=100.0)] = 99.99
+    method: Literal["max", "percentile"] = Field(
+        "percentile", description="Whether a range is the largest magnitude or a percentile."
+    )
+    percentile: Annotated[float, Field(gt=50.0, le=100.0)] = Field(
+        99.99, description="Share in percent of the magnitudes that a range holds."
+    )
     images: Annotated[int, Field(ge=32)] = Field(256, description="Taken from the training split.")
 
 
 class Quantize(Section):
     """Quantization-aware fine-tuning with the same teachers."""
 
-    enabled: bool = True
+    enabled: bool = Field(True, description="Whether INT8 engines are made at all.")
     epochs: Annotated[int, Field(ge=0)] = Field(3, description="0 is post-training quantization.")
-    learning_rate: Positive = 2e-4
-    calibration: Calibration = Calibration()
+    learning_rate: Positive = Field(2e-4, description="Largest learning rate of the schedule.")
+    calibration: Calibration = Field(
+        Calibration(), description="How the ranges of activations are found."
+    )
     leave_out: list[str] = Field(
         default_factory=list, description="Modules of the student kept in floating point, by name."
     )
@@ -219,7 +239,9 @@ class Quantize(Section):
 class Export(Section):
     """The ONNX files that engines are built from."""
 
-    opset: Annotated[int, Field(ge=18, le=22)] = 20
+    opset: Annotated[int, Field(ge=18, le=22)] = Field(
+        20, description="The ONNX opset that is written."
+    )
     parity_images: Annotated[int, Field(ge=1)] = Field(
         16, description="Real images on which ONNX is checked against torch."
     )
@@ -229,9 +251,13 @@ class Measure(Section):
     """The latency protocol of `docs/latency.md`."""
 
     threads: Count = Field(2, description="Threads of a CPU engine.")
-    warm_up_seconds: Positive = 1.0
-    minimum_runs: Annotated[int, Field(ge=20)] = 200
-    minimum_seconds: Positive = 3.0
+    warm_up_seconds: Positive = Field(
+        1.0, description="Seconds each engine runs before any is timed."
+    )
+    minimum_runs: Annotated[int, Field(ge=20)] = Field(
+        200, description="Counted runs of each engine, at least."
+    )
+    minimum_seconds: Positive = Field(3.0, description="Counted seconds of each engine, at least.")
 
 
 class Budgets(Section):
@@ -259,7 +285,7 @@ class Target(Section):
     precisions: list[Literal["fp32", "fp16", "int8"]] | None = Field(
         None, description="Engines to build; the target's own list where left out."
     )
-    budgets: Budgets = Budgets()
+    budgets: Budgets = Field(Budgets(), description="What the shipped engine must keep to.")
 
 
 class Recipe(Section):
@@ -268,20 +294,24 @@ class Recipe(Section):
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")] = Field(
         description="Names the run folder: runs/<name>."
     )
-    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = Field(
+        0, description="Seed of training, calibration and bootstrap."
+    )
     threads: Annotated[int, Field(ge=0)] = Field(
         0, description="Threads for training on a CPU; 0 takes one for each core."
     )
-    data: Data
-    views: Views = Views()
-    prompts: Prompts = Prompts()
-    teacher: Teacher = Teacher()
-    student: Student = Student()
-    distill: Distill = Distill()
-    quantize: Quantize = Quantize()
-    export: Export = Export()
-    measure: Measure = Measure()
-    targets: list[Target] = Field(min_length=1)
+    data: Data = Field(description="Where the images come from.")
+    views: Views = Field(Views(), description="How the views are made.")
+    prompts: Prompts = Field(Prompts(), description="What the text teacher is told of each view.")
+    teacher: Teacher = Field(Teacher(), description="The two teachers.")
+    student: Student = Field(Student(), description="The model that ships.")
+    distill: Distill = Field(Distill(), description="How the student is trained.")
+    quantize: Quantize = Field(Quantize(), description="How the student is quantized.")
+    export: Export = Field(Export(), description="How models become ONNX files.")
+    measure: Measure = Field(Measure(), description="How engines are timed.")
+    targets: list[Target] = Field(
+        min_length=1, description="The devices to build for; one entry each."
+    )
 
     @model_validator(mode="after")
     def _targets_once(self) -> Recipe:

@@ -44,9 +44,7 @@ def fresh_project(images: Path, tmp_path: Path) -> Project:
 
 
 @pytest.fixture
-def partial_project(
-    complete: tuple[Project, Done], tmp_path: Path
-) -> Callable[..., Project]:
+def partial_project(complete: tuple[Project, Done], tmp_path: Path) -> Callable[..., Project]:
     """Makes copies of the complete run that hold the named stages and nothing else."""
 
     def make(*stages: str) -> Project:

@@ -42,7 +42,10 @@ class FileEntry(Facts):
 
 
 class Manifest(Facts):
-    """What `manifest.json` holds; `seconds` is how long the artifact took to make."""
+    """What `manifest.json` holds.
+
+    `seconds` is how long the artifact took to make; `seal` is a SHA-256 over all the rest.
+    """
 
     schema_version: int
     kind: str
@@ -53,6 +56,12 @@ class Manifest(Facts):
     inputs: dict[str, str]
     files: dict[str, FileEntry]
     facts: dict[str, Any]
+    seal: str = ""
+
+    def expected_seal(self) -> str:
+        """What `seal` is unless the manifest was altered."""
+        rest = self.model_dump_json(exclude={"seal"})
+        return hashlib.sha256(rest.encode()).hexdigest()
 
 
 F = TypeVar("F", bound=Facts)
@@ -118,7 +127,8 @@ def writing(
             files=_entries(beside),
             facts=draft.facts.model_dump(mode="json"),
         )
-        (beside / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n")
+        sealed = manifest.model_copy(update={"seal": manifest.expected_seal()})
+        (beside / MANIFEST).write_text(sealed.model_dump_json(indent=1) + "\n")
         beside.chmod(0o755)
         _replace(beside, destination)
     finally:
@@ -157,6 +167,8 @@ def read_manifest(folder: Path) -> Manifest:
         raise _broken(folder, "its manifest cannot be read") from error
     if manifest.schema_version != SCHEMA_VERSION:
         raise _broken(folder, f"its schema version is {manifest.schema_version}")
+    if manifest.seal != manifest.expected_seal():
+        raise _broken(folder, "its manifest was altered after it was written")
     return manifest
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
-import xml.etree.ElementTree as ElementTree
+from xml.etree import ElementTree
 
 import pytest
 from project import HAS_RTX, TARGETS, Project
@@ -143,9 +143,7 @@ def test_a_budget_reruns_gate_bundle_and_report_alone(project: Project) -> None:
 def test_the_schedule_reruns_the_student_and_what_follows(project: Project) -> None:
     # One precision alone, because exporting takes the longest.
     precision = ("--set", "targets.cpu.precisions=[fp32]")
-    done = project.run(
-        "run", "--json", "--target", "cpu", *precision, "--set", "distill.epochs=7"
-    )
+    done = project.run("run", "--json", "--target", "cpu", *precision, "--set", "distill.epochs=7")
     assert done.code in (0, 1), done.told
     reused = {stage for stage, fresh in done.reused().items() if fresh}
     assert reused == {"prepare", "teach", "export teacher-fp32"}

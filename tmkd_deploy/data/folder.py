@@ -66,6 +66,7 @@ def _class_folders(root: Path) -> list[Path]:
             advice="Put the images of each class into a folder named after it: "
             f"{root.name}/<class>/<image>.png",
         )
+    _refuse_unless_utf8(folders)
     return sorted(folders, key=lambda folder: folder.name)
 
 
@@ -79,7 +80,21 @@ def _images(folder: Path) -> list[Path]:
                 for name in names
                 if _is_visible(name) and Path(name).suffix.lower() in SUFFIXES
             ]
+    _refuse_unless_utf8(found)
     return sorted(found, key=Path.as_posix)
+
+
+def _refuse_unless_utf8(paths: list[Path]) -> None:
+    """DataError where a name is no text: it could not be written into labels or reports."""
+    for path in paths:
+        try:
+            str(path).encode()
+        except UnicodeEncodeError as error:
+            raise DataError(
+                f"The name {path.name!r} is not UTF-8.",
+                where=str(path.parent),
+                advice="Rename it: names of classes and images appear in results and reports.",
+            ) from error
 
 
 def _is_visible(name: str) -> bool:

@@ -61,6 +61,7 @@ class Training:
         def make(folder: Path) -> TeacherFacts:
             from tmkd_deploy.distill.teach import teach  # noqa: PLC0415
 
+            self._refuse_what_cannot_be_made()
             return teach(recipe, self.load_data(), folder, self.reach.events)
 
         return self.reach.stage("teach", TeacherFacts, asks, {"data": self.prepared}, _MODELS, make)
@@ -73,7 +74,9 @@ class Training:
 
         def make(folder: Path) -> StudentFacts:
             from tmkd_deploy.distill.distill import distill  # noqa: PLC0415
+            from tmkd_deploy.recipe.check import check  # noqa: PLC0415
 
+            check(recipe)
             return distill(
                 recipe, self.load_data(), self.load_teachers(), folder, self.reach.events
             )
@@ -106,6 +109,19 @@ class Training:
 
         rooms = (*_MODELS, "quantize", "engines/placement.py")
         return self.reach.stage("quantize", QuantizationFacts, asks, inputs, rooms, make)
+
+    def _refuse_what_cannot_be_made(self) -> None:
+        """Make the other models once, so that a wrong name or file is told before teaching."""
+        from tmkd_deploy.distill import text_teacher  # noqa: PLC0415
+        from tmkd_deploy.distill.distill import new_student  # noqa: PLC0415
+        from tmkd_deploy.models import weights  # noqa: PLC0415
+        from tmkd_deploy.recipe.check import check  # noqa: PLC0415
+
+        recipe, data = self.recipe, self.load_data()
+        check(recipe)
+        student, _ = new_student(recipe, data)
+        weights.initialise(student, recipe.student.model, recipe.student.weights)
+        text_teacher.create(recipe.teacher.text, recipe.prompts, data.class_names)
 
     @functools.cache  # noqa: B019 - it lives as long as its run
     def load_data(self) -> PreparedData:

@@ -16,7 +16,8 @@ EMBEDDED_CLIP = "tmkd-clip-tiny"
 def check(recipe: Recipe) -> list[str]:
     """Look up every name and file of `recipe`; return sentences about what may yet go wrong.
 
-    Importing timm and open_clip takes seconds, so only `recipe check` calls this.
+    Importing timm and open_clip takes seconds, so only `recipe check` and stages that need them
+    anyway call this.
 
     Raises:
         RequestError: a model or a pretrained tag is unknown; the nearest names are offered.
@@ -40,7 +41,7 @@ def _check_timm(recipe: Recipe) -> list[str]:
 
 def _check_open_clip(recipe: Recipe) -> list[str]:
     text = recipe.teacher.text
-    if text.model == EMBEDDED_CLIP:
+    if text.model == EMBEDDED_CLIP or ":" in text.model:  # hf-hub:... is no name to look up
         return []
     if importlib.util.find_spec("open_clip") is None:
         return [_unchecked("open_clip_torch", "teacher.text.model")]

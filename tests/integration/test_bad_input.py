@@ -1,0 +1,249 @@
+"""Bad input, case by case: one clear message with place and remedy, the right exit code, no
+traceback, and what earlier runs left stays as it was. This file has recipes and data; the files
+beside it have weights and artifacts, interrupts and two runs at once, full disks and missing
+packages."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from project import Project
+from refusals import Case, edit, refused, truncate
+
+
+def nothing(project: Project) -> None:
+    pass
+
+
+RECIPE = [
+    Case(
+        "typo-in-a-section",
+        edit("distill:", "distil:"),
+        2,
+        ('There is no key "distil"', "recipe.yaml:10", 'Did you mean "distill"?'),
+    ),
+    Case(
+        "typo-in-a-key",
+        edit("distill: {epochs", "distill: {epoch"),
+        2,
+        ('There is no key "epoch" in distill', "recipe.yaml:10", 'Did you mean "epochs"?'),
+    ),
+    Case(
+        "typo-on-the-command-line",
+        nothing,
+        2,
+        ('There is no key "epoch" in distill', "--set distill.epoch=3", '"epochs"'),
+        ("run", "--set", "distill.epoch=3"),
+    ),
+    Case(
+        "wrong-type",
+        edit("distill: {epochs: 8", "distill: {epochs: eight"),
+        2,
+        ("Expected a whole number, got 'eight'", "recipe.yaml:10", "distill.epochs"),
+    ),
+    Case(
+        "several-problems-at-once",
+        edit("threads: 1", "threads: x\nsed: 2"),
+        2,
+        ("The recipe has 2 problems", 'Did you mean "seed"', "recipe check"),
+    ),
+    Case(
+        "no-yaml",
+        lambda project: project.recipe.write_text("name: [small\n"),
+        2,
+        ("recipe.yaml", "line"),
+    ),
+    Case(
+        "not-text",
+        lambda project: project.recipe.write_bytes(b"\xff\xfe\x00name"),
+        2,
+        ("not UTF-8", "recipe.yaml"),
+    ),
+    Case(
+        "no-recipe",
+        lambda project: project.recipe.unlink(),
+        2,
+        ("recipe.yaml", "tmkd-deploy recipe init"),
+    ),
+    Case(
+        "unknown-target",
+        edit("target: cpu", "target: cpuu"),
+        2,
+        ('no target "cpuu"', "recipe.yaml:15", 'Did you mean "cpu"?'),
+    ),
+    Case(
+        "unknown-target-on-the-command-line",
+        nothing,
+        2,
+        ("jetsn", 'Did you mean "jetson"'),
+        ("export", "--target", "jetsn"),
+    ),
+    Case(
+        "unknown-visual-teacher",
+        edit("model: test_resnet", "model: test_resnett"),
+        2,
+        ("'test_resnett'", "teacher.visual.model", 'Did you mean "test_resnet'),
+    ),
+    Case(
+        "unknown-student",
+        edit("model: resnet10t", "model: resnet10x"),
+        2,
+        ("'resnet10x'", "student.model", 'Did you mean "resnet10t"'),
+    ),
+    Case(
+        "unknown-text-teacher",
+        edit("text: {epochs", "text: {model: ViT-B-33, epochs"),
+        2,
+        ("'ViT-B-33'", "teacher.text.model", '"ViT-B-32"'),
+    ),
+    Case(
+        "unknown-weights",
+        edit("visual: {", "visual: {weights: pretraind, "),
+        2,
+        ('no weights called "pretraind"', "teacher.visual.weights", '"pretrained"'),
+    ),
+    Case(
+        "arguments-the-student-does-not-take",
+        edit("stem_width: 8", "steam_width: 8"),
+        2,
+        ("'resnet10t'", "steam_width", "Correct the model's arguments"),
+    ),
+]
+
+
+@pytest.mark.parametrize("case", RECIPE, ids=str)
+def test_a_bad_recipe(project: Project, case: Case) -> None:
+    before = project.content()
+    case.spoil(project)
+    refused(project.run(*case.command), case.code, *case.told)
+    assert project.content() == before
+    assert project.drafts() == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("student:", "student:\n  weights: gone.pt", "gone.pt"),
+        ("text: {", "text: {checkpoint: gone.pt, ", "gone.pt"),
+    ],
+)
+def test_what_cannot_be_made_is_told_before_teaching_begins(
+    fresh_project: Project, old: str, new: str, told: str
+) -> None:
+    fresh_project.replace(old, new)
+    done = fresh_project.run("run")
+    assert done.code in (2, 5) and told in done.err, done.told
+    assert "visual teacher" not in done.err
+    assert not (fresh_project.run_folder / "teach").exists()
+
+
+def in_train(change: Callable[[Path], object]) -> Callable[[Project], None]:
+    """Give the project images of its own and change its folder `train`."""
+
+    def spoil(project: Project) -> None:
+        (images,) = (
+            Path(line.partition("train: ")[2].partition(",")[0]).parent
+            for line in project.recipe.read_text().splitlines()
+            if line.startswith("data:")
+        )
+        shutil.copytree(images, project.folder / "images")
+        project.replace(str(images), "images")
+        project.replace(str(images), "images")
+        change(project.folder / "images" / "train")
+
+    return spoil
+
+
+def emptied(folder: Path) -> None:
+    shutil.rmtree(folder)
+    folder.mkdir()
+
+
+def garbage(source: str, name: str) -> Callable[[Project], None]:
+    def spoil(project: Project) -> None:
+        (project.folder / name).write_bytes(b"these are no images" * 100)
+        lines = project.recipe.read_text().splitlines()
+        lines[2] = f"data: {{source: {source}, path: {name}, image_size: 32}}"
+        project.recipe.write_text("\n".join(lines) + "\n")
+
+    return spoil
+
+
+def name_not_utf8(train: Path) -> None:
+    for split in (train, train.parent / "test"):
+        (split / "plain").rename(split / os.fsdecode(b"caf\xe9"))
+
+
+DATA = [
+    Case(
+        "missing", in_train(shutil.rmtree), 5, ("There is no such folder", "images/train", "path")
+    ),
+    Case("empty", in_train(emptied), 5, ("without class folders", "images/train", "<class>")),
+    Case(
+        "empty-class",
+        in_train(lambda train: emptied(train / "down")),
+        5,
+        ("'down' holds no image", "images/train/down", "remove the folder"),
+    ),
+    Case(
+        "one-class",
+        in_train(lambda t: [shutil.rmtree(t / each) for each in ("down", "across")]),
+        5,
+        ("single class, 'plain'", "images/train", "two classes at least"),
+    ),
+    Case(
+        "other-classes-in-test",
+        in_train(lambda train: shutil.rmtree(train / "down")),
+        5,
+        ("the test data have 3 classes", "images/test", "same classes"),
+    ),
+    Case("unreadable-parquet", garbage("parquet", "x.parquet"), 5, ("x.parquet",)),
+    Case("unreadable-webdataset", garbage("webdataset", "x.tar"), 5, ("x.tar",)),
+    Case(
+        "duplicate-overlapping",
+        in_train(lambda t: shutil.copy(t / "down/000.png", t.parent / "test/down/twin.png")),
+        5,
+        ("1 image of the test split is in the training split", "'train/down/000.png'", "twin.png"),
+    ),
+    Case(
+        "corrupt-image",
+        in_train(lambda train: truncate(train / "down/007.png")),
+        5,
+        ("1 image of 162 cannot be decoded", "'train/down/007.png'", "corrupt_images_allowed"),
+    ),
+    Case(
+        "class-name-not-utf8",
+        in_train(name_not_utf8),
+        5,
+        ("UTF-8", "images/train", "Rename"),
+    ),
+]
+
+
+@pytest.mark.parametrize("case", DATA, ids=str)
+def test_bad_data(project: Project, case: Case) -> None:
+    before = project.content()
+    case.spoil(project)
+    refused(project.run(*case.command), case.code, *case.told)
+    assert project.content() == before
+    assert project.drafts() == []
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_bad_data_without_permission(project: Project) -> None:
+    in_train(lambda train: (train / "down/007.png").chmod(0))(project)
+    refused(project.run("run"), 5, "007.png", "Check that it is there and that you may read it.")
+
+
+def test_a_corrupt_image_is_skipped_where_the_recipe_allows_it(fresh_project: Project) -> None:
+    in_train(lambda train: truncate(train / "down/007.png"))(fresh_project)
+    short = "teacher.visual.epochs=0", "distill.epochs=1", "distill.baseline=false"
+    options = [part for setting in short for part in ("--set", setting)]
+    done = fresh_project.run("distill", *options, "--set", "data.corrupt_images_allowed=1")
+    assert done.code == 0, done.told
+    assert "Warning: The image 'train/down/007.png' was skipped." in done.err
+    assert fresh_project.manifest("prepare")["facts"]["skipped"] == ["train/down/007.png"]

@@ -1,0 +1,152 @@
+"""Ctrl-C and SIGTERM at any moment, and two runs in one folder: nothing finished is lost, nothing
+unfinished looks finished, and the same command then succeeds."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from project import Project
+
+QUICK = ("--set", "teacher.visual.epochs=1", "--set", "distill.epochs=1")
+
+
+def wait_for_draft(process: subprocess.Popen[str], folder: Path, stage: str) -> None:
+    """Return as soon as `process` has begun to write the artifact of `stage`."""
+    until = time.monotonic() + 120
+    while not list(folder.glob(f".{stage}-draft-*")):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < until
+        time.sleep(0.002)
+
+
+def interrupt(
+    project: Project, command: tuple[str, ...], stage: str, number: signal.Signals, delay: float
+) -> None:
+    """Start `command`, send it the signal `delay` seconds into `stage`, and look at its end."""
+    place, _, name = stage.rpartition("/")
+    before = project.content() if project.run_folder.exists() else {}
+    process = project.start(*command)
+    wait_for_draft(process, project.run_folder / place, name)
+    time.sleep(delay)
+    process.send_signal(number)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, (out, err)
+    assert out == ""
+    assert "Traceback" not in err and "Exception ignored" not in err, err
+    assert err.count("Interrupted; finished stages are kept.") == 1
+    assert project.drafts() == []
+    assert not (project.run_folder / stage).exists()
+    assert before.items() <= project.content().items()
+
+
+@pytest.mark.parametrize(
+    ("number", "delay"), [(signal.SIGINT, 0.0), (signal.SIGTERM, 0.0), (signal.SIGINT, 0.02)]
+)
+def test_while_preparing(fresh_project: Project, number: signal.Signals, delay: float) -> None:
+    # Large images, so that there is time to interrupt.
+    fresh_project.replace("image_size: 32", "image_size: 512")
+    interrupt(fresh_project, ("distill",), "prepare", number, delay)
+
+
+@pytest.mark.parametrize(
+    ("number", "delay"),
+    [(signal.SIGTERM, 0.0), (signal.SIGINT, 1.0), (signal.SIGINT, 4.0)],
+    ids=["at-once", "while-importing", "while-training"],
+)
+def test_while_teaching(
+    partial_project: Callable[..., Project], number: signal.Signals, delay: float
+) -> None:
+    project = partial_project("prepare")
+    longer = ("--set", "teacher.visual.epochs=500")
+    interrupt(project, ("distill", *longer), "teach", number, delay)
+
+
+@pytest.mark.parametrize(
+    ("command", "stage", "number", "kept"),
+    [
+        (("distill",), "distill", signal.SIGTERM, ("prepare", "teach")),
+        (("quantize",), "quantize", signal.SIGINT, ("prepare", "teach", "distill")),
+        (
+            ("export", "--target", "cpu"),
+            "export/student-fp32",
+            signal.SIGTERM,
+            ("prepare", "teach", "distill", "quantize", "export/student-int8-unsigned-fp32"),
+        ),
+        (
+            ("validate", "--target", "cpu"),
+            "measure/cpu",
+            signal.SIGINT,
+            ("prepare", "teach", "distill", "quantize", "export", "build"),
+        ),
+    ],
+    ids=lambda value: value if isinstance(value, str) else None,
+)
+def test_then_the_same_command_succeeds(
+    partial_project: Callable[..., Project],
+    command: tuple[str, ...],
+    stage: str,
+    number: signal.Signals,
+    kept: tuple[str, ...],
+) -> None:
+    project = partial_project(*kept)
+    interrupt(project, command, stage, number, delay=0.3)
+    done = project.run(*command, "--json")
+    assert done.code == 0, done.told
+    assert (project.run_folder / stage / "manifest.json").is_file()
+    reused = [name for name, fresh in done.reused().items() if fresh]
+    assert set(reused) >= {each for each in kept if each in ("prepare", "teach", "distill")}
+
+
+def test_an_earlier_artifact_survives_the_interrupted_attempt_to_replace_it(
+    project: Project,
+) -> None:
+    before = project.content()
+    process = project.start("validate", "--force", "--target", "cpu")
+    wait_for_draft(process, project.run_folder / "measure", "cpu")
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert project.content() == before
+    assert project.drafts() == []
+
+
+def test_a_killed_run_leaves_nothing_that_looks_finished(
+    partial_project: Callable[..., Project],
+) -> None:
+    project = partial_project("prepare")
+    process = project.start("distill")
+    wait_for_draft(process, project.run_folder, "teach")
+    process.kill()
+    process.communicate(timeout=60)
+    assert project.drafts()
+    assert not (project.run_folder / "teach").exists()
+    again = project.start("distill")
+    wait_for_draft(again, project.run_folder, "teach")
+    assert len(project.drafts()) == 1, "the draft of the killed run was not swept away"
+    again.send_signal(signal.SIGINT)
+    again.communicate(timeout=60)
+    assert project.drafts() == []
+
+
+def test_two_runs_in_one_folder_at_once(partial_project: Callable[..., Project]) -> None:
+    project = partial_project("prepare")
+    first = project.start("distill")
+    try:
+        wait_for_draft(first, project.run_folder, "teach")
+        second = project.run("run")
+        assert second.code == 4, second.told
+        assert f"in use by process {first.pid}" in second.err
+        assert "runs/small" in second.err and "Wait for it to finish" in second.err
+        assert "Traceback" not in second.err
+        assert len(project.drafts()) == 1, "the second run swept the first one's draft away"
+        elsewhere = project.run("run", "--runs", "others", "--set", "distill.epoch=1")
+        assert elsewhere.code == 2
+    finally:
+        first.send_signal(signal.SIGINT)
+        first.communicate(timeout=60)
+    assert first.returncode == 130

@@ -1,6 +1,6 @@
 """How long `tmkd-deploy --help` takes: the median of ten whole processes after one warm-up.
 
-    python -m benchmarks.startup > benchmarks/results/startup.json
+python -m benchmarks.startup > benchmarks/results/startup.json
 """
 
 from __future__ import annotations

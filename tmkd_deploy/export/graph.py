@@ -64,6 +64,7 @@ def to_onnx(classifier: Classifier, image_size: int, opset: int) -> onnx.ModelPr
         raise AssertionError("the dynamo exporter returned no program")
     proto = program.model_proto
     _constant_weights_to_int8(proto)
+    _forget_origins(proto)
     written = {entry.domain: entry.version for entry in proto.opset_import}
     if written.get("") != opset:
         raise EnvironmentProblem(
@@ -93,6 +94,18 @@ def _constant_weights_to_int8(proto: onnx.ModelProto) -> None:
     del proto.graph.initializer[:]
     proto.graph.initializer.extend(kept)
     del proto.graph.value_info[:]
+
+
+def _forget_origins(proto: onnx.ModelProto) -> None:
+    """Drop the stack traces that torch notes at every node.
+
+    They name folders of the machine that exported, and can outweigh the weights of a small model.
+    """
+    del proto.graph.metadata_props[:]
+    for part in (*proto.graph.node, *proto.graph.input, *proto.graph.output):
+        del part.metadata_props[:]
+    for tensor in proto.graph.initializer:
+        del tensor.metadata_props[:]
 
 
 def count_quantized(proto: onnx.ModelProto) -> dict[str, int]:

@@ -85,10 +85,10 @@ def create(
     with torch.inference_mode():
         try:
             _, features = network(torch.zeros(1, 3, image_size, image_size))
-        except (RuntimeError, AssertionError) as error:
+        except (RuntimeError, AssertionError, AttributeError, IndexError) as error:
             raise RequestError(
                 f"{model!r} cannot read images of {image_size} x {image_size} pixels: {error}.",
-                advice="Change data.image_size or choose another model.",
+                advice="Change data.image_size or the model, or correct its arguments.",
             ) from error
     config = resolve_model_data_config(backbone)
     mean, std = list(config["mean"]), list(config["std"])

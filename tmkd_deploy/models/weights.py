@@ -21,6 +21,17 @@ _PACKAGES = {
 }
 
 
+# what torch and safetensors raise at bytes that are no checkpoint, or at half of one
+_UNREADABLE = (
+    SafetensorError,
+    pickle.UnpicklingError,
+    RuntimeError,
+    EOFError,
+    ValueError,
+    OSError,
+)
+
+
 def initialise(classifier: Classifier, model: str, weights: str) -> None:
     """Fill a classifier's backbone from `weights` as the recipe names them.
 
@@ -55,9 +66,7 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
         raise DataError(
             "The checkpoint does not exist.", where=str(path), advice="Correct its path."
         ) from error
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError, OSError) as (
-        error
-    ):
+    except _UNREADABLE as error:
         raise DataError("The checkpoint cannot be read.", where=str(path), advice=advice) from error
     for key in ("state_dict", "model"):
         if isinstance(loaded, dict) and isinstance(loaded.get(key), dict):

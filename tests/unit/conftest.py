@@ -1,0 +1,201 @@
+"""A small network trained on scikit-learn's digits, and all that is made of it, shared by rooms."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+SIDE = 32
+CLASSES = 10
+MODEL = "resnet10t"
+ARGUMENTS = {"channels": [8, 16, 32, 32], "stem_width": 8}
+
+
+@dataclass
+class Digits:
+    """The trained digits: what every stage from quantization on needs, all of it real."""
+
+    data: Any
+    recipe: Any
+    teachers: Any
+    folder: Path
+    quantized: dict[Any, Any] = field(default_factory=dict)
+    _classifier: Any = None
+
+    def classifier(self) -> Any:
+        """A copy of the trained classifier, because stages change the one they are given."""
+        return copy.deepcopy(self._classifier)
+
+    def student(self) -> Any:
+        from tmkd_deploy.distill.distill import Student
+        from tmkd_deploy.distill.facts import StudentFacts
+
+        facts = StudentFacts(
+            model=MODEL,
+            parameters=1,
+            feature_width=32,
+            top1=1.0,
+            alone_top1=None,
+            mean_view_weights={},
+            view_captions=[],
+        )
+        return Student(self.classifier(), facts, self.folder)
+
+    def top1(self, logits: np.ndarray) -> float:
+        return float((np.asarray(logits).argmax(axis=1) == self.data.labels("test")).mean())
+
+
+@pytest.fixture(scope="session")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> Digits:
+    """Digits at 32 x 32 pixels and a small ResNet that has learnt them."""
+    pytest.importorskip("timm")
+    pytest.importorskip("sklearn")
+    import torch
+    import torch.nn.functional as F
+
+    from tmkd_deploy.distill.facts import TeacherFacts
+    from tmkd_deploy.distill.teach import Teachers
+    from tmkd_deploy.distill.training import Schedule, fit, predict, to_float
+    from tmkd_deploy.events import SilentEvents
+    from tmkd_deploy.models.classifier import create
+
+    data = _data()
+    torch.manual_seed(0)
+    classifier, width = create(MODEL, CLASSES, ARGUMENTS, SIDE, scratch=True)
+    classifier.to(memory_format=torch.channels_last)
+    images, labels = data.images("train"), torch.from_numpy(data.labels("train"))
+    cpu = torch.device("cpu")
+
+    def loss_of(step: Any) -> torch.Tensor:
+        classifier.train()
+        logits, _ = classifier(to_float(images, step.indices, cpu))
+        return F.cross_entropy(logits, labels[step.indices])
+
+    schedule = Schedule(6, 64, 1e-2, 0.01, seed=0)
+    fit(classifier.parameters(), len(images), schedule, loss_of, SilentEvents(), "Digits")
+    # a test on a network that guesses would pass whatever the stages do to it
+    logits = predict(classifier, data.images("test"), cpu).numpy()
+    assert (logits.argmax(axis=1) == data.labels("test")).mean() > 0.95
+    facts = TeacherFacts(
+        visual_model=MODEL,
+        visual_parameters=1,
+        feature_width=width,
+        top1_by_view={},
+        text_model="none",
+        text_top1_by_view={},
+    )
+    scores = {"train": torch.zeros(len(images), 3, CLASSES)}
+    teachers = Teachers(copy.deepcopy(classifier), facts, torch.randn(3, CLASSES, 16), scores)
+    folder = tmp_path_factory.mktemp("digits")
+    return Digits(data, _recipe(), teachers, folder, _classifier=classifier.eval())
+
+
+@pytest.fixture(scope="session")
+def quantized_digits(
+    digits: Digits, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[Any], Any]:
+    """The digits' network quantized for a placement, as the stage reads it back."""
+    from tmkd_deploy import artifacts
+    from tmkd_deploy.events import SilentEvents
+    from tmkd_deploy.quantize.facts import QuantizationFacts
+    from tmkd_deploy.quantize.quantize import quantize, read_quantized
+
+    def read(placement: Any) -> Any:
+        if placement not in digits.quantized:
+            folder = tmp_path_factory.mktemp("quantized") / placement.value
+            with artifacts.writing(folder, kind="quantize", fingerprint="", inputs={}) as draft:
+                draft.facts = quantize(
+                    digits.recipe,
+                    digits.data,
+                    digits.teachers,
+                    digits.student(),
+                    placement,
+                    draft.folder,
+                    SilentEvents(),
+                )
+            digits.quantized[placement] = artifacts.read(folder, "quantize", QuantizationFacts)
+        artifact = digits.quantized[placement]
+        return read_quantized(artifact, digits.recipe, digits.data), artifact.facts
+
+    return read
+
+
+@pytest.fixture(scope="session")
+def exported_digits(
+    digits: Digits,
+    quantized_digits: Callable[[Any], Any],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Callable[[Any], tuple[Path, Any]]:
+    """The ONNX file of a variant of the digits' network and what the export stage says of it."""
+    from tmkd_deploy.events import SilentEvents
+    from tmkd_deploy.export.export import export
+    from tmkd_deploy.export.facts import MODEL as FILE
+
+    made: dict[str, tuple[Path, Any]] = {}
+
+    def model_of(variant: Any) -> tuple[Path, Any]:
+        if variant.name not in made:
+            folder = tmp_path_factory.mktemp(variant.name)
+            placed = variant.placement
+            net = quantized_digits(placed)[0] if placed else digits.classifier()
+            facts = export(digits.recipe, digits.data, net, variant, folder, SilentEvents())
+            made[variant.name] = folder / FILE, facts
+        return made[variant.name]
+
+    return model_of
+
+
+def _recipe() -> Any:
+    from tmkd_deploy.recipe.schema import Recipe
+
+    return Recipe.model_validate(
+        {
+            "name": "digits",
+            "data": {"source": "folder", "path": "digits", "image_size": SIDE},
+            "student": {"model": MODEL, "arguments": ARGUMENTS},
+            "quantize": {"epochs": 0, "calibration": {"images": 128}},
+            "export": {"opset": 20, "parity_images": 64},
+            "targets": [{"target": "cpu"}],
+        }
+    )
+
+
+def _data() -> Any:
+    from PIL import Image
+    from sklearn.datasets import load_digits
+
+    from tmkd_deploy.data.prepared import DataFacts, PreparedData
+
+    raw = load_digits()
+    grey = (raw.images * 255 / 16).round().astype(np.uint8)
+    large = np.stack([np.asarray(Image.fromarray(one).resize((SIDE, SIDE))) for one in grey])
+    images = np.repeat(large[..., None], 3, axis=-1)
+    order = np.random.default_rng(0).permutation(len(images))
+    split = {"train": order[:1297], "test": order[1297:]}
+    names = [str(number) for number in range(CLASSES)]
+    facts = DataFacts(
+        source="digits",
+        notes=[],
+        class_names=names,
+        image_size=SIDE,
+        train_images=len(split["train"]),
+        test_images=len(split["test"]),
+        train_counts={},
+        test_counts={},
+        skipped=[],
+        duplicates_within_train=0,
+        train_sha256="",
+        evaluation_sha256="",
+    )
+    return PreparedData(
+        facts,
+        {name: images[rows] for name, rows in split.items()},
+        {name: raw.target[rows].astype(np.int64) for name, rows in split.items()},
+        {name: [f"digit {row}" for row in rows] for name, rows in split.items()},
+    )

@@ -1,0 +1,73 @@
+"""How much each view counts, and what the fused teacher says."""
+
+import numpy as np
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tmkd_deploy.distill.weights import even_weights, fuse, semantic_weights
+
+SEEDS = st.integers(0, 2**32 - 1)
+FEW = settings(deadline=None, max_examples=60)
+
+
+def scores_and_labels(seed, images=5, views=3, classes=4):
+    random = np.random.default_rng(seed)
+    scores = random.uniform(-1, 1, (images, views, classes))
+    return torch.from_numpy(scores), torch.from_numpy(random.integers(0, classes, images))
+
+
+@FEW
+@given(SEEDS, st.floats(0.01, 10.0))
+def test_weights_are_shares_ranked_by_the_own_class(seed, temperature):
+    scores, labels = scores_and_labels(seed)
+    weights = semantic_weights(scores, labels, temperature)
+    assert weights.shape == (5, 3)
+    assert (weights >= 0).all()
+    assert torch.allclose(weights.sum(dim=1), torch.ones(5, dtype=weights.dtype))
+    for row, label in enumerate(labels):
+        assert weights[row].argmax() == scores[row, :, label].argmax()
+        shares = np.exp(scores[row, :, label].numpy() / temperature)
+        assert np.allclose(weights[row], shares / shares.sum())
+
+
+@FEW
+@given(SEEDS)
+def test_other_classes_do_not_matter(seed):
+    scores, labels = scores_and_labels(seed)
+    changed = torch.rand_like(scores)
+    rows = torch.arange(5)
+    changed[rows, :, labels] = scores[rows, :, labels]
+    assert torch.equal(
+        semantic_weights(scores, labels, 0.1), semantic_weights(changed, labels, 0.1)
+    )
+
+
+@FEW
+@given(st.floats(-1, 1), st.floats(0.01, 10.0))
+def test_equal_scores_count_alike(score, temperature):
+    weights = semantic_weights(torch.full((2, 3, 4), score), torch.tensor([0, 3]), temperature)
+    assert torch.allclose(weights, even_weights(2, 3))
+
+
+@FEW
+@given(SEEDS)
+def test_temperature_goes_from_the_best_view_alone_to_all_alike(seed):
+    scores, labels = scores_and_labels(seed)
+    own = scores[torch.arange(5), :, labels]
+    cold, hot = (semantic_weights(scores, labels, t) for t in (1e-9, 1e9))
+    assert torch.allclose(cold, torch.nn.functional.one_hot(own.argmax(dim=1), 3).double())
+    assert torch.allclose(hot, torch.full_like(hot, 1 / 3))
+
+
+@FEW
+@given(SEEDS, st.lists(st.integers(0, 2), min_size=4, max_size=4))
+def test_all_weight_on_one_view_gives_that_view(seed, chosen):
+    values = torch.from_numpy(np.random.default_rng(seed).normal(size=(3, 4, 6)))
+    weights = torch.nn.functional.one_hot(torch.tensor(chosen), 3).double()
+    assert torch.equal(fuse(values, weights), values[torch.tensor(chosen), torch.arange(4)])
+
+
+def test_even_weights_give_the_mean():
+    values = torch.randn(3, 4, 6)
+    assert torch.allclose(fuse(values, even_weights(4, 3)), values.mean(dim=0), atol=1e-6)

@@ -1,0 +1,167 @@
+"""Exported ONNX files against torch, the standard's own evaluation and what was asked for."""
+
+import copy
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import TensorProto
+
+from tmkd_deploy.distill.training import predict
+from tmkd_deploy.engines.placement import Placement
+from tmkd_deploy.errors import EnvironmentProblem, RequestError
+from tmkd_deploy.events import SilentEvents
+from tmkd_deploy.export.export import export, reference_logits
+from tmkd_deploy.export.facts import MODEL, Variant
+from tmkd_deploy.export.graph import to_onnx
+from tmkd_deploy.models.classifier import Classifier
+from tmkd_deploy.quantize.insert import activation_quantizers, use_placement
+
+pytest.importorskip("onnxruntime")
+FP32 = Variant("student", "fp32")
+FP16 = Variant("student", "fp16")
+CPU = torch.device("cpu")
+
+
+def int8(placement):
+    """As the runtimes of this placement want it."""
+    rest = "fp16" if placement is Placement.SIGNED else "fp32"
+    return Variant("student", "int8", placement, rest)
+
+
+def tags(path):
+    return {entry.key: entry.value for entry in onnx.load(path).metadata_props}
+
+
+def test_fp32_onnx_computes_what_torch_computes(digits, exported_digits):
+    path, facts = exported_digits(FP32)
+    images = digits.data.images("test")
+    expected = predict(digits.classifier(), images, CPU).numpy()
+    found = reference_logits(path, images)
+    assert found.dtype == np.float32
+    assert np.abs(found - expected).max() < 1e-4 * np.abs(expected).max()
+    assert facts.agreement == 1.0 and facts.bytes == path.stat().st_size
+
+
+def test_the_batch_is_dynamic(digits, exported_digits):
+    path, _ = exported_digits(FP32)
+    images = digits.data.images("test")[:7]
+    one_by_one = reference_logits(path, images, batch_size=1)
+    assert np.allclose(one_by_one, reference_logits(path, images, batch_size=7), atol=1e-4)
+
+
+@pytest.mark.parametrize("variant", [FP32, FP16, int8(Placement.UNSIGNED)], ids=lambda v: v.name)
+def test_the_graph_takes_raw_pixels_and_gives_float32_logits(exported_digits, variant):
+    graph = onnx.load(exported_digits(variant)[0]).graph
+    (pixels,), (logits,) = graph.input, graph.output
+    sizes = [entry.dim_value for entry in pixels.type.tensor_type.shape.dim]
+    assert (pixels.name, pixels.type.tensor_type.elem_type) == ("images", TensorProto.UINT8)
+    assert sizes == [0, 32, 32, 3]
+    assert (logits.name, logits.type.tensor_type.elem_type) == ("logits", TensorProto.FLOAT)
+    assert logits.type.tensor_type.shape.dim[1].dim_value == 10
+
+
+def test_the_opset_is_the_one_asked_for(digits, exported_digits):
+    classifier = digits.classifier()
+    before = copy.deepcopy(classifier.state_dict())
+    newer = to_onnx(classifier, 32, 21)
+    default = onnx.load(exported_digits(FP32)[0])
+    opsets = [[entry.version for entry in proto.opset_import] for proto in (newer, default)]
+    assert opsets == [[21], [20]]
+    for name, tensor in classifier.state_dict().items():
+        assert torch.equal(tensor, before[name]), f"exporting changed {name}"
+
+
+@pytest.mark.parametrize("placement", list(Placement))
+def test_int8_graphs_hold_each_quantizer_and_each_weight_once(
+    quantized_digits, exported_digits, placement
+):
+    network, quantized = quantized_digits(placement)
+    path, facts = exported_digits(int8(placement))
+    quantizers = len(activation_quantizers(network.network))
+    assert quantizers == quantized.activation_quantizers > 0
+    assert facts.quantize_linear == quantizers
+    assert facts.int8_weights == len(quantized.layers) > 10
+    assert facts.dequantize_linear == quantizers + len(quantized.layers)
+    kinds = {
+        onnx.numpy_helper.to_array(tensor).dtype.name
+        for node in onnx.load(path).graph.node
+        if node.op_type == "QuantizeLinear"
+        for tensor in onnx.load(path).graph.initializer
+        if tensor.name == node.input[2]
+    }
+    assert kinds == {"int8" if placement is Placement.SIGNED else "uint8"}
+
+
+@pytest.mark.parametrize("placement", list(Placement))
+def test_int8_onnx_decides_as_fake_quantization_does(
+    digits, quantized_digits, exported_digits, placement
+):
+    network, _ = quantized_digits(placement)
+    use_placement(network.network, placement)
+    images = digits.data.images("test")
+    expected = predict(network, images, CPU).numpy()
+    found = reference_logits(exported_digits(int8(placement))[0], images)
+    assert (found.argmax(axis=1) == expected.argmax(axis=1)).mean() >= 0.995
+    assert np.median(np.abs(found - expected)) < 1e-2 * np.abs(expected).max()
+
+
+def test_files_say_what_they_are(exported_digits):
+    assert tags(exported_digits(FP32)[0]) == {
+        "tmkd_deploy.model": "student",
+        "tmkd_deploy.precision": "fp32",
+        "tmkd_deploy.placement": "none",
+    }
+    signed = tags(exported_digits(int8(Placement.SIGNED))[0])
+    assert signed["tmkd_deploy.precision"] == "int8"
+    assert signed["tmkd_deploy.placement"] == "signed"
+
+
+@pytest.mark.parametrize("variant", [FP32, FP16, int8(Placement.UNSIGNED)], ids=lambda v: v.name)
+def test_files_tell_nothing_of_the_machine_that_wrote_them(exported_digits, variant):
+    content = exported_digits(variant)[0].read_bytes()
+    assert b".py" not in content and b"stack_trace" not in content
+
+
+def test_fp16_weights_are_half_the_size_and_decide_alike(digits, exported_digits):
+    path, facts = exported_digits(FP16)
+    kinds = {t.data_type for t in onnx.load(path).graph.initializer if len(t.dims) > 1}
+    assert kinds == {TensorProto.FLOAT16}
+    assert facts.bytes < 0.75 * exported_digits(FP32)[1].bytes
+    logits = reference_logits(path, digits.data.images("test"))
+    assert digits.top1(logits) > 0.95
+
+
+class DependsOnData(torch.nn.Module):
+    def forward(self, images):
+        features = images.mean(dim=(2, 3))
+        if features.sum() > 0:
+            features = features * 2
+        return features, features
+
+
+def test_a_network_that_cannot_be_exported_is_refused():
+    classifier = Classifier(DependsOnData(), [0.0] * 3, [1.0] * 3)
+    with pytest.raises(RequestError, match="could not export"):
+        to_onnx(classifier, 32, 20)
+
+
+class Drifts(torch.nn.Module):
+    """Computes in a file something else than in torch."""
+
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, images):
+        logits, features = self.inner(images)
+        return (logits + 1.0 if torch.compiler.is_exporting() else logits), features
+
+
+def test_a_file_that_computes_something_else_is_refused(digits, tmp_path):
+    classifier = digits.classifier()
+    classifier.network = Drifts(classifier.network)
+    with pytest.raises(EnvironmentProblem, match="does not compute what torch computes"):
+        export(digits.recipe, digits.data, classifier, FP32, tmp_path, SilentEvents())
+    assert (tmp_path / MODEL).exists()

@@ -1,0 +1,115 @@
+"""Intervals against published values, brute force and what must hold for any counts."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tmkd_deploy.measure.statistics import (
+    median_ratio_interval,
+    paired_change_interval,
+    percentile_interval,
+    share_interval,
+)
+
+COUNTS = st.integers(1, 2000).flatmap(
+    lambda total: st.tuples(st.integers(0, total), st.just(total))
+)
+CHANGES = st.integers(1, 2000).flatmap(
+    lambda total: st.integers(0, total).flatmap(
+        lambda gained: st.tuples(st.just(gained), st.integers(0, total - gained), st.just(total))
+    )
+)
+
+
+@pytest.mark.parametrize(
+    ("right", "total", "low", "high"),
+    [
+        # Newcombe 1998, Statistics in Medicine 17, 857-872, table I, method 3
+        (81, 263, 0.2553, 0.3662),
+        (15, 148, 0.0624, 0.1605),
+        (0, 20, 0.0, 0.1611),
+        (1, 29, 0.0061, 0.1718),
+    ],
+)
+def test_shares_have_the_published_intervals(right, total, low, high):
+    assert share_interval(right, total) == pytest.approx((low, high), abs=5e-5)
+
+
+@given(COUNTS)
+def test_an_interval_holds_its_share_and_solves_wilsons_equation(counts):
+    right, total = counts
+    low, high = share_interval(right, total)
+    share = right / total
+    assert 0 <= low <= share <= high <= 1
+    for bound in (low, high):
+        # the bounds are the shares that lie 1.96 of their own standard errors away
+        if 0 < bound < 1:
+            error = np.sqrt(bound * (1 - bound) / total)
+            assert abs(share - bound) == pytest.approx(1.959964 * error, rel=1e-4, abs=1e-9)
+
+
+@given(COUNTS)
+def test_right_and_wrong_are_mirror_images(counts):
+    right, total = counts
+    low, high = share_interval(right, total)
+    assert share_interval(total - right, total) == pytest.approx((1 - high, 1 - low), abs=1e-12)
+
+
+@given(CHANGES)
+def test_a_paired_interval_holds_the_change_and_mirrors(changes):
+    gained, lost, total = changes
+    low, high = paired_change_interval(gained, lost, total)
+    assert -1 <= low < high <= 1
+    change = (gained - lost) / total
+    assert low - 2 / (total + 2) <= change <= high + 2 / (total + 2)
+    assert low <= change <= high or abs(change) > 0.9
+    mirrored = paired_change_interval(lost, gained, total)
+    assert mirrored == pytest.approx((-high, -low), abs=1e-12)
+
+
+def test_nothing_changed_is_an_interval_around_nothing():
+    low, high = paired_change_interval(0, 0, 500)
+    assert low == -high
+    assert 0 < high < 0.01
+
+
+def test_paired_intervals_hold_the_truth_about_19_times_in_20():
+    random = np.random.default_rng(0)
+    total, truth = 400, (0.06, 0.04)
+    drawn = random.multinomial(total, [*truth, 1 - sum(truth)], size=2000)
+    held = 0
+    for gained, lost, _ in drawn:
+        low, high = paired_change_interval(int(gained), int(lost), total)
+        held += low <= truth[0] - truth[1] <= high
+    assert 0.93 <= held / len(drawn) <= 0.975
+
+
+@settings(deadline=None, max_examples=6)
+@given(st.integers(0, 1000), st.floats(1.0, 99.0))
+def test_percentile_intervals_hold_the_percentile(seed, percentile):
+    blocks = np.random.default_rng(seed).gamma(20, 0.05, (30, 10))
+    low, high = percentile_interval(blocks, percentile, seed)
+    assert blocks.min() <= low <= np.percentile(blocks, percentile) <= high <= blocks.max()
+    assert percentile_interval(blocks, percentile, seed) == (low, high)
+
+
+def test_ratios_are_paired_within_rounds():
+    """Noise that both engines share in a round cancels; drawn apart it would not."""
+    random = np.random.default_rng(0)
+    shared = random.uniform(0.5, 2.0, (60, 1))
+    below = shared * random.normal(1.0, 0.01, (60, 10))
+    above = 3.0 * shared * random.normal(1.0, 0.01, (60, 10))
+    low, high = median_ratio_interval(above, below, 0)
+    assert low <= 3.0 <= high
+    assert high - low < 0.2
+    apart = median_ratio_interval(above[random.permutation(60)], below, 0)
+    assert apart[1] - apart[0] > 2 * (high - low)
+
+
+def test_whole_rounds_are_drawn():
+    """Ten runs that are copies of one say no more than that one."""
+    rounds = np.random.default_rng(0).gamma(20, 0.05, (30, 1))
+    narrow = percentile_interval(np.random.default_rng(1).gamma(20, 0.05, (30, 10)), 50, 0)
+    wide = percentile_interval(np.repeat(rounds, 10, axis=1), 50, 0)
+    assert wide[1] - wide[0] > 1.5 * (narrow[1] - narrow[0])

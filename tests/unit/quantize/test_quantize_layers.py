@@ -1,0 +1,190 @@
+"""Where quantizers go in the networks people choose, and folding their batch norms."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from tmkd_deploy.distill.training import predict
+from tmkd_deploy.engines.placement import Placement
+from tmkd_deploy.errors import RequestError
+from tmkd_deploy.models.classifier import Classifier, create
+from tmkd_deploy.quantize.fold import fold_batch_norms
+from tmkd_deploy.quantize.insert import (
+    BATCH_NORMS,
+    activation_quantizers,
+    insert_quantizers,
+    quantized_layers,
+    use_placement,
+    weighted_layers,
+)
+
+FAMILIES = [
+    ("resnet10t", {"channels": [8, 8, 16, 16], "stem_width": 8}),
+    ("mobilenetv2_050", {}),
+    ("tf_efficientnet_lite0", {}),
+    ("mobilenetv4_conv_small_050", {}),
+    ("repvgg_a0", {}),
+]
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize(("model", "arguments"), FAMILIES, ids=[name for name, _ in FAMILIES])
+def test_every_layer_is_quantized_and_computes_the_same(model, arguments):
+    torch.manual_seed(0)
+    classifier, _ = create(model, 5, arguments, 64, scratch=True)
+    classifier.eval()
+    images = torch.rand(2, 3, 64, 64)
+    layers = [
+        name
+        for name, module in classifier.network.named_modules()
+        if isinstance(module, (nn.Conv2d, nn.Linear))
+    ]
+    with torch.inference_mode():
+        before = classifier(images)[0]
+        network = insert_quantizers(classifier)
+        assert sorted(quantized_layers(network)) == sorted(layers)
+        # until a placement is chosen nothing is rounded
+        assert torch.allclose(classifier(images)[0], before, atol=1e-5)
+        use_placement(network, Placement.SIGNED)
+        rounded = classifier(images)[0]
+    assert not torch.equal(rounded, before)
+    assert torch.isfinite(rounded).all()
+    computed = {str(node.target): node for node in network.graph.nodes if node.target in layers}
+    assert set(computed) == set(layers)
+    quantizers = set(activation_quantizers(network).values())
+    for name, node in computed.items():
+        (source,) = node.all_input_nodes
+        while source.op == "call_module" and isinstance(
+            network.get_submodule(source.target), (nn.Identity, nn.Dropout, nn.Flatten)
+        ):
+            (source,) = source.all_input_nodes
+        assert network.get_submodule(source.target) in quantizers, f"{name} reads floats"
+
+
+def test_a_layer_left_out_stays_as_it_was():
+    torch.manual_seed(0)
+    classifier, _ = create(
+        "resnet10t", 3, {"channels": [8, 8, 8, 8], "stem_width": 8}, 32, scratch=True
+    )
+    everything = list(weighted_layers(classifier.network))
+    network = insert_quantizers(classifier, ["fc", "backbone.layer1.0.conv1"])
+    left = set(everything) - set(quantized_layers(network))
+    assert left == {"backbone.fc", "backbone.layer1.0.conv1"}
+    use_placement(network, Placement.SIGNED)
+    conv = network.get_submodule("backbone.layer1.0.conv1")
+    assert not hasattr(conv, "parametrizations")
+
+
+def test_an_unknown_layer_is_refused_with_the_names_there_are():
+    classifier, _ = create(
+        "resnet10t", 3, {"channels": [8, 8, 8, 8], "stem_width": 8}, 32, scratch=True
+    )
+    with pytest.raises(RequestError, match="no such layer") as caught:
+        insert_quantizers(classifier, ["layer9.conv"])
+    assert "'layer9.conv'" in caught.value.problem
+    assert "layer1.0.conv1" in caught.value.advice and "fc" in caught.value.advice
+    assert "backbone." not in caught.value.advice
+    # the network was not touched, so that another attempt may follow
+    assert not quantized_layers(classifier.network)
+
+
+class Undecided(nn.Module):
+    def forward(self, images):
+        features = images.mean(dim=(2, 3))
+        return (features if features.sum() > 0 else -features), features
+
+
+def test_a_network_whose_graph_depends_on_its_data_is_refused():
+    with pytest.raises(RequestError, match="cannot be quantized"):
+        insert_quantizers(Classifier(Undecided(), [0.0] * 3, [1.0] * 3))
+
+
+def folded(classifier):
+    network = insert_quantizers(classifier)
+    fold_batch_norms(network)
+    return classifier, network
+
+
+def norms(network):
+    return [module for module in network.modules() if isinstance(module, BATCH_NORMS)]
+
+
+def test_folding_changes_no_logits_of_the_trained_network(digits):
+    images = digits.data.images("test")
+    expected = predict(digits.classifier(), images, CPU)
+    classifier, network = folded(digits.classifier())
+    assert norms(network) == []
+    found = predict(classifier, images, CPU)
+    assert (found - expected).abs().max() < 1e-4 * expected.abs().max()
+
+
+@pytest.mark.parametrize("kind", ["negative", "zero"])
+def test_folding_is_exact_for_negative_and_zero_gammas(digits, kind):
+    plain = digits.classifier()
+    with torch.no_grad():
+        for norm in norms(plain):
+            norm.weight[::2] = -norm.weight[::2] if kind == "negative" else 0.0
+    images = digits.data.images("test")[:64]
+    expected = predict(copy.deepcopy(plain), images, CPU)
+    found = predict(folded(plain)[0], images, CPU)
+    assert torch.isfinite(found).all()
+    assert (found - expected).abs().max() < 1e-4 * expected.abs().max().clamp(min=1.0)
+
+
+@pytest.mark.parametrize("signs", ["as trained", "negative"])
+def test_folding_changes_no_rounding_of_weights(digits, signs):
+    """Rounded before or after folding, a weight is the same integer times its own scale."""
+    apart = digits.classifier()
+    if signs == "negative":
+        with torch.no_grad():
+            for norm in norms(apart):
+                norm.weight[::2] *= -1
+    together = copy.deepcopy(apart)
+    images = digits.data.images("test")[:64]
+    network = insert_quantizers(apart)
+    use_placement(network, Placement.SIGNED)
+    _, whole = folded(together)
+    use_placement(whole, Placement.SIGNED)
+    # activations pass as they are, so that only the rounding of weights can differ
+    for quantizer in (
+        *activation_quantizers(network).values(),
+        *activation_quantizers(whole).values(),
+    ):
+        quantizer.use(None)
+    expected, found = predict(apart, images, CPU), predict(together, images, CPU)
+    assert not torch.allclose(expected, predict(digits.classifier(), images, CPU), atol=1e-6)
+    assert (found - expected).abs().max() < 1e-3 * expected.abs().max()
+
+
+def test_a_norm_without_its_own_factors_is_folded():
+    torch.manual_seed(0)
+    layers = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4, affine=False), nn.ReLU())
+    layers[1].running_mean.uniform_(-1, 1)
+    layers[1].running_var.uniform_(0.5, 2)
+    traced = torch.fx.symbolic_trace(layers.eval())
+    images = torch.rand(2, 3, 8, 8)
+    expected = traced(images)
+    fold_batch_norms(traced)
+    assert norms(traced) == []
+    assert torch.allclose(traced(images), expected, atol=1e-6)
+
+
+def test_a_norm_that_follows_a_shared_layer_is_left_alone():
+    class Shared(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.norm = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
+            self.norm.running_mean.fill_(1.0)
+
+        def forward(self, images):
+            maps = self.conv(images)
+            return self.norm(maps) + maps
+
+    traced = torch.fx.symbolic_trace(Shared().eval())
+    images = torch.rand(1, 3, 8, 8)
+    expected = traced(images)
+    fold_batch_norms(traced)
+    assert len(norms(traced)) == 1
+    assert torch.allclose(traced(images), expected, atol=1e-6)

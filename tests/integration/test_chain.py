@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import time
 from xml.etree import ElementTree
 
 import pytest
@@ -125,11 +124,9 @@ def test_the_cpu_bundle_classifies(complete, images) -> None:
 
 def test_a_second_run_reuses_every_stage(project: Project) -> None:
     before = project.content()
-    begun = time.monotonic()
     done = project.run("run", "--json")
     assert done.code == 0, done.told
     assert all(done.reused().values()), done.reused()
-    assert time.monotonic() - begun < 15
     assert project.content() == before
 
 

@@ -184,7 +184,10 @@ def is_fresh(folder: Path, fingerprint: str) -> bool:
 def sweep_drafts(parent: Path) -> None:
     """Remove what a killed process left behind; call it only while holding the run's lock."""
     for leftover in parent.glob(".*-draft-*"):
-        shutil.rmtree(leftover, ignore_errors=True)
+        if leftover.is_dir():
+            shutil.rmtree(leftover, ignore_errors=True)
+        else:
+            leftover.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:

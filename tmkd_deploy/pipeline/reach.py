@@ -6,8 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
+from tmkd_deploy import artifacts
 from tmkd_deploy.artifacts import Artifact, Facts
-from tmkd_deploy.errors import ExitCode
+from tmkd_deploy.errors import ArtifactError, ExitCode
 from tmkd_deploy.events import Events
 from tmkd_deploy.pipeline.stage import Runner, Stage
 from tmkd_deploy.recipe.schema import Recipe, Section
@@ -39,9 +40,18 @@ class Reach:
         """The artifact of a stage, made now unless a fresh one is there; see `Stage`."""
         if (name, target) not in self._reached:
             folder = self.folder / name / target if target else self.folder / name
+            self._warn_of_an_unbelievable_manifest(folder, name)
             stage = Stage(name, folder, facts_type, asks, inputs, rooms, make, target)
             self._reached[name, target] = self.runner.run(stage)
         return self._reached[name, target]
+
+    def _warn_of_an_unbelievable_manifest(self, folder: Path, name: str) -> None:
+        if self.runner.only or not (folder / artifacts.MANIFEST).exists():
+            return
+        try:
+            artifacts.read_manifest(folder)
+        except ArtifactError as error:
+            self.events.warn(f"{folder}: {error.problem} The stage {name} is done again.")
 
     def exit_code(self) -> ExitCode:
         """The worst verdict among the gates that were reached; 0 where none was."""

@@ -170,6 +170,7 @@ def test_what_a_killed_process_left_is_swept_and_nothing_else(kitchen):
     draft = kitchen.folder / ".brew-draft-abc"
     draft.mkdir()
     (draft / "half.bin").write_bytes(b"half")
+    (kitchen.folder / ".menu.html-draft-1").write_text("half a file")
     sweep_drafts(kitchen.folder)
     assert sorted(path.name for path in kitchen.folder.iterdir()) == ["brew", "grind", "wash"]
     assert kitchen.all() == []

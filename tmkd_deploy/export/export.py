@@ -101,7 +101,9 @@ def _rest_to_fp16(proto: onnx.ModelProto, opset: int) -> onnx.ModelProto:
                 proto, low_precision_type="fp16", keep_io_types=True, opset=opset
             )
     except ImportError as error:
-        raise MissingExtra("FP16 typing", "train", error.name or "modelopt") from error
+        # modelopt raises an error of its own about the one that names the package
+        missing = error.name or getattr(error.__context__, "name", None) or "modelopt"
+        raise MissingExtra("FP16 typing", "train", missing) from error
     onnx.checker.check_model(typed, full_check=True)
     return typed
 

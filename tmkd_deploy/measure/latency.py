@@ -45,7 +45,9 @@ def measure_latency(
         events.say(f"Warmed up {label or name}.")
     times: dict[str, list[list[float]]] = {name: [] for name in engines}
     spent = dict.fromkeys(engines, 0.0)
-    task = events.begin("Timing the engines in turns", settings.minimum_runs, "runs")
+    seconds = round(settings.minimum_seconds * len(engines))
+    task = events.begin("Timing the engines in turns", max(seconds, 1), "seconds")
+    told = 0
     load_before = _load()
     try:
         while not _enough(times, spent, settings):
@@ -54,7 +56,9 @@ def measure_latency(
                 turn = _timed_turn(session, frames, first)
                 times[name].append(turn)
                 spent[name] += sum(turn) / 1000.0
-            task.advance(_TURN - _UNCOUNTED)
+            whole = min(int(sum(spent.values())), seconds)
+            task.advance(whole - told)
+            told = whole
     finally:
         task.finish()
     blocks = {name: np.array(rounds) for name, rounds in times.items()}

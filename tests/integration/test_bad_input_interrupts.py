@@ -141,7 +141,7 @@ def test_a_killed_run_leaves_nothing_that_looks_finished(
 
 def test_two_runs_in_one_folder_at_once(partial_project: Callable[..., Project]) -> None:
     project = partial_project("prepare")
-    first = project.start("distill")
+    first = project.start("distill", "--set", "teacher.visual.epochs=500")
     try:
         wait_for_draft(first, project.run_folder, "teach")
         second = project.run("run")

@@ -85,6 +85,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = int(ExitCode.INTERRUPTED)
     except BaseException as error:
         code = _tell(error, as_json="--json" in given)
+    if arguments is None:
+        # the work is done and the code is known: a late Ctrl-C must not change it while Python ends
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
     output.settle()
     return code
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import importlib.util
 import json
 import re
@@ -66,7 +67,13 @@ def test_a_command_of_the_readme(own_project: Project, command: str) -> None:
 @pytest.mark.parametrize(("goal", "script"), [("demo", "tmkd-deploy"), ("test", "pytest")])
 def test_make_expands_to_commands_that_exist(goal: str, script: str) -> None:
     done = subprocess.run(
-        ["make", "-n", goal], cwd=ROOT, capture_output=True, text=True, check=False
+        ["make", "--no-print-directory", "-n", goal],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        # these tests run under make themselves, whose flags are not this one's
+        env={name: value for name, value in os.environ.items() if not name.startswith("MAKE")},
     )
     assert done.returncode == 0, done.stderr
     *setting_up, last = map(shlex.split, done.stdout.strip().splitlines())

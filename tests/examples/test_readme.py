@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import importlib.metadata
-import os
 import importlib.util
 import json
+import os
 import re
 import shlex
 import shutil

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import sys
 from collections.abc import Sequence
 from typing import Annotated, Any
@@ -15,7 +14,17 @@ from typing import Annotated, Any
 import typer
 
 from tmkd_deploy import __version__
-from tmkd_deploy.cli import bundle, compare, doctor, failures, output, recipe, stages, targets
+from tmkd_deploy.cli import (
+    bundle,
+    compare,
+    doctor,
+    failures,
+    interrupts,
+    output,
+    recipe,
+    stages,
+    targets,
+)
 from tmkd_deploy.cli.groups import SuggestingGroup
 from tmkd_deploy.errors import ExitCode
 
@@ -78,7 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns the exit code, one of `ExitCode`; no exception leaves.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    interrupts.listen()
     try:
         code = _invoke(given)
     except BrokenPipeError:
@@ -86,9 +95,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BaseException as error:
         code = _tell(error, as_json="--json" in given)
     if arguments is None:
-        # the work is done and the code is known: a late Ctrl-C must not change it while Python ends
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        interrupts.stop_listening()
     output.settle()
     return code
 

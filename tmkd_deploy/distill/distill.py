@@ -77,12 +77,12 @@ def distill(
     student, loss = _trained(recipe, data, teachers, signals, "Distilling the student", events)
     weights.save(student, folder / "student.safetensors")
     weights.save(loss, folder / "loss.safetensors")
-    top1 = _top1(student, data)
+    top1 = top1_of(student, data)
     alone_top1 = None
     if recipe.distill.baseline:
         alone, _ = _trained(recipe, data, teachers, None, "Training the student alone", events)
         weights.save(alone, folder / "alone.safetensors")
-        alone_top1 = _top1(alone, data)
+        alone_top1 = top1_of(alone, data)
         events.say(
             f"The student reaches {100 * top1:.1f} % top-1; trained alone it reaches "
             f"{100 * alone_top1:.1f} %."
@@ -170,6 +170,7 @@ def new_student(recipe: Recipe, data: PreparedData) -> tuple[Classifier, int]:
     )
 
 
-def _top1(student: Classifier, data: PreparedData) -> float:
+def top1_of(student: Classifier, data: PreparedData) -> float:
+    """Top-1 on the test split, in [0, 1], of a student on the training device."""
     chosen = predict(student, data.images("test"), training_device()).argmax(dim=1)
     return float((chosen.numpy() == data.labels("test")).mean())

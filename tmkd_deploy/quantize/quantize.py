@@ -11,9 +11,9 @@ from torch import Tensor
 
 from tmkd_deploy.artifacts import Artifact
 from tmkd_deploy.data.prepared import PreparedData
-from tmkd_deploy.distill.distill import Student, batch_of, new_student
+from tmkd_deploy.distill.distill import Student, batch_of, new_student, top1_of
 from tmkd_deploy.distill.teach import Teachers
-from tmkd_deploy.distill.training import Schedule, Step, fit, predict, to_float, training_device
+from tmkd_deploy.distill.training import Schedule, Step, fit, to_float, training_device
 from tmkd_deploy.engines.placement import Placement
 from tmkd_deploy.errors import DataError
 from tmkd_deploy.events import Events, track
@@ -57,13 +57,13 @@ def quantize(
     chosen = _calibration_images(recipe, data)
     _calibrate(classifier, chosen, recipe, device, events)
     use_placement(network, placement)
-    before = _top1(classifier, data, device)
+    before = top1_of(classifier, data)
     if settings.epochs:
         _fine_tune(recipe, data, teachers, student, events)
     fold_batch_norms(network)
     use_placement(network, placement)
     weights.save(classifier, folder / "quantized.safetensors")
-    after = _top1(classifier, data, device)
+    after = top1_of(classifier, data)
     events.say(
         f"Quantized top-1 is {100 * before:.1f} % after calibration and {100 * after:.1f} % "
         "after fine-tuning."
@@ -171,11 +171,6 @@ def _fine_tune(
         events,
         "Fine-tuning through fake quantizers",
     )
-
-
-def _top1(classifier: Classifier, data: PreparedData, device: torch.device) -> float:
-    chosen = predict(classifier, data.images("test"), device).argmax(dim=1)
-    return float((chosen.numpy() == data.labels("test")).mean())
 
 
 def _method(recipe: Recipe) -> str:

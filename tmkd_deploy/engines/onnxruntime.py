@@ -58,11 +58,7 @@ class _OnnxSession:
         except ImportError as error:
             raise MissingExtra("Running this engine", "onnxruntime", "onnxruntime") from error
         except Exception as error:  # ONNX Runtime's classes derive from Exception alone
-            raise EnvironmentProblem(
-                f"ONNX Runtime refuses the model: {error}",
-                where=str(engine),
-                advice="Check that this version of ONNX Runtime reads the model's opset.",
-            ) from error
+            raise _refused(engine, error) from error
         self._input = self._session.get_inputs()[0].name
 
     def infer(self, images: np.ndarray) -> np.ndarray:
@@ -85,9 +81,13 @@ def _optimised_kinds(engine: Path) -> list[str]:
         try:
             onnxruntime.InferenceSession(str(engine), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # ONNX Runtime's classes derive from Exception alone
-            raise EnvironmentProblem(
-                f"ONNX Runtime refuses the model: {error}",
-                where=str(engine),
-                advice="Check that this version of ONNX Runtime reads the model's opset.",
-            ) from error
+            raise _refused(engine, error) from error
         return [node.op_type for node in onnx.load(options.optimized_model_filepath).graph.node]
+
+
+def _refused(engine: Path, error: Exception) -> EnvironmentProblem:
+    return EnvironmentProblem(
+        f"ONNX Runtime refuses the model: {error}",
+        where=str(engine),
+        advice="Check that this version of ONNX Runtime reads the model's opset.",
+    )

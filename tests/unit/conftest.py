@@ -59,9 +59,10 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Digits:
     import torch
     import torch.nn.functional as F
 
+    from tmkd_deploy.distill.batches import to_float
     from tmkd_deploy.distill.facts import TeacherFacts
     from tmkd_deploy.distill.teach import Teachers
-    from tmkd_deploy.distill.training import Schedule, fit, predict, to_float
+    from tmkd_deploy.distill.training import Schedule, fit, predict
     from tmkd_deploy.events import SilentEvents
     from tmkd_deploy.models.classifier import create
 
@@ -189,6 +190,7 @@ def _data() -> Any:
         train_counts={},
         test_counts={},
         skipped=[],
+        overlapping=[],
         duplicates_within_train=0,
         train_sha256="",
         evaluation_sha256="",

@@ -7,24 +7,17 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import load_file
-from torch import Tensor
 
 from tmkd_deploy.artifacts import Artifact
 from tmkd_deploy.data.prepared import PreparedData
-from tmkd_deploy.distill.augment import apply_each, variants
+from tmkd_deploy.distill.batches import TrainingImages
 from tmkd_deploy.distill.facts import StudentFacts
 from tmkd_deploy.distill.gallery import keep_gallery
 from tmkd_deploy.distill.losses.total import StudentLoss
-from tmkd_deploy.distill.signals import SignalCache, cache_signals, view_weights
+from tmkd_deploy.distill.signals import LiveSignals, SignalCache, SignalSource, cache_signals
+from tmkd_deploy.distill.student import train_student
 from tmkd_deploy.distill.teach import Teachers
-from tmkd_deploy.distill.training import (
-    Schedule,
-    Step,
-    fit,
-    predict,
-    to_float,
-    training_device,
-)
+from tmkd_deploy.distill.training import Schedule, predict, training_device
 from tmkd_deploy.events import Events
 from tmkd_deploy.models import weights
 from tmkd_deploy.models.classifier import Classifier, create, parameters_of
@@ -55,8 +48,10 @@ class Student:
         weights.load(student, path)
         return student.eval()
 
-    def signals(self) -> SignalCache:
-        """What the teachers said of the training images."""
+    def signals(self, recipe: Recipe, data: PreparedData, teachers: Teachers) -> SignalSource:
+        """What the teachers say of the training images: as they said it, or asked anew."""
+        if recipe.distill.signals == "live":
+            return LiveSignals(teachers.asking(recipe, data, training_device()))
         return SignalCache(**load_file(self.folder / "signals.safetensors"))
 
     def loss(self, recipe: Recipe, teachers: Teachers) -> StudentLoss:
@@ -70,10 +65,7 @@ def distill(
     recipe: Recipe, data: PreparedData, teachers: Teachers, folder: Path, events: Events
 ) -> StudentFacts:
     """Train the student with TMKD and write it into `folder`."""
-    signals = cache_signals(teachers, recipe, data.images("train"), data.labels("train"), events)
-    weights.write_tensors(
-        {"logits": signals.logits, "features": signals.features}, folder / "signals.safetensors"
-    )
+    signals = _signals(recipe, data, teachers, folder, events)
     student, loss = _trained(recipe, data, teachers, signals, "Distilling the student", events)
     weights.save(student, folder / "student.safetensors")
     weights.save(loss, folder / "loss.safetensors")
@@ -87,7 +79,7 @@ def distill(
             f"The student reaches {100 * top1:.1f} % top-1; trained alone it reaches "
             f"{100 * alone_top1:.1f} %."
         )
-    mean = view_weights(teachers, recipe, "train", data.labels("train")).mean(dim=0)
+    mean = teachers.view_weights(recipe, "train", data.labels("train")).mean(dim=0)
     return StudentFacts(
         model=recipe.student.model,
         parameters=parameters_of(student),
@@ -99,30 +91,41 @@ def distill(
     )
 
 
+def _signals(
+    recipe: Recipe, data: PreparedData, teachers: Teachers, folder: Path, events: Events
+) -> SignalSource:
+    settings = recipe.distill
+    device = training_device()
+    asking = teachers.asking(recipe, data, device)
+    if settings.signals == "live":
+        return LiveSignals(asking)
+    cache = cache_signals(
+        asking, data.images("train"), settings.augment, settings.cached_variants, device, events
+    )
+    weights.write_tensors(
+        {"logits": cache.logits, "features": cache.features}, folder / "signals.safetensors"
+    )
+    return cache
+
+
 def student_loss(recipe: Recipe, teachers: Teachers, student_width: int) -> StudentLoss:
     """The loss with the recipe's constants; its text targets are averaged over the views."""
     texts = torch.nn.functional.normalize(teachers.texts.mean(dim=0), dim=-1)
     return StudentLoss(recipe.distill, student_width, teachers.facts.feature_width, texts)
 
 
-def batch_of(
-    recipe: Recipe, data: PreparedData, step: Step, device: torch.device
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Images [n, 3, H, W], labels [n] and the augmentation variant [n] of each image."""
+def training_images(recipe: Recipe, data: PreparedData) -> TrainingImages:
+    """The training split with the recipe's augmentation."""
     settings = recipe.distill
-    choices = variants(settings.augment, settings.cached_variants)
-    variant = torch.randint(choices, (len(step.indices),), generator=step.random)
-    images = to_float(data.images("train"), step.indices, device)
-    labels = torch.from_numpy(data.labels("train"))[step.indices].to(device)
-    turned = apply_each(images, settings.augment, variant)
-    return turned.to(memory_format=torch.channels_last), labels, variant
+    labels = torch.from_numpy(data.labels("train"))
+    return TrainingImages(data.images("train"), labels, settings.augment, settings.cached_variants)
 
 
 def _trained(
     recipe: Recipe,
     data: PreparedData,
     teachers: Teachers,
-    signals: SignalCache | None,
+    signals: SignalSource | None,
     description: str,
     events: Events,
 ) -> tuple[Classifier, StudentLoss]:
@@ -132,30 +135,18 @@ def _trained(
     weights.initialise(student, recipe.student.model, recipe.student.weights)
     student.to(device).to(memory_format=torch.channels_last)
     loss = student_loss(recipe, teachers, width).to(device)
-
-    def loss_of(step: Step) -> Tensor:
-        student.train()
-        images, labels, variant = batch_of(recipe, data, step, device)
-        logits, features = student(images)
-        told = signals.of(variant, step.indices, device) if signals else None
-        value: Tensor = loss(logits, features, labels, told)
-        return value
-
     settings = recipe.distill
-    fit(
-        [*student.parameters(), *loss.parameters()],
-        len(data.labels("train")),
-        Schedule(
-            settings.epochs,
-            settings.batch_size,
-            settings.learning_rate,
-            settings.weight_decay,
-            recipe.seed,
-        ),
-        loss_of,
-        events,
-        description,
+    schedule = Schedule(
+        settings.epochs,
+        settings.batch_size,
+        settings.learning_rate,
+        settings.weight_decay,
+        recipe.seed,
+        settings.optimizer,
+        settings.decay,
     )
+    images = training_images(recipe, data)
+    train_student(student, loss, images, signals, schedule, device, events, description)
     return student, loss
 
 

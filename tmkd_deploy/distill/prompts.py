@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from tmkd_deploy.recipe.schema import Prompts, View
+from tmkd_deploy.recipe.schema import Prompts
+from tmkd_deploy.recipe.vocabulary import View
 
 
 def fill(prompts: Prompts, view: View, class_names: list[str]) -> list[list[str]]:

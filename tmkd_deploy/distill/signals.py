@@ -1,21 +1,67 @@
-"""Teacher signals: computed once for a fixed set of augmentations, then looked up."""
+"""Teacher signals: what the fused teacher says of a batch, live or looked up."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from tmkd_deploy.distill.augment import apply, variants
+from tmkd_deploy.distill.batches import Batch, to_float
 from tmkd_deploy.distill.losses.total import Signals
-from tmkd_deploy.distill.teach import Teachers
-from tmkd_deploy.distill.training import to_float, training_device
+from tmkd_deploy.distill.settings import ViewSettings
 from tmkd_deploy.distill.views import make_views
-from tmkd_deploy.distill.weights import even_weights, fuse, semantic_weights
+from tmkd_deploy.distill.weights import fuse
 from tmkd_deploy.events import Events
-from tmkd_deploy.recipe.schema import VIEWS, Recipe
+from tmkd_deploy.recipe.vocabulary import Augment, View
+
+
+class SignalSource(Protocol):
+    """Where a training step gets the teachers' word from."""
+
+    def of(self, batch: Batch) -> Signals:
+        """The signals of the images of `batch`, on the device they are on."""
+
+
+@dataclass(frozen=True)
+class Asking:
+    """How the visual teacher is asked: in which views, and how each image weighs them.
+
+    `weights` is [N, V], a row for each training image.
+    """
+
+    visual: nn.Module
+    settings: ViewSettings
+    views: list[View]
+    weights: Tensor
+
+    def ask(self, images: Tensor, indices: Tensor) -> Signals:
+        """Fused signals of augmented images [n, 3, H, W] in [0, 1], the training images `indices`.
+
+        All views of all images go through the teacher as one tensor.
+        """
+        with torch.no_grad():
+            shown = make_views(images, self.settings, self.views)
+            stacked = shown.flatten(0, 1).contiguous(memory_format=torch.channels_last)
+            logits, features = (
+                part.float().unflatten(0, shown.shape[:2]) for part in self.visual(stacked)
+            )
+            own = self.weights[indices].to(images.device)
+            return Signals(fuse(logits, own), fuse(features, own))
+
+
+@dataclass(frozen=True)
+class LiveSignals:
+    """Asks the visual teacher in every step: for augmentations without end."""
+
+    asking: Asking
+
+    def of(self, batch: Batch) -> Signals:
+        """See `SignalSource`."""
+        return self.asking.ask(batch.images, batch.indices)
 
 
 @dataclass(frozen=True)
@@ -25,54 +71,36 @@ class SignalCache:
     logits: Tensor
     features: Tensor
 
-    def of(self, variant: Tensor, indices: Tensor, device: torch.device) -> Signals:
-        """The signals of images `indices` [n], each in its own `variant` [n]."""
+    def of(self, batch: Batch) -> Signals:
+        """See `SignalSource`; each image in its own numbered variant."""
+        device = batch.images.device
         return Signals(
-            self.logits[variant, indices].to(device),
-            self.features[variant, indices].to(device).float(),
+            self.logits[batch.variant, batch.indices].to(device),
+            self.features[batch.variant, batch.indices].to(device).float(),
         )
 
 
-def view_weights(teachers: Teachers, recipe: Recipe, split: str, labels: np.ndarray) -> Tensor:
-    """The weight [N, V'] of each view that the recipe's distillation uses."""
-    settings = recipe.distill
-    if not settings.text_weights:
-        return even_weights(len(labels), len(settings.views))
-    used = [VIEWS.index(view) for view in settings.views]
-    scores = teachers.scores[split][:, used]
-    return semantic_weights(scores, torch.from_numpy(labels), settings.weight_temperature)
-
-
 def cache_signals(
-    teachers: Teachers, recipe: Recipe, images: np.ndarray, labels: np.ndarray, events: Events
+    asking: Asking,
+    images: np.ndarray,
+    augment: Augment,
+    at_most: int,
+    device: torch.device,
+    events: Events,
 ) -> SignalCache:
-    """Show every variant of every image in every view to the visual teacher, and fuse.
-
-    All views of a batch go through the teacher as one tensor.
-    """
-    device = training_device()
-    settings = recipe.distill
-    visual = teachers.visual.to(device).to(memory_format=torch.channels_last).eval()
-    weights = view_weights(teachers, recipe, "train", labels)
-    count = variants(settings.augment, settings.cached_variants)
-    logits = torch.empty(count, len(images), teachers.texts.shape[1])
-    features = torch.empty(count, len(images), teachers.facts.feature_width, dtype=torch.float16)
+    """Ask the teachers once for every image [N, H, W, 3] in its first `at_most` variants."""
+    count = variants(augment, at_most)
     task = events.begin("Asking the teachers", count * len(images), "images")
-    batch_size = 32
+    told: list[list[Signals]] = [[] for _ in range(count)]
     try:
-        with torch.inference_mode():
-            for start in range(0, len(images), batch_size):
-                rows = slice(start, min(start + batch_size, len(images)))
-                batch = to_float(images[rows], None, device)
-                for variant in range(count):
-                    turned = apply(batch, settings.augment, variant)
-                    shown = make_views(turned, recipe.views, settings.views)
-                    stacked = shown.flatten(0, 1).to(memory_format=torch.channels_last)
-                    by_view = [part.unflatten(0, shown.shape[:2]) for part in visual(stacked)]
-                    own = weights[rows].to(device)
-                    logits[variant, rows] = fuse(by_view[0].float(), own).cpu()
-                    features[variant, rows] = fuse(by_view[1].float(), own).half().cpu()
-                    task.advance(len(batch))
+        for indices in torch.split(torch.arange(len(images)), 32):
+            batch = to_float(images, indices, device)
+            for variant in range(count):
+                told[variant].append(asking.ask(apply(batch, augment, variant), indices))
+                task.advance(len(batch))
     finally:
         task.finish()
-    return SignalCache(logits, features)
+    return SignalCache(
+        torch.stack([torch.cat([each.logits.cpu() for each in row]) for row in told]),
+        torch.stack([torch.cat([each.features.half().cpu() for each in row]) for row in told]),
+    )

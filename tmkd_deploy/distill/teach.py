@@ -8,21 +8,22 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor
 
 from tmkd_deploy.artifacts import Artifact
-from tmkd_deploy.data.prepared import PreparedData
-from tmkd_deploy.distill import text_teacher
-from tmkd_deploy.distill.augment import apply_each, variants
+from tmkd_deploy.data.prepared import PreparedData, Split
+from tmkd_deploy.distill import text_teacher, visual_teacher
+from tmkd_deploy.distill.batches import TrainingImages
 from tmkd_deploy.distill.facts import TeacherFacts
-from tmkd_deploy.distill.training import Schedule, Step, fit, to_float, training_device
-from tmkd_deploy.distill.views import make_views, one_view_each
-from tmkd_deploy.events import Events, track
+from tmkd_deploy.distill.signals import Asking
+from tmkd_deploy.distill.training import Schedule, training_device
+from tmkd_deploy.distill.weights import even_weights, seen_classes, semantic_weights
+from tmkd_deploy.events import Events
 from tmkd_deploy.models import weights
 from tmkd_deploy.models.classifier import Classifier, create, parameters_of
-from tmkd_deploy.recipe.schema import VIEWS, Recipe
+from tmkd_deploy.recipe.schema import Recipe
+from tmkd_deploy.recipe.vocabulary import VIEWS
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,25 @@ class Teachers:
         scores = {"train": text["train_scores"], "test": text["test_scores"]}
         return cls(visual.eval(), artifact.facts, text["texts"], scores)
 
+    def view_weights(self, recipe: Recipe, split: Split, labels: np.ndarray) -> Tensor:
+        """The weight [N, V'] of each view that the recipe's distillation uses."""
+        settings = recipe.distill
+        if not settings.text_weights:
+            return even_weights(len(labels), len(settings.views))
+        scores = self.scores[split][:, [VIEWS.index(view) for view in settings.views]]
+        by_label = settings.weights_guided_by == "label"
+        classes = torch.from_numpy(labels) if by_label else seen_classes(scores)
+        return semantic_weights(scores, classes, settings.weight_temperature)
+
+    def asking(self, recipe: Recipe, data: PreparedData, device: torch.device) -> Asking:
+        """The visual teacher, ready to be asked about training images on `device`."""
+        return Asking(
+            self.visual.to(device).to(memory_format=torch.channels_last).eval(),
+            recipe.views,
+            recipe.distill.views,
+            self.view_weights(recipe, "train", data.labels("train")),
+        )
+
 
 def teach(recipe: Recipe, data: PreparedData, folder: Path, events: Events) -> TeacherFacts:
     """Fine-tune both teachers on the training split and write them into `folder`."""
@@ -50,7 +70,9 @@ def teach(recipe: Recipe, data: PreparedData, folder: Path, events: Events) -> T
     torch.manual_seed(recipe.seed)
     visual, width = _visual(recipe, data, device, events)
     weights.save(visual, folder / "visual.safetensors")
-    top1 = _top1_by_view(recipe, data, visual, device, events)
+    top1 = visual_teacher.top1_by_view(
+        visual, data.images("test"), data.labels("test"), recipe.views, device, events
+    )
     events.say(f"The visual teacher's top-1 by view is {_shown(top1)}.")
 
     text = text_teacher.create(recipe.teacher.text, recipe.prompts, data.class_names)
@@ -102,30 +124,13 @@ def _visual(
     visual.to(device).to(memory_format=torch.channels_last)
     if settings.epochs == 0:
         return visual, width
-    images, labels = data.images("train"), torch.from_numpy(data.labels("train"))
-    augment = recipe.distill.augment
-    choices = variants(augment, 8)
-
-    def loss_of(step: Step) -> Tensor:
-        visual.train()
-        batch = to_float(images, step.indices, device)
-        shown = torch.randint(len(VIEWS), (len(batch),), generator=step.random)
-        variant = torch.randint(choices, (len(batch),), generator=step.random)
-        pixels = one_view_each(apply_each(batch, augment, variant), recipe.views, shown)
-        logits, _ = visual(pixels.to(memory_format=torch.channels_last))
-        return F.cross_entropy(logits, labels[step.indices].to(device), label_smoothing=0.1)
-
     schedule = _schedule(
         settings.epochs, settings.batch_size, settings.learning_rate, settings.weight_decay, recipe
     )
-    fit(
-        visual.parameters(),
-        len(images),
-        schedule,
-        loss_of,
-        events,
-        "Training the visual teacher on three views",
+    images = TrainingImages(
+        data.images("train"), torch.from_numpy(data.labels("train")), recipe.distill.augment, 8
     )
+    visual_teacher.fine_tune(visual, images, recipe.views, schedule, device, events)
     return visual, width
 
 
@@ -138,23 +143,6 @@ def _new_visual(recipe: Recipe, data: PreparedData) -> tuple[Classifier, int]:
         recipe.data.image_size,
         scratch=settings.weights == "none",
     )
-
-
-def _top1_by_view(
-    recipe: Recipe, data: PreparedData, visual: Classifier, device: torch.device, events: Events
-) -> dict[str, float]:
-    images, labels = data.images("test"), data.labels("test")
-    visual.eval()
-    right = np.zeros(len(VIEWS))
-    starts = range(0, len(images), 64)
-    with torch.inference_mode():
-        for start in track(events, starts, "Checking the visual teacher", len(starts), "batches"):
-            batch = to_float(images[start : start + 64], None, device)
-            shown = make_views(batch, recipe.views, list(VIEWS))
-            logits, _ = visual(shown.flatten(0, 1).to(memory_format=torch.channels_last))
-            chosen = logits.argmax(dim=1).view(shown.shape[:2]).cpu().numpy()
-            right += (chosen == labels[start : start + 64]).sum(axis=1)
-    return dict(zip(VIEWS, (right / len(images)).tolist(), strict=True))
 
 
 def _schedule(

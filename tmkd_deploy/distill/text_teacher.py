@@ -10,14 +10,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tmkd_deploy.distill.batches import to_float
 from tmkd_deploy.distill.prompts import fill
-from tmkd_deploy.distill.training import Schedule, Step, fit, to_float
+from tmkd_deploy.distill.training import Schedule, Step, fit
 from tmkd_deploy.distill.views import make_views, one_view_each
 from tmkd_deploy.errors import DataError, RequestError
 from tmkd_deploy.events import Events, track
 from tmkd_deploy.models.weights import read_checkpoint
 from tmkd_deploy.quiet import quiet
 from tmkd_deploy.recipe import schema
+from tmkd_deploy.recipe.vocabulary import VIEWS
 
 _CONFIGURATIONS = Path(__file__).parent.parent / "models" / "open_clip"
 
@@ -100,7 +102,7 @@ def create(
     tokenizer = open_clip.get_tokenizer(settings.model)
     tokens = [
         torch.stack([_tokens(tokenizer, sentences) for sentences in fill(prompts, v, class_names)])
-        for v in schema.VIEWS
+        for v in VIEWS
     ]
     mean = torch.tensor(getattr(clip.visual, "image_mean", None) or open_clip.OPENAI_DATASET_MEAN)
     std = torch.tensor(getattr(clip.visual, "image_std", None) or open_clip.OPENAI_DATASET_STD)
@@ -129,12 +131,12 @@ def train(
     def loss_of(step: Step) -> Tensor:
         teacher.train()
         batch = to_float(images, step.indices, device)
-        shown = torch.randint(len(schema.VIEWS), (len(batch),), generator=step.random)
+        shown = torch.randint(len(VIEWS), (len(batch),), generator=step.random)
         pixels = one_view_each(batch, views, shown)
         if torch.rand((), generator=step.random) < 0.5:
             pixels = pixels.flip(-1)
         texts = teacher.embed_classes(step.random).flatten(0, 1)
-        classes = len(texts) // len(schema.VIEWS)
+        classes = len(texts) // len(VIEWS)
         positive = (shown * classes + targets[step.indices]).to(device)
         scores = teacher.embed_images(pixels) @ texts.T * _scale(teacher.clip)
         to_text = F.cross_entropy(scores, positive)
@@ -170,7 +172,7 @@ def semantic_scores(
         texts = teacher.embed_classes()
         for start in track(events, starts, "Scoring views by text", len(starts), "batches"):
             batch = to_float(images[start : start + batch_size], None, device)
-            shown = make_views(batch, views, list(schema.VIEWS))
+            shown = make_views(batch, views, list(VIEWS))
             embedded = teacher.embed_images(shown.flatten(0, 1)).view(*shown.shape[:2], -1)
             parts.append(torch.einsum("vnd,vcd->nvc", embedded, texts).cpu())
     return torch.cat(parts)

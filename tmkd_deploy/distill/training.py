@@ -4,24 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from tmkd_deploy.distill.batches import to_float
 from tmkd_deploy.errors import RequestError
 from tmkd_deploy.events import Events
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """AdamW with one warm-up epoch (a tenth of a short run) and cosine decay to zero."""
+    """How long and how fast a model is trained.
+
+    "cosine" warms up for one epoch (a tenth of a short run) and decays to zero; "steps" divides the
+    rate by ten at 5/8, 6/8 and 7/8 of the steps, the schedule of most distillation papers on
+    CIFAR-100. AdamW spares biases and norms from decay and clips the gradient's norm at 5; SGD has
+    momentum 0.9, decays all alike and does not clip, again as those papers do.
+    """
 
     epochs: int
     batch_size: int
     learning_rate: float
     weight_decay: float
     seed: int
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    decay: Literal["cosine", "steps"] = "cosine"
 
 
 @dataclass(frozen=True)
@@ -48,17 +58,9 @@ def fit(
     """
     random = torch.Generator().manual_seed(schedule.seed)
     trained = [parameter for parameter in parameters if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(
-        _decayed(trained, schedule.weight_decay), lr=schedule.learning_rate
-    )
+    optimizer = _optimizer(trained, schedule)
     steps = schedule.epochs * _batches(images, schedule.batch_size)
-    rate = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer,
-        max_lr=schedule.learning_rate,
-        total_steps=max(steps, 2),
-        pct_start=min(0.3, max(0.1, 1 / schedule.epochs)),
-        cycle_momentum=False,
-    )
+    rate = _rate(optimizer, schedule, steps)
     task = events.begin(description, schedule.epochs * images, "images")
     try:
         for epoch in range(schedule.epochs):
@@ -72,7 +74,8 @@ def fit(
                     )
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()  # type: ignore[no-untyped-call]
-                nn.utils.clip_grad_norm_(trained, 5.0)
+                if schedule.optimizer == "adamw":
+                    nn.utils.clip_grad_norm_(trained, 5.0)
                 optimizer.step()
                 rate.step()
                 task.advance(len(indices), loss=value)
@@ -96,16 +99,6 @@ def training_device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def to_float(images: np.ndarray, indices: Tensor | None, device: torch.device) -> Tensor:
-    """Images `indices` of a uint8 array [N, H, W, 3] as floats [n, 3, H, W] in [0, 1].
-
-    The result is in channels-last layout, in which convolutions are faster on CPU and GPU alike.
-    """
-    chosen = images if indices is None else images[indices.numpy()]
-    pixels = torch.from_numpy(np.array(chosen)).to(device)
-    return pixels.permute(0, 3, 1, 2).float().div_(255.0)
-
-
 def predict(
     model: nn.Module, images: np.ndarray, device: torch.device, batch_size: int = 64
 ) -> Tensor:
@@ -117,6 +110,28 @@ def predict(
             for start in range(0, len(images), batch_size)
         ]
     return torch.cat(parts)
+
+
+def _optimizer(trained: list[nn.Parameter], schedule: Schedule) -> torch.optim.Optimizer:
+    rate, decay = schedule.learning_rate, schedule.weight_decay
+    if schedule.optimizer == "sgd":
+        return torch.optim.SGD(trained, lr=rate, momentum=0.9, weight_decay=decay)
+    return torch.optim.AdamW(_decayed(trained, decay), lr=rate)
+
+
+def _rate(
+    optimizer: torch.optim.Optimizer, schedule: Schedule, steps: int
+) -> torch.optim.lr_scheduler.LRScheduler:
+    if schedule.decay == "steps":
+        milestones = [steps * eighths // 8 for eighths in (5, 6, 7)]
+        return torch.optim.lr_scheduler.MultiStepLR(optimizer, milestones, gamma=0.1)
+    return torch.optim.lr_scheduler.OneCycleLR(
+        optimizer,
+        max_lr=schedule.learning_rate,
+        total_steps=max(steps, 2),
+        pct_start=min(0.3, max(0.1, 1 / schedule.epochs)),
+        cycle_momentum=False,
+    )
 
 
 def _batches(images: int, batch_size: int) -> int:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import kornia.filters
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from tmkd_deploy.recipe.schema import VIEWS, View, Views
+from tmkd_deploy.distill.settings import ViewSettings
+from tmkd_deploy.recipe.vocabulary import VIEWS, View
 
 
-def make_views(images: Tensor, settings: Views, views: list[View]) -> Tensor:
+def make_views(images: Tensor, settings: ViewSettings, views: list[View]) -> Tensor:
     """All `views` of each image in one tensor, on the device the images are on.
 
     Args:
@@ -25,7 +26,7 @@ def make_views(images: Tensor, settings: Views, views: list[View]) -> Tensor:
     return torch.stack([_MAKERS[view](images, settings) for view in views])
 
 
-def one_view_each(images: Tensor, settings: Views, shown: Tensor) -> Tensor:
+def one_view_each(images: Tensor, settings: ViewSettings, shown: Tensor) -> Tensor:
     """View number `shown[i]` (an index into VIEWS) of image i, for images [N, 3, H, W] in [0, 1].
 
     Training on one view drawn for each image costs a third of showing all three.
@@ -38,7 +39,7 @@ def one_view_each(images: Tensor, settings: Views, shown: Tensor) -> Tensor:
     return result
 
 
-def edge(images: Tensor, settings: Views) -> Tensor:
+def edge(images: Tensor, settings: ViewSettings) -> Tensor:
     """The image plus `edge_strength` times its normalised gradient magnitude, clipped to [0, 1].
 
     Sobel: the gradient magnitude of the grey image over its own maximum. Canny: the thinned binary
@@ -46,16 +47,18 @@ def edge(images: Tensor, settings: Views) -> Tensor:
     """
     grey = images.mean(dim=1, keepdim=True)
     if settings.edge == "sobel":
-        magnitude = kornia.filters.sobel(grey, eps=1e-12)
+        magnitude = _sobel_magnitude(grey)
         largest = magnitude.amax(dim=(2, 3), keepdim=True)
-        # sobel's own epsilon gives a flat image a faint constant, which is no edge
+        # rounding leaves a flat image a faint gradient, which is no edge
         outline = torch.where(largest > 1e-4, magnitude / largest.clamp(min=1e-4), 0.0)
     else:
-        _, outline = kornia.filters.canny(grey)
+        from kornia.filters import canny  # noqa: PLC0415 - Sobel and FFT do without kornia
+
+        _, outline = canny(grey)
     return (images + settings.edge_strength * outline).clamp(0.0, 1.0)
 
 
-def high_frequency(images: Tensor, settings: Views) -> Tensor:
+def high_frequency(images: Tensor, settings: ViewSettings) -> Tensor:
     """The high-pass part of the image, around mid-grey or added back, clipped to [0, 1]."""
     low_pass = _low_pass_fft if settings.freq == "fft" else _low_pass_gaussian
     low = low_pass(images, settings.freq_cutoff)
@@ -63,15 +66,24 @@ def high_frequency(images: Tensor, settings: Views) -> Tensor:
     return (base + images - low).clamp(0.0, 1.0)
 
 
-def _unchanged(images: Tensor, settings: Views) -> Tensor:
+def _unchanged(images: Tensor, settings: ViewSettings) -> Tensor:
     return images
 
 
-_MAKERS: dict[View, Callable[[Tensor, Views], Tensor]] = {
+_MAKERS: dict[View, Callable[[Tensor, ViewSettings], Tensor]] = {
     "rgb": _unchanged,
     "edge": edge,
     "freq": high_frequency,
 }
+
+
+def _sobel_magnitude(grey: Tensor) -> Tensor:
+    """The length of Sobel's gradient [N, 1, H, W], the border repeated outwards."""
+    horizontal = torch.tensor([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]]) / 8
+    kernels = torch.stack([horizontal, horizontal.T]).unsqueeze(1).to(grey)
+    gradient = F.conv2d(F.pad(grey, (1, 1, 1, 1), mode="replicate"), kernels)
+    magnitude: Tensor = torch.linalg.vector_norm(gradient, dim=1, keepdim=True)
+    return magnitude
 
 
 def _low_pass_fft(images: Tensor, cutoff: float) -> Tensor:
@@ -87,8 +99,10 @@ def _low_pass_fft(images: Tensor, cutoff: float) -> Tensor:
 
 def _low_pass_gaussian(images: Tensor, cutoff: float) -> Tensor:
     """Blur so that the Gaussian's response falls to one half at the cut-off frequency."""
+    from kornia.filters import gaussian_blur2d  # noqa: PLC0415 - Sobel and FFT do without kornia
+
     sigma = (2 * torch.log(torch.tensor(2.0))).sqrt().item() / (torch.pi * cutoff)
     reach = min(int(3 * sigma), min(images.shape[-2:]) - 1)
     size = (2 * reach + 1, 2 * reach + 1)
-    low: Tensor = kornia.filters.gaussian_blur2d(images, size, (sigma, sigma), "reflect")
+    low: Tensor = gaussian_blur2d(images, size, (sigma, sigma), "reflect")
     return low

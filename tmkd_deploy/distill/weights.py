@@ -21,6 +21,14 @@ def semantic_weights(scores: Tensor, labels: Tensor, temperature: float) -> Tens
     return torch.softmax(own / temperature, dim=1)
 
 
+def seen_classes(scores: Tensor) -> Tensor:
+    """The class [N] that the text teacher itself sees, by its mean score [N, V, C] over the views.
+
+    Weights guided by it instead of the label need no label and trust the text teacher more.
+    """
+    return scores.mean(dim=1).argmax(dim=1)
+
+
 def even_weights(images: int, views: int) -> Tensor:
     """Weights [N, V] that let every view count alike: what is used without a text teacher."""
     return torch.full((images, views), 1.0 / views)

@@ -11,6 +11,7 @@ from timm.data import resolve_model_data_config
 from torch import Tensor, nn
 
 from tmkd_deploy.errors import RequestError
+from tmkd_deploy.models import cifar_resnet  # noqa: F401 - registers its models with timm
 
 
 class Network(nn.Module):

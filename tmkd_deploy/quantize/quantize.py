@@ -11,9 +11,10 @@ from torch import Tensor
 
 from tmkd_deploy.artifacts import Artifact
 from tmkd_deploy.data.prepared import PreparedData
-from tmkd_deploy.distill.distill import Student, batch_of, new_student, top1_of
+from tmkd_deploy.distill.batches import to_float
+from tmkd_deploy.distill.distill import Student, new_student, top1_of, training_images
 from tmkd_deploy.distill.teach import Teachers
-from tmkd_deploy.distill.training import Schedule, Step, fit, to_float, training_device
+from tmkd_deploy.distill.training import Schedule, Step, fit, training_device
 from tmkd_deploy.engines.placement import Placement
 from tmkd_deploy.errors import DataError
 from tmkd_deploy.events import Events, track
@@ -142,7 +143,8 @@ def _fine_tune(
     settings = recipe.quantize
     device = training_device()
     classifier = student.classifier
-    signals = student.signals()
+    signals = student.signals(recipe, data, teachers)
+    images = training_images(recipe, data)
     loss = student.loss(recipe, teachers).to(device)
 
     def loss_of(step: Step) -> Tensor:
@@ -151,15 +153,16 @@ def _fine_tune(
             for module in classifier.modules():
                 if isinstance(module, BATCH_NORMS):
                     module.eval()
-        images, labels, variant = batch_of(recipe, data, step, device)
-        logits, features = classifier(images)
-        told = signals.of(variant, step.indices, device)
-        value: Tensor = loss(logits, features, labels, told)
+        batch = images.batch(step.indices, step.random, device)
+        logits, features = classifier(batch.images)
+        # the terms' ramp belongs to the first training, so it is over
+        epoch = recipe.distill.teacher_ramp + step.epoch
+        value: Tensor = loss(logits, features, batch.labels, signals.of(batch), epoch)
         return value
 
     fit(
         [*classifier.parameters(), *loss.parameters()],
-        len(data.labels("train")),
+        len(images),
         Schedule(
             settings.epochs,
             recipe.distill.batch_size,

@@ -30,6 +30,9 @@ def _check_timm(recipe: Recipe) -> list[str]:
         return [_unchecked("timm", "teacher.visual.model and student.model")]
     import timm  # noqa: PLC0415
 
+    # registers its models with timm
+    from tmkd_deploy.models import cifar_resnet  # noqa: F401, PLC0415
+
     known = timm.list_models()
     for where, name in (
         ("teacher.visual.model", recipe.teacher.visual.model),

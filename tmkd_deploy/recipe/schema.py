@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-View = Literal["rgb", "edge", "freq"]
-VIEWS: tuple[View, ...] = ("rgb", "edge", "freq")
+from tmkd_deploy.recipe.class_names import fault
+from tmkd_deploy.recipe.vocabulary import VIEWS, Augment, LogitLoss, View
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
@@ -43,9 +43,26 @@ class Data(Section):
     corrupt_images_allowed: Annotated[int, Field(ge=0)] = Field(
         0, description="How many unreadable images may be skipped; each one is named."
     )
+    overlapping_images_allowed: Annotated[int, Field(ge=0)] = Field(
+        0,
+        description="How many training images may repeat a test image; they are dropped from the "
+        "training split, each one named.",
+    )
+    workers: Annotated[int, Field(ge=0)] = Field(
+        0,
+        description="Processes that decode images; 0 takes one for each core. "
+        "The result does not depend on it.",
+    )
     class_names: list[str] | None = Field(
         None, description="Names in the order of the labels; read from the data where left out."
     )
+
+    @field_validator("class_names")
+    @classmethod
+    def _names_differ(cls, names: list[str] | None) -> list[str] | None:
+        if names is not None and (problem := fault(names)):
+            raise ValueError(problem[0].lower() + problem.removesuffix(".")[1:])
+        return names
 
     @model_validator(mode="after")
     def _paths_fit_the_source(self) -> Data:
@@ -174,13 +191,28 @@ class Distill(Section):
     batch_size: Annotated[int, Field(ge=2)] = Field(64, description="Images in a training step.")
     learning_rate: Positive = Field(2e-3, description="Largest learning rate of the schedule.")
     weight_decay: NotNegative = Field(
-        0.02, description="Weight decay of AdamW; biases and norms have none."
+        0.02, description="Weight decay; with AdamW biases and norms have none."
     )
-    augment: Literal["none", "flip", "dihedral"] = Field(
-        "flip", description="'flip' mirrors left-right; 'dihedral' adds quarter turns and mirrors."
+    optimizer: Literal["adamw", "sgd"] = Field(
+        "adamw", description="'sgd' has momentum 0.9 and is the choice of most distillation papers."
     )
-    logit_loss: Literal["kd", "dkd", "dist"] = Field(
-        "kd", description="The logit term of the loss."
+    decay: Literal["cosine", "steps"] = Field(
+        "cosine",
+        description="How the learning rate falls: after a short warm-up along a cosine, or to a "
+        "tenth at 5/8, 6/8 and 7/8 of the epochs.",
+    )
+    augment: Augment = Field(
+        "flip",
+        description="'flip' mirrors left-right; 'dihedral' adds quarter turns and mirrors; 'crop' "
+        "mirrors and shifts by up to an eighth of the image, and needs live signals.",
+    )
+    ce_weight: NotNegative = Field(1.0, description="Weight of the labels' cross-entropy.")
+    logit_loss: LogitLoss = Field("kd", description="The logit term of the loss.")
+    dkd_others_weight: NotNegative = Field(
+        8.0, description="Weight of DKD's part about the other classes; the article's beta."
+    )
+    teacher_ramp: Annotated[int, Field(ge=0)] = Field(
+        0, description="Epochs in which the teachers' terms grow to their full weight."
     )
     alpha: NotNegative = Field(1.0, description="Weight of the logit term.")
     temperature: Positive = Field(4.0, description="T of the logit term.")
@@ -193,8 +225,18 @@ class Distill(Section):
     text_weights: bool = Field(
         True, description="Weigh the views by the text teacher; otherwise evenly."
     )
+    weights_guided_by: Literal["label", "prediction"] = Field(
+        "label",
+        description="Whether a view is scored on the image's label or on the class that the text "
+        "teacher itself sees in it.",
+    )
     weight_temperature: Positive = Field(
         0.05, description="Temperature of the softmax over the views' semantic scores."
+    )
+    signals: Literal["cached", "live"] = Field(
+        "cached",
+        description="Whether the visual teacher is asked once for a few augmentations of each "
+        "image, or in every step.",
     )
     cached_variants: Annotated[int, Field(ge=1, le=8)] = Field(
         2, description="Augmentations of each image whose teacher signals are computed and kept."
@@ -207,6 +249,8 @@ class Distill(Section):
     def _views_once(self) -> Distill:
         if len(set(self.views)) != len(self.views):
             raise ValueError("a view is named twice")
+        if self.augment == "crop" and self.signals == "cached":
+            raise ValueError("the augmentation 'crop' has no end of variants: set signals to live")
         return self
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tmkd_deploy.errors import MissingExtra
-from tmkd_deploy.recipe.schema import VIEWS
+from tmkd_deploy.recipe.vocabulary import VIEWS
 from tmkd_deploy.report import charts, tables, wording
 from tmkd_deploy.report.interface import RunReport, TargetReport, Views
 from tmkd_deploy.report.tables import Table

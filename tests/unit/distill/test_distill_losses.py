@@ -12,10 +12,17 @@ from tmkd_deploy.distill.losses.dist import dist
 from tmkd_deploy.distill.losses.dkd import dkd
 from tmkd_deploy.distill.losses.feature import feature
 from tmkd_deploy.distill.losses.kd import kd
-from tmkd_deploy.distill.losses.total import LOGIT_LOSSES, Signals, StudentLoss
+from tmkd_deploy.distill.losses.total import Signals, StudentLoss
 from tmkd_deploy.recipe.schema import Distill
 
 TEMPERATURES = st.floats(0.5, 8.0)
+OTHERS_WEIGHT = 3.0
+
+LOGIT_LOSSES = {
+    "kd": lambda student, teacher, labels, t: kd(student, teacher, t),
+    "dkd": lambda student, teacher, labels, t: dkd(student, teacher, labels, t, OTHERS_WEIGHT),
+    "dist": lambda student, teacher, labels, t: dist(student, teacher, t),
+}
 
 
 @st.composite
@@ -52,7 +59,7 @@ def dkd_reference(student, teacher, labels, temperature):
         )
         # the others' share among themselves is their share of all, divided by what they hold
         rest = divergence(q[others] / q[others].sum(), p[others] / p[others].sum())
-        total += binary + 8.0 * rest
+        total += binary + OTHERS_WEIGHT * rest
     return temperature**2 * total / len(labels)
 
 
@@ -78,7 +85,7 @@ def test_logit_losses_follow_their_formula(name, batch, temperature):
     assert found == pytest.approx(REFERENCES[name](*batch, temperature), rel=1e-4, abs=1e-6)
 
 
-@pytest.mark.parametrize("loss", [kd, dkd, dist])
+@pytest.mark.parametrize("loss", LOGIT_LOSSES.values(), ids=LOGIT_LOSSES)
 @settings(deadline=None, max_examples=30)
 @given(batch=batches(), temperature=TEMPERATURES)
 def test_a_student_that_equals_its_teacher_loses_nothing(loss, batch, temperature):
@@ -87,14 +94,14 @@ def test_a_student_that_equals_its_teacher_loses_nothing(loss, batch, temperatur
     assert value == pytest.approx(0.0, abs=1e-5)
 
 
-@pytest.mark.parametrize("loss", [kd, dkd])
+@pytest.mark.parametrize("loss", [LOGIT_LOSSES["kd"], LOGIT_LOSSES["dkd"]], ids=["kd", "dkd"])
 @settings(deadline=None, max_examples=30)
 @given(batch=batches(), temperature=TEMPERATURES)
 def test_divergences_are_never_negative(loss, batch, temperature):
     assert float(loss(*tensors(*batch), temperature)) >= -1e-9
 
 
-@pytest.mark.parametrize("loss", [kd, dkd, dist])
+@pytest.mark.parametrize("loss", LOGIT_LOSSES.values(), ids=LOGIT_LOSSES)
 @settings(deadline=None, max_examples=30)
 @given(
     logits=hnp.arrays(np.float32, (2, 4, 3), elements=st.floats(-80, 80, width=32)),
@@ -154,7 +161,8 @@ class TestStudentLoss:
 
     def parts(self, **settings):
         torch.manual_seed(1)
-        loss = StudentLoss(Distill(**settings), 5, 6, torch.randn(3, 4))
+        settings = Distill(dkd_others_weight=OTHERS_WEIGHT, **settings)
+        loss = StudentLoss(settings, 5, 6, torch.randn(3, 4))
         batch = torch.randn(8, 3), torch.randn(8, 5), torch.randint(3, (8,))
         return loss, batch, Signals(torch.randn(8, 3), torch.randn(8, 6))
 
@@ -162,7 +170,7 @@ class TestStudentLoss:
         logits, features, labels = batch
         rows = torch.arange(len(labels))
         return {
-            "ce": -torch.log_softmax(logits, dim=1)[rows, labels].mean(),
+            "ce_weight": -torch.log_softmax(logits, dim=1)[rows, labels].mean(),
             "alpha": LOGIT_LOSSES[settings.logit_loss](
                 logits, signals.logits, labels, settings.temperature
             ),
@@ -173,24 +181,41 @@ class TestStudentLoss:
         }
 
     def test_without_signals_the_labels_alone_count(self):
-        loss, batch, signals = self.parts()
-        expected = self.terms(loss, batch, signals, loss.settings)["ce"]
-        assert loss(*batch, None).item() == pytest.approx(expected.item())
+        loss, batch, signals = self.parts(ce_weight=0.1)
+        expected = self.terms(loss, batch, signals, loss.settings)["ce_weight"]
+        assert loss(*batch, None, 0).item() == pytest.approx(expected.item())
 
     @pytest.mark.parametrize("logit_loss", ["kd", "dkd", "dist"])
     @pytest.mark.parametrize(
-        ("alpha", "beta", "gamma"),
-        [(1, 1, 0.1), (0, 1, 0.1), (1, 0, 0.1), (1, 1, 0), (0, 0, 0), (0.5, 3, 2)],
+        ("ce_weight", "alpha", "beta", "gamma"),
+        [(1, 1, 1, 0.1), (1, 0, 1, 0.1), (1, 1, 0, 0.1), (0.1, 0.9, 0, 0), (1, 0, 0, 0)],
     )
-    def test_each_term_counts_by_its_weight(self, logit_loss, alpha, beta, gamma):
-        weights = {"alpha": alpha, "beta": beta, "gamma": gamma}
+    def test_each_term_counts_by_its_weight(self, logit_loss, ce_weight, alpha, beta, gamma):
+        weights = {"ce_weight": ce_weight, "alpha": alpha, "beta": beta, "gamma": gamma}
         loss, batch, signals = self.parts(logit_loss=logit_loss, **weights)
         terms = self.terms(loss, batch, signals, loss.settings)
-        expected = terms["ce"] + sum(weight * terms[name] for name, weight in weights.items())
-        assert loss(*batch, signals).item() == pytest.approx(expected.item(), rel=1e-5)
+        expected = sum(weight * terms[name] for name, weight in weights.items())
+        assert loss(*batch, signals, 0).item() == pytest.approx(expected.item(), rel=1e-5)
+
+    @pytest.mark.parametrize(("epoch", "ramp"), [(0, 0.25), (1, 0.5), (3, 1.0), (9, 1.0)])
+    def test_the_teachers_terms_grow_to_their_full_weight(self, epoch, ramp):
+        loss, batch, signals = self.parts(teacher_ramp=4)
+        terms = self.terms(loss, batch, signals, loss.settings)
+        taught = terms["alpha"] + terms["beta"] + 0.1 * terms["gamma"]
+        expected = terms["ce_weight"] + ramp * taught
+        assert loss(*batch, signals, epoch).item() == pytest.approx(expected.item(), rel=1e-5)
 
     def test_a_term_switched_off_teaches_nothing(self):
         loss, batch, signals = self.parts(beta=0)
-        loss(*batch, signals).backward()
+        loss(*batch, signals, 0).backward()
         assert loss.to_teacher.weight.grad is None
         assert loss.to_text.weight.grad is not None
+
+    @pytest.mark.parametrize("logit_loss", ["kd", "dkd", "dist"])
+    def test_a_batch_of_one_class_teaches_too(self, logit_loss):
+        loss, (logits, features, _), signals = self.parts(logit_loss=logit_loss)
+        logits.requires_grad_()
+        value = loss(logits, features, torch.full((8,), 1), signals, 0)
+        value.backward()
+        assert torch.isfinite(value) and torch.isfinite(logits.grad).all()
+        assert logits.grad.abs().sum() > 0

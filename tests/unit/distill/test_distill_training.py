@@ -8,8 +8,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tmkd_deploy.distill.augment import apply, apply_each, variants
-from tmkd_deploy.distill.training import Schedule, fit, predict, shuffled, to_float
+from tmkd_deploy.distill.augment import apply, apply_each, random_crop, variants
+from tmkd_deploy.distill.batches import to_float
+from tmkd_deploy.distill.training import Schedule, fit, predict, shuffled
 from tmkd_deploy.errors import RequestError
 from tmkd_deploy.events import SilentEvents
 
@@ -185,3 +186,25 @@ class TestAugment:
             apply(image, kind, int(variant)) for image, variant in zip(images, chosen, strict=True)
         ]
         assert torch.equal(apply_each(images, kind, chosen), torch.stack(expected))
+
+    def test_crops_shift_and_mirror_what_is_there(self):
+        """Every crop is a window of the padded image or of its mirror, as drawn."""
+        images = torch.rand(40, 3, 16, 24)
+        cropped = random_crop(images, torch.Generator().manual_seed(3))
+        padded = torch.nn.functional.pad(images, (3, 3, 2, 2))
+        seen = set()
+        for image, found in zip(padded, cropped, strict=True):
+            matches = {
+                (mirrored, top, left)
+                for mirrored in (False, True)
+                for top in range(5)
+                for left in range(7)
+                if torch.equal(
+                    found,
+                    image[:, top : top + 16, left : left + 24].flip(-1 if mirrored else ()),
+                )
+            }
+            assert len(matches) == 1
+            seen |= matches
+        assert {mirrored for mirrored, _, _ in seen} == {False, True}
+        assert len({place[1:] for place in seen}) > 15

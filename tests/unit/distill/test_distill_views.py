@@ -5,9 +5,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from kornia.filters import sobel
 
 from tmkd_deploy.distill.views import edge, high_frequency, make_views, one_view_each
-from tmkd_deploy.recipe.schema import VIEWS, Views
+from tmkd_deploy.recipe.schema import Views
+from tmkd_deploy.recipe.vocabulary import VIEWS
 
 SETTINGS = st.builds(
     Views,
@@ -106,3 +108,12 @@ def test_slow_waves_vanish_and_fast_ones_stay(kind):
     # the cut-off lies at 0.3 x 32 = 9.6 waves over the image
     assert swing(1) < 0.02
     assert swing(24) == pytest.approx(0.2, abs=0.02)
+
+
+@FEW
+@given(SEEDS, st.sampled_from([(16, 16), (9, 21)]))
+def test_sobel_agrees_with_kornia(seed, size):
+    images = random_images(seed, 2, *size)
+    magnitude = sobel(images.mean(dim=1, keepdim=True), eps=1e-12)
+    expected = images + 0.3 * magnitude / magnitude.amax(dim=(2, 3), keepdim=True)
+    assert torch.allclose(edge(images, Views(edge_strength=0.3)), expected.clamp(0, 1), atol=1e-4)

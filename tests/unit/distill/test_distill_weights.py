@@ -5,7 +5,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tmkd_deploy.distill.weights import even_weights, fuse, semantic_weights
+from tmkd_deploy.distill.projection import fit_projection, projected_scores
+from tmkd_deploy.distill.weights import even_weights, fuse, seen_classes, semantic_weights
 
 SEEDS = st.integers(0, 2**32 - 1)
 FEW = settings(deadline=None, max_examples=60)
@@ -71,3 +72,49 @@ def test_all_weight_on_one_view_gives_that_view(seed, chosen):
 def test_even_weights_give_the_mean():
     values = torch.randn(3, 4, 6)
     assert torch.allclose(fuse(values, even_weights(4, 3)), values.mean(dim=0), atol=1e-6)
+
+
+@FEW
+@given(SEEDS)
+def test_prediction_guided_weights_need_no_label(seed):
+    scores, _ = scores_and_labels(seed)
+    seen = seen_classes(scores)
+    assert torch.equal(seen, torch.tensor([int(row.mean(dim=0).argmax()) for row in scores]))
+
+
+class TestProjection:
+    """Semantic scores from the visual teacher's features alone."""
+
+    def made(self, noise, images=60, views=3, classes=4, width=10, space=6):
+        random = torch.Generator().manual_seed(1)
+        one = torch.nn.functional.normalize(torch.randn(classes, space, generator=random), dim=-1)
+        texts = one.expand(views, -1, -1)  # one prompt for all views, as precomputed files have
+        labels = torch.arange(images) % classes
+        towards = torch.randn(classes, width, generator=random)
+        features = towards[labels].expand(views, -1, -1)
+        return features + noise * torch.randn(features.shape, generator=random), labels, texts
+
+    def test_features_that_tell_the_class_score_it_highest(self):
+        features, labels, texts = self.made(noise=0.1)
+        scores = projected_scores(features, fit_projection(features, labels, texts), texts)
+        assert scores.shape == (60, 3, 4)
+        assert scores.abs().max() <= 1 + 1e-5
+        assert (seen_classes(scores) == labels).all()
+
+    def test_a_view_that_says_nothing_weighs_less(self):
+        features, labels, texts = self.made(noise=0.1)
+        features[2] = torch.randn(features[2].shape, generator=torch.Generator().manual_seed(2))
+        scores = projected_scores(features, fit_projection(features, labels, texts), texts)
+        mean = semantic_weights(scores, labels, 0.1).mean(dim=0)
+        assert mean[2] < 0.8 * min(mean[0], mean[1])
+
+    def test_it_is_ridge_regression(self):
+        features, labels, texts = self.made(noise=1.0)
+        found = fit_projection(features, labels, texts, ridge=0.5)
+        inputs = np.concatenate([features.numpy(), np.ones((3, 60, 1))], axis=-1).reshape(180, -1)
+        goals = texts[:, labels].reshape(180, -1).numpy()
+        penalty = 0.5 * np.mean(np.sum(inputs**2, axis=0))
+        stacked = np.concatenate([inputs, np.sqrt(penalty) * np.eye(inputs.shape[1])])
+        padded = np.concatenate([goals, np.zeros((inputs.shape[1], goals.shape[1]))])
+        expected = np.linalg.lstsq(stacked, padded, rcond=None)[0]
+        assert np.allclose(found.numpy(), expected, atol=1e-5)

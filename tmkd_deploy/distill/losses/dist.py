@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 
-def dist(student: Tensor, teacher: Tensor, labels: Tensor, temperature: float) -> Tensor:
+def dist(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
     """T^2 ((1 - correlation within images) + (1 - correlation within classes)).
 
     Both parts count once; the article multiplies them by constants that alpha covers here.

@@ -6,14 +6,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-TARGET_WEIGHT = 1.0
-OTHERS_WEIGHT = 8.0
 
+def dkd(
+    student: Tensor, teacher: Tensor, labels: Tensor, temperature: float, others_weight: float
+) -> Tensor:
+    """T^2 (TCKD + w NCKD): the target class against the rest, and the rest among themselves.
 
-def dkd(student: Tensor, teacher: Tensor, labels: Tensor, temperature: float) -> Tensor:
-    """T^2 (TCKD + 8 NCKD): the target class against the rest, and the rest among themselves.
-
-    The weights 1 and 8 are those the article uses for CIFAR-100. Arguments as for `kd`.
+    Args:
+        student, teacher: logits [N, C].
+        labels: [N] int64.
+        temperature: T, above 0.
+        others_weight: w, the article's beta; its alpha is 1, and `alpha` of the loss covers it.
     """
     student, teacher = student / temperature, teacher / temperature
     target = F.one_hot(labels, student.shape[1]).bool()
@@ -29,7 +32,7 @@ def dkd(student: Tensor, teacher: Tensor, labels: Tensor, temperature: float) ->
         reduction="batchmean",
         log_target=True,
     )
-    return temperature**2 * (TARGET_WEIGHT * binary + OTHERS_WEIGHT * others)
+    return temperature**2 * (binary + others_weight * others)
 
 
 def _target_and_rest(logits: Tensor, target: Tensor) -> Tensor:

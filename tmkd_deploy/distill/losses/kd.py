@@ -6,12 +6,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def kd(student: Tensor, teacher: Tensor, labels: Tensor, temperature: float) -> Tensor:
+def kd(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
     """T^2 KL(softmax(teacher / T) || softmax(student / T)), averaged over images.
 
     Args:
         student, teacher: logits [N, C].
-        labels: [N] int64; plain KD does not look at them.
         temperature: T, above 0.
     """
     return temperature**2 * F.kl_div(

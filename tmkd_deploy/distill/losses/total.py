@@ -12,9 +12,7 @@ from tmkd_deploy.distill.losses.dist import dist
 from tmkd_deploy.distill.losses.dkd import dkd
 from tmkd_deploy.distill.losses.feature import feature
 from tmkd_deploy.distill.losses.kd import kd
-from tmkd_deploy.recipe import schema
-
-LOGIT_LOSSES = {"kd": kd, "dkd": dkd, "dist": dist}
+from tmkd_deploy.distill.settings import LossSettings
 
 
 @dataclass(frozen=True)
@@ -26,12 +24,15 @@ class Signals:
 
 
 class StudentLoss(nn.Module):
-    """CE + alpha * logit term + beta * feature term + gamma * contrastive term."""
+    """w CE + r (alpha * logit term + beta * feature term + gamma * contrastive term).
+
+    r rises from 1 / teacher_ramp in the first epoch to 1.
+    """
 
     texts: Tensor
 
     def __init__(
-        self, settings: schema.Distill, student_width: int, teacher_width: int, texts: Tensor
+        self, settings: LossSettings, student_width: int, teacher_width: int, texts: Tensor
     ) -> None:
         super().__init__()
         self.settings = settings
@@ -40,22 +41,45 @@ class StudentLoss(nn.Module):
         self.register_buffer("texts", texts)
 
     def forward(
-        self, logits: Tensor, features: Tensor, labels: Tensor, signals: Signals | None
+        self,
+        logits: Tensor,
+        features: Tensor,
+        labels: Tensor,
+        signals: Signals | None,
+        epoch: int,
     ) -> Tensor:
-        """The loss of a batch; without `signals` the student learns from the labels alone."""
-        loss = F.cross_entropy(logits, labels)
+        """The loss of a batch; without `signals` the student learns from the labels alone.
+
+        Args:
+            logits: the student's [N, C].
+            features: the student's [N, its width].
+            labels: [N] int64.
+            signals: what the teachers say of the same images.
+            epoch: counted from 0.
+        """
         if signals is None:
-            return loss
+            return F.cross_entropy(logits, labels)
         settings = self.settings
+        ramp = min(1.0, (epoch + 1) / settings.teacher_ramp) if settings.teacher_ramp else 1.0
+        loss = settings.ce_weight * F.cross_entropy(logits, labels)
         if settings.alpha:
-            logit_loss = LOGIT_LOSSES[settings.logit_loss]
-            loss = loss + settings.alpha * logit_loss(
+            loss = loss + ramp * settings.alpha * self._logit_loss(
                 logits, signals.logits, labels, settings.temperature
             )
         if settings.beta:
-            loss = loss + settings.beta * feature(self.to_teacher(features), signals.features)
+            projected = self.to_teacher(features)
+            loss = loss + ramp * settings.beta * feature(projected, signals.features)
         if settings.gamma:
-            loss = loss + settings.gamma * contrastive(
+            loss = loss + ramp * settings.gamma * contrastive(
                 self.to_text(features), self.texts, labels, settings.contrastive_temperature
             )
         return loss
+
+    def _logit_loss(
+        self, student: Tensor, teacher: Tensor, labels: Tensor, temperature: float
+    ) -> Tensor:
+        if self.settings.logit_loss == "kd":
+            return kd(student, teacher, temperature)
+        if self.settings.logit_loss == "dist":
+            return dist(student, teacher, temperature)
+        return dkd(student, teacher, labels, temperature, self.settings.dkd_others_weight)

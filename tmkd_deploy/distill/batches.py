@@ -1,0 +1,69 @@
+"""Batches of training images: drawn by index, augmented, on the device that trains."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tmkd_deploy.distill.augment import apply_each, random_crop, variants
+from tmkd_deploy.recipe.vocabulary import Augment
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Augmented images [n, 3, H, W] in [0, 1] and labels [n], on the training device.
+
+    `indices` [n] says which training images they are and `variant` [n] in which numbered
+    augmentation (0 for crops, which have no number); both stay on the CPU.
+    """
+
+    images: Tensor
+    labels: Tensor
+    indices: Tensor
+    variant: Tensor
+
+
+@dataclass(frozen=True)
+class TrainingImages:
+    """All images, uint8 [N, H, W, 3], and labels, int64 [N], with the augmentation they get.
+
+    `at_most` bounds the numbered variants that are drawn.
+    """
+
+    images: np.ndarray
+    labels: Tensor
+    augment: Augment
+    at_most: int
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def batch(self, indices: Tensor, random: torch.Generator, device: torch.device) -> Batch:
+        """The training images `indices`, each augmented by chance."""
+        images = to_float(self.images, indices, device)
+        variant = torch.zeros(len(indices), dtype=torch.int64)
+        if self.augment == "crop":
+            images = random_crop(images, random)
+        else:
+            choices = variants(self.augment, self.at_most)
+            variant = torch.randint(choices, (len(indices),), generator=random)
+            images = apply_each(images, self.augment, variant)
+        return Batch(
+            images.contiguous(memory_format=torch.channels_last),
+            self.labels[indices].to(device),
+            indices,
+            variant,
+        )
+
+
+def to_float(images: np.ndarray, indices: Tensor | None, device: torch.device) -> Tensor:
+    """Images `indices` of a uint8 array [N, H, W, 3] as floats [n, 3, H, W] in [0, 1].
+
+    The result is in channels-last layout, in which convolutions are faster on CPU and GPU alike.
+    """
+    chosen = images if indices is None else images[indices.numpy()]
+    pixels = torch.from_numpy(np.array(chosen)).to(device)
+    return pixels.permute(0, 3, 1, 2).float().div_(255.0)

@@ -33,7 +33,7 @@ class TrainingImages:
     `at_most` bounds the numbered variants that are drawn.
     """
 
-    images: np.ndarray
+    images: np.ndarray | Tensor
     labels: Tensor
     augment: Augment
     at_most: int
@@ -59,11 +59,16 @@ class TrainingImages:
         )
 
 
-def to_float(images: np.ndarray, indices: Tensor | None, device: torch.device) -> Tensor:
+def to_float(images: np.ndarray | Tensor, indices: Tensor | None, device: torch.device) -> Tensor:
     """Images `indices` of a uint8 array [N, H, W, 3] as floats [n, 3, H, W] in [0, 1].
 
-    The result is in channels-last layout, in which convolutions are faster on CPU and GPU alike.
+    The result is in channels-last layout, in which convolutions are faster on CPU and GPU alike. A
+    tensor may be on the device already.
     """
-    chosen = images if indices is None else images[indices.numpy()]
-    pixels = torch.from_numpy(np.array(chosen)).to(device)
+    if isinstance(images, Tensor):
+        pixels = images if indices is None else images[indices.to(images.device)]
+    else:
+        chosen = images if indices is None else images[indices.numpy()]
+        pixels = torch.from_numpy(np.array(chosen))
+    pixels = pixels.to(device)
     return pixels.permute(0, 3, 1, 2).float().div_(255.0)

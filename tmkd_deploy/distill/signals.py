@@ -82,7 +82,7 @@ class SignalCache:
 
 def cache_signals(
     asking: Asking,
-    images: np.ndarray,
+    images: np.ndarray | Tensor,
     augment: Augment,
     at_most: int,
     device: torch.device,

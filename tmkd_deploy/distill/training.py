@@ -100,7 +100,7 @@ def training_device() -> torch.device:
 
 
 def predict(
-    model: nn.Module, images: np.ndarray, device: torch.device, batch_size: int = 64
+    model: nn.Module, images: np.ndarray | Tensor, device: torch.device, batch_size: int = 64
 ) -> Tensor:
     """Logits [N, C] (float32, on the CPU) of a model that returns logits and features."""
     model.eval()

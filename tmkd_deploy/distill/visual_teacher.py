@@ -42,7 +42,7 @@ def fine_tune(
 
 def top1_by_view(
     visual: nn.Module,
-    images: np.ndarray,
+    images: np.ndarray | Tensor,
     labels: np.ndarray,
     views: ViewSettings,
     device: torch.device,

@@ -87,9 +87,10 @@ def _measured(facts: Measurements) -> list[RenderableType]:
         Text(f"\n{facts.target}: accuracy on {facts.test_images} test images", style="bold"),
         grid(
             tables.ledger(facts),
-            ["Representation", "Top-1", "Change", "Against", "Agrees with teacher"],
+            ["Representation", "Top-1", "Change", "Against", "p"],
         ),
     ]
+    blocks.extend(row.note for row in facts.ledger if row.note)
     if facts.latency is None:
         blocks.append(f"Latency was not measured: {facts.not_measured}")
     else:

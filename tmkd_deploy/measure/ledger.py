@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from tmkd_deploy.measure.results import LedgerRow
-from tmkd_deploy.measure.statistics import paired_change_interval, share_interval
+from tmkd_deploy.measure.confidence import expected_calibration_error, top1_confidence
+from tmkd_deploy.measure.flips import flips_by_class, loss_note
+from tmkd_deploy.measure.results import SIGNIFICANT, LedgerRow
+from tmkd_deploy.measure.statistics import (
+    mcnemar_p_value,
+    paired_change_interval,
+    share_interval,
+)
 
 
 @dataclass(frozen=True)
@@ -25,12 +33,21 @@ class Entry:
     compared_with: str | None = None
 
 
-def ledger(entries: list[Entry], labels: np.ndarray) -> list[LedgerRow]:
-    """One row an entry; the first entry is the teacher."""
-    decisions = {entry.key: entry.logits.argmax(axis=1) for entry in entries}
-    named = {entry.key: entry.representation for entry in entries}
-    teacher = decisions[entries[0].key]
-    return [_row(entry, decisions, teacher, named, labels) for entry in entries]
+def ledger(entries: list[Entry], labels: np.ndarray, class_names: Sequence[str]) -> list[LedgerRow]:
+    """One row an entry; the first entry is the teacher.
+
+    `labels` are the true classes of the same images, integers [N]; `class_names` has C names.
+    """
+    evaluated = {entry.key: _evaluate(entry, labels) for entry in entries}
+    teacher = evaluated[entries[0].key]
+    rows = []
+    for each in evaluated.values():
+        row = _row(each, teacher, labels)
+        if each.entry.compared_with is not None:
+            above = evaluated[each.entry.compared_with]
+            row = row.model_copy(update=_step(above, each, labels, class_names))
+        rows.append(row)
+    return rows
 
 
 def confusion_matrix(decisions: np.ndarray, labels: np.ndarray, classes: int) -> list[list[int]]:
@@ -41,38 +58,61 @@ def confusion_matrix(decisions: np.ndarray, labels: np.ndarray, classes: int) ->
     return rows
 
 
-def _row(
-    entry: Entry,
-    all_decisions: dict[str, np.ndarray],
-    teacher: np.ndarray,
-    named: dict[str, str],
-    labels: np.ndarray,
-) -> LedgerRow:
-    decisions = all_decisions[entry.key]
+@dataclass(frozen=True)
+class _Evaluated:
+    """What the rows are computed from: the decision of each image and whether it is right."""
+
+    entry: Entry
+    decisions: np.ndarray
+    right: np.ndarray
+    calibration_error: float | None
+
+
+def _evaluate(entry: Entry, labels: np.ndarray) -> _Evaluated:
+    decisions = entry.logits.argmax(axis=1)
     right = decisions == labels
+    error = None
+    if np.isfinite(entry.logits).all():
+        error = expected_calibration_error(top1_confidence(entry.logits), right)
+    return _Evaluated(entry, decisions, right, error)
+
+
+def _row(evaluated: _Evaluated, teacher: _Evaluated, labels: np.ndarray) -> LedgerRow:
+    right = evaluated.right
     recalls = [float(right[labels == label].mean()) for label in np.unique(labels)]
-    row = LedgerRow(
-        representation=entry.representation,
-        precision=entry.precision,
-        label=entry.label,
+    return LedgerRow(
+        representation=evaluated.entry.representation,
+        precision=evaluated.entry.precision,
+        label=evaluated.entry.label,
         top1=float(right.mean()),
         top1_interval=share_interval(int(right.sum()), len(labels)),
         macro_recall=float(np.mean(recalls)),
-        agreement_with_teacher=float((decisions == teacher).mean()),
+        agreement_with_teacher=float((evaluated.decisions == teacher.decisions).mean()),
+        expected_calibration_error=evaluated.calibration_error,
     )
-    if entry.compared_with is None:
-        return row
-    above = all_decisions[entry.compared_with]
-    was_right = above == labels
-    gained, lost = int((right & ~was_right).sum()), int((was_right & ~right).sum())
+
+
+def _step(
+    above: _Evaluated, after: _Evaluated, labels: np.ndarray, class_names: Sequence[str]
+) -> dict[str, Any]:
+    """What a row says of the step from the row `above` to it, by the names of `LedgerRow`."""
+    flips = flips_by_class(above.decisions, after.decisions, labels, class_names)
+    gained, lost = sum(each.gained for each in flips), sum(each.lost for each in flips)
     low, high = paired_change_interval(gained, lost, len(labels))
-    return row.model_copy(
-        update={
-            "compared_with": named[entry.compared_with],
-            "agreement_with_compared": float((decisions == above).mean()),
-            "change_points": 100.0 * (gained - lost) / len(labels),
-            "change_interval": (100.0 * low, 100.0 * high),
-            "gained": gained,
-            "lost": lost,
-        }
-    )
+    change = 100.0 * (gained - lost) / len(labels)
+    p_value = mcnemar_p_value(gained, lost)
+    step = {
+        "compared_with": above.entry.representation,
+        "agreement_with_compared": float((after.decisions == above.decisions).mean()),
+        "change_points": change,
+        "change_interval": (100.0 * low, 100.0 * high),
+        "gained": gained,
+        "lost": lost,
+        "p_value": p_value,
+        "flips": flips,
+    }
+    if after.calibration_error is not None and above.calibration_error is not None:
+        step["calibration_error_change"] = after.calibration_error - above.calibration_error
+    if lost > gained and p_value < SIGNIFICANT:
+        step["note"] = loss_note(above.entry.label, after.entry.label, -change, p_value, flips)
+    return step

@@ -120,7 +120,7 @@ def measure(
         engines=facts.engines,
         shipped=first,
         shipped_reason="The gate has not chosen yet.",
-        ledger=ledger(entries, labels),
+        ledger=ledger(entries, labels, data.class_names),
         confusion=confusions[first],
         confusion_by_engine=confusions,
         latency=latency,

@@ -7,12 +7,35 @@ from tmkd_deploy.artifacts import Facts
 Interval = tuple[float, float]
 
 
+SIGNIFICANT = 0.05
+
+
+class ClassFlips(Facts):
+    """The test images of one true class whose decision a step changed.
+
+    `gained` became right, `lost` became wrong, `still_wrong` went from one wrong class to another.
+    `gained_from` and `lost_to` have the up to three wrong classes that these came from and went to
+    most often, with counts, the most frequent first.
+    """
+
+    class_name: str
+    gained: int
+    lost: int
+    still_wrong: int
+    gained_from: dict[str, int]
+    lost_to: dict[str, int]
+
+
 class LedgerRow(Facts):
     """One representation of the model on the test split; every row saw identical images.
 
     `representation` is one of teacher, student_alone, student, fake_quantized, onnx, engine.
-    Shares (top1, macro_recall, agreement) lie in [0, 1]; `change_points` is the change in top-1
-    against the row named in `compared_with`, in points, with a 95 % paired interval.
+    Shares (top1, macro_recall, agreement, calibration error) lie in [0, 1]. All that follows
+    `compared_with` tells of the step from the row that it names: `change_points` is the change in
+    top-1 in points with a 95 % paired interval, `p_value` the exact McNemar test's,
+    `calibration_error_change` a difference of shares, `flips` one entry for each class with a
+    changed decision, and `note` a sentence where the step lost significantly. The calibration error
+    is None where a logit is not finite.
     """
 
     representation: str
@@ -22,12 +45,29 @@ class LedgerRow(Facts):
     top1_interval: Interval
     macro_recall: float
     agreement_with_teacher: float
+    expected_calibration_error: float | None = None
     compared_with: str | None = None
     agreement_with_compared: float | None = None
     change_points: float | None = None
     change_interval: Interval | None = None
     gained: int | None = None
     lost: int | None = None
+    p_value: float | None = None
+    calibration_error_change: float | None = None
+    flips: tuple[ClassFlips, ...] = ()
+    note: str | None = None
+
+    @property
+    def significant(self) -> bool:
+        """Whether the step's change in top-1 is more than chance, at the level of 5 %.
+
+        The p-value decides; for results of an earlier version, which hold none, the interval.
+        """
+        if self.p_value is not None:
+            return self.p_value < SIGNIFICANT
+        return self.change_interval is not None and not (
+            self.change_interval[0] <= 0 <= self.change_interval[1]
+        )
 
 
 class LatencyRow(Facts):

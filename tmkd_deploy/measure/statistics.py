@@ -1,4 +1,4 @@
-"""Intervals: for one share, for a paired change of shares, for percentiles and their ratios."""
+"""Intervals of shares, of paired changes, of percentiles and their ratios; a test of a change."""
 
 from __future__ import annotations
 
@@ -35,6 +35,29 @@ def paired_change_interval(gained: int, lost: int, total: int) -> Interval:
     variance = (gained_share + lost_share - change**2) / total_plus
     half = _Z * math.sqrt(max(variance, 0.0))
     return max(-1.0, change - half), min(1.0, change + half)
+
+
+def mcnemar_p_value(gained: int, lost: int) -> float:
+    """The exact two-sided p-value of a paired change, in (0, 1]; 1 where nothing changed.
+
+    McNemar's test (1947) in its exact form: were both directions equally likely, the smaller count
+    would be binomial with n = gained + lost and probability 1/2, so p is the smaller of 1 and
+    2 * (sum of C(n, k) for k from 0 to the smaller count) / 2^n. The sum is in whole numbers, so
+    nothing is rounded but the last division (what is too small for a float is 0).
+    """
+    flips = gained + lost
+    term = tail = 1
+    for k in range(1, min(gained, lost) + 1):
+        term = term * (flips - k + 1) // k
+        tail += term
+    return min(1.0, 2 * tail / (1 << flips))
+
+
+def p_value_text(p_value: float) -> str:
+    """A p-value for people, such as '0.032', '0.45' or '< 0.001'."""
+    if p_value < 0.001:
+        return "< 0.001"
+    return f"{p_value:.3f}" if p_value < 0.1 else f"{p_value:.2f}"
 
 
 def percentile_interval(blocks: np.ndarray, percentile: float, seed: int) -> Interval:

@@ -41,7 +41,7 @@ _STYLE = {
 def ledger(measured: Measurements, name: str) -> str | None:
     """Each step's change in points with its interval; None where no step was compared.
 
-    A filled dot marks an interval that excludes zero, a hollow one an interval that does not.
+    A filled dot marks a significant change (p below 0.05), a hollow one any other.
     `name` prefixes the SVG's ids, which must be unique on a page.
 
     Raises:
@@ -52,6 +52,7 @@ def ledger(measured: Measurements, name: str) -> str | None:
             f"{row.label}\nagainst {figures.compared_label(measured, row)}",
             row.change_points,
             row.change_interval,
+            row.significant,
         )
         for row in measured.ledger
         if row.compared_with and row.change_points is not None and row.change_interval
@@ -63,12 +64,12 @@ def ledger(measured: Measurements, name: str) -> str | None:
             figsize=(3.9, 0.55 + 0.36 * len(steps)), layout="constrained"
         )
         axes = figure.subplots()
-        for position, (_, change, (low, high)) in enumerate(steps):
-            fill = SHIPPED if low > 0 or high < 0 else "white"
+        for position, (_, change, (low, high), significant) in enumerate(steps):
+            fill = SHIPPED if significant else "white"
             axes.plot([low, high], [position, position], color=SHIPPED, linewidth=1.5)
             axes.plot([change], [position], "o", color=SHIPPED, markerfacecolor=fill, markersize=5)
         axes.axvline(0, color=SOFT, linewidth=0.8, zorder=0)
-        axes.set_yticks(range(len(steps)), [label for label, _, _ in steps])
+        axes.set_yticks(range(len(steps)), [step[0] for step in steps])
         axes.tick_params(axis="y", length=0, labelcolor=INK)
         axes.invert_yaxis()
         axes.locator_params(axis="x", nbins=6)

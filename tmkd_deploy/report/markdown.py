@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import Iterator
 
@@ -74,7 +75,18 @@ def _target(target: TargetReport) -> Iterator[str]:
     yield f"{escape(wording.ships(target))} {escape(measured.shipped_reason)}"
     yield table(tables.summary(measured))
     yield "### Where accuracy was lost"
+    for row in measured.ledger:
+        if row.note:
+            yield f"- {escape(row.note)}"
     yield table(tables.ledger(measured))
+    yield table(tables.agreement(measured))
+    for row in measured.ledger:
+        if row.flips:
+            # GitHub reads this line as HTML, in which backslashes escape nothing
+            heading = html.escape(tables.flips_heading(measured, row))
+            yield f"<details><summary>{heading}</summary>"
+            yield table(tables.flips(row))
+            yield "</details>"
     yield "### Latency"
     if measured.latency:
         yield table(tables.latency(measured, measured.latency))

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from tmkd_deploy.gate.judge import shipped_accuracy
 from tmkd_deploy.gate.verdict import Verdict
-from tmkd_deploy.measure.results import Latency, Measurements
+from tmkd_deploy.measure.results import Latency, LedgerRow, Measurements
+from tmkd_deploy.measure.statistics import p_value_text
 from tmkd_deploy.report import figures, wording
 from tmkd_deploy.report.interface import StageTime
 
 CONFUSIONS_LISTED = 10
+CLASSES_LISTED = 15
 
 
 @dataclass(frozen=True)
@@ -59,41 +61,89 @@ def ledger(measured: Measurements) -> Table:
     """Each representation of the model and what the step to it gained or lost."""
     rows = []
     for row in measured.ledger:
-        step = [wording.NONE] * 4
+        step = [wording.NONE] * 5
         if row.change_points is not None and row.change_interval and row.compared_with:
             step = [
                 f"{wording.points(row.change_points)} "
                 f"({wording.points_interval(row.change_interval)})",
                 figures.compared_label(measured, row),
                 wording.NONE if row.gained is None else f"{row.gained} / {row.lost}",
-                wording.step_reading(row.change_interval),
+                wording.NONE if row.p_value is None else p_value_text(row.p_value),
+                wording.step_reading(row.change_points, row.significant),
             ]
-        rows.append(
-            [
-                row.label,
-                wording.percent(row.top1),
-                *step,
-                wording.percent(row.macro_recall),
-                wording.percent(row.agreement_with_teacher),
-            ]
-        )
-    shipped = shipped_accuracy(measured)
+        rows.append([row.label, wording.percent(row.top1, row.top1_interval), *step])
     return Table(
-        "Changes in points of top-1 on identical images, with paired 95 % intervals in brackets; "
-        "gained and lost count the images that became right and wrong.",
+        f"Top-1 on {measured.test_images} test images and its changes in points on identical "
+        "images, with 95 % intervals in brackets, those of changes paired; gained and lost count "
+        "the images that became right and wrong; p is the exact McNemar test's, two-sided.",
+        ["Representation", "Top-1", "Change", "Against", "Gained / lost", "p", "Reading"],
+        rows,
+        numeric=frozenset({1, 2, 4, 5}),
+        marked=_shipped_row(measured),
+    )
+
+
+def agreement(measured: Measurements) -> Table:
+    """Recall, agreement and calibration of each representation."""
+    rows = [
+        [
+            row.label,
+            wording.percent(row.macro_recall),
+            wording.percent(row.agreement_with_teacher),
+            _or_none(row.agreement_with_compared, wording.percent),
+            _or_none(row.expected_calibration_error, wording.percent),
+            _or_none(row.calibration_error_change, lambda change: wording.points(100 * change)),
+        ]
+        for row in measured.ledger
+    ]
+    return Table(
+        "Macro recall, equal decisions, and the expected calibration error (ECE: 15 bins of equal "
+        "width by the probability of the decision) with its change in points against the row that "
+        "each is compared with.",
         [
             "Representation",
-            "Top-1",
-            "Change",
-            "Against",
-            "Gained / lost",
-            "Reading",
             "Macro recall",
             "Agrees with teacher",
+            "Agrees with row compared",
+            "ECE",
+            "Change of ECE",
         ],
         rows,
-        numeric=frozenset({1, 2, 4, 6, 7}),
-        marked=measured.ledger.index(shipped) if shipped else None,
+        numeric=frozenset({1, 2, 3, 4, 5}),
+        marked=_shipped_row(measured),
+    )
+
+
+def flips_heading(measured: Measurements, row: LedgerRow) -> str:
+    """What the table of a step's flips is about, in one line."""
+    changed = sum(each.gained + each.lost + each.still_wrong for each in row.flips)
+    return (
+        f"{row.label} against {figures.compared_label(measured, row)}: "
+        f"{changed} of {measured.test_images} decisions changed"
+    )
+
+
+def flips(row: LedgerRow) -> Table:
+    """The classes in which the step to `row` changed decisions, those that lost most first."""
+    shown = row.flips[:CLASSES_LISTED]
+    rest = len(row.flips) - len(shown)
+    more = f"; {rest} more with smaller losses are in summary.json" if rest else ""
+    return Table(
+        "Test images by true class whose decision changed: became right, became wrong, went from "
+        f"one wrong class to another{more}.",
+        ["True class", "Gained", "Lost", "Still wrong", "Lost to", "Gained from"],
+        [
+            [
+                each.class_name,
+                str(each.gained),
+                str(each.lost),
+                str(each.still_wrong),
+                _counts(each.lost_to),
+                _counts(each.gained_from),
+            ]
+            for each in shown
+        ],
+        numeric=frozenset({1, 2, 3}),
     )
 
 
@@ -237,6 +287,19 @@ def facts(caption: str, values: dict[str, str | int | float | bool]) -> Table:
     """Free keys and their values, such as a machine or a protocol."""
     rows = [[key.replace("_", " "), _plain(value)] for key, value in values.items()]
     return Table(caption, ["Key", "Value"], rows)
+
+
+def _shipped_row(measured: Measurements) -> int | None:
+    shipped = shipped_accuracy(measured)
+    return measured.ledger.index(shipped) if shipped else None
+
+
+def _or_none(value: float | None, words: Callable[[float], str]) -> str:
+    return wording.NONE if value is None else words(value)
+
+
+def _counts(classes: dict[str, int]) -> str:
+    return ", ".join(f"{name} {count}" for name, count in classes.items()) or wording.NONE
 
 
 def _plain(value: str | float | bool) -> str:

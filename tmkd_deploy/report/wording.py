@@ -74,13 +74,11 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {rest} s"
 
 
-def step_reading(interval: tuple[float, float]) -> str:
-    """What a paired 95 % interval of a change in points allows to be said."""
-    if interval[1] < 0:
-        return "points lost"
-    if interval[0] > 0:
-        return "points gained"
-    return "no difference shown"
+def step_reading(change: float, significant: bool) -> str:
+    """What may be said of a step that changed top-1 by `change` points."""
+    if not significant:
+        return "no difference shown"
+    return "points lost" if change < 0 else "points gained"
 
 
 def ratio_reading(interval: tuple[float, float]) -> str:

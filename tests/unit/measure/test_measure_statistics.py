@@ -1,12 +1,18 @@
 """Intervals against published values, brute force and what must hold for any counts."""
 
+from fractions import Fraction
+from math import comb
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import binomtest
 
 from tmkd_deploy.measure.statistics import (
+    mcnemar_p_value,
     median_ratio_interval,
+    p_value_text,
     paired_change_interval,
     percentile_interval,
     share_interval,
@@ -81,6 +87,52 @@ def test_paired_intervals_hold_the_truth_about_19_times_in_20():
         low, high = paired_change_interval(int(gained), int(lost), total)
         held += low <= truth[0] - truth[1] <= high
     assert 0.93 <= held / len(drawn) <= 0.975
+
+
+FLIPS = st.integers(0, 400)
+
+
+@given(FLIPS, FLIPS)
+def test_the_p_value_is_that_of_an_exact_binomial_test(gained, lost):
+    found = mcnemar_p_value(gained, lost)
+    assert 0 < found <= 1
+    assert found == mcnemar_p_value(lost, gained)
+    if gained + lost:
+        assert found == pytest.approx(binomtest(gained, gained + lost, 0.5).pvalue, rel=1e-9)
+
+
+@given(st.integers(0, 60), st.integers(0, 60))
+def test_the_p_value_counts_the_outcomes_at_least_as_uneven(gained, lost):
+    flips = gained + lost
+    uneven = [comb(flips, k) for k in range(flips + 1) if abs(2 * k - flips) >= abs(gained - lost)]
+    assert mcnemar_p_value(gained, lost) == float(Fraction(sum(uneven), 2**flips))
+
+
+def test_no_flips_and_even_flips_say_nothing():
+    assert mcnemar_p_value(0, 0) == 1.0
+    assert mcnemar_p_value(7, 7) == 1.0
+
+
+def test_many_flips_neither_overflow_nor_round_to_nonsense():
+    assert mcnemar_p_value(9_900, 10_100) == pytest.approx(0.1594, abs=5e-4)
+    assert mcnemar_p_value(0, 20_000) == 0.0
+
+
+@given(CHANGES)
+def test_where_the_p_value_is_significant_the_interval_excludes_zero(changes):
+    """So a report that goes by the p-value never names a change whose interval holds zero."""
+    gained, lost, total = changes
+    if mcnemar_p_value(gained, lost) < 0.05:
+        low, high = paired_change_interval(gained, lost, total)
+        assert low > 0 or high < 0
+
+
+@pytest.mark.parametrize(
+    ("p_value", "text"),
+    [(0.0, "< 0.001"), (0.00099, "< 0.001"), (0.0123, "0.012"), (0.0496, "0.050"), (1.0, "1.00")],
+)
+def test_p_values_are_worded_with_the_digits_that_matter(p_value, text):
+    assert p_value_text(p_value) == text
 
 
 @settings(deadline=None, max_examples=6)

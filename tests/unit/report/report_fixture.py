@@ -6,6 +6,7 @@ import numpy as np
 
 from tmkd_deploy.gate.judge import judge
 from tmkd_deploy.measure.results import (
+    ClassFlips,
     EngineFile,
     Latency,
     LatencyRatio,
@@ -101,7 +102,27 @@ def views(class_names: list[str], count: int = 6, side: int = 96) -> Views:
     return Views(images=images, weights=weights, captions=captions)
 
 
-def ledger(*, with_engine: bool = True) -> list[LedgerRow]:
+def ledger(class_names: list[str] = CLASS_NAMES, *, with_engine: bool = True) -> list[LedgerRow]:
+    p_values = {"student_alone": 0.0001, "student": 0.021}
+    first, second = class_names[:2]
+    flips = (
+        ClassFlips(
+            class_name=second,
+            gained=3,
+            lost=6,
+            still_wrong=0,
+            gained_from={first: 3},
+            lost_to={first: 6},
+        ),
+        ClassFlips(
+            class_name=first,
+            gained=4,
+            lost=3,
+            still_wrong=0,
+            gained_from={second: 4},
+            lost_to={second: 3},
+        ),
+    )
     steps = [
         ("teacher", "fp32", "Teacher", 0.853, None, None),
         ("student_alone", "fp32", "Student trained alone", 0.796, "teacher", (-8.4, -3.0)),
@@ -121,12 +142,19 @@ def ledger(*, with_engine: bool = True) -> list[LedgerRow]:
             top1_interval=(value - 0.033, value + 0.03),
             macro_recall=value - 0.021,
             agreement_with_teacher=1.0 if name == "teacher" else 0.912,
+            expected_calibration_error=0.041 if name == "engine" else 0.034,
             compared_with=compared,
             agreement_with_compared=0.98 if compared else None,
             change_points=100 * (value - top1[compared]) if compared else None,
             change_interval=interval,
             gained=7 if compared else None,
             lost=9 if compared else None,
+            p_value=p_values.get(name, 0.8) if compared else None,
+            calibration_error_change=0.007 if name == "engine" else 0.0 if compared else None,
+            flips=flips if compared else (),
+            note=f"The step to '{label}' lost points, most of them in class {second}."
+            if name in p_values
+            else None,
         )
         for name, precision, label, value, compared, interval in steps
         if with_engine or name != "engine"
@@ -189,7 +217,7 @@ def cpu_measurements(class_names: list[str] | None = None) -> Measurements:
         engines=[engine_file("fp32", 1_272_000), engine_file("int8", 341_500, 24)],
         shipped="int8",
         shipped_reason="It is the fastest engine that keeps to the budgets.",
-        ledger=ledger(),
+        ledger=ledger(class_names or CLASS_NAMES),
         confusion=[[331, 37], [53, 103]],
         confusion_by_engine={
             "fp32": [[330, 38], [53, 103]],
@@ -218,7 +246,7 @@ def rtx_target(class_names: list[str] | None = None) -> TargetReport:
             "runtime": "tensorrt_rtx 1.7.1",
             "engines": [engine_file("fp16", 812_000, 0), engine_file("int8", 503_000, 24)],
             "shipped_reason": "No engine could be timed here, and INT8 is the first choice.",
-            "ledger": ledger(with_engine=False),
+            "ledger": ledger(class_names or CLASS_NAMES, with_engine=False),
             "confusion": [],
             "confusion_by_engine": {},
             "latency": None,

@@ -118,12 +118,53 @@ def test_a_student_that_was_not_trained_alone_has_no_row() -> None:
     ]
 
 
-def test_the_ledger_reads_each_step_from_its_interval() -> None:
-    readings = {row[0]: row[5] for row in tables.ledger(cpu_measurements()).rows}
-    assert readings["Distilled student"] == "points lost"
-    assert readings["Fake-quantized student"] == "no difference shown"
-    changes = {row[0]: (row[2], row[3]) for row in tables.ledger(cpu_measurements()).rows}
+def test_the_ledger_reads_each_step_from_its_p_value() -> None:
+    content = tables.ledger(cpu_measurements())
+    p, reading = content.columns.index("p"), content.columns.index("Reading")
+    read = {row[0]: (row[p], row[reading]) for row in content.rows}
+    assert read["Teacher"] == ("–", "–")
+    assert read["Student trained alone"] == ("< 0.001", "points lost")
+    assert read["Distilled student"] == ("0.021", "points lost")
+    assert read["Fake-quantized student"] == ("0.80", "no difference shown")
+    changes = {row[0]: (row[2], row[3]) for row in content.rows}
     assert changes["INT8 engine"] == ("−0.2 (−0.6 to +0.2)", "ONNX, INT8")
+
+
+def test_agreement_and_calibration_stand_beside_each_representation() -> None:
+    rows = {row[0]: row[1:] for row in tables.agreement(cpu_measurements()).rows}
+    assert rows["Teacher"] == ["83.2 %", "100.0 %", "–", "3.4 %", "–"]
+    assert rows["INT8 engine"] == ["80.7 %", "91.2 %", "98.0 %", "4.1 %", "+0.7"]
+
+
+def test_the_flips_of_a_step_are_told_by_class() -> None:
+    row = ledger()[-1]
+    assert tables.flips_heading(cpu_measurements(), row) == (
+        "INT8 engine against ONNX, INT8: 16 of 524 decisions changed"
+    )
+    assert tables.flips(row).rows == [
+        ["defective", "3", "6", "0", "functional 6", "functional 3"],
+        ["functional", "4", "3", "0", "defective 3", "defective 4"],
+    ]
+
+
+def test_of_many_classes_with_flips_the_first_are_shown_and_the_rest_counted() -> None:
+    row = ledger()[-1]
+    many = row.model_copy(update={"flips": row.flips * 100})
+    content = tables.flips(many)
+    assert len(content.rows) == tables.CLASSES_LISTED
+    assert f"{200 - tables.CLASSES_LISTED} more with smaller losses" in content.caption
+
+
+def test_markdown_carries_notes_and_flips_and_keeps_hostile_labels_harmless() -> None:
+    rows = ledger()
+    rows[-1] = rows[-1].model_copy(update={"label": "<script>alert(1)</script>"})
+    measured = cpu_measurements().model_copy(update={"ledger": rows})
+    text = Markdown().render(run_report(dataclasses.replace(cpu_target(), measurements=measured)))
+    assert "- The step to 'Distilled student' lost points, most of them in class" in text
+    assert "| defective | 3 | 6 | 0 | functional 6 | functional 3 |" in text
+    assert text.count("<details>") == text.count("</details>") == 6
+    assert "<script>" not in text.replace("\\<script", "")
+    assert "<summary>&lt;script&gt;" in text
 
 
 def test_a_step_is_named_after_the_row_of_its_own_precision() -> None:
@@ -265,6 +306,21 @@ def test_what_was_not_measured_is_null(read_back: dict[str, Any]) -> None:
     assert target["shipped"]["top1"] is None
     assert target["not_measured"] == NOT_MEASURED
     assert target["bundle"] is None
+
+
+def test_the_ledger_is_written_with_all_it_knows(read_back: dict[str, Any]) -> None:
+    row = read_back["targets"]["cpu"]["ledger"][2]
+    assert row["p_value"] == 0.021
+    assert row["expected_calibration_error"] == 0.034
+    assert row["note"].startswith("The step to 'Distilled student'")
+    assert row["flips"][0] == {
+        "class_name": "defective",
+        "gained": 3,
+        "lost": 6,
+        "still_wrong": 0,
+        "gained_from": {"functional": 3},
+        "lost_to": {"functional": 6},
+    }
 
 
 def test_a_figure_that_is_no_number_does_not_spoil_the_json() -> None:

@@ -177,6 +177,15 @@ def test_the_interleaved_engines_appear_with_percentiles_and_ratios(page: Page) 
     assert "Warning. The load average was 1.8" in page.words
 
 
+def test_the_ledger_tells_what_was_lost_and_folds_its_flips_away(page: Page) -> None:
+    section = page.words[page.words.index("Where accuracy was lost") :]
+    section = section[: section.index("Latency and engines")]
+    assert "Accuracy lost. The step to 'Distilled student' lost points" in section
+    assert "Agrees with row compared" in section
+    assert "INT8 engine against ONNX, INT8: 16 of 524 decisions changed" in section
+    assert not any("open" in attributes for tag, attributes in page.elements if tag == "details")
+
+
 def test_hostile_names_are_text_and_nothing_else(report: RunReport) -> None:
     hostile = dataclasses.replace(
         run_report(cpu_target(NASTY), class_names=NASTY),

@@ -30,21 +30,31 @@ def skip_unreadable(decoded: Decoded, allowed: int, origin: str, events: Events)
     return list(unreadable)
 
 
-def refuse_overlap(train: Sequence[Sample], test: Sequence[Sample], where: str) -> None:
-    """DataError where a test image has the very pixels of a training image."""
-    trained = {sample.pixels: sample.key for sample in train}
-    pairs = [
-        f"{trained[sample.pixels]!r} = {sample.key!r}"
-        for sample in test
-        if sample.pixels in trained
-    ]
-    if pairs:
+def drop_overlap(
+    train: Sequence[Sample], test: Sequence[Sample], allowed: int, where: str, events: Events
+) -> tuple[list[Sample], list[str]]:
+    """The training images whose pixels no test image has, and the keys of the others.
+
+    Each of the others is warned of; DataError where they are more than `allowed`.
+    """
+    tested = {sample.pixels: sample.key for sample in test}
+    twins = [sample for sample in train if sample.pixels in tested]
+    if len(twins) > allowed:
+        pairs = [f"{sample.key!r} = {tested[sample.pixels]!r}" for sample in twins]
         raise DataError(
-            f"{_images(len(pairs))} of the test split {'is' if len(pairs) == 1 else 'are'} "
-            f"in the training split too: {_some(pairs, ', ')}.",
+            f"{_images(len(twins))} of the training split {_repeat(len(twins))} a test image pixel "
+            f"for pixel, and {allowed} may: {_some(pairs, ', ')}.",
             where=where,
-            advice="Remove them from one split: a score on images seen in training means nothing.",
+            advice="Remove them from one split: a score on images seen in training means nothing. "
+            "Or raise 'data.overlapping_images_allowed' to have them dropped from training.",
         )
+    for sample in twins:
+        events.warn(
+            f"The training image {sample.key!r} was dropped: "
+            f"the test image {tested[sample.pixels]!r} has the same pixels."
+        )
+    kept = [sample for sample in train if sample.pixels not in tested]
+    return kept, [sample.key for sample in twins]
 
 
 def class_counts(
@@ -68,8 +78,8 @@ def count_duplicates(train: Sequence[Sample], events: Events) -> int:
     duplicates = len(train) - len({sample.pixels for sample in train})
     if duplicates:
         events.warn(
-            f"{_images(duplicates)} of the training split "
-            f"{'repeats' if duplicates == 1 else 'repeat'} another one pixel for pixel."
+            f"{_images(duplicates)} of the training split {_repeat(duplicates)} "
+            "another one pixel for pixel."
         )
     return duplicates
 
@@ -89,6 +99,10 @@ def contradictions(samples: Sequence[Sample], events: Events) -> list[str]:
 
 def _images(count: int) -> str:
     return "1 image" if count == 1 else f"{count} images"
+
+
+def _repeat(count: int) -> str:
+    return "repeats" if count == 1 else "repeat"
 
 
 def _some(items: list[str], separator: str) -> str:

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
+import contextlib
 import os
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
+from tmkd_deploy.data.block import Block, Outcome, Pixels, decode_block
 from tmkd_deploy.data.records import Records, Sample
-from tmkd_deploy.errors import DataError
-from tmkd_deploy.events import Events, track
-from tmkd_deploy.runtime.image import UnreadableImage, read_rgb, resize
+from tmkd_deploy.data.workers import decode_in_workers
+from tmkd_deploy.events import Events
+from tmkd_deploy.runtime.image import UnreadableImage
 
-BATCH = 64  # encoded images in memory at a time
-Pixels = npt.NDArray[np.uint8]
+IMAGES_IN_A_BLOCK = 64
+WORTH_A_PROCESS = 512  # images whose decoding takes longer than a process takes to start
 
 
 @dataclass(frozen=True)
@@ -33,25 +32,38 @@ class Decoded:
     unreadable: dict[str, str]
 
 
-def decode_all(records: Records, size: int, file: Path, events: Events) -> Decoded:
+def decode_all(records: Records, size: int, workers: int, file: Path, events: Events) -> Decoded:
     """Decode every image of `records` into the new file `file`, resized to `size` x `size`.
+
+    Up to `workers` processes share the work, 0 for one on each core; few images are decoded in
+    this process. The result does not depend on it.
 
     Raises:
         DataError: the source itself cannot be read.
+        EnvironmentProblem: a process was killed.
         OSError: the disk is full.
     """
     count = len(records.keys)
     decoded = Decoded(create_images(file, count, size), [], {})
-    with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
-        results = enumerate(_results(records, size, pool))
-        for row, result in track(events, results, "Reading images", count, "images"):
-            key = records.keys[row]
-            if isinstance(result, UnreadableImage):
-                decoded.unreadable[key] = str(result)
-            else:
-                decoded.images[row], pixels = result
-                sample = Sample(row, key, records.labels[row], records.strata[row], pixels)
-                decoded.samples.append(sample)
+    processes = min(workers or os.cpu_count() or 1, count // WORTH_A_PROCESS)
+    outcomes: dict[int, list[Outcome]] = {}
+    task = events.begin("Reading images", count, "images")
+    blocks = _decoded(records, processes, file, decoded.images)
+    try:
+        with contextlib.closing(blocks):
+            for block, of_block in blocks:
+                outcomes[block.first] = of_block
+                task.advance(len(of_block))
+    finally:
+        task.finish()
+    in_order = (outcome for first in sorted(outcomes) for outcome in outcomes[first])
+    for row, outcome in enumerate(in_order):
+        key = records.keys[row]
+        if isinstance(outcome, UnreadableImage):
+            decoded.unreadable[key] = str(outcome)
+        else:
+            sample = Sample(row, key, records.labels[row], records.strata[row], outcome)
+            decoded.samples.append(sample)
     return decoded
 
 
@@ -71,31 +83,23 @@ def create_images(file: Path, count: int, size: int) -> Pixels:
     return images
 
 
-def _results(
-    records: Records, size: int, pool: ThreadPoolExecutor
-) -> Iterator[tuple[Pixels, str] | UnreadableImage]:
-    for start in range(0, len(records.keys), BATCH):
-        batch = range(start, min(start + BATCH, len(records.keys)))
-        encoded = [_read(records, index) for index in batch]
-        yield from pool.map(_decode, encoded, [size] * len(encoded))
+def _blocks(records: Records) -> list[Block]:
+    starts = range(0, len(records.keys), IMAGES_IN_A_BLOCK)
+    return [
+        Block(
+            first,
+            records.keys[first : first + IMAGES_IN_A_BLOCK],
+            records.images[first : first + IMAGES_IN_A_BLOCK],
+        )
+        for first in starts
+    ]
 
 
-def _read(records: Records, index: int) -> bytes:
-    try:
-        return records.read(index)
-    except OSError as error:
-        raise DataError(
-            f"The image {records.keys[index]!r} cannot be read: {error.strerror or error}.",
-            where=str(error.filename or records.origin),
-            advice="Check that it is there and that you may read it.",
-        ) from error
-
-
-def _decode(encoded: bytes, size: int) -> tuple[Pixels, str] | UnreadableImage:
-    try:
-        image = read_rgb(encoded)
-    except UnreadableImage as error:
-        return error
-    digest = hashlib.sha256(f"{image.shape[0]}x{image.shape[1]}\n".encode())
-    digest.update(image.data)
-    return resize(image, size, size), digest.hexdigest()
+def _decoded(
+    records: Records, processes: int, file: Path, rows: Pixels
+) -> Generator[tuple[Block, list[Outcome]]]:
+    blocks = _blocks(records)
+    if processes > 1:
+        yield from decode_in_workers(blocks, processes, file, records.origin)
+    else:
+        yield from ((block, decode_block(block, rows)) for block in blocks)

@@ -10,7 +10,7 @@ import importlib.metadata
 import importlib.util
 from pathlib import Path
 
-from tmkd_deploy.data.records import Records, reading
+from tmkd_deploy.data.records import File, Records, reading
 from tmkd_deploy.errors import DataError, MissingExtra
 
 LICENCE = (
@@ -62,7 +62,7 @@ def read_elpv(class_names: list[str] | None) -> Records:
         keys=[name for name, _, _ in cells],
         labels=[int(probability > 0.5) for _, probability, _ in cells],
         strata=[kind for _, _, kind in cells],
-        read=lambda index: (table.parent / cells[index][0]).read_bytes(),
+        images=[File(str(table.parent / name)) for name, _, _ in cells],
         notes=[LICENCE, THRESHOLD],
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from tmkd_deploy.data.records import CORRECT_PATH, Records, reading
+from tmkd_deploy.data.records import CORRECT_PATH, File, Records, reading
 from tmkd_deploy.errors import DataError
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff"})
@@ -49,7 +49,7 @@ def read_folder(root: Path, class_names: list[str] | None) -> Records:
         keys=[image.relative_to(root).as_posix() for image in images],
         labels=labels,
         strata=[""] * len(images),
-        read=lambda index: images[index].read_bytes(),
+        images=[File(str(image)) for image in images],
     )
 
 

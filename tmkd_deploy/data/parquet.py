@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import bisect
 import contextlib
+import functools
 import json
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tmkd_deploy.data.records import Records, numbered, reading, shards
 from tmkd_deploy.errors import DataError, MissingExtra
 
+ROWS_AT_ONCE = 64
+
 
 def read_parquet(path: Path, class_names: list[str] | None) -> Records:
-    """The images of the shards at `path`; only one row group's images are in memory at a time.
+    """The images of the shards at `path`; few are in memory at a time.
 
     Class names are those given, else those of the schema's metadata (`class_names`, or the
     features that Hugging Face writes), else the labels' numbers.
@@ -24,7 +27,8 @@ def read_parquet(path: Path, class_names: list[str] | None) -> Records:
         MissingExtra: pyarrow is not installed.
     """
     files = shards(path, ".parquet")
-    images = _Images()
+    images: list[_Row] = []
+    ahead = _ReadAhead()
     keys: list[str] = []
     labels: list[int] = []
     for file in files:
@@ -34,7 +38,11 @@ def read_parquet(path: Path, class_names: list[str] | None) -> Records:
             columns = parquet.read(columns=["label", "image.path"])
             keys += _keys(file, columns)
             labels += _labels(file, columns)
-            images.add(file, parquet.metadata)
+            images += [
+                _Row(ahead, file, group, row)
+                for group in range(parquet.num_row_groups)
+                for row in range(parquet.metadata.row_group(group).num_rows)
+            ]
         if file == files[0]:
             first_named = named
         elif named != first_named:
@@ -49,34 +57,59 @@ def read_parquet(path: Path, class_names: list[str] | None) -> Records:
         keys=keys,
         labels=labels,
         strata=[""] * len(keys),
-        read=images.read,
+        images=images,
     )
 
 
-class _Images:
-    """Random access to the encoded images of several shards, keeping one row group."""
+class _ReadAhead:
+    """Some rows read at once, because a row group can only be read from its begin.
+
+    A row group may hold a whole shard, so it is not kept; asked in rising order, each is read once.
+    """
 
     def __init__(self) -> None:
-        self._groups: list[tuple[Path, int]] = []
-        self._starts: list[int] = []
-        self._rows = 0
-        self._kept: tuple[int, list[dict[str, bytes | None] | None]] = (-1, [])
+        self._group: tuple[Path, int] | None = None
+        self._batches: Generator[list[bytes]] = _batches(Path(), 0)
+        self._images: list[bytes] = []
+        self._end = 0  # row after the last of `_images`
 
-    def add(self, file: Path, metadata: Any) -> None:
-        for group in range(metadata.num_row_groups):
-            self._groups.append((file, group))
-            self._starts.append(self._rows)
-            self._rows += metadata.row_group(group).num_rows
+    def read(self, file: Path, group: int, row: int) -> bytes:
+        if self._group != (file, group) or row < self._end - len(self._images):
+            self._batches.close()
+            self._batches = _batches(file, group)
+            self._group, self._images, self._end = (file, group), [], 0
+        while row >= self._end:
+            self._images = next(self._batches)
+            self._end += len(self._images)
+        return self._images[row - self._end]
 
-    def read(self, index: int) -> bytes:
-        position = bisect.bisect_right(self._starts, index) - 1
-        if self._kept[0] != position:
-            file, group = self._groups[position]
-            with _opened(file) as parquet:
-                table = parquet.read_row_group(group, columns=["image.bytes"])
-            self._kept = (position, table["image"].to_pylist())
-        image = self._kept[1][index - self._starts[position]]
-        return (image and image["bytes"]) or b""
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _read_ahead_here, ()
+
+
+@functools.cache
+def _read_ahead_here() -> _ReadAhead:
+    """The one that all blocks share which are sent to this process."""
+    return _ReadAhead()
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    ahead: _ReadAhead
+    file: Path
+    group: int
+    row: int
+
+    def read(self) -> bytes:
+        return self.ahead.read(self.file, self.group, self.row)
+
+
+def _batches(file: Path, group: int) -> Generator[list[bytes]]:
+    with _opened(file) as parquet:
+        for batch in parquet.iter_batches(
+            ROWS_AT_ONCE, row_groups=[group], columns=["image.bytes"]
+        ):
+            yield [(image and image["bytes"]) or b"" for image in batch["image"].to_pylist()]
 
 
 @contextlib.contextmanager

@@ -10,14 +10,15 @@ from pathlib import Path
 
 import numpy as np
 
+from tmkd_deploy.data.block import Pixels
 from tmkd_deploy.data.checks import (
     class_counts,
     contradictions,
     count_duplicates,
-    refuse_overlap,
+    drop_overlap,
     skip_unreadable,
 )
-from tmkd_deploy.data.decode import Pixels, create_images, decode_all
+from tmkd_deploy.data.decode import create_images, decode_all
 from tmkd_deploy.data.prepared import INDEX, DataFacts, Split, images_name, labels_name
 from tmkd_deploy.data.records import Sample
 from tmkd_deploy.data.sources import read_source
@@ -37,7 +38,8 @@ def prepare(spec: Data, folder: Path, events: Events) -> DataFacts:
 
     Raises:
         DataError: the data are missing, unreadable, wrongly labelled, or cannot be split.
-        EnvironmentProblem: the disk has too little room, or a package is missing.
+        EnvironmentProblem: the disk has too little room, a package is missing, or a process
+            that decodes was killed.
         OSError: `folder` cannot be written to.
     """
     records, test_begins = read_source(spec)
@@ -45,8 +47,9 @@ def prepare(spec: Data, folder: Path, events: Events) -> DataFacts:
         events.say(note)
     _check_room(folder, len(records.keys), spec.image_size)
     everything = folder / "everything.npy"
-    decoded = decode_all(records, spec.image_size, everything, events)
+    decoded = decode_all(records, spec.image_size, spec.workers, everything, events)
     skipped = skip_unreadable(decoded, spec.corrupt_images_allowed, records.origin, events)
+    overlapping: list[str] = []
     if test_begins is None:
         train, test = stratified_split(
             decoded.samples, test_fraction=spec.test_fraction, seed=spec.split_seed
@@ -54,7 +57,9 @@ def prepare(spec: Data, folder: Path, events: Events) -> DataFacts:
     else:
         train = [sample for sample in decoded.samples if sample.row < test_begins]
         test = [sample for sample in decoded.samples if sample.row >= test_begins]
-        refuse_overlap(train, test, str(spec.test))
+        train, overlapping = drop_overlap(
+            train, test, spec.overlapping_images_allowed, str(spec.test), events
+        )
     facts = DataFacts(
         # no path: the same images elsewhere are the same data
         source=records.origin if spec.source == "elpv" else spec.source,
@@ -66,6 +71,7 @@ def prepare(spec: Data, folder: Path, events: Events) -> DataFacts:
         train_counts=class_counts(train, records.class_names, "train", records.origin),
         test_counts=class_counts(test, records.class_names, "test", records.origin),
         skipped=skipped,
+        overlapping=overlapping,
         duplicates_within_train=count_duplicates(train, events),
         train_sha256=_write(folder, "train", train, decoded.images),
         evaluation_sha256=_write(folder, "test", test, decoded.images),

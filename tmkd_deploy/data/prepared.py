@@ -22,7 +22,9 @@ class DataFacts(Facts):
 
     `train_counts` and `test_counts` are images by class name. The two hashes are SHA-256 over the
     pixels and labels of a split; `evaluation_sha256` therefore names the images a figure refers to.
-    `duplicates_within_train` counts training images whose pixels an earlier one has already.
+    `skipped` are the keys of images that could not be decoded; `overlapping` those of training
+    images that were dropped because a test image has their pixels. `duplicates_within_train` counts
+    training images whose pixels an earlier one has already.
     """
 
     source: str
@@ -34,6 +36,7 @@ class DataFacts(Facts):
     train_counts: dict[str, int]
     test_counts: dict[str, int]
     skipped: list[str]
+    overlapping: list[str]
     duplicates_within_train: int
     train_sha256: str
     evaluation_sha256: str

@@ -3,22 +3,40 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 from tmkd_deploy.errors import DataError
 
 CORRECT_PATH = "Correct the path in the recipe's section 'data', or put the data there."
 
 
+class Encoded(Protocol):
+    """Where an encoded image is; it holds none of its bytes and can be sent to a process."""
+
+    def read(self) -> bytes:
+        """The encoded bytes; OSError or DataError where the source itself fails."""
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """An image with a file of its own."""
+
+    path: str
+
+    def read(self) -> bytes:
+        """The content of the file."""
+        return Path(self.path).read_bytes()
+
+
 @dataclass(frozen=True)
 class Records:
     """Labelled, still encoded images in a fixed order that is the same on every machine.
 
-    `read(i)` gives the encoded bytes of image i, 0 <= i < len(keys), and is quick when asked in
-    rising order; it raises OSError or DataError where the source itself fails. Splits keep the
-    proportions of each stratum within each class.
+    Reading `images` is quick in rising order. Splits keep the proportions of each stratum within
+    each class.
     """
 
     origin: str
@@ -26,8 +44,12 @@ class Records:
     keys: list[str]
     labels: list[int]
     strata: list[str]
-    read: Callable[[int], bytes]
+    images: Sequence[Encoded]
     notes: list[str] = field(default_factory=list)
+
+    def read(self, index: int) -> bytes:
+        """The encoded bytes of image `index`, 0 <= index < len(keys)."""
+        return self.images[index].read()
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from tmkd_deploy.artifacts import sha256_of
 from tmkd_deploy.data import elpv, folder, parquet, webdataset
 from tmkd_deploy.data.records import Records, reading, shards
 from tmkd_deploy.errors import DataError
+from tmkd_deploy.recipe.class_names import fault
 from tmkd_deploy.recipe.schema import Data
 
 READERS: dict[str, Callable[[Path, list[str] | None], Records]] = {
@@ -96,24 +97,24 @@ def _checked(records: Records, where: str) -> Records:
             where=where,
             advice="A classifier needs two classes at least: add the images of another.",
         )
-    if len(set(names)) != len(names):
+    if problem := fault(names):
         raise DataError(
-            "Two classes have the same name.",
+            problem,
             where=where,
-            advice="Give every class its own name in 'data.class_names'.",
+            advice="Give every class words of its own in 'data.class_names', and rename its "
+            "folder if it has one.",
         )
     return records
 
 
 def _joined(train: Records, test: Records) -> Records:
-    boundary = len(train.keys)
     return Records(
         origin=f"{train.origin} and {test.origin}",
         class_names=train.class_names,
         keys=[f"train/{key}" for key in train.keys] + [f"test/{key}" for key in test.keys],
         labels=train.labels + test.labels,
         strata=train.strata + test.strata,
-        read=lambda i: train.read(i) if i < boundary else test.read(i - boundary),
+        images=[*train.images, *test.images],
         notes=train.notes,
     )
 

@@ -14,7 +14,7 @@ from tmkd_deploy.errors import DataError
 SUFFIXES = frozenset({"png", "jpg", "jpeg", "webp"})
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class _Member:
     shard: Path
     offset: int
@@ -65,7 +65,7 @@ def read_webdataset(path: Path, class_names: list[str] | None) -> Records:
         keys=keys,
         labels=labels,
         strata=[""] * len(keys),
-        read=lambda index: images[index].read(),
+        images=images,
     )
 
 

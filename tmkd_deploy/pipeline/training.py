@@ -41,7 +41,8 @@ class Training:
     def prepared(self) -> Artifact[DataFacts]:
         """The images of both splits, decoded and checked."""
         spec = self.recipe.data
-        asks = {**plain(spec), "files": "" if self.reach.runner.only else source_fingerprint(spec)}
+        files = "" if self.reach.runner.only else source_fingerprint(spec)
+        asks = {**plain(spec), "workers": None, "files": files}  # workers change nothing in it
         return self.reach.stage(
             "prepare", DataFacts, asks, {}, ("data",), lambda f: prepare(spec, f, self.reach.events)
         )

@@ -7,11 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from data_makers import Listener, encoded, make_folder, make_parquet, make_tar, pixels
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from tmkd_deploy import artifacts
+from tmkd_deploy.data.checks import drop_overlap
 from tmkd_deploy.data.prepare import prepare
 from tmkd_deploy.data.prepared import DataFacts, PreparedData
+from tmkd_deploy.data.records import Sample
 from tmkd_deploy.errors import DataError, EnvironmentProblem, ExitCode
 from tmkd_deploy.recipe.schema import Data
 from tmkd_deploy.runtime.image import resize
@@ -194,9 +198,56 @@ def test_images_on_both_sides_are_refused_even_if_encoded_differently(tmp_path, 
     train = make_folder(tmp_path / "train", {"a": 4, "b": 4})
     test = make_folder(tmp_path / "test", {"a": 2, "b": 2}, first_seed=50)
     (test / "a" / "leak.bmp").write_bytes(encoded(1, "bmp"))
-    error = refused(run, "1 image of the test split is in", source="folder", train=train, test=test)
+    error = refused(
+        run, "1 image of the training split repeats", source="folder", train=train, test=test
+    )
     assert "'train/a/001.png' = 'test/a/leak.bmp'" in str(error)
     assert error.where == str(test)
+    assert "data.overlapping_images_allowed" in error.advice
+
+
+def test_the_training_twins_of_test_images_are_dropped_as_far_as_allowed(tmp_path, run):
+    train = make_folder(tmp_path / "train", {"a": 4, "b": 4})
+    test = make_folder(tmp_path / "test", {"a": 2, "b": 2}, first_seed=50)
+    shutil.copy(train / "a" / "001.png", train / "a" / "copy.png")
+    shutil.copy(train / "a" / "001.png", test / "a" / "leak.png")
+    shutil.copy(train / "b" / "003.png", test / "b" / "leak.png")
+    spec = {"source": "folder", "train": train, "test": test}
+    refused(run, "3 images of the .* repeat .*, and 2 may", **spec, overlapping_images_allowed=2)
+    data = run(**spec, overlapping_images_allowed=3)
+    assert data.facts.overlapping == ["train/a/001.png", "train/a/copy.png", "train/b/003.png"]
+    assert [warning.split("'")[1] for warning in run.events.warned] == data.facts.overlapping
+    assert "'test/b/leak.png' has the same pixels" in run.events.warned[2]
+    assert data.facts.train_counts == {"a": 3, "b": 3}
+    assert data.facts.test_counts == {"a": 3, "b": 3}
+    assert data.facts.duplicates_within_train == 0
+    for image, key in zip(data.images("train"), data.keys("train"), strict=True):
+        seed = int(key[8:11]) + (4 if key[6] == "b" else 0)
+        np.testing.assert_array_equal(image, resize(pixels(seed), 16, 16))
+
+
+@given(
+    train=st.lists(st.integers(0, 9), max_size=12),
+    test=st.lists(st.integers(0, 9), max_size=12),
+    allowed=st.integers(0, 12),
+)
+def test_what_is_dropped_is_what_overlaps(train, test, allowed):
+    def samples(split, pixels):
+        return [Sample(n, f"{split}{n}", 0, "", str(value)) for n, value in enumerate(pixels)]
+
+    trained, tested = samples("train", train), samples("test", test)
+    twins = [f"train{n}" for n, value in enumerate(train) if value in test]
+    events = Listener()
+    if len(twins) > allowed:
+        with pytest.raises(DataError):
+            drop_overlap(trained, tested, allowed, "here", events)
+        assert events.warned == []
+        return
+    kept, dropped = drop_overlap(trained, tested, allowed, "here", events)
+    assert dropped == twins
+    assert len(events.warned) == len(twins)
+    assert kept == [sample for sample in trained if sample.key not in twins]
+    assert not {sample.pixels for sample in kept} & {sample.pixels for sample in tested}
 
 
 def test_a_class_that_cannot_be_on_both_sides_is_named(tmp_path, run):

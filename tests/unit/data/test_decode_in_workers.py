@@ -1,0 +1,220 @@
+"""Decoding in several processes: the same bytes, and no process or artifact left when it fails."""
+
+import io
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from data_makers import Listener, make_parquet, make_tar
+from PIL import Image
+
+from tmkd_deploy.data.prepare import prepare
+from tmkd_deploy.errors import DataError, EnvironmentProblem
+from tmkd_deploy.recipe.schema import Data
+
+IMAGES = 1100  # enough for two processes
+needs_proc = pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="looks into /proc")
+
+
+@pytest.fixture(scope="module")
+def images():
+    """Encoded images, all different, of which two are damaged."""
+    ramp = np.arange(16 * 16 * 3, dtype=np.uint8).reshape(16, 16, 3)
+    made = []
+    for number in range(IMAGES):
+        ramp[0, 0] = divmod(number, 256)[0], number % 256, 0
+        made.append(encoded_array(ramp))
+    made[5] = b"no image"
+    made[1000] = made[1000][:-40]
+    return made
+
+
+def encoded_array(array):
+    buffer = io.BytesIO()
+    Image.fromarray(array).save(buffer, "png", compress_level=0)
+    return buffer.getvalue()
+
+
+def make_source(kind, root, images):
+    if kind == "parquet":  # a row group is cut by many blocks
+        rows = [(image, None, number % 2) for number, image in enumerate(images)]
+        return make_parquet(root / "all.parquet", rows, row_group_size=700)
+    if kind == "webdataset":
+        for first in range(0, len(images), 100):
+            members = {}
+            for number in range(first, first + 100):
+                members[f"{number}.png"] = images[number]
+                members[f"{number}.cls"] = str(number % 2).encode()
+            make_tar(root / f"s-{first // 100:03}.tar", members)
+        return root / "s-{000..010}.tar"
+    for number, image in enumerate(images):
+        file = root / str(number % 2) / f"{number:04}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(image)
+    return root
+
+
+@pytest.mark.parametrize("kind", ["folder", "parquet", "webdataset"])
+def test_the_bytes_do_not_depend_on_the_number_of_workers(tmp_path, images, kind):
+    path = make_source(kind, tmp_path / "source", images)
+    made = {}
+    for workers in (1, 2):
+        folder = tmp_path / f"{workers}"
+        folder.mkdir()
+        spec = Data(
+            source=kind, path=path, image_size=16, workers=workers, corrupt_images_allowed=2
+        )
+        facts = prepare(spec, folder, Listener())
+        made[workers] = facts, {file.name: file.read_bytes() for file in folder.iterdir()}
+    assert made[1] == made[2]
+    assert len(made[1][0].skipped) == 2
+    assert multiprocessing.active_children() == []
+
+
+def test_a_source_that_fails_in_a_worker_is_named(tmp_path, images):
+    root = make_source("folder", tmp_path / "source", images)
+    (root / "0" / "gone.png").symlink_to(tmp_path / "nowhere.png")
+    with pytest.raises(DataError, match=r"'0/gone\.png' cannot be read: No such file") as caught:
+        prepare(Data(source="folder", path=root, workers=2), tmp_path, Listener())
+    assert caught.value.where == str(root / "0" / "gone.png")
+    assert "you may read it" in caught.value.advice
+    assert multiprocessing.active_children() == []
+
+
+def test_workers_import_no_training_library(tmp_path):
+    script = "import sys, tmkd_deploy.data.workers; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
+
+
+@pytest.fixture
+def stuck(tmp_path, images):
+    """Images in a folder, one of them a pipe: who reads it waits until somebody writes."""
+    root = make_source("folder", tmp_path / "source", images)
+    pipe = root / "1" / "0500x.png"
+    os.mkfifo(pipe)
+    return pipe
+
+
+def reader_of(pipe):
+    """The process that has `pipe` open; the opening for writing waits for it."""
+    with pipe.open("wb"):
+        for process in Path("/proc").glob("[0-9]*"):
+            if process.name == str(os.getpid()):
+                continue
+            try:
+                opened = [file.readlink() for file in (process / "fd").iterdir()]
+            except OSError:
+                continue
+            if pipe in opened:
+                return int(process.name)
+        raise AssertionError("nobody reads the pipe")
+
+
+def kill_reader(pipe, number):
+    """The pipe stays open until the reader is dead: its end would let the reader go on."""
+    release = os.open(pipe, os.O_WRONLY)
+    os.kill(reader_of(pipe), number)
+    time.sleep(0.2)
+    os.close(release)
+
+
+@needs_proc
+@pytest.mark.parametrize(
+    ("number", "kind", "advice"),
+    [
+        (signal.SIGKILL, EnvironmentProblem, "lower 'data.workers'"),
+        (signal.SIGSEGV, DataError, "One of these images crashes the decoder"),
+    ],
+)
+def test_a_worker_that_dies_tells_what_it_was_decoding(tmp_path, stuck, number, kind, advice):
+    killer = threading.Thread(target=kill_reader, args=(stuck, number))
+    killer.start()
+    spec = Data(source="folder", path=stuck.parent.parent, image_size=16, workers=2)
+    with pytest.raises(
+        kind, match=rf"ended by {number.name} while it decoded the images"
+    ) as caught:
+        prepare(spec, tmp_path, Listener())
+    killer.join()
+    first, last = caught.value.problem.split("'")[1::2]
+    assert first <= "1/0500x.png" <= last
+    assert first >= "1/0300.png"
+    assert last <= "1/0700.png"
+    assert advice in caught.value.advice
+    assert caught.value.where == f"folder {stuck.parent.parent}"
+    assert multiprocessing.active_children() == []
+
+
+SCRIPT = """
+    import sys
+    from pathlib import Path
+    from tmkd_deploy import artifacts
+    from tmkd_deploy.data.prepare import prepare
+    from tmkd_deploy.events import SilentEvents
+    from tmkd_deploy.recipe.schema import Data
+
+    if __name__ == "__main__":
+        source, place = map(Path, sys.argv[1:])
+        try:
+            with artifacts.writing(place, kind="data", fingerprint="f", inputs={}) as draft:
+                spec = Data(source="folder", path=source, image_size=16, workers=2)
+                draft.facts = prepare(spec, draft.folder, SilentEvents())
+        except KeyboardInterrupt:
+            sys.exit("interrupted")
+"""
+
+
+@pytest.fixture
+def running(tmp_path, stuck):
+    """A process of its own group that prepares data and has come to the pipe."""
+    script = tmp_path / "script.py"
+    script.write_text(textwrap.dedent(SCRIPT))
+    place = tmp_path / "artifacts" / "prepare"
+    command = [sys.executable, script, stuck.parent.parent, place]
+    process = subprocess.Popen(
+        command, start_new_session=True, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    release = os.open(stuck, os.O_WRONLY)  # waits for the reader
+    yield process, release
+    if process.poll() is None:
+        process.kill()
+    process.communicate()
+
+
+def assert_group_ends(group):
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.05)
+    os.killpg(group, signal.SIGKILL)
+    raise AssertionError("processes are left")
+
+
+@needs_proc
+def test_ctrl_c_leaves_no_process_and_no_artifact(tmp_path, running):
+    process, release = running
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to every process
+    out, err = process.communicate(timeout=20)
+    os.close(release)
+    assert (process.returncode, out, err) == (1, "", "interrupted\n")
+    assert_group_ends(process.pid)
+    assert list((tmp_path / "artifacts").iterdir()) == []
+
+
+@needs_proc
+def test_workers_end_when_their_parent_is_killed(running):
+    process, release = running
+    process.kill()
+    process.wait()
+    os.close(release)  # the worker goes on, and finishes its block
+    assert_group_ends(process.pid)

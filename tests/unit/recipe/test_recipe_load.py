@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from tmkd_deploy.errors import ExitCode, RequestError
 from tmkd_deploy.recipe import dump, starter
+from tmkd_deploy.recipe.class_names import fault
 from tmkd_deploy.recipe.load import load
 from tmkd_deploy.recipe.schema import Distill, Recipe
 
@@ -290,7 +291,10 @@ def test_the_starter_offers_the_nearest_source(tmp_path: Path) -> None:
 @settings(deadline=None)
 @given(
     name=st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,20}", fullmatch=True),
-    classes=st.none() | st.lists(st.text(st.characters(exclude_categories=["Cs"])), max_size=4),
+    classes=st.none()
+    | st.lists(st.text(st.characters(exclude_categories=["Cs"])), max_size=4).filter(
+        lambda names: fault(names) is None
+    ),
     rate=st.floats(1e-12, 1e6),
     width=st.integers(-(2**40), 2**40) | st.booleans() | st.floats(-1e9, 1e9),
 )

@@ -46,11 +46,11 @@ class Block(nn.Module):
 class CifarResNet(nn.Module):
     """Three stages of `blocks` blocks, of 6 * blocks + 2 weighted layers in all."""
 
-    def __init__(self, blocks: int, num_classes: int = 100) -> None:
+    def __init__(self, blocks: int, num_classes: int = 100, in_chans: int = 3) -> None:
         super().__init__()
         self.num_classes = num_classes
         self.num_features = self.head_hidden_size = WIDTHS[-1]
-        self.conv1 = nn.Conv2d(3, WIDTHS[0], 3, 1, 1, bias=False)
+        self.conv1 = nn.Conv2d(in_chans, WIDTHS[0], 3, 1, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(WIDTHS[0])
         self.relu = nn.ReLU()
         self.layer1 = _stage(blocks, WIDTHS[0], WIDTHS[0], 1)

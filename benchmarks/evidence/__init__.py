@@ -1,0 +1,9 @@
+"""Does TMKD teach better? The same question on five data sets, for anyone to ask again.
+
+    python -m benchmarks.evidence --data-root DIR
+
+`DIR` holds `cifar100/`, `neu-det/` and `magnetic-tile/` as parquet files (columns `image` and
+`label`, `class_names` in the schema's metadata) and `weights/` with the CIFAR-100 teacher and text
+embeddings. ELPV comes from the package elpv-dataset, Fashion-MNIST from Debian's
+dataset-fashion-mnist. What was run already is not run again.
+"""

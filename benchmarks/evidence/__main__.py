@@ -1,0 +1,104 @@
+"""Run what is missing, then write the table."""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import os
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.evidence import train
+from benchmarks.evidence.plans import FULL
+from benchmarks.evidence.rows import ROWS
+from benchmarks.evidence.table import write_table
+from benchmarks.evidence.teachers import signals_key
+
+REPOSITORY = Path(__file__).parent.parent.parent
+
+
+def main() -> None:
+    """Parse, run, render."""
+    arguments = _arguments()
+    schedule = arguments.schedule or ("full" if _has_gpu() else "short")
+    place = train.Place(
+        arguments.data_root, arguments.work, arguments.results, schedule, arguments.threads
+    )
+    if not arguments.table_only:
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(arguments.workers, mp_context=context) as pool:
+            for name in arguments.sets:
+                _run_set(pool, place, name, arguments.rows, range(arguments.seeds))
+    write_table(arguments.results, arguments.table)
+
+
+def _run_set(
+    pool: ProcessPoolExecutor, place: train.Place, name: str, rows: list[str], seeds: Iterable[int]
+) -> None:
+    missing = [
+        (row, seed) for seed in seeds for row in rows if not train.is_done(place, name, row, seed)
+    ]
+    if not missing:
+        print(f"{name}: nothing is missing.", flush=True)
+        return
+    begun = time.monotonic()
+    kinds = {ROWS[row].teacher for row, _ in missing} - {None}
+    # the text embeddings of the contrastive term are made with the three views' teacher at hand
+    _all(pool, train.prepare_visual, [(place, name, kind) for kind in {*kinds, "three views"}])
+    _all(pool, train.prepare_text, [(place, name)])
+    asked = {signals_key(ROWS[row]): row for row, _ in missing if ROWS[row].teacher}
+    _all(pool, train.prepare_signals, [(place, name, row) for row in asked.values()])
+    print(f"{name}: the teachers took {time.monotonic() - begun:.0f} s.", flush=True)
+    runs = [pool.submit(train.run, place, name, row, seed) for row, seed in missing]
+    for count, done in enumerate(as_completed(runs), start=1):
+        result = done.result()
+        print(
+            f"{name} {count}/{len(runs)}: {result['row']}, seed {result['seed']}: "
+            f"{100 * result['top1']:.2f} % in {result['seconds']:.0f} s "
+            f"({time.monotonic() - begun:.0f} s in all)",
+            flush=True,
+        )
+
+
+def _all(
+    pool: ProcessPoolExecutor, work: Callable[..., None], calls: list[tuple[Any, ...]]
+) -> None:
+    futures: list[Future[None]] = [pool.submit(work, *call) for call in calls]
+    for future in futures:
+        future.result()
+
+
+def _has_gpu() -> bool:
+    return torch.cuda.is_available()
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.evidence",
+        description="Trains every row of the evidence table that has no result yet, and writes "
+        "docs/evidence.md.",
+    )
+    add = parser.add_argument
+    add("--data-root", type=Path, required=True, help="folder of the data sets and weights")
+    add("--sets", nargs="+", choices=list(FULL), default=list(FULL), help="data sets to run")
+    add("--rows", nargs="+", choices=list(ROWS), default=list(ROWS), help="rows to run")
+    add("--seeds", type=int, default=3, help="seeds 0, 1, ... of each row")
+    add("--schedule", choices=["full", "short"], help="full where there is a GPU, else short")
+    add("--workers", type=int, default=os.cpu_count() or 1, help="runs at a time")
+    add("--threads", type=int, default=1, help="CPU threads of each run")
+    add(
+        "--work", type=Path, default=REPOSITORY / "runs" / "evidence", help="teachers are kept here"
+    )
+    add("--results", type=Path, default=REPOSITORY / "benchmarks" / "results" / "evidence")
+    add("--table", type=Path, default=REPOSITORY / "docs" / "evidence.md")
+    add("--table-only", action="store_true", help="write the table from the results there are")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,111 @@
+"""The schedules: a full one for a GPU, and a short one on subsets for two CPU cores."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from tmkd_deploy.recipe.vocabulary import Augment
+
+
+@dataclass(frozen=True)
+class ViewConstants:
+    """The views, with the recipe's defaults."""
+
+    edge: Literal["sobel", "canny"] = "sobel"
+    edge_strength: float = 0.5
+    freq: Literal["fft", "gaussian"] = "fft"
+    freq_cutoff: float = 0.1
+    freq_base: Literal["grey", "image"] = "image"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How one data set is used: its part, its models, and the one schedule of all its rows.
+
+    `classes` and the numbers of images are None where all of them are taken. A subset holds the
+    first classes by label, and images drawn evenly over them with a fixed seed.
+    """
+
+    size: int
+    epochs: int
+    teacher_epochs: int
+    augment: Augment
+    signals: Literal["cached", "live"]
+    student: str = "resnet10t"
+    student_arguments: dict[str, Any] = field(
+        default_factory=lambda: {"channels": [16, 32, 64, 128], "stem_width": 16}
+    )
+    teacher: str = "tf_efficientnet_lite0"
+    teacher_weights: str = "package:efficientnet-lite0"
+    teacher_learning_rate: float = 1e-3
+    classes: int | None = None
+    train_images: int | None = None
+    teacher_images: int | None = None
+    test_images: int | None = None
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    decay: Literal["cosine", "steps"] = "cosine"
+    learning_rate: float = 5e-3
+    weight_decay: float = 0.02
+    batch_size: int = 64
+    variants: int = 4
+    dkd_ramp: int = 0
+    text_epochs: int = 8
+    views: ViewConstants = ViewConstants()
+
+
+_CIFAR: dict[str, Any] = {
+    "size": 32,
+    "student": "cifar_resnet20",
+    "student_arguments": {},
+    "teacher": "cifar_resnet56",
+    "teacher_weights": "weights/cifar100_resnet56.safetensors",
+    "optimizer": "sgd",
+    "weight_decay": 5e-4,
+}
+
+# the order of the table, and of the runs
+FULL = {
+    "cifar100": Plan(
+        **_CIFAR,
+        epochs=240,
+        teacher_epochs=30,
+        augment="crop",
+        signals="live",
+        decay="steps",
+        learning_rate=0.05,
+        dkd_ramp=20,
+    ),
+    "neu-det": Plan(96, 100, 30, "dihedral", "live", dkd_ramp=8, text_epochs=30),
+    "magnetic-tile": Plan(96, 100, 30, "dihedral", "live", dkd_ramp=8, text_epochs=30),
+    "elpv": Plan(96, 100, 30, "dihedral", "live", dkd_ramp=8, text_epochs=30),
+    "fashion-mnist": Plan(32, 60, 15, "flip", "live", dkd_ramp=5, text_epochs=15),
+}
+SHORT = {
+    "cifar100": Plan(
+        **_CIFAR,
+        epochs=7,
+        teacher_epochs=1,
+        augment="flip",
+        signals="cached",
+        learning_rate=0.1,
+        classes=20,
+        train_images=2000,
+        teacher_images=10000,
+        dkd_ramp=1,
+    ),
+    "neu-det": Plan(64, 10, 5, "dihedral", "cached", dkd_ramp=1),
+    "magnetic-tile": Plan(64, 12, 6, "dihedral", "cached", dkd_ramp=1),
+    "elpv": Plan(64, 10, 5, "dihedral", "cached", train_images=1400, dkd_ramp=1),
+    "fashion-mnist": Plan(
+        32,
+        6,
+        3,
+        "flip",
+        "cached",
+        train_images=3000,
+        teacher_images=6000,
+        test_images=2000,
+        dkd_ramp=1,
+    ),
+}

@@ -1,0 +1,50 @@
+"""The rows of the table: one loss with other constants each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from tmkd_deploy.recipe.vocabulary import VIEWS, LogitLoss, View
+
+
+@dataclass(frozen=True)
+class Row:
+    """What a student is told, and the constants of its loss (see `LossSettings`).
+
+    The constants were fixed before the first run and are the same on every data set: those of KD
+    and DKD are the ones commonly used for ResNet-56 to ResNet-20 on CIFAR-100; beta, gamma and the
+    two temperatures of TMKD are the recipe's defaults.
+    """
+
+    title: str
+    teacher: str | None = "three views"
+    views: tuple[View, ...] = VIEWS
+    text_weights: bool = True
+    weight_temperature: float = 0.05
+    ce_weight: float = 0.1
+    logit_loss: LogitLoss = "kd"
+    dkd_others_weight: float = 2.0
+    alpha: float = 0.9
+    temperature: float = 4.0
+    beta: float = 1.0
+    gamma: float = 0.1
+    contrastive_temperature: float = 0.07
+    teacher_ramp: int = 0
+
+
+_TMKD = Row("TMKD (KD)")
+_KD = replace(_TMKD, title="KD", teacher="RGB", views=("rgb",), beta=0.0, gamma=0.0)
+# DKD takes the labels at full weight and grows its own term over the first twelfth of the schedule
+_DKD = {"logit_loss": "dkd", "ce_weight": 1.0, "alpha": 1.0}
+
+ROWS: dict[str, Row] = {
+    "supervised": replace(_KD, title="Supervised", teacher=None, ce_weight=1.0, alpha=0.0),
+    "kd": _KD,
+    "dkd": replace(_KD, title="DKD", **_DKD),
+    "tmkd-kd": _TMKD,
+    "tmkd-dkd": replace(_TMKD, title="TMKD (DKD)", **_DKD),
+    "no-views": replace(_TMKD, title="TMKD (KD) without views", views=("rgb",)),
+    "no-text-weights": replace(_TMKD, title="TMKD (KD) without text weights", text_weights=False),
+    "no-feature": replace(_TMKD, title="TMKD (KD) without feature term", beta=0.0),
+    "no-contrastive": replace(_TMKD, title="TMKD (KD) without contrastive term", gamma=0.0),
+}

@@ -1,0 +1,233 @@
+"""The table: means, intervals and paired differences over seeds, written as Markdown."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.evidence.plans import FULL, SHORT, Plan
+from benchmarks.evidence.rows import ROWS
+
+TITLES = {
+    "cifar100": "CIFAR-100",
+    "neu-det": "NEU-DET (steel surface)",
+    "magnetic-tile": "Magnetic tile",
+    "elpv": "ELPV (solar cells)",
+    "fashion-mnist": "Fashion-MNIST",
+}
+# ResNet-56 to ResNet-20 after 240 epochs, as published with mdistiller and CRD
+ANCHORS = {"supervised": 69.06, "kd": 70.66, "dkd": 71.97}
+
+Runs = dict[str, dict[int, dict[str, Any]]]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over seeds with the half width of its 95 % interval by Student's t, and its p-value.
+
+    The p-value is that of a mean of zero; both are None for one seed.
+    """
+
+    mean: float
+    half_width: float | None
+    p_value: float | None
+
+
+def estimate(values: list[float]) -> Estimate:
+    """Mean, interval and two-sided p-value of `values`."""
+    from scipy import stats  # noqa: PLC0415 - running the rows does without it
+
+    mean = math.fsum(values) / len(values)
+    if len(values) < 2:
+        return Estimate(mean, None, None)
+    variance = math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1)
+    error = math.sqrt(variance / len(values))
+    free = len(values) - 1
+    half_width = float(stats.t.ppf(0.975, free)) * error
+    if error == 0.0:
+        return Estimate(mean, half_width, 1.0 if mean == 0.0 else 0.0)
+    return Estimate(mean, half_width, float(2 * stats.t.sf(abs(mean) / error, free)))
+
+
+def write_table(results: Path, file: Path) -> None:
+    """Render every result below `results` into `file`."""
+    parts = [_PREFACE]
+    schedules = {"full": FULL, "short": SHORT}
+    for schedule, plans in schedules.items():
+        found = {name: _read(results / schedule / name) for name in plans}
+        found = {name: runs for name, runs in found.items() if runs}
+        if not found:
+            parts.append(_ABSENT[schedule])
+            continue
+        parts.append(_HEADINGS[schedule])
+        parts.append(_summary(found))
+        parts.extend(_section(name, runs, plans[name], schedule) for name, runs in found.items())
+    parts.append(_HOW)
+    file.write_text("\n".join(parts), encoding="utf-8")
+
+
+def _read(folder: Path) -> Runs:
+    runs: Runs = {}
+    for file in sorted(folder.glob("*.json")):
+        result = json.loads(file.read_text(encoding="utf-8"))
+        runs.setdefault(result["row"], {})[result["seed"]] = result
+    return {row: runs[row] for row in ROWS if row in runs}
+
+
+def _difference(runs: Runs, row: str, figure: str = "top1") -> Estimate | None:
+    """The row's difference to KD in points, paired by seed."""
+    if row == "kd" or "kd" not in runs:
+        return None
+    seeds = sorted(runs[row].keys() & runs["kd"].keys())
+    if not seeds:
+        return None
+    return estimate([100 * (runs[row][s][figure] - runs["kd"][s][figure]) for s in seeds])
+
+
+def _summary(found: dict[str, Runs]) -> str:
+    lines = [
+        "| row | " + " | ".join(TITLES[name] for name in found) + " | mean of the sets |",
+        "|---|" + "---|" * (len(found) + 1),
+    ]
+    for row in ROWS:
+        if row == "kd":
+            continue
+        differences = [_difference(runs, row) if row in runs else None for runs in found.values()]
+        means = [each.mean for each in differences if each]
+        cells = [f"{each.mean:+.2f}{_stars(each)}" if each else "–" for each in differences]
+        over_all = f"{sum(means) / len(means):+.2f}" if means else "–"
+        lines.append(f"| {ROWS[row].title} | {' | '.join(cells)} | {over_all} |")
+    lines.append("")
+    lines.append(
+        "Difference to KD in points of top-1, paired by seed. * p < 0.05, ** p < 0.01, by the "
+        "paired t-test, not corrected for the number of comparisons."
+    )
+    for row in ("tmkd-kd", "tmkd-dkd"):
+        differences = [each for runs in found.values() if (each := _differs(runs, row))]
+        ahead = sum(each.mean > 0 for each in differences)
+        sure = sum(each.mean > 0 and _is_sure(each) for each in differences)
+        behind = sum(each.mean < 0 and _is_sure(each) for each in differences)
+        lines.append(
+            f"{ROWS[row].title} is ahead of KD on {ahead} of {len(differences)} data sets "
+            f"(p < 0.05 on {sure}), and behind it with p < 0.05 on {behind}."
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _differs(runs: Runs, row: str) -> Estimate | None:
+    return _difference(runs, row) if row in runs else None
+
+
+def _section(name: str, runs: Runs, plan: Plan, schedule: str) -> str:
+    one = next(iter(next(iter(runs.values())).values()))
+    lines = [
+        f"### {TITLES[name]}",
+        "",
+        f"{one['train_images']} training images, {one['test_images']} test images, "
+        f"{plan.size} × {plan.size} pixels"
+        + (f", the first {plan.classes} classes" if plan.classes else "")
+        + f"; {plan.teacher} to {plan.student}, {plan.epochs} epochs, "
+        f"{plan.optimizer}, {plan.augment}, {plan.signals} signals.",
+        _teachers_line(runs),
+        "",
+        "| row | seeds | top-1, % | macro recall, % | difference to KD | p | teacher passes | s |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    lines.extend(_line(row, runs) for row in runs)
+    if name == "cifar100" and schedule == "full":
+        shown = ", ".join(f"{ROWS[row].title} {top1:.2f}" for row, top1 in ANCHORS.items())
+        lines.extend(["", f"Published under this schedule: {shown}."])
+    machines = {
+        f"{run['machine']['device']}, {run['machine']['threads']} thread(s) a run, "
+        f"torch {run['machine']['torch']}"
+        for seeds in runs.values()
+        for run in seeds.values()
+    }
+    lines.extend(["", f"Machine: {'; '.join(sorted(machines))}.", ""])
+    return "\n".join(lines)
+
+
+def _teachers_line(runs: Runs) -> str:
+    shown = []
+    for row, kind in (("kd", "RGB teacher"), ("tmkd-kd", "three-view teacher")):
+        if row in runs:
+            top1 = next(iter(runs[row].values()))["teacher_top1"]
+            views = ", ".join(f"{view} {100 * share:.1f}" for view, share in top1.items())
+            shown.append(f"{kind}: {views}")
+    return f"Top-1 of the teachers by view, %: {'; '.join(shown)}."
+
+
+def _line(row: str, runs: Runs) -> str:
+    seeds = runs[row].values()
+    top1 = estimate([100 * run["top1"] for run in seeds])
+    recall = estimate([100 * run["macro_recall"] for run in seeds])
+    difference = _difference(runs, row)
+    cells = [
+        ROWS[row].title,
+        str(len(seeds)),
+        _shown(top1),
+        _shown(recall),
+        _shown(difference, signed=True) if difference else "–",
+        f"{difference.p_value:.3f}" if difference and difference.p_value is not None else "–",
+        str(next(iter(seeds))["teacher_passes_per_image"]),
+        f"{math.fsum(run['seconds'] for run in seeds) / len(seeds):.0f}",
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def _shown(value: Estimate, *, signed: bool = False) -> str:
+    mean = f"{value.mean:+.2f}" if signed else f"{value.mean:.2f}"
+    return mean if value.half_width is None else f"{mean} ± {value.half_width:.2f}"
+
+
+def _is_sure(value: Estimate) -> bool:
+    return value.p_value is not None and value.p_value < 0.05
+
+
+def _stars(value: Estimate) -> str:
+    if value.p_value is None or value.p_value >= 0.05:
+        return ""
+    return "\\*\\*" if value.p_value < 0.01 else "\\*"
+
+
+_PREFACE = """\
+# The evidence
+
+*Written by `python -m benchmarks.evidence`; do not edit. The results behind it are in
+`benchmarks/results/evidence/`, one file a run.*
+
+Does TMKD teach a student better than knowledge distillation (KD) from the same kind of teacher? Each
+row below is the same code with other constants, the same schedule and the same augmentation for all
+rows of a data set, over several seeds. Seeds change the student's first weights, the order of the
+images and their augmentation; each data set has one pair of teachers, so the intervals hold no
+spread between teachers. KD and DKD learn from a teacher trained on RGB images, TMKD from one trained
+for as long on all three views. All constants were fixed before the first run and are the same
+everywhere (`benchmarks/evidence/rows.py`); none was tuned on a test split.
+
+"Teacher passes" are forward passes of the visual teacher for each image a student sees; ± is the half
+width of a 95 % interval by Student's t; "s" are seconds of student training, on a machine that did
+other work beside, so no measure of speed. With few seeds the intervals are wide: a difference that is
+not significant is not shown to be absent.
+"""
+_HEADINGS = {
+    "full": "## Full schedule\n",
+    "short": "## Short schedule\n\nSubsets and few epochs, for two CPU cores: these rows are "
+    "comparable with one another and with nothing published.\n",
+}
+_ABSENT = {
+    "full": "## Full schedule\n\nNot run yet: it needs a GPU. "
+    "`python -m benchmarks.evidence --data-root DIR` on one runs it.\n",
+    "short": "",
+}
+_HOW = """\
+## Running it
+
+    python -m benchmarks.evidence --data-root DIR
+
+`benchmarks/README.md` says what `DIR` holds. It runs what has no result yet and writes this page.
+Everything but CIFAR-100 needs `tmkd-deploy[train,demo]`; the CIFAR-100 rows need torch, timm, NumPy,
+pyarrow and safetensors alone.
+"""

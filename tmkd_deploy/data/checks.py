@@ -18,16 +18,16 @@ def skip_unreadable(decoded: Decoded, allowed: int, origin: str, events: Events)
     """The keys of unreadable images, each warned of; DataError where more than `allowed`."""
     unreadable = decoded.unreadable
     if len(unreadable) > allowed:
-        named = [f"{key!r}: {why}" for key, why in unreadable.items()]
+        named = [f"{key!r}: {why}" for key, why in unreadable]
         raise DataError(
             f"{_images(len(unreadable))} of {len(decoded.images)} cannot be decoded, "
             f"and {allowed} may be skipped. {_some(named, ' ')}",
             where=origin,
             advice="Repair or remove them, or raise 'data.corrupt_images_allowed'.",
         )
-    for key, why in unreadable.items():
+    for key, why in unreadable:
         events.warn(f"The image {key!r} was skipped. {why}")
-    return list(unreadable)
+    return [key for key, _ in unreadable]
 
 
 def drop_overlap(
@@ -95,6 +95,19 @@ def contradictions(samples: Sequence[Sample], events: Events) -> list[str]:
     note = f"Identical images are labelled as different classes: {_some(keys, ', ')}."
     events.warn(note)
     return [note]
+
+
+def left_out(skipped: list[str], overlapping: list[str]) -> list[str]:
+    """Sentences for the report about images of the source that are in neither split."""
+    notes = []
+    if skipped:
+        notes.append(f"{_images(len(skipped))} could not be decoded: {_some(skipped, ', ')}.")
+    if overlapping:
+        notes.append(
+            f"{_images(len(overlapping))} of the training split left out, because a test image "
+            f"has the same pixels: {_some(overlapping, ', ')}."
+        )
+    return notes
 
 
 def _images(count: int) -> str:

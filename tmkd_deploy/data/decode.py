@@ -24,12 +24,13 @@ WORTH_A_PROCESS = 512  # images whose decoding takes longer than a process takes
 class Decoded:
     """Resized images uint8 [N, S, S, 3], mapped from a file, and the samples found in them.
 
-    `unreadable` tells, by key, why an image could not be decoded; it has a row but no sample.
+    `unreadable` are key and reason of each image that could not be decoded; it has a row but no
+    sample.
     """
 
     images: Pixels
     samples: list[Sample]
-    unreadable: dict[str, str]
+    unreadable: list[tuple[str, str]]
 
 
 def decode_all(records: Records, size: int, workers: int, file: Path, events: Events) -> Decoded:
@@ -44,7 +45,7 @@ def decode_all(records: Records, size: int, workers: int, file: Path, events: Ev
         OSError: the disk is full.
     """
     count = len(records.keys)
-    decoded = Decoded(create_images(file, count, size), [], {})
+    decoded = Decoded(create_images(file, count, size), [], [])
     processes = min(workers or os.cpu_count() or 1, count // WORTH_A_PROCESS)
     outcomes: dict[int, list[Outcome]] = {}
     task = events.begin("Reading images", count, "images")
@@ -60,7 +61,7 @@ def decode_all(records: Records, size: int, workers: int, file: Path, events: Ev
     for row, outcome in enumerate(in_order):
         key = records.keys[row]
         if isinstance(outcome, UnreadableImage):
-            decoded.unreadable[key] = str(outcome)
+            decoded.unreadable.append((key, str(outcome)))
         else:
             sample = Sample(row, key, records.labels[row], records.strata[row], outcome)
             decoded.samples.append(sample)

@@ -169,13 +169,20 @@ def _labels(file: Path, columns: Any) -> list[int]:
 def _names_in(metadata: dict[bytes, bytes], file: Path) -> list[str] | None:
     try:
         if b"class_names" in metadata:
-            return [str(name) for name in json.loads(metadata[b"class_names"])]
-        features = json.loads(metadata.get(b"huggingface", b"{}"))
-        label = features.get("info", {}).get("features", {}).get("label", {})
-        return [str(name) for name in label["names"]] if label.get("names") else None
+            names = json.loads(metadata[b"class_names"])
+        else:
+            features = json.loads(metadata.get(b"huggingface", b"{}"))
+            names = features.get("info", {}).get("features", {}).get("label", {}).get("names")
+        return [_name(name) for name in names] if names else None
     except (ValueError, AttributeError, TypeError) as error:
         raise DataError(
             "The class names in this file's metadata cannot be read.",
             where=str(file),
             advice="Write them as a JSON list under 'class_names', or give 'data.class_names'.",
         ) from error
+
+
+def _name(name: object) -> str:
+    if not isinstance(name, str | int):
+        raise TypeError("a class name is text")
+    return str(name)

@@ -16,6 +16,7 @@ from tmkd_deploy.data.checks import (
     contradictions,
     count_duplicates,
     drop_overlap,
+    left_out,
     skip_unreadable,
 )
 from tmkd_deploy.data.decode import create_images, decode_all
@@ -63,7 +64,11 @@ def prepare(spec: Data, folder: Path, events: Events) -> DataFacts:
     facts = DataFacts(
         # no path: the same images elsewhere are the same data
         source=records.origin if spec.source == "elpv" else spec.source,
-        notes=records.notes + contradictions(decoded.samples, events),
+        notes=[
+            *records.notes,
+            *contradictions(decoded.samples, events),
+            *left_out(skipped, overlapping),
+        ],
         class_names=records.class_names,
         image_size=spec.image_size,
         train_images=len(train),

@@ -72,6 +72,9 @@ class TestFolder:
         refused("folder", tmp_path / "file", "not a folder")
         make_folder(tmp_path / "images", {"only": 2})
         refused("folder", tmp_path / "images", "single class, 'only'")
+        make_folder(tmp_path / "twins", {"hot_spot": 1, "hot spot": 1})
+        error = refused("folder", tmp_path / "twins", "'hot spot' and 'hot_spot' have the same")
+        assert "rename its folder" in error.advice
         make_folder(tmp_path / "images", {"hollow": 0})
         error = refused("folder", tmp_path / "images", "'hollow' holds no image")
         assert error.where == str(tmp_path / "images" / "hollow")
@@ -110,7 +113,14 @@ class TestParquet:
         refused("parquet", file, "Row 10 has no label")
         refused("parquet", make_parquet(tmp_path / "e.parquet", []), "empty")
         file = make_parquet(tmp_path / "f.parquet", ROWS, {"class_names": ["same", "same"]})
-        refused("parquet", file, "same name")
+        refused("parquet", file, "same name, 'same'")
+        for names, match in [
+            (["hot_spot", "hot spot"], "'hot_spot' and 'hot spot' have the same name to a text"),
+            (["fine", ""], "name of class 1 is '', which has no word"),
+        ]:
+            file = make_parquet(tmp_path / "g.parquet", ROWS, {"class_names": names})
+            error = refused("parquet", file, match)
+            assert "data.class_names" in error.advice
 
     def test_columns_must_be_there(self, tmp_path):
         import pyarrow as pa
@@ -143,7 +153,11 @@ class TestParquet:
             assert error.where == str(tmp_path / "a.parquet")
 
     def test_metadata_that_cannot_be_read_is_named(self, tmp_path):
-        for metadata in ({"class_names": 3}, {"huggingface": {"info": {"features": 1}}}):
+        for metadata in (
+            {"class_names": 3},
+            {"class_names": ["ok", None]},
+            {"huggingface": {"info": {"features": 1}}},
+        ):
             file = make_parquet(tmp_path / "a.parquet", ROWS, metadata)
             refused("parquet", file, "class names in this file's metadata")
 
@@ -205,6 +219,14 @@ class TestWebdataset:
         for end in [*range(0, data_end, 512), 100, 700, data_end]:
             (tmp_path / "cut.tar").write_bytes(whole[:end])
             refused("webdataset", tmp_path / "cut.tar", "complete|truncated")
+
+    def test_the_one_truncated_shard_of_many_is_named(self, tmp_path):
+        for number in range(30):
+            make_tar(tmp_path / f"s-{number:03}.tar", SAMPLES)
+        bad = tmp_path / "s-017.tar"
+        bad.write_bytes(bad.read_bytes()[:-9000])
+        for path in (tmp_path, tmp_path / "s-*.tar", tmp_path / "s-{000..029}.tar"):
+            assert refused("webdataset", path, "truncated|complete").where == str(bad)
 
     def test_a_compressed_tar_is_refused(self, tmp_path):
         file = make_tar(tmp_path / "a.tar", SAMPLES, mode="w:gz")

@@ -143,6 +143,7 @@ def test_a_corrupt_image_is_named_and_skipped_only_if_allowed(tmp_path, run):
     assert not (tmp_path / "artifact").exists()
     data = run(source="folder", path=images, corrupt_images_allowed=2)
     assert data.facts.skipped == ["a/002.png", "b/bad.png"]
+    assert data.facts.notes == ["2 images could not be decoded: a/002.png, b/bad.png."]
     assert len(run.events.warned) == 2
     assert "'a/002.png' was skipped" in run.events.warned[0]
     assert data.facts.train_images + data.facts.test_images == 9
@@ -218,6 +219,8 @@ def test_the_training_twins_of_test_images_are_dropped_as_far_as_allowed(tmp_pat
     assert data.facts.overlapping == ["train/a/001.png", "train/a/copy.png", "train/b/003.png"]
     assert [warning.split("'")[1] for warning in run.events.warned] == data.facts.overlapping
     assert "'test/b/leak.png' has the same pixels" in run.events.warned[2]
+    [note] = data.facts.notes
+    assert note.startswith("3 images of the training split left out, because a test image has")
     assert data.facts.train_counts == {"a": 3, "b": 3}
     assert data.facts.test_counts == {"a": 3, "b": 3}
     assert data.facts.duplicates_within_train == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -93,5 +94,6 @@ def _file(weights: str) -> Path | None:
 
 
 def _exists(path: Path) -> bool:
-    # `data.path` may be a glob.
-    return path.exists() or any(Path(path.anchor).glob(str(path.relative_to(path.anchor))))
+    # `data.path` may be a glob or a range of shards.
+    pattern = re.sub(r"\{\d+\.\.\d+\}", "*", str(path.relative_to(path.anchor)))
+    return path.exists() or any(Path(path.anchor).glob(pattern))

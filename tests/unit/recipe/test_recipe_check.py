@@ -55,6 +55,8 @@ def test_files_that_are_not_there_are_warned_of(tmp_path: Path) -> None:
     (tmp_path / "shard-0.tar").touch()
     data = {"source": "webdataset", "path": tmp_path / "shard-*.tar"}
     assert check(recipe(data=data)) == []
+    shards = {"source": "webdataset", "path": tmp_path / "shard-{0..1}.tar"}
+    assert check(recipe(data=shards)) == []
     student = {"weights": str(tmp_path / "none.safetensors")}
     [warning] = check(recipe(data=data, student=student))
     assert "student.weights" in warning and "none.safetensors" in warning

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import open_clip
@@ -78,31 +79,17 @@ def create(
         RequestError: open_clip knows no such model or tag.
         DataError: the checkpoint does not fit, or a prompt is too long for the text encoder.
     """
-    open_clip.add_model_config(_CONFIGURATIONS)
-    try:
-        with quiet():
-            clip, _, _ = open_clip.create_model_and_transforms(
-                settings.model, pretrained=settings.pretrained
-            )
-    except Exception as error:  # open_clip passes on whatever its hub client raises
-        raise RequestError(
-            f"open_clip could not create {settings.model!r} "
-            f"with the pretrained tag {settings.pretrained!r}: {error}",
-            advice="Correct teacher.text, or name a local checkpoint in teacher.text.checkpoint.",
-        ) from error
+    clip, tokenizer = _from_open_clip(str(settings.model), settings.pretrained)
     if settings.checkpoint:
-        try:
-            clip.load_state_dict(read_checkpoint(settings.checkpoint))
-        except RuntimeError as error:
-            raise DataError(
-                f"The checkpoint does not fit {settings.model!r}: {str(error).splitlines()[-1]}",
-                where=str(settings.checkpoint),
-                advice="Name the open_clip model that this checkpoint was made with.",
-            ) from error
-    tokenizer = open_clip.get_tokenizer(settings.model)
+        _load(clip, settings.checkpoint, str(settings.model))
     tokens = [
-        torch.stack([_tokens(tokenizer, sentences) for sentences in fill(prompts, v, class_names)])
-        for v in VIEWS
+        torch.stack(
+            [
+                _tokens(tokenizer, template, f"prompts.{view}[{index}]", class_names)
+                for index, template in enumerate(getattr(prompts, view))
+            ]
+        )
+        for view in VIEWS
     ]
     mean = torch.tensor(getattr(clip.visual, "image_mean", None) or open_clip.OPENAI_DATASET_MEAN)
     std = torch.tensor(getattr(clip.visual, "image_std", None) or open_clip.OPENAI_DATASET_STD)
@@ -125,7 +112,9 @@ def train(
     text's positives are all images of the batch with its view and class. The token table stays as
     it is: a handful of prompts says nothing about the other words.
     """
-    teacher.clip.token_embedding.requires_grad_(False)
+    for module in getattr(teacher.clip, "text", teacher.clip).modules():
+        if isinstance(module, nn.Embedding):
+            module.requires_grad_(False)
     targets = torch.from_numpy(labels)
 
     def loss_of(step: Step) -> Tensor:
@@ -183,14 +172,68 @@ def _scale(clip: nn.Module) -> Tensor:
     return scale
 
 
-def _tokens(tokenizer: open_clip.SimpleTokenizer, sentences: list[str]) -> Tensor:
-    for sentence in sentences:
-        # start and end of text take two places; beyond the context a prompt would be cut silently
-        if len(tokenizer.encode(sentence)) + 2 > tokenizer.context_length:
-            raise DataError(
-                f"The prompt {sentence[:60]!r}... is longer than the text encoder's "
-                f"{tokenizer.context_length} tokens.",
-                advice="Shorten the class name or the prompt template.",
+def _from_open_clip(model: str, pretrained: str | None) -> tuple[nn.Module, Any]:
+    open_clip.add_model_config(_CONFIGURATIONS)
+    tag = open_clip.get_pretrained_cfg(model, pretrained) if pretrained else {}
+    try:
+        with quiet():
+            clip = open_clip.create_model(
+                model,
+                pretrained=pretrained,
+                # some tags, OpenAI's among them, were trained with another activation than the
+                # model's own, and open_clip would only warn
+                force_quick_gelu=tag.get("quick_gelu", False),
+                pretrained_text=False,  # a text tower comes from the tag or the checkpoint
             )
+            return clip, open_clip.get_tokenizer(model)
+    except Exception as error:  # open_clip passes on whatever its hub client raises
+        raise RequestError(
+            f"open_clip could not create {model!r} with the pretrained tag {pretrained!r}: {error}",
+            advice="Correct teacher.text, or name a local checkpoint in teacher.text.checkpoint.",
+        ) from error
+
+
+def _load(clip: nn.Module, path: Path, model: str) -> None:
+    """Fill `clip` from a state dictionary; distributed training puts "module." before its names."""
+    given = {name.removeprefix("module."): each for name, each in read_checkpoint(path).items()}
+    problem = _misfit(clip.state_dict(), given)
+    if problem:
+        raise DataError(
+            f"The checkpoint does not fit {model!r}: {problem}.",
+            where=str(path),
+            advice="Name the open_clip model that this checkpoint was made with.",
+        )
+    clip.load_state_dict(given)
+
+
+def _misfit(wanted: dict[str, Tensor], given: dict[str, Tensor]) -> str | None:
+    for name, tensor in wanted.items():
+        if name not in given:
+            return f"it has no {name!r}"
+        if given[name].shape != tensor.shape:
+            return (
+                f"{name!r} has the shape {list(given[name].shape)}, and {list(tensor.shape)} is "
+                "needed"
+            )
+    more = sorted(set(given) - set(wanted))
+    return f"the model has no {more[0]!r}" if more else None
+
+
+def _tokens(tokenizer: Any, template: str, key: str, class_names: list[str]) -> Tensor:
+    """Tokens [C, context] of a template; a sentence that would be cut silently is refused."""
+    sentences = fill(template, class_names)
+    context = tokenizer.context_length
     tokens: Tensor = tokenizer(sentences)
+    # in a longer context the same sentence gets the same tokens and then padding alone
+    longer: Tensor = tokenizer(sentences, 4 * context)
+    rest = longer[:, context:]
+    whole = (longer[:, :context] == tokens).all(dim=1) & (rest == rest[:, -1:]).all(dim=1)
+    for name, fits in zip(class_names, whole.tolist(), strict=True):
+        if not fits:
+            raise DataError(
+                f"For the class {name!r} the prompt {template!r} is longer than the "
+                f"{context} tokens that the text encoder reads.",
+                where=key,
+                advice="Shorten this template, or give the class a shorter name.",
+            )
     return tokens

@@ -45,7 +45,9 @@ def _check_timm(recipe: Recipe) -> list[str]:
 
 def _check_open_clip(recipe: Recipe) -> list[str]:
     text = recipe.teacher.text
-    if text.model == EMBEDDED_CLIP or ":" in text.model:  # hf-hub:... is no name to look up
+    if text.model is None or text.model == EMBEDDED_CLIP:
+        return []
+    if ":" in text.model:  # hf-hub:... is no name to look up
         return []
     if importlib.util.find_spec("open_clip") is None:
         return [_unchecked("open_clip_torch", "teacher.text.model")]
@@ -79,6 +81,7 @@ def _missing_files(recipe: Recipe) -> list[str]:
         "data.train": recipe.data.train,
         "data.test": recipe.data.test,
         "teacher.text.checkpoint": recipe.teacher.text.checkpoint,
+        "teacher.text.embeddings": recipe.teacher.text.embeddings,
         "teacher.visual.weights": _file(recipe.teacher.visual.weights),
         "student.weights": _file(recipe.student.weights),
     }

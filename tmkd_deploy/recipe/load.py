@@ -24,6 +24,7 @@ PATHS: tuple[KeyPath, ...] = (
     ("data", "train"),
     ("data", "test"),
     ("teacher", "text", "checkpoint"),
+    ("teacher", "text", "embeddings"),
 )
 WEIGHTS: tuple[KeyPath, ...] = (("teacher", "visual", "weights"), ("student", "weights"))
 NAMED_WEIGHTS = ("none", "pretrained", "package:efficientnet-lite0")

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from tmkd_deploy.recipe.class_names import fault
+from tmkd_deploy.recipe.prompt_sets import PROMPT_SETS, Kind
 from tmkd_deploy.recipe.vocabulary import VIEWS, Augment, LogitLoss, View
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -96,24 +97,33 @@ class Views(Section):
 class Prompts(Section):
     """Prior-aware prompts, several a view; '{class}' stands for the class name."""
 
+    kind: Kind = Field(
+        "general",
+        description="What the images are of; it fills in the templates of each view that has none "
+        "of its own below.",
+    )
     rgb: list[str] = Field(
-        ["a photo of a {class}", "a picture of a {class}"],
+        PROMPT_SETS["general"]["rgb"],
         min_length=1,
         description="Templates for the image as it is.",
     )
     edge: list[str] = Field(
-        ["an image of a {class} with sharp edges and contours", "the outline of a {class}"],
+        PROMPT_SETS["general"]["edge"],
         min_length=1,
         description="Templates for the edge-enhanced view.",
     )
     freq: list[str] = Field(
-        [
-            "the fine texture and high-frequency detail of a {class}",
-            "a high-pass filtered image of a {class}",
-        ],
+        PROMPT_SETS["general"]["freq"],
         min_length=1,
         description="Templates for the high-frequency view.",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_in_templates(cls, given: Any) -> Any:
+        if not isinstance(given, dict) or given.get("kind") not in list(PROMPT_SETS):
+            return given  # what is wrong with it is told elsewhere
+        return {**PROMPT_SETS[given["kind"]], **given}
 
     @model_validator(mode="after")
     def _templates_name_the_class(self) -> Prompts:
@@ -144,22 +154,43 @@ class VisualTeacher(Section):
 
 
 class TextTeacher(Section):
-    """The text teacher: a CLIP model through open_clip."""
+    """The text teacher: a CLIP model through open_clip, or embeddings that one made elsewhere."""
 
-    model: str = Field(
+    model: str | None = Field(
         "tmkd-clip-tiny",
-        description="An open_clip model name, or 'tmkd-clip-tiny', which ships with this package.",
+        description="An open_clip model name, or 'tmkd-clip-tiny', which ships with this package; "
+        "none with 'embeddings'.",
     )
     pretrained: str | None = Field(None, description="An open_clip pretrained tag.")
     checkpoint: Path | None = Field(None, description="A local checkpoint of this model.")
+    embeddings: Path | None = Field(
+        None,
+        description="A safetensors file with the text embedding of each class, in place of a "
+        "model; see [method.md](method.md#precomputed-text-embeddings).",
+    )
     epochs: Annotated[int, Field(ge=0)] = Field(
-        10, description="Epochs of contrastive training on the training split's views."
+        10,
+        description="Epochs of contrastive training on the training split's views; "
+        "0 with 'embeddings'.",
     )
     batch_size: Annotated[int, Field(ge=2)] = Field(64, description="Images in a training step.")
     learning_rate: Positive = Field(1e-3, description="Largest learning rate of the schedule.")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _embeddings_need_no_model(cls, given: Any) -> Any:
+        alone = isinstance(given, dict) and given.get("embeddings") is not None
+        return {"model": None, "epochs": 0, **given} if alone else given
+
     @model_validator(mode="after")
     def _has_weights(self) -> TextTeacher:
+        if self.embeddings:
+            for key in ("model", "pretrained", "checkpoint", "epochs"):
+                if getattr(self, key):
+                    raise ValueError(f"'embeddings' stand in place of a model: leave out {key!r}")
+            return self
+        if not self.model:
+            raise ValueError("give a 'model', or 'embeddings' in its place")
         if self.pretrained and self.checkpoint:
             raise ValueError("give 'pretrained' or 'checkpoint', not both")
         if self.epochs == 0 and not (self.pretrained or self.checkpoint):

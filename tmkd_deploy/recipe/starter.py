@@ -30,7 +30,10 @@ def write(path: Path, source: str, target: str) -> None:
             f"There is no data source {source!r}.", advice=did_you_mean(source, LOCATIONS)
         )
     text = Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
-        source=source, location=LOCATIONS[source], target=profile.get(target).name
+        source=source,
+        location=LOCATIONS[source],
+        prompts="electroluminescence" if source == "elpv" else "general",
+        target=profile.get(target).name,
     )
     try:
         with path.open("x", encoding="utf-8") as stream:

@@ -10,6 +10,7 @@ from tmkd_deploy.errors import ExitCode, RequestError
 from tmkd_deploy.recipe import dump, starter
 from tmkd_deploy.recipe.class_names import fault
 from tmkd_deploy.recipe.load import load
+from tmkd_deploy.recipe.prompt_sets import PROMPT_SETS
 from tmkd_deploy.recipe.schema import Distill, Recipe
 
 BASE = """\
@@ -319,3 +320,44 @@ def test_every_default_is_written_out(recipe) -> None:
     text = dump.to_yaml(recipe(BASE))
     assert "contrastive_temperature: 0.07" in text
     assert "percentile: 99.99" in text
+
+
+def test_the_kind_of_images_fills_in_the_templates(recipe) -> None:
+    assert recipe(BASE).prompts.rgb == PROMPT_SETS["general"]["rgb"]
+    for kind, templates in PROMPT_SETS.items():
+        prompts = recipe(BASE + f"prompts: {{kind: {kind}}}\n").prompts
+        assert prompts.model_dump() == {"kind": kind, **templates}
+
+
+def test_own_templates_stand_in_place_of_those_of_the_kind(recipe) -> None:
+    loaded = recipe(BASE + 'prompts: {kind: industrial, edge: ["contours of {class}"]}\n')
+    assert loaded.prompts.edge == ["contours of {class}"]
+    assert loaded.prompts.freq == PROMPT_SETS["industrial"]["freq"]
+    assert "contours of {class}" in dump.to_yaml(loaded)
+    assert recipe(dump.to_yaml(loaded)) == loaded
+
+
+def test_a_kind_that_nobody_knows_is_refused(refused) -> None:
+    assert refused(BASE + "prompts: {kind: industry}\n").advice == 'Did you mean "industrial"?'
+    assert "'general'" in refused(BASE + "prompts: {kind: [general]}\n").problem
+
+
+def test_embeddings_take_the_place_of_a_model(recipe, tmp_path: Path) -> None:
+    loaded = recipe(BASE + "teacher: {text: {embeddings: clip.safetensors}}\n")
+    text = loaded.teacher.text
+    assert text.embeddings == tmp_path / "clip.safetensors"
+    assert (text.model, text.epochs) == (None, 0)
+    assert recipe(dump.to_yaml(loaded)) == loaded
+
+
+@pytest.mark.parametrize(
+    "beside", ["model: ViT-B-32", "pretrained: openai", "checkpoint: clip.pt", "epochs: 3"]
+)
+def test_embeddings_and_a_model_are_refused(refused, beside: str) -> None:
+    error = refused(BASE + f"teacher:\n  text: {{embeddings: a.safetensors, {beside}}}\n")
+    assert f"leave out '{beside.partition(':')[0]}'" in error.problem
+    assert error.where is not None and error.where.endswith(":7 (teacher.text)")
+
+
+def test_a_text_teacher_of_nothing_is_refused(refused) -> None:
+    assert "'embeddings' in its place" in refused(BASE + "teacher: {text: {model: null}}\n").problem

@@ -19,7 +19,7 @@ LAYERS = (
     {"__main__"},
     {"cli"},
     {"pipeline"},
-    {"distill", "quantize", "export", "measure", "gate", "bundle", "report"},
+    {"distill", "quantize", "export", "measure", "gate", "bundle", "report", "explain"},
     {"data", "models", "engines", "targets", "recipe"},
     {"runtime", "artifacts", "events", "errors", "quiet", "__init__"},
 )

@@ -18,6 +18,7 @@ from tmkd_deploy.cli import (
     bundle,
     compare,
     doctor,
+    explain,
     failures,
     interrupts,
     output,
@@ -37,7 +38,7 @@ class InOrder(SuggestingGroup):
     def list_commands(self, ctx: Any) -> list[str]:
         """The stages, then what helps them."""
         stage_names = "run distill quantize export validate gate bundle report"
-        return [*stage_names.split(), "compare", "recipe", "targets", "doctor"]
+        return [*stage_names.split(), "compare", "explain", "recipe", "targets", "doctor"]
 
 
 app = typer.Typer(
@@ -76,6 +77,7 @@ def _start(
 stages.add_to(app)
 app.add_typer(bundle.app, name="bundle")
 app.command("compare")(compare.compare)
+app.command("explain")(explain.explain)
 app.add_typer(recipe.app, name="recipe")
 app.add_typer(targets.app, name="targets")
 app.command("doctor")(doctor.doctor)

@@ -30,6 +30,16 @@ def create_session(
     """
     import onnxruntime  # noqa: PLC0415 - the one optional part of the runtime
 
+    options = session_options(threads=threads, precise_int8=precise_int8)
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
+def session_options(
+    *, threads: int, precise_int8: bool | None = None
+) -> onnxruntime.SessionOptions:
+    """The options that `create_session` opens a model with; the same arguments and errors."""
+    import onnxruntime  # noqa: PLC0415 - the one optional part of the runtime
+
     if precise_int8 is None:
         precise_int8 = precise_int8_default()
     options = onnxruntime.SessionOptions()
@@ -42,7 +52,7 @@ def create_session(
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if precise_int8:
         options.add_session_config_entry("session.x64quantprecision", "1")
-    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    return options
 
 
 def precise_int8_default() -> bool:

@@ -41,8 +41,8 @@ def test_light_commands_import_no_torch() -> None:
 def test_help_lists_the_commands_in_the_order_of_the_work() -> None:
     lines = run("--help").stdout.partition("Commands:")[2].splitlines()
     commands = [line.split()[0] for line in lines if line.startswith("  ") and line.split()]
-    expected = "run distill quantize export validate gate bundle report compare recipe targets"
-    assert commands[:12] == [*expected.split(), "doctor"]
+    expected = "run distill quantize export validate gate bundle report compare explain recipe"
+    assert commands[:13] == [*expected.split(), "targets", "doctor"]
 
 
 @pytest.mark.parametrize("arguments", [[], ["recipe"], ["targets"]])

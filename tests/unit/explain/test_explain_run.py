@@ -1,0 +1,123 @@
+"""A run folder with a planted mistake, explained through the command line."""
+
+import json
+
+import onnx
+import planted_mistakes as plant
+import pytest
+
+from tmkd_deploy import artifacts
+from tmkd_deploy.cli.main import main
+from tmkd_deploy.engines.build import build
+from tmkd_deploy.engines.placement import Placement
+from tmkd_deploy.errors import ExitCode
+from tmkd_deploy.events import SilentEvents
+from tmkd_deploy.export.facts import MODEL, OnnxFacts
+from tmkd_deploy.targets.profile import get
+
+LAYER = "blocks.1.1.conv_dw"
+VARIANTS = {
+    "cpu": "student-int8-unsigned-fp32",
+    "jetson-orin-nano": "student-int8-signed-fp16",
+}
+
+
+@pytest.fixture(scope="module")
+def run_folder(inverted_residuals, tmp_path_factory):
+    """Exported and built for two targets, with a blocked pair, and not measured."""
+    folder = tmp_path_factory.mktemp("runs") / "planted"
+    for target, variant in VARIANTS.items():
+        placement = Placement.UNSIGNED if target == "cpu" else Placement.SIGNED
+        proto = inverted_residuals(placement)
+        plant.operator_before(proto, LAYER)
+        exported = folder / "export" / variant
+        with artifacts.writing(exported, kind="export", fingerprint="", inputs={}) as draft:
+            onnx.save(proto, draft.folder / MODEL)
+            draft.facts = OnnxFacts(
+                variant=variant,
+                opset=20,
+                bytes=1,
+                largest_difference=0.0,
+                agreement=1.0,
+                parity_images=1,
+                quantize_linear=1,
+                dequantize_linear=1,
+                int8_weights=1,
+            )
+        place = folder / "build" / target
+        with artifacts.writing(place, kind="build", fingerprint="", inputs={}) as draft:
+            models = {"int8": exported / MODEL}
+            draft.facts = build(get(target), models, 32, draft.folder, SilentEvents())
+    return folder
+
+
+def explained(capsys, *arguments):
+    code = main(["explain", *map(str, arguments)])
+    return code, capsys.readouterr()
+
+
+def test_the_planted_layer_is_named_for_every_target(run_folder, capsys):
+    code, told = explained(capsys, run_folder, "--json")
+    assert code == ExitCode.OK
+    by_target = {each["target"]: each for each in json.loads(told.out)["explanations"]}
+    assert set(by_target) == set(VARIANTS)
+    for each in by_target.values():
+        blocked = [item for item in each["speed"] if item["kind"] == "blocked_pair"]
+        assert [item["layer"] for item in blocked] == [LAYER]
+        assert each["next"].startswith("tmkd-deploy validate --target")
+    assert by_target["cpu"]["shares"] and by_target["cpu"]["slowest"]
+    assert by_target["jetson-orin-nano"]["engine"] is None
+    assert "built on the device" in by_target["jetson-orin-nano"]["notes"][0]
+
+
+def test_people_are_told_in_sentences_and_what_to_run_next(run_folder, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    code, told = explained(capsys, "planted", "--runs", run_folder.parent, "--target", "cpu")
+    assert code == ExitCode.OK
+    assert f"- {LAYER} computes in floating point: HardSwish stands between" in told.out
+    assert "What to change:" in told.out and "Share of time" in told.out
+    assert told.out.rstrip().splitlines()[-1] == "Next: tmkd-deploy validate --target cpu"
+    assert "\x1b" not in told.out
+
+
+def test_an_alias_of_a_target_will_do(run_folder, capsys):
+    code, told = explained(capsys, run_folder, "--target", "jetson", "--json")
+    (only,) = json.loads(told.out)["explanations"]
+    assert code == ExitCode.OK and only["target"] == "jetson-orin-nano"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "offered"),
+    [
+        (["--target", "cpo"], 'Did you mean "cpu"?'),
+        (["--precision", "int-8"], 'Did you mean "int8"?'),
+        (["--precision", "fp16"], "It built int8"),
+    ],
+)
+def test_typing_errors_get_the_nearest_name(run_folder, capsys, arguments, offered):
+    code, told = explained(capsys, run_folder, *arguments)
+    assert code == ExitCode.REQUEST
+    assert offered in told.err and told.out == ""
+
+
+def test_a_run_that_is_not_there_gets_the_nearest_name(run_folder, capsys):
+    code, told = explained(capsys, "plantde", "--runs", run_folder.parent)
+    assert code == ExitCode.REQUEST
+    assert 'Did you mean "planted"?' in told.err
+
+
+def test_a_run_without_engines_says_how_to_build_them(tmp_path, capsys):
+    code, told = explained(capsys, tmp_path)
+    assert code == ExitCode.REQUEST
+    assert "no engine yet" in told.err and "tmkd-deploy export" in told.err
+
+
+def test_an_altered_engine_is_refused(run_folder, tmp_path, capsys):
+    import shutil
+
+    copied = shutil.copytree(run_folder, tmp_path / "copied")
+    with (copied / "build" / "cpu" / "int8.onnx").open("ab") as stream:
+        stream.write(b"more")
+    code, told = explained(capsys, copied, "--target", "cpu")
+    assert code == ExitCode.DATA
+    assert "build/cpu" in told.err

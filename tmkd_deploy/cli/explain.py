@@ -1,0 +1,102 @@
+"""`explain`: why an engine is slow, and where it lost accuracy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tmkd_deploy.cli import output
+from tmkd_deploy.cli.options import DEFAULT_RUNS, AsJson, Runs
+from tmkd_deploy.errors import RequestError
+
+if TYPE_CHECKING:
+    from tmkd_deploy.explain.interface import Explanation
+
+RunName = Annotated[str, typer.Argument(metavar="RUN", help="A run folder, or a recipe's name.")]
+TargetName = Annotated[
+    str | None,
+    typer.Option("--target", metavar="NAME", help="Only this target.  [default: all that it has]"),
+]
+Precision = Annotated[
+    str, typer.Option("--precision", metavar="NAME", help="Which engine: int8, fp16 or fp32.")
+]
+
+
+def explain(
+    run: RunName,
+    target: TargetName = None,
+    precision: Precision = "int8",
+    runs: Runs = DEFAULT_RUNS,
+    as_json: AsJson = False,
+) -> None:
+    """Say why an engine is slow and where it lost accuracy, layer by layer."""
+    import dataclasses  # noqa: PLC0415
+
+    folder = _run_folder(run, runs)
+    explanations = _explanations(folder, target, precision)
+    if as_json:
+        plain = [dataclasses.asdict(each) for each in explanations]
+        output.emit_json({"run": str(folder), "explanations": plain})
+        return
+    from tmkd_deploy.cli import render_explanation  # noqa: PLC0415
+
+    output.emit(render_explanation.as_text(explanations))
+
+
+def _explanations(folder: Path, target: str | None, precision: str) -> list[Explanation]:
+    try:
+        from tmkd_deploy.explain import explain as room  # noqa: PLC0415
+    except ImportError as error:
+        from tmkd_deploy.errors import MissingExtra  # noqa: PLC0415
+
+        raise MissingExtra("Explaining an engine", "train", error.name or "onnx") from error
+    _check_precision(precision)
+    built = room.built_targets(folder)
+    if not built:
+        raise RequestError(
+            "This run has no engine yet.",
+            where=str(folder),
+            advice="Build one first with: tmkd-deploy export",
+        )
+    if target is not None:
+        chosen = [_known_target(target, list(built))]
+    else:
+        # a target that builds no such engine matters only if no other does
+        chosen = [each for each in built if precision in built[each]] or list(built)[:1]
+    return [room.explain(folder, each, precision) for each in chosen]
+
+
+def _run_folder(run: str, runs: Path) -> Path:
+    from tmkd_deploy.recipe.names import did_you_mean  # noqa: PLC0415
+
+    for folder in (Path(run), runs / run):
+        if folder.is_dir():
+            return folder
+    known = [path.name for path in runs.iterdir() if path.is_dir()] if runs.is_dir() else []
+    offer = f"{did_you_mean(run, known)} " if known else ""
+    raise RequestError(
+        f"There is no run {run!r}, neither as a folder nor in {runs}.",
+        advice=f"{offer}A run is made with: tmkd-deploy run",
+    )
+
+
+def _known_target(name: str, built: list[str]) -> str:
+    from tmkd_deploy.recipe.names import did_you_mean  # noqa: PLC0415
+    from tmkd_deploy.targets import profile  # noqa: PLC0415
+
+    known = profile.canonical(name)
+    if known not in built:
+        raise RequestError(
+            f"This run has no engine for the target {name!r}.", advice=did_you_mean(name, built)
+        )
+    return known
+
+
+def _check_precision(name: str) -> None:
+    from tmkd_deploy.recipe.names import did_you_mean  # noqa: PLC0415
+
+    known = ("int8", "fp16", "fp32")
+    if name not in known:
+        raise RequestError(f"There is no precision {name!r}.", advice=did_you_mean(name, known))

@@ -1,0 +1,157 @@
+"""From the folder of a run to why one of its engines is as slow and as accurate as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx
+
+from tmkd_deploy import artifacts
+from tmkd_deploy.engines.facts import EngineFacts
+from tmkd_deploy.engines.interface import Runtime, variant_for
+from tmkd_deploy.engines.registry import runtime
+from tmkd_deploy.errors import RequestError
+from tmkd_deploy.explain import engine_findings, onnxruntime, siblings, tensorrt_rtx
+from tmkd_deploy.explain.findings import graph_findings
+from tmkd_deploy.explain.graph import Graph, LayerNames
+from tmkd_deploy.explain.interface import (
+    EngineView,
+    Explanation,
+    Finding,
+    Kind,
+    shares,
+    slowest,
+)
+from tmkd_deploy.explain.ledger import largest_drop
+from tmkd_deploy.export.facts import MODEL, OnnxFacts
+from tmkd_deploy.measure.results import Measurements
+
+_ON_DEVICE = (
+    "The engine is built on the device, and its own layer list is not here: this explains the ONNX "
+    "file that it is built from."
+)
+_UNMEASURED = "Nothing was measured for this target yet, so accuracy and latency are not explained."
+_EXPORTED_ANEW = {Kind.WRONG_SIGN, Kind.PER_TENSOR_WEIGHT, Kind.UNQUANTIZED_RESIDUAL}
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What a run folder holds for one target."""
+
+    folder: Path
+    target: str
+    engines: artifacts.Artifact[EngineFacts]
+    measured: Measurements | None
+    left_out: list[str]
+
+
+def explain(run: Path, target: str, precision: str) -> Explanation:
+    """Explain the `precision` engine of `target` in the run folder `run`.
+
+    Raises:
+        RequestError: the target has no engine of this precision.
+        ArtifactError: an artifact of the run is missing, truncated or of another version.
+        MissingExtra: the engine's own runtime is needed and not installed.
+    """
+    found = _read(run, target)
+    facts = found.engines.facts
+    built = [engine.precision for engine in facts.engines]
+    if precision not in built:
+        raise RequestError(
+            f"The run built no {precision} engine for {target!r}.",
+            where=str(run),
+            advice=f"It built {', '.join(built)}; choose one with --precision.",
+        )
+    builder = runtime(facts.runtime)
+    source = _source(run, builder, precision)
+    view, notes = _engine_view(found, source, precision)
+    speed: list[Finding] = []
+    accuracy: list[Finding] = []
+    if precision == "int8":
+        speed += graph_findings(source, builder.placement, found.left_out)
+        if view:
+            speed += engine_findings.float_layers(view, {each.layer for each in speed})
+            speed += engine_findings.reformats(view)
+    top = slowest(view) if view else []
+    latency = found.measured.latency if found.measured else None
+    speed += siblings.slower_than_siblings(precision, latency, top)
+    speed += siblings.larger_than_siblings(precision, facts.engines)
+    if found.measured is None:
+        notes.append(_UNMEASURED)
+    else:
+        accuracy, remarks = largest_drop(found.measured.ledger, precision)
+        notes += remarks
+        accuracy += siblings.saturation(precision, latency)
+    return Explanation(
+        target=target,
+        runtime=facts.runtime,
+        precision=precision,
+        engine=view,
+        shares=shares(view) if view else [],
+        slowest=top,
+        speed=speed,
+        accuracy=accuracy,
+        notes=notes,
+        next=_next(found, [*speed, *accuracy]),
+    )
+
+
+def built_targets(run: Path) -> dict[str, list[str]]:
+    """The targets for which a run folder holds engines, in alphabetical order, with precisions.
+
+    Raises:
+        ArtifactError: an artifact is truncated or of another version.
+    """
+    found = {}
+    for manifest in sorted(run.glob(f"build/*/{artifacts.MANIFEST}")):
+        facts = artifacts.read(manifest.parent, "build", EngineFacts).facts
+        found[facts.target] = [engine.precision for engine in facts.engines]
+    return found
+
+
+def _read(run: Path, target: str) -> _Run:
+    measured = None
+    if (run / "measure" / target / artifacts.MANIFEST).exists():
+        measured = artifacts.read(run / "measure" / target, "measure", Measurements).facts
+    left_out: list[str] = []
+    if (run / "quantize" / artifacts.MANIFEST).exists():
+        left_out = artifacts.read_manifest(run / "quantize").facts.get("left_out", [])
+    engines = artifacts.read(run / "build" / target, "build", EngineFacts)
+    return _Run(run, target, engines, measured, left_out)
+
+
+def _source(run: Path, builder: Runtime, precision: str) -> Graph:
+    """The ONNX file that an engine was built from."""
+    folder = run / "export" / variant_for(builder, precision).name
+    return Graph(onnx.load(artifacts.read(folder, "export", OnnxFacts).path(MODEL)))
+
+
+def _engine_view(found: _Run, source: Graph, precision: str) -> tuple[EngineView | None, list[str]]:
+    facts = found.engines.facts
+    if facts.runtime == "onnxruntime":
+        engine = next(each.file for each in facts.engines if each.precision == precision)
+        latency = found.measured.latency if found.measured else None
+        threads = int(latency.protocol.get("threads", 1)) if latency else 1
+        return onnxruntime.view(found.engines.path(engine), source, threads), []
+    if facts.runtime == "tensorrt_rtx":
+        layers = found.engines.path(f"{precision}.layers.json")
+        return tensorrt_rtx.view(layers, LayerNames(source)), []
+    return None, [_ON_DEVICE]
+
+
+def _next(found: _Run, findings: Sequence[Finding]) -> str:
+    """The one command that gets furthest with what was found."""
+    target = f"--target {found.target}"
+    if found.measured is None:
+        return f"tmkd-deploy validate {target}"
+    if any(each.kind in _EXPORTED_ANEW for each in findings):
+        return f"tmkd-deploy quantize --force, then tmkd-deploy validate {target}"
+    blocked = [each.layer for each in findings if each.kind is Kind.BLOCKED_PAIR and each.layer]
+    if blocked:
+        names = ", ".join(dict.fromkeys(blocked))
+        return f"tmkd-deploy validate {target} --set 'quantize.leave_out=[{names}]'"
+    if any(each.kind is Kind.LARGEST_DROP and each.certain for each in findings):
+        return f"tmkd-deploy report, and look at the ledger of {found.target}"
+    return f"tmkd-deploy gate {target}"

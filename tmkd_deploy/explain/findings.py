@@ -1,0 +1,31 @@
+"""What the ONNX file itself tells, before any runtime has seen it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tmkd_deploy.engines.placement import Placement
+from tmkd_deploy.explain.activations import wrong_signs
+from tmkd_deploy.explain.blocked_pairs import blocked_pairs
+from tmkd_deploy.explain.graph import Graph
+from tmkd_deploy.explain.interface import Finding
+from tmkd_deploy.explain.left_out import left_out_layers
+from tmkd_deploy.explain.residuals import unquantized_residuals
+from tmkd_deploy.explain.weight_scales import per_tensor_weights
+
+
+def graph_findings(
+    graph: Graph, placement: Placement, left_out: Sequence[str] = ()
+) -> list[Finding]:
+    """Every place in a quantized ONNX graph that keeps a runtime from computing in integers.
+
+    `placement` is that of the runtime the graph is for; `left_out` names layers that are meant to
+    stay in floating point.
+    """
+    return [
+        *blocked_pairs(graph, placement),
+        *unquantized_residuals(graph, placement),
+        *per_tensor_weights(graph),
+        *wrong_signs(graph, placement),
+        *left_out_layers(graph, left_out),
+    ]

@@ -1,0 +1,88 @@
+"""Where accuracy went: the step of the ledger that lost most, by class, and the calibration."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tmkd_deploy.explain.interface import Finding, Kind
+from tmkd_deploy.measure.results import ClassFlips, LedgerRow
+from tmkd_deploy.report import wording
+
+_CLASSES_NAMED = 5
+_ADVICE = {
+    "student": "Distil for longer, choose a larger student, or look at which term of the loss "
+    "helps: this loss has nothing to do with quantization.",
+    "fake_quantized": "Find out which layers cost most and name those in quantize.leave_out, "
+    "raise quantize.epochs, or choose another quantize.calibration.method.",
+    "onnx": "The exporter changed decisions: export anew with another export.opset, and report "
+    "the model if that does not help.",
+    "engine": "The runtime computes otherwise than the ONNX standard: look for saturation and for "
+    "activations of the wrong sign above, and compare with another version of the runtime.",
+}
+_NO_LOSS = "No step from the teacher to the engine lost top-1 on these images."
+
+
+def largest_drop(rows: Sequence[LedgerRow], precision: str) -> tuple[list[Finding], list[str]]:
+    """The finding on the step that lost most on the way to an engine, and notes beside it."""
+    way = [row for row in rows if _is_on_the_way(row, precision)]
+    notes = _calibration(way)
+    steps = [row for row in way if row.change_points is not None]
+    worst = min(steps, key=lambda row: row.change_points or 0.0, default=None)
+    if worst is None or (worst.change_points or 0.0) >= 0:
+        return [], [_NO_LOSS, *notes]
+    above = next((row for row in way if row.representation == worst.compared_with), None)
+    finding = Finding(
+        Kind.LARGEST_DROP,
+        _problem(worst, above),
+        _ADVICE[worst.representation],
+        certain=worst.significant,
+    )
+    return [finding], notes
+
+
+def _is_on_the_way(row: LedgerRow, precision: str) -> bool:
+    if row.representation in ("teacher", "student"):
+        return True
+    return row.representation in _ADVICE and row.precision == precision
+
+
+def _problem(row: LedgerRow, above: LedgerRow | None) -> str:
+    origin = f"{above.label} ({wording.percent(above.top1)})" if above else str(row.compared_with)
+    interval = f" ({wording.points_interval(row.change_interval)})" if row.change_interval else ""
+    sentences = [
+        f"The largest drop is the step from {origin} to {row.label} ({wording.percent(row.top1)}): "
+        f"{wording.points(row.change_points or 0.0)} points{interval}, {row.lost} images lost and "
+        f"{row.gained} gained."
+    ]
+    if not row.significant:
+        sentences.append("With this many images, that may be chance.")
+    sentences += _by_class(row.flips)
+    if above is not None:
+        before, after = above.expected_calibration_error, row.expected_calibration_error
+        if before is not None and after is not None:
+            sentences.append(
+                f"The expected calibration error goes from {wording.percent(before)} to "
+                f"{wording.percent(after)} there."
+            )
+    return " ".join(sentences)
+
+
+def _by_class(flips: Sequence[ClassFlips]) -> list[str]:
+    losing = sorted((each for each in flips if each.lost), key=lambda each: each.gained - each.lost)
+    parts = []
+    for each in losing[:_CLASSES_NAMED]:
+        taken = next(iter(each.lost_to), None)
+        mistaken = f", most often to {taken}" if taken else ""
+        parts.append(f"{each.class_name} lost {each.lost} and gained {each.gained}{mistaken}")
+    if not parts:
+        return []
+    more = len(losing) - len(parts)
+    return [f"By class: {'; '.join(parts)}{f'; and {more} more classes' if more else ''}."]
+
+
+def _calibration(way: Sequence[LedgerRow]) -> list[str]:
+    known = [row for row in way if row.expected_calibration_error is not None]
+    if len(known) < 2:
+        return []
+    parts = [f"{row.label} {wording.percent(row.expected_calibration_error or 0)}" for row in known]
+    return [f"Expected calibration error: {', '.join(parts)}."]

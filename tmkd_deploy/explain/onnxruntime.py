@@ -1,0 +1,125 @@
+"""ONNX Runtime's own words: the graph it makes of a model, and its profile of running it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+
+from tmkd_deploy.errors import EnvironmentProblem, MissingExtra
+from tmkd_deploy.explain.graph import Graph, LayerNames
+from tmkd_deploy.explain.interface import EngineLayer, EngineView
+from tmkd_deploy.runtime.onnxruntime_session import session_options
+
+_RUNS = 60
+_WARM_UP = 10
+_KERNEL = "_kernel_time"
+_REFORMATS = {
+    *("QuantizeLinear", "DequantizeLinear", "Cast", "Transpose"),
+    *("ReorderInput", "ReorderOutput"),
+}
+_INTEGERS = {"int8", "uint8"}
+_INTEGER_OPERATORS = {"QGemm", "MatMulInteger", "ConvInteger", "MatMulIntegerToFloat"}
+
+
+def view(engine: Path, source: Graph, threads: int) -> EngineView:
+    """What ONNX Runtime makes of `engine` on this machine, with the share of time of each node.
+
+    `source` is the graph before ONNX Runtime's optimisation, which knows the layers' names. The
+    session has the options of the application's; the images are random, because the time of its
+    operators does not depend on their values.
+
+    Raises:
+        MissingExtra: ONNX Runtime is not installed.
+        EnvironmentProblem: it refuses the model.
+    """
+    events, optimised = _profiled(engine, threads)
+    runs: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for event in events:
+        runs[event["name"].removesuffix(_KERNEL)].append(event)
+    # medians, because on a busy machine a few runs of any node take many times as long
+    times = {
+        name: float(np.median([event["dur"] for event in found])) for name, found in runs.items()
+    }
+    total = sum(times.values()) or 1
+    names, graph = LayerNames(source), Graph(optimised)
+    nodes = {node.name: node for node in graph.nodes}
+    layers = []
+    for name, found in runs.items():
+        operator = found[0]["args"]["op_name"]
+        near = graph.near(nodes[name]) if name in nodes else None
+        layers.append(
+            EngineLayer(
+                name=name,
+                operator=operator,
+                computes_in=_computes_in(operator, found[0]["args"]),
+                layer=near or names.of(name),
+                time_share=times[name] / total,
+            )
+        )
+    return EngineView(
+        f"ONNX Runtime's optimised graph and its profile of {_RUNS - _WARM_UP} images on this "
+        f"machine, with {threads} {'thread' if threads == 1 else 'threads'}",
+        layers,
+    )
+
+
+def _computes_in(operator: str, facts: dict[str, Any]) -> str:
+    if operator in _REFORMATS:
+        return "reformat"
+    first, result = (_first_type(facts[side]) for side in ("input_type_shape", "output_type_shape"))
+    # a layer may take integers and hand on floats; Shape takes integers and computes nothing
+    if first in _INTEGERS and (result in _INTEGERS or operator in _INTEGER_OPERATORS):
+        return "int8"
+    return "fp16" if first == "float16" else "fp32"
+
+
+def _first_type(entries: list[dict[str, Any]]) -> str | None:
+    # a profile lists the type and shape of each tensor as a table of one entry
+    return next((kind for entry in entries for kind in entry), None)
+
+
+def _profiled(engine: Path, threads: int) -> tuple[list[dict[str, Any]], onnx.ModelProto]:
+    """The events of the counted runs, one a node and run, and the optimised graph."""
+    try:
+        import onnxruntime  # noqa: PLC0415 - a runtime is loaded when it is used
+    except ImportError as error:
+        raise MissingExtra("Explaining this engine", "train", "onnxruntime") from error
+    with tempfile.TemporaryDirectory() as folder:
+        options = session_options(threads=threads)
+        options.optimized_model_filepath = str(Path(folder) / "optimised.onnx")
+        options.enable_profiling = True
+        options.profile_file_prefix = str(Path(folder) / "profile")
+        with _refusals(engine):
+            session = onnxruntime.InferenceSession(
+                str(engine), options, providers=["CPUExecutionProvider"]
+            )
+        pixels = session.get_inputs()[0]
+        shape = [1, *(int(length) for length in pixels.shape[1:])]
+        image = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+        for _ in range(_RUNS):
+            session.run(None, {pixels.name: image})
+        trace = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
+        optimised = onnx.load(options.optimized_model_filepath)
+    kernels = [event for event in trace if str(event.get("name", "")).endswith(_KERNEL)]
+    a_run = len(kernels) // _RUNS
+    return kernels[_WARM_UP * a_run :], optimised
+
+
+@contextlib.contextmanager
+def _refusals(engine: Path) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # ONNX Runtime's classes derive from Exception alone
+        raise EnvironmentProblem(
+            f"ONNX Runtime refuses the model: {error}",
+            where=str(engine),
+            advice="Check that this version of ONNX Runtime reads the model's opset.",
+        ) from error

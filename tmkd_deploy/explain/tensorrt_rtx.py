@@ -1,0 +1,66 @@
+"""TensorRT-RTX's own words: the layers that its builder listed when it made the engine."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from tmkd_deploy.errors import DataError
+from tmkd_deploy.explain.graph import LayerNames
+from tmkd_deploy.explain.interface import EngineLayer, EngineView
+
+# A generated kernel is named after its operations, such as __myl_MulMinMaxRounCast_myl0_4.
+_GENERATED = re.compile(r"^__myl_(?P<operations>\w+?)_myl\d+_\d+$")
+_OPERATION = re.compile(r"[A-Z][a-z]*")
+# quantizing is a product, a rounding and two limits; the rest casts or moves values
+_CONVERTING = {"Mul", "Min", "Max", "Roun", "Cast", "Tran", "Resh", "Conc", "Move", "Copy", "Etc"}
+_CONVERTING_KINDS = {"Reformat", "reformat", "NoOp", "constant", "signal", "wait", "shape_call"}
+_TYPES = {"Int8": "int8", "UInt8": "int8", "Half": "fp16", "Float": "fp32"}
+UNTIMED = (
+    "Times are not known: TensorRT-RTX engines run on an RTX GPU only, and none ran here, so the "
+    "shares count layers."
+)
+
+
+def view(layers: Path, names: LayerNames) -> EngineView:
+    """The engine's layers as its builder's log lists them, with the type each takes in.
+
+    A generated kernel has no name of the user's; it belongs to the layer that runs before it.
+
+    Raises:
+        DataError: the list cannot be read.
+    """
+    try:
+        listed: list[dict[str, Any]] = json.loads(layers.read_text(encoding="utf-8"))
+        found: list[EngineLayer] = []
+        for entry in listed:
+            own = names.of(entry["name"])
+            found.append(
+                EngineLayer(
+                    name=entry["name"],
+                    operator=entry["kind"],
+                    computes_in=_computes_in(entry),
+                    layer=own or (found[-1].layer if found else None),
+                    time_share=None,
+                )
+            )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(
+            "The list of the engine's layers cannot be read.",
+            where=str(layers),
+            advice="Build the engine anew with: tmkd-deploy export --force",
+        ) from error
+    return EngineView("TensorRT-RTX's own list of layers, from its builder's log", found, UNTIMED)
+
+
+def _computes_in(entry: dict[str, Any]) -> str:
+    generated = _GENERATED.match(entry["name"])
+    if generated:
+        operations = set(_OPERATION.findall(generated["operations"]))
+        return "reformat" if operations <= _CONVERTING else "pointwise"
+    if entry["kind"] in _CONVERTING_KINDS:
+        return "reformat"
+    types = [_TYPES.get(each, "fp32") for each in entry["inputs"]]
+    return next((each for each in ("int8", "fp16") if each in types), "fp32")

@@ -48,15 +48,19 @@ def apply_each(images: Tensor, kind: Augment, chosen: Tensor) -> Tensor:
     return result
 
 
-def random_crop(images: Tensor, random: torch.Generator) -> Tensor:
+def random_crop(
+    images: Tensor, random: torch.Generator, total: int | None = None, share: slice = slice(None)
+) -> Tensor:
     """Images [N, 3, H, W], each shifted by up to an eighth of its size and mirrored or not.
 
-    For 32 pixels this is the usual random crop after padding by 4. What is moved in is black.
+    For 32 pixels this is the usual random crop after padding by 4. What is moved in is black. Where
+    the images are the `share` of a batch of `total`, they are cropped as in the whole batch.
     """
     count, _, height, width = images.shape
+    total = count if total is None else total
     reach = height // 8, width // 8
-    offsets = [torch.randint(2 * r + 1, (count, 1, 1), generator=random) for r in reach]
-    mirrored = torch.rand((count, 1, 1), generator=random) < 0.5
+    offsets = [torch.randint(2 * r + 1, (total, 1, 1), generator=random)[share] for r in reach]
+    mirrored = (torch.rand((total, 1, 1), generator=random) < 0.5)[share]
     columns = torch.arange(width).expand(count, 1, width)
     columns = torch.where(mirrored, width - 1 - columns, columns) + offsets[1]
     rows = torch.arange(height).view(1, height, 1) + offsets[0]

@@ -41,15 +41,25 @@ class TrainingImages:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def batch(self, indices: Tensor, random: torch.Generator, device: torch.device) -> Batch:
-        """The training images `indices`, each augmented by chance."""
+    def batch(
+        self,
+        indices: Tensor,
+        random: torch.Generator,
+        device: torch.device,
+        rows: slice = slice(None),
+    ) -> Batch:
+        """The training images `indices`, each augmented by chance.
+
+        With `rows` these alone are made, just as they would be among all of them.
+        """
+        total, indices = len(indices), indices[rows]
         images = to_float(self.images, indices, device)
         variant = torch.zeros(len(indices), dtype=torch.int64)
         if self.augment == "crop":
-            images = random_crop(images, random)
+            images = random_crop(images, random, total, rows)
         else:
             choices = variants(self.augment, self.at_most)
-            variant = torch.randint(choices, (len(indices),), generator=random)
+            variant = torch.randint(choices, (total,), generator=random)[rows]
             images = apply_each(images, self.augment, variant)
         return Batch(
             images.contiguous(memory_format=torch.channels_last),
@@ -70,5 +80,7 @@ def to_float(images: np.ndarray | Tensor, indices: Tensor | None, device: torch.
     else:
         chosen = images if indices is None else images[indices.numpy()]
         pixels = torch.from_numpy(np.array(chosen))
-    pixels = pixels.to(device)
+        if device.type == "cuda":
+            pixels = pixels.pin_memory()
+    pixels = pixels.to(device, non_blocking=True)
     return pixels.permute(0, 3, 1, 2).float().div_(255.0)

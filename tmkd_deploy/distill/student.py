@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
 from tmkd_deploy.distill.batches import TrainingImages
-from tmkd_deploy.distill.losses.total import StudentLoss
+from tmkd_deploy.distill.conduct import Conduct
+from tmkd_deploy.distill.losses.total import Signals, StudentLoss
 from tmkd_deploy.distill.signals import SignalSource
-from tmkd_deploy.distill.training import Schedule, Step, fit
+from tmkd_deploy.distill.training import Schedule, Step, batch_of, fit
 from tmkd_deploy.events import Events
 
 
@@ -21,20 +24,42 @@ def train_student(
     device: torch.device,
     events: Events,
     description: str,
+    *,
+    conduct: Conduct | None = None,
+    epochs_before: int = 0,
+    in_epoch: Callable[[int], object] | None = None,
 ) -> None:
     """Minimise `loss` over `data`; without `signals` the student learns from the labels alone.
 
     `student` maps images [n, 3, H, W] in [0, 1] to logits [n, C] and features [n, D]. It and `loss`
-    are on `device` already.
+    are on `device` already. The loss counts its epochs from `epochs_before`; `in_epoch` is told the
+    epoch in every step, once the student is in training mode.
     """
+    conduct = conduct or Conduct()
+    with conduct.running(student, device) as run:
 
-    def loss_of(step: Step) -> Tensor:
-        student.train()
-        batch = data.batch(step.indices, step.random, device)
-        logits, features = student(batch.images)
-        told = signals.of(batch) if signals else None
-        value: Tensor = loss(logits, features, batch.labels, told, step.epoch)
-        return value
+        def loss_of(step: Step) -> Tensor:
+            student.train()
+            if in_epoch is not None:
+                in_epoch(step.epoch)
+            batch, whole = batch_of(step), step.share.whole
+            logits, features = run(batch.images, step.share)
+            told = signals.of(batch) if signals else None
+            if told is not None:
+                told = Signals(whole(told.logits), whole(told.features))
+            epoch = epochs_before + step.epoch
+            value: Tensor = loss(logits, features, whole(batch.labels), told, epoch)
+            return value
 
-    parameters = [*student.parameters(), *loss.parameters()]
-    fit(parameters, len(data), schedule, loss_of, events, description)
+        fit(
+            [*student.parameters(), *loss.parameters()],
+            len(data),
+            schedule,
+            loss_of,
+            events,
+            description,
+            modules=[student, loss],
+            prepare=lambda step: data.batch(step.indices, step.random, device, step.share.rows),
+            terms=lambda: loss.terms,
+            conduct=conduct,
+        )

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tmkd_deploy.distill.batches import TrainingImages, to_float
+from tmkd_deploy.distill.batches import Batch, TrainingImages, to_float
+from tmkd_deploy.distill.conduct import Conduct
 from tmkd_deploy.distill.settings import ViewSettings
-from tmkd_deploy.distill.training import Schedule, Step, fit
+from tmkd_deploy.distill.training import Schedule, Step, batch_of, fit
 from tmkd_deploy.distill.views import make_views, one_view_each
 from tmkd_deploy.events import Events, track
 from tmkd_deploy.recipe.vocabulary import VIEWS
@@ -22,22 +25,41 @@ def fine_tune(
     schedule: Schedule,
     device: torch.device,
     events: Events,
+    *,
+    conduct: Conduct | None = None,
 ) -> None:
     """Train `visual` on one view of each image, drawn anew in every epoch.
 
     It reads all views afterwards, at a third of the cost of showing it all three.
     """
+    conduct = conduct or Conduct()
+    with conduct.running(visual, device) as run:
 
-    def loss_of(step: Step) -> Tensor:
-        visual.train()
-        batch = images.batch(step.indices, step.random, device)
-        shown = torch.randint(len(VIEWS), (len(batch.labels),), generator=step.random)
-        pixels = one_view_each(batch.images, views, shown)
-        logits, _ = visual(pixels.contiguous(memory_format=torch.channels_last))
-        return F.cross_entropy(logits, batch.labels, label_smoothing=0.1)
+        def prepare(step: Step) -> Batch:
+            rows = step.share.rows
+            batch = images.batch(step.indices, step.random, device, rows)
+            shown = torch.randint(len(VIEWS), (len(step.indices),), generator=step.random)[rows]
+            pixels = one_view_each(batch.images, views, shown)
+            return replace(batch, images=pixels.contiguous(memory_format=torch.channels_last))
 
-    description = "Training the visual teacher on three views"
-    fit(visual.parameters(), len(images), schedule, loss_of, events, description)
+        def loss_of(step: Step) -> Tensor:
+            visual.train()
+            batch = batch_of(step)
+            logits, _ = run(batch.images, step.share)
+            labels = step.share.whole(batch.labels)
+            return F.cross_entropy(logits, labels, label_smoothing=0.1)
+
+        fit(
+            visual.parameters(),
+            len(images),
+            schedule,
+            loss_of,
+            events,
+            "Training the visual teacher on three views",
+            modules=[visual],
+            prepare=prepare,
+            conduct=conduct,
+        )
 
 
 def top1_by_view(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -26,7 +27,8 @@ class Signals:
 class StudentLoss(nn.Module):
     """w CE + r (alpha * logit term + beta * feature term + gamma * contrastive term).
 
-    r rises from 1 / teacher_ramp in the first epoch to 1.
+    r rises from 1 / teacher_ramp in the first epoch to 1. `terms` holds the weighted terms of the
+    last batch by name, detached.
     """
 
     texts: Tensor
@@ -36,6 +38,7 @@ class StudentLoss(nn.Module):
     ) -> None:
         super().__init__()
         self.settings = settings
+        self.terms: dict[str, Tensor] = {}
         self.to_teacher = nn.Linear(student_width, teacher_width)
         self.to_text = nn.Linear(student_width, texts.shape[1])
         self.register_buffer("texts", texts)
@@ -57,23 +60,36 @@ class StudentLoss(nn.Module):
             signals: what the teachers say of the same images.
             epoch: counted from 0.
         """
+        terms = self._terms(logits, features, labels, signals, epoch)
+        self.terms = {name: term.detach() for name, term in terms.items()}
+        return torch.stack(list(terms.values())).sum()
+
+    def _terms(
+        self,
+        logits: Tensor,
+        features: Tensor,
+        labels: Tensor,
+        signals: Signals | None,
+        epoch: int,
+    ) -> dict[str, Tensor]:
         if signals is None:
-            return F.cross_entropy(logits, labels)
+            return {"labels": F.cross_entropy(logits, labels)}
         settings = self.settings
         ramp = min(1.0, (epoch + 1) / settings.teacher_ramp) if settings.teacher_ramp else 1.0
-        loss = settings.ce_weight * F.cross_entropy(logits, labels)
+        terms = {"labels": settings.ce_weight * F.cross_entropy(logits, labels)}
         if settings.alpha:
-            loss = loss + ramp * settings.alpha * self._logit_loss(
-                logits, signals.logits, labels, settings.temperature
-            )
+            told = self._logit_loss(logits, signals.logits, labels, settings.temperature)
+            terms["logits"] = ramp * settings.alpha * told
         if settings.beta:
             projected = self.to_teacher(features)
-            loss = loss + ramp * settings.beta * feature(projected, signals.features)
+            terms["features"] = ramp * settings.beta * feature(projected, signals.features)
         if settings.gamma:
-            loss = loss + ramp * settings.gamma * contrastive(
-                self.to_text(features), self.texts, labels, settings.contrastive_temperature
+            in_texts = self.to_text(features)
+            temperature = settings.contrastive_temperature
+            terms["contrastive"] = (
+                ramp * settings.gamma * contrastive(in_texts, self.texts, labels, temperature)
             )
-        return loss
+        return terms
 
     def _logit_loss(
         self, student: Tensor, teacher: Tensor, labels: Tensor, temperature: float

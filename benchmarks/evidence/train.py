@@ -166,13 +166,19 @@ def _teachers(place: Place, name: str) -> Teachers:
     return Teachers(name, plan, read(name, place.root, plan), place.root, work, device)
 
 
+def processor() -> str:
+    """The name of the CPU."""
+    table = Path("/proc/cpuinfo")
+    if table.exists():
+        for line in table.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(": ")[2]
+    return platform.processor() or platform.machine()
+
+
 def _machine(place: Place, device: torch.device) -> dict[str, str | int]:
-    processor = platform.processor() or platform.machine()
-    if (table := Path("/proc/cpuinfo")).exists():
-        names = [line for line in table.read_text().splitlines() if line.startswith("model name")]
-        processor = names[0].partition(": ")[2] if names else processor
     return {
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else processor,
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else processor(),
         "threads": place.threads,
         "python": platform.python_version(),
         "torch": str(torch.__version__),

@@ -14,6 +14,7 @@ from tmkd_deploy.data.records import Records, numbered, reading, shards
 from tmkd_deploy.errors import DataError, MissingExtra
 
 ROWS_AT_ONCE = 64
+READ_AT_ONCE = 1 << 20  # bytes; pyarrow would read a whole row group
 
 
 def read_parquet(path: Path, class_names: list[str] | None) -> Records:
@@ -121,7 +122,7 @@ def _opened(file: Path) -> Iterator[Any]:
         raise MissingExtra("Reading parquet files", "train", "pyarrow") from error
     with reading(file):
         try:
-            with pq.ParquetFile(file) as parquet:
+            with pq.ParquetFile(file, buffer_size=READ_AT_ONCE, pre_buffer=False) as parquet:
                 yield parquet
         except (pa.ArrowException, UnicodeDecodeError) as error:
             raise DataError(

@@ -64,6 +64,30 @@ _CIFAR: dict[str, Any] = {
     "weight_decay": 5e-4,
 }
 
+
+def _few(
+    images: int,
+    epochs: int,
+    size: int = 64,
+    augment: Augment = "dihedral",
+    test_images: int | None = None,
+) -> Plan:
+    """A short plan: students and teachers learn from the same few images."""
+    return Plan(
+        size,
+        epochs,
+        max(epochs // 2, 5),
+        augment,
+        "cached",
+        train_images=images,
+        teacher_images=images,
+        test_images=test_images,
+        batch_size=32,
+        dkd_ramp=1,
+        text_epochs=20,
+    )
+
+
 # the order of the table, and of the runs
 FULL = {
     "cifar100": Plan(
@@ -81,31 +105,24 @@ FULL = {
     "elpv": Plan(96, 100, 30, "dihedral", "live", dkd_ramp=8, text_epochs=30),
     "fashion-mnist": Plan(32, 60, 15, "flip", "live", dkd_ramp=5, text_epochs=15),
 }
+# Few images, so that the small sets leave room between the rows: on all 1,440 images of NEU-DET a
+# student without any teacher reached 98.9 % in ten epochs.
 SHORT = {
     "cifar100": Plan(
         **_CIFAR,
-        epochs=7,
+        epochs=10,
         teacher_epochs=1,
         augment="flip",
         signals="cached",
-        learning_rate=0.1,
-        classes=20,
-        train_images=2000,
-        teacher_images=10000,
+        learning_rate=0.05,
+        batch_size=32,
+        classes=10,
+        train_images=1000,
+        teacher_images=5000,
         dkd_ramp=1,
     ),
-    "neu-det": Plan(64, 10, 5, "dihedral", "cached", dkd_ramp=1),
-    "magnetic-tile": Plan(64, 12, 6, "dihedral", "cached", dkd_ramp=1),
-    "elpv": Plan(64, 10, 5, "dihedral", "cached", train_images=1400, dkd_ramp=1),
-    "fashion-mnist": Plan(
-        32,
-        6,
-        3,
-        "flip",
-        "cached",
-        train_images=3000,
-        teacher_images=6000,
-        test_images=2000,
-        dkd_ramp=1,
-    ),
+    "neu-det": _few(240, 20),
+    "magnetic-tile": _few(480, 20),
+    "elpv": _few(600, 15),
+    "fashion-mnist": _few(1500, 8, size=32, augment="flip", test_images=2000),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import platform
@@ -163,7 +164,12 @@ def _teachers(place: Place, name: str) -> Teachers:
     plan = place.plan(name)
     work = place.work / place.schedule / name
     work.mkdir(parents=True, exist_ok=True)
-    return Teachers(name, plan, read(name, place.root, plan), place.root, work, device)
+    return Teachers(name, plan, _data(place, name), place.root, work, device)
+
+
+@functools.cache
+def _data(place: Place, name: str) -> DataSet:
+    return read(name, place.root, place.plan(name))
 
 
 def processor() -> str:

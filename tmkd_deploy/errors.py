@@ -60,6 +60,14 @@ class MissingExtra(EnvironmentProblem):
         )
 
 
+class ToldElsewhere(EnvironmentProblem):
+    """Another process of the same run failed first and says why; this one ends without a word."""
+
+    def __init__(self, exit_code: ExitCode) -> None:
+        super().__init__("Another process of this run has failed.", advice="Read what it says.")
+        self.exit_code = exit_code
+
+
 class BusyError(EnvironmentProblem):
     """Another process works in the same run folder."""
 

@@ -27,7 +27,7 @@ from tmkd_deploy.cli import (
     targets,
 )
 from tmkd_deploy.cli.groups import SuggestingGroup
-from tmkd_deploy.errors import ExitCode
+from tmkd_deploy.errors import ExitCode, ToldElsewhere
 
 PROGRAM = "tmkd-deploy"
 
@@ -113,6 +113,8 @@ def _invoke(arguments: list[str]) -> int:
 
 
 def _tell(error: BaseException, as_json: bool) -> int:
+    if isinstance(error, ToldElsewhere):
+        return int(error.exit_code)
     failure = failures.explain(error)
     if failure.unexpected and os.environ.get("TMKD_DEBUG"):
         import traceback  # noqa: PLC0415

@@ -45,11 +45,6 @@ class Checkpoints:
         file = f"{self.stage}-{self.fingerprint[:12]}-{name}.pt"
         return Checkpoint(self.folder / file, training, self)
 
-    def remove(self) -> None:
-        """Delete every checkpoint of the stage, those for other recipes included."""
-        for path in self.folder.glob(f"{self.stage}-*.pt"):
-            path.unlink(missing_ok=True)
-
 
 class Checkpoint:
     """One training's file, rewritten whole from time to time."""

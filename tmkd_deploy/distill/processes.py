@@ -155,7 +155,7 @@ def from_first(values: Sequence[Tensor]) -> None:
     """Overwrite these tensors with those of process 0."""
     if world() > 1:
         for value in values:
-            dist.broadcast(value, src=0)
+            dist.broadcast(value.detach(), src=0)
 
 
 def agree_on(number: int, what: str) -> None:

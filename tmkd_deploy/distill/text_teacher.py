@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tmkd_deploy.distill.batches import to_float
+from tmkd_deploy.distill.conduct import Conduct
 from tmkd_deploy.distill.prompts import fill
 from tmkd_deploy.distill.training import Schedule, Step, fit
 from tmkd_deploy.distill.views import make_views, one_view_each
@@ -104,6 +105,7 @@ def train(
     schedule: Schedule,
     device: torch.device,
     events: Events,
+    conduct: Conduct | None = None,
 ) -> None:
     """Contrastive training on pairs of a view and its prior-aware prompt.
 
@@ -142,6 +144,8 @@ def train(
         loss_of,
         events,
         "Training the text teacher on views and prompts",
+        modules=[teacher],
+        conduct=conduct,
     )
 
 

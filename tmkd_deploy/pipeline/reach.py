@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from tmkd_deploy import artifacts
 from tmkd_deploy.artifacts import Artifact, Facts
@@ -13,8 +13,14 @@ from tmkd_deploy.events import Events
 from tmkd_deploy.pipeline.stage import Runner, Stage
 from tmkd_deploy.recipe.schema import Recipe, Section
 
+if TYPE_CHECKING:
+    from tmkd_deploy.distill.conduct import Conduct
+
 F = TypeVar("F", bound=Facts)
 Inputs = dict[str, Artifact[Any]]
+
+_CHECKPOINTS = "checkpoints"
+_LOGS = "logs"
 
 
 class Reach:
@@ -26,6 +32,7 @@ class Reach:
         self.runner = runner
         self.events = events
         self._reached: dict[tuple[str, str | None], Artifact[Any]] = {}
+        self._fingerprints: dict[str, str] = {}
 
     def stage(
         self,
@@ -36,14 +43,49 @@ class Reach:
         rooms: tuple[str, ...],
         make: Callable[[Path], F],
         target: str | None = None,
+        shared: bool = False,
     ) -> Artifact[F]:
         """The artifact of a stage, made now unless a fresh one is there; see `Stage`."""
         if (name, target) not in self._reached:
             folder = self.folder / name / target if target else self.folder / name
             self._warn_of_an_unbelievable_manifest(folder, name)
-            stage = Stage(name, folder, facts_type, asks, inputs, rooms, make, target)
+            stage = Stage(name, folder, facts_type, asks, inputs, rooms, make, target, shared)
+            if shared:
+                self._fingerprints[name] = stage.fingerprint()
+                if self.runner.force == name:
+                    self._remove_checkpoints(name)
             self._reached[name, target] = self.runner.run(stage)
+            if shared:
+                self._remove_checkpoints(name)
         return self._reached[name, target]
+
+    def conduct(self, stage: str) -> Conduct:
+        """How the trainings of a shared stage are conducted, its checkpoints included."""
+        from tmkd_deploy.distill.checkpoint import Checkpoints  # noqa: PLC0415
+        from tmkd_deploy.distill.conduct import Conduct  # noqa: PLC0415
+        from tmkd_deploy.distill.tracking import Tracking  # noqa: PLC0415
+
+        asked, leads = self.recipe.training, self.runner.company.leads
+        return Conduct(
+            asked.precision,
+            asked.compile,
+            Checkpoints(
+                self.folder / _CHECKPOINTS,
+                stage,
+                self._fingerprints[stage],
+                asked.checkpoint_minutes,
+                asked.checkpoint_steps,
+                writes=leads,
+            ),
+            Tracking(
+                asked.trackers if leads else (), self.folder / _LOGS / stage, self.recipe.name
+            ),
+        )
+
+    def _remove_checkpoints(self, stage: str) -> None:
+        if self.runner.company.leads:
+            for path in (self.folder / _CHECKPOINTS).glob(f"{stage}-*.pt"):
+                path.unlink(missing_ok=True)
 
     def _warn_of_an_unbelievable_manifest(self, folder: Path, name: str) -> None:
         if self.runner.only or not (folder / artifacts.MANIFEST).exists():

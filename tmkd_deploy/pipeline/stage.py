@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from typing import Any, Generic, TypeVar
 from tmkd_deploy import artifacts
 from tmkd_deploy.artifacts import Artifact, Facts
 from tmkd_deploy.errors import ArtifactError, RequestError
+from tmkd_deploy.pipeline.company import Alone
 
 F = TypeVar("F", bound=Facts)
 
@@ -37,7 +39,8 @@ class Stage(Generic[F]):
     """A stage about to run.
 
     `asks` is what of the recipe it depends on, `inputs` the artifacts, `rooms` the folders and
-    files of this package whose code it runs. Any change in them makes its artifact stale.
+    files of this package whose code it runs. Any change in them makes its artifact stale. Where
+    there are several processes all run a stage that is `shared`, and the first alone the others.
     """
 
     name: str
@@ -48,6 +51,7 @@ class Stage(Generic[F]):
     rooms: tuple[str, ...]
     make: Callable[[Path], F]
     target: str | None = None
+    shared: bool = False
 
     def fingerprint(self) -> str:
         """A hash over everything the artifact depends on."""
@@ -65,25 +69,21 @@ class Runner:
     """Runs stages and remembers what became of each.
 
     `force` names a stage to run although it is fresh; `only` one to run while all others are taken
-    as the run folder holds them, fresh or stale.
+    as the run folder holds them, fresh or stale. `company` are the processes of the run.
     """
 
     force: str | None = None
     only: str | None = None
+    company: Alone = field(default_factory=Alone)
     results: list[StageResult] = field(default_factory=list)
 
     def run(self, stage: Stage[F]) -> Artifact[F]:
         """The stage's artifact, made now unless a fresh one is there."""
         begun = time.monotonic()
-        reused = self._is_reusable(stage)
+        reused = self.company.decided(lambda: self._is_reusable(stage))
         if not reused:
-            with artifacts.writing(
-                stage.folder,
-                kind=stage.name,
-                fingerprint=stage.fingerprint(),
-                inputs={name: content_hash(artifact) for name, artifact in stage.inputs.items()},
-            ) as draft:
-                draft.facts = stage.make(draft.folder)
+            self._make(stage)
+            self.company.decided(lambda: True)  # the artifact is complete
         artifact = artifacts.read(stage.folder, stage.name, stage.facts_type)
         self.results.append(
             StageResult(
@@ -96,6 +96,19 @@ class Runner:
             )
         )
         return artifact
+
+    def _make(self, stage: Stage[F]) -> None:
+        if self.company.leads:
+            with artifacts.writing(
+                stage.folder,
+                kind=stage.name,
+                fingerprint=stage.fingerprint(),
+                inputs={name: content_hash(artifact) for name, artifact in stage.inputs.items()},
+            ) as draft:
+                draft.facts = stage.make(draft.folder)
+        elif stage.shared:
+            with tempfile.TemporaryDirectory() as unread:
+                stage.make(Path(unread))
 
     def _is_reusable(self, stage: Stage[Any]) -> bool:
         if stage.name == self.force:

@@ -7,14 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from tmkd_deploy.artifacts import Artifact
 from tmkd_deploy.data.prepared import PreparedData
 from tmkd_deploy.distill.batches import to_float
+from tmkd_deploy.distill.conduct import Conduct
 from tmkd_deploy.distill.distill import Student, new_student, top1_of, training_images
+from tmkd_deploy.distill.student import train_student
 from tmkd_deploy.distill.teach import Teachers
-from tmkd_deploy.distill.training import Schedule, Step, fit, training_device
+from tmkd_deploy.distill.training import Schedule, training_device
 from tmkd_deploy.engines.placement import Placement
 from tmkd_deploy.errors import DataError
 from tmkd_deploy.events import Events, track
@@ -44,6 +45,7 @@ def quantize(
     placement: Placement,
     folder: Path,
     events: Events,
+    conduct: Conduct | None = None,
 ) -> QuantizationFacts:
     """Quantize the student for the grid of `placement` and write it into `folder`.
 
@@ -60,7 +62,7 @@ def quantize(
     use_placement(network, placement)
     before = top1_of(classifier, data)
     if settings.epochs:
-        _fine_tune(recipe, data, teachers, student, events)
+        _fine_tune(recipe, data, teachers, student, events, conduct)
     fold_batch_norms(network)
     use_placement(network, placement)
     weights.save(classifier, folder / "quantized.safetensors")
@@ -138,31 +140,28 @@ def _calibrate(
 
 
 def _fine_tune(
-    recipe: Recipe, data: PreparedData, teachers: Teachers, student: Student, events: Events
+    recipe: Recipe,
+    data: PreparedData,
+    teachers: Teachers,
+    student: Student,
+    events: Events,
+    conduct: Conduct | None,
 ) -> None:
     settings = recipe.quantize
     device = training_device()
     classifier = student.classifier
-    signals = student.signals(recipe, data, teachers)
-    images = training_images(recipe, data)
-    loss = student.loss(recipe, teachers).to(device)
 
-    def loss_of(step: Step) -> Tensor:
-        classifier.train()
-        if 2 * step.epoch >= settings.epochs - 1:
+    def freeze_statistics(epoch: int) -> None:
+        if 2 * epoch >= settings.epochs - 1:
             for module in classifier.modules():
                 if isinstance(module, BATCH_NORMS):
                     module.eval()
-        batch = images.batch(step.indices, step.random, device)
-        logits, features = classifier(batch.images)
-        # the terms' ramp belongs to the first training, so it is over
-        epoch = recipe.distill.teacher_ramp + step.epoch
-        value: Tensor = loss(logits, features, batch.labels, signals.of(batch), epoch)
-        return value
 
-    fit(
-        [*classifier.parameters(), *loss.parameters()],
-        len(images),
+    train_student(
+        classifier,
+        student.loss(recipe, teachers).to(device),
+        training_images(recipe, data),
+        student.signals(recipe, data, teachers),
         Schedule(
             settings.epochs,
             recipe.distill.batch_size,
@@ -170,9 +169,13 @@ def _fine_tune(
             recipe.distill.weight_decay,
             recipe.seed,
         ),
-        loss_of,
+        device,
         events,
         "Fine-tuning through fake quantizers",
+        conduct=conduct,
+        # the terms' ramp belongs to the first training, so it is over
+        epochs_before=recipe.distill.teacher_ramp,
+        in_epoch=freeze_statistics,
     )
 
 

@@ -215,6 +215,32 @@ class Student(Section):
     weights: str = Field("none", description="As for the visual teacher.")
 
 
+class Training(Section):
+    """How every model is trained, whatever it learns."""
+
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        "auto",
+        description="Number format of forward passes; 'auto' is float32 on a CPU, and bfloat16 (or "
+        "float16 where there is none) on a GPU.",
+    )
+    compile: bool = Field(
+        False, description="Compile models with torch.compile before they are trained."
+    )
+    checkpoint_minutes: Positive = Field(
+        5.0, description="Minutes between two checkpoints of a training."
+    )
+    checkpoint_steps: Annotated[int, Field(ge=0)] = Field(
+        0, description="Also keep a checkpoint after so many steps; 0 leaves it to the minutes."
+    )
+    trackers: list[Literal["tensorboard", "mlflow"]] = Field(
+        default_factory=list, description="Who is told loss, learning rate and speed."
+    )
+
+    def what_counts(self) -> dict[str, Any]:
+        """The keys that a trained model depends on."""
+        return self.model_dump(include={"precision", "compile"})
+
+
 class Distill(Section):
     """TMKD's loss CE + alpha T^2 KL + beta L_feature + gamma L_contrastive, and its schedule."""
 
@@ -381,6 +407,7 @@ class Recipe(Section):
     teacher: Teacher = Field(Teacher(), description="The two teachers.")
     student: Student = Field(Student(), description="The model that ships.")
     distill: Distill = Field(Distill(), description="How the student is trained.")
+    training: Training = Field(Training(), description="How every model is trained.")
     quantize: Quantize = Field(Quantize(), description="How the student is quantized.")
     export: Export = Field(Export(), description="How models become ONNX files.")
     measure: Measure = Field(Measure(), description="How engines are timed.")

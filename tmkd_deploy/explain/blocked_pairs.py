@@ -167,7 +167,7 @@ def _is_bias(graph: Graph, node: onnx.NodeProto) -> bool:
 def _cost(layer: str, placement: Placement) -> str:
     if placement is Placement.UNSIGNED:
         return f"{layer} computes in floating point."
-    return f"the result of {layer} makes an extra pass through memory in floating point."
+    return f"the result of {layer} may make an extra pass through memory in floating point."
 
 
 def _list(names: list[str]) -> str:

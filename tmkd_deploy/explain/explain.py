@@ -149,7 +149,8 @@ def _next(found: _Run, findings: Sequence[Finding]) -> str:
     if any(each.kind in _EXPORTED_ANEW for each in findings):
         return f"tmkd-deploy quantize --force, then tmkd-deploy validate {target}"
     blocked = [each.layer for each in findings if each.kind is Kind.BLOCKED_PAIR and each.layer]
-    if blocked:
+    # elsewhere a blocked pair costs a pass through memory, and leaving the layer out costs more
+    if blocked and found.engines.facts.runtime == "onnxruntime":
         names = ", ".join(dict.fromkeys(blocked))
         return f"tmkd-deploy validate {target} --set 'quantize.leave_out=[{names}]'"
     if any(each.kind is Kind.LARGEST_DROP and each.certain for each in findings):

@@ -104,7 +104,7 @@ class Graph:
 
     def near(self, node: onnx.NodeProto) -> str | None:
         """The layer that a node is or, where it holds no weight, the last one before it."""
-        holder = self.holder(node)
+        holder = node if self.layer(node) else self.holder(node)
         return None if holder is None else self.layer(holder)
 
     def holder(self, node: onnx.NodeProto) -> onnx.NodeProto | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import tempfile
-from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -40,28 +39,24 @@ def view(engine: Path, source: Graph, threads: int) -> EngineView:
         MissingExtra: ONNX Runtime is not installed.
         EnvironmentProblem: it refuses the model.
     """
-    events, optimised = _profiled(engine, threads)
-    runs: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for event in events:
-        runs[event["name"].removesuffix(_KERNEL)].append(event)
+    runs, optimised = _profiled(engine, threads)
     # medians, because on a busy machine a few runs of any node take many times as long
-    times = {
-        name: float(np.median([event["dur"] for event in found])) for name, found in runs.items()
-    }
-    total = sum(times.values()) or 1
+    times = np.median([[event["dur"] for event in events] for events in runs], axis=0)
     names, graph = LayerNames(source), Graph(optimised)
-    nodes = {node.name: node for node in graph.nodes}
     layers = []
-    for name, found in runs.items():
-        operator = found[0]["args"]["op_name"]
-        near = graph.near(nodes[name]) if name in nodes else None
+    # the file lists its nodes in the order in which they run, and not all of them have a name
+    kinds = [event["args"]["op_name"] for event in runs[0]]
+    told_by_place = kinds == [node.op_type for node in graph.nodes]
+    for place, event in enumerate(runs[0]):
+        name, operator = event["name"].removesuffix(_KERNEL), kinds[place]
+        near = graph.near(graph.nodes[place]) if told_by_place else None
         layers.append(
             EngineLayer(
                 name=name,
                 operator=operator,
-                computes_in=_computes_in(operator, found[0]["args"]),
+                computes_in=_computes_in(operator, event["args"]),
                 layer=near or names.of(name),
-                time_share=times[name] / total,
+                time_share=float(times[place] / max(times.sum(), 1.0)),
             )
         )
     return EngineView(
@@ -86,8 +81,8 @@ def _first_type(entries: list[dict[str, Any]]) -> str | None:
     return next((kind for entry in entries for kind in entry), None)
 
 
-def _profiled(engine: Path, threads: int) -> tuple[list[dict[str, Any]], onnx.ModelProto]:
-    """The events of the counted runs, one a node and run, and the optimised graph."""
+def _profiled(engine: Path, threads: int) -> tuple[list[list[dict[str, Any]]], onnx.ModelProto]:
+    """For each counted run the events of all nodes in their order, and the optimised graph."""
     try:
         import onnxruntime  # noqa: PLC0415 - a runtime is loaded when it is used
     except ImportError as error:
@@ -109,8 +104,9 @@ def _profiled(engine: Path, threads: int) -> tuple[list[dict[str, Any]], onnx.Mo
         trace = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
         optimised = onnx.load(options.optimized_model_filepath)
     kernels = [event for event in trace if str(event.get("name", "")).endswith(_KERNEL)]
-    a_run = len(kernels) // _RUNS
-    return kernels[_WARM_UP * a_run :], optimised
+    nodes = len(kernels) // _RUNS
+    runs = [kernels[run * nodes : (run + 1) * nodes] for run in range(_WARM_UP, _RUNS)]
+    return runs, optimised
 
 
 @contextlib.contextmanager

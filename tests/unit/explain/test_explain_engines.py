@@ -66,6 +66,12 @@ def test_onnxruntime_confirms_what_the_planted_operator_does(sound, planted):
     assert counts[1]["reformat"] > counts[0]["reformat"]
 
 
+def test_operators_that_onnxruntime_takes_apart_keep_their_layer(planted):
+    # HardSwish runs as HardSigmoid and Mul, which the optimised graph leaves without a name
+    pieces = {layer.operator: layer.layer for layer in planted.layers}
+    assert pieces["HardSigmoid"] == "blocks.1.1.conv_pw"
+
+
 def test_a_refused_model_is_told_in_the_runtimes_words(tmp_path):
     path = tmp_path / "model.onnx"
     path.write_bytes(b"no graph at all")

@@ -108,8 +108,8 @@ FULL = {
     "fashion-mnist": Plan(32, 60, 15, "flip", "live", dkd_ramp=5, text_epochs=15),
 }
 # Few images, so that the small sets leave room between the rows: on all 1,440 images of NEU-DET a
-# student without any teacher reached 98.9 % in ten epochs. The teachers have the whole split: on 240
-# images they stayed below the students.
+# student without any teacher reached 98.9 % in ten epochs. The teachers have the whole split: on
+# 240 images they stayed below the students.
 SHORT = {
     "cifar100": Plan(
         **_CIFAR,

@@ -89,11 +89,28 @@ def _constant_weights_to_int8(proto: onnx.ModelProto) -> None:
         stored = numpy_helper.from_array(steps.clip(-128, 127).astype("int8"), node.output[0])
         proto.graph.initializer.append(stored)
         proto.graph.node.remove(node)
+    _own_zero_points(proto)
     used = {name for node in proto.graph.node for name in node.input}
     kept = [tensor for tensor in proto.graph.initializer if tensor.name in used]
     del proto.graph.initializer[:]
     proto.graph.initializer.extend(kept)
     del proto.graph.value_info[:]
+
+
+def _own_zero_points(proto: onnx.ModelProto) -> None:
+    """Give each weight a zero point of its own.
+
+    Where ONNX Runtime avoids saturation it rewrites each weight together with its zero point, and
+    refuses a model in which two weights share one.
+    """
+    constants = {tensor.name: tensor for tensor in proto.graph.initializer}
+    for node in proto.graph.node:
+        if node.op_type == "DequantizeLinear" and node.input[0] in constants:
+            own = onnx.TensorProto()
+            own.CopyFrom(constants[node.input[2]])
+            own.name = f"{node.input[0]}_zero_point"
+            node.input[2] = own.name
+            proto.graph.initializer.append(own)
 
 
 def _forget_origins(proto: onnx.ModelProto) -> None:

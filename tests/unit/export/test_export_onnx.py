@@ -17,6 +17,7 @@ from tmkd_deploy.export.facts import MODEL, Variant
 from tmkd_deploy.export.graph import to_onnx
 from tmkd_deploy.models.classifier import Classifier
 from tmkd_deploy.quantize.insert import activation_quantizers, use_placement
+from tmkd_deploy.runtime.onnxruntime_session import create_session, has_vnni
 
 pytest.importorskip("onnxruntime")
 FP32 = Variant("student", "fp32")
@@ -105,6 +106,22 @@ def test_int8_onnx_decides_as_fake_quantization_does(
     found = reference_logits(exported_digits(int8(placement))[0], images)
     assert (found.argmax(axis=1) == expected.argmax(axis=1)).mean() >= 0.995
     assert np.median(np.abs(found - expected)) < 1e-2 * np.abs(expected).max()
+
+
+@pytest.mark.parametrize("precise", [False, True], ids=["fast", "precise"])
+def test_int8_onnx_runs_with_and_without_fast_saturating_arithmetic(
+    digits, quantized_digits, exported_digits, precise
+):
+    """A processor with VNNI never asks for the precise mode by itself, others always do."""
+    path, _ = exported_digits(int8(Placement.UNSIGNED))
+    session = create_session(str(path), threads=1, precise_int8=precise)
+    images = digits.data.images("test")
+    found = session.run(["logits"], {"images": images})[0].argmax(axis=1)
+    classifier, _ = quantized_digits(Placement.UNSIGNED)
+    use_placement(classifier.network, Placement.UNSIGNED)
+    expected = predict(classifier, images, CPU).argmax(dim=1).numpy()
+    # without VNNI the fast mode may saturate
+    assert (found == expected).mean() >= (0.995 if precise or has_vnni() else 0.8)
 
 
 def test_files_say_what_they_are(exported_digits):

@@ -24,6 +24,8 @@ PROVIDERS = {
     "onnxscript": ("onnxscript", "train"),
     "matplotlib": ("matplotlib", "train"),
     "jinja2": ("jinja2", "train"),
+    "tensorboard": ("tensorboard", "track"),
+    "mlflow": ("mlflow-skinny", "track"),
     "onnxruntime": ("onnxruntime", "onnxruntime"),
     "tensorrt": ("tensorrt", "tensorrt"),
     "tensorrt_rtx": ("tensorrt-rtx-cu13", "tensorrt-rtx"),

@@ -7,7 +7,6 @@ state and the number of steps done are all there is to keep.
 from __future__ import annotations
 
 import os
-import pickle
 import re
 import time
 from collections.abc import Callable
@@ -20,8 +19,6 @@ import torch
 from tmkd_deploy.errors import DataError
 
 _FORMAT = 1
-# what torch raises at bytes that are no checkpoint, or at half of one
-_UNREADABLE = (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError)
 
 
 @dataclass(frozen=True)
@@ -89,7 +86,7 @@ class Checkpoint:
             kept = torch.load(self.path, map_location="cpu", weights_only=True)
         except FileNotFoundError:
             return None
-        except _UNREADABLE as error:
+        except Exception as error:  # half a file makes the unpickler raise whatever it likes
             raise self._unusable("it cannot be read") from error
         if not isinstance(kept, dict) or "state" not in kept:
             raise self._unusable("it is no checkpoint of a training")
@@ -101,7 +98,7 @@ class Checkpoint:
         """Hand `state` to `load`; what does not fit there is told as an error of this file."""
         try:
             load(state)
-        except _UNREADABLE as error:
+        except (RuntimeError, ValueError, KeyError) as error:
             raise self._unusable("it does not fit this model") from error
 
     def _label(self) -> dict[str, Any]:

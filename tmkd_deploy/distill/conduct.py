@@ -48,7 +48,7 @@ class Conduct:
         """`model` as a step runs it: on this process's images, with outputs of the whole batch.
 
         It maps images [n, 3, H, W] and their share of a batch of `total` to logits [total, C] and
-        features [total, D], float32 whatever the precision is.
+        features [total, D], float32 at least whatever the precision is.
         """
         compiled = torch.compile(model) if self.compile else model
         dtype = self.dtype(device)
@@ -59,6 +59,10 @@ class Conduct:
                 norms.now = not share.is_all
                 with torch.autocast(device.type, dtype, enabled=mixed):
                     logits, features = compiled(images)
-                return share.whole(logits.float()), share.whole(features.float())
+                return share.whole(_exact(logits)), share.whole(_exact(features))
 
             yield run
+
+
+def _exact(values: Tensor) -> Tensor:
+    return values.to(torch.promote_types(values.dtype, torch.float32))

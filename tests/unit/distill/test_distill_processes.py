@@ -1,0 +1,150 @@
+"""Two processes over gloo against one: norms, losses, gradients and whole trainings."""
+
+import copy
+import socket
+
+import numpy as np
+import pytest
+import torch
+import torch.distributed as dist
+from torch import multiprocessing
+
+from tmkd_deploy.distill import processes
+from tmkd_deploy.distill.batches import TrainingImages
+from tmkd_deploy.distill.losses.total import Signals, StudentLoss
+from tmkd_deploy.distill.norms import shared_norms
+from tmkd_deploy.distill.processes import Share
+from tmkd_deploy.distill.schedule import Schedule
+from tmkd_deploy.distill.student import train_student
+from tmkd_deploy.events import SilentEvents
+
+CPU = torch.device("cpu")
+
+
+class Settings:
+    ce_weight, logit_loss, dkd_others_weight, alpha, temperature = 1.0, "dist", 8.0, 1.0, 4.0
+    beta, gamma, contrastive_temperature, teacher_ramp = 1.0, 0.1, 0.07, 0
+
+
+class Network(torch.nn.Module):
+    """Convolution, norm and two outputs; float64, so that only mistakes differ."""
+
+    def __init__(self):
+        super().__init__()
+        self.convolution = torch.nn.Conv2d(3, 6, 3)
+        self.norm = torch.nn.BatchNorm2d(6)
+        self.last = torch.nn.Linear(6, 4)
+
+    def forward(self, images):
+        features = torch.relu(self.norm(self.convolution(images.double()))).mean(dim=(2, 3))
+        return self.last(features), features
+
+
+class Told:
+    """Teacher signals that are a plain function of the image's number."""
+
+    def of(self, batch):
+        numbers = batch.indices.double().view(-1, 1)
+        return Signals(torch.sin(numbers + torch.arange(4)), torch.cos(numbers + torch.arange(5)))
+
+
+def trained(batch_size, images=22):
+    torch.manual_seed(0)
+    network = Network().double()
+    texts = torch.randn(4, 3).double()
+    loss = StudentLoss(Settings(), 6, 5, texts).double()
+    random = np.random.default_rng(0)
+    data = TrainingImages(
+        random.integers(0, 256, (images, 16, 16, 3), dtype=np.uint8),
+        torch.arange(images) % 4,
+        "crop",
+        1,
+    )
+    schedule = Schedule(3, batch_size, 0.05, 1e-3, 0, "sgd", "steps")
+    train_student(network, loss, data, Told(), schedule, CPU, SilentEvents(), "Test")
+    return {**network.state_dict(), **loss.state_dict(prefix="loss.")}
+
+
+def normalised(norm, values, share):
+    norm = copy.deepcopy(norm)
+    values = values.clone().requires_grad_()
+    with shared_norms(norm) as sharing:
+        sharing.now = True
+        made = share.whole(norm(values[share.rows]))
+    (made * torch.linspace(-1, 1, made.numel()).double().view(made.shape)).sum().backward()
+    gradient = values.grad
+    processes.average_gradients(list(norm.parameters()))
+    if not share.is_all:
+        dist.all_reduce(gradient)
+        gradient /= 2
+    return made.detach(), gradient, norm.weight.grad, norm.bias.grad, *norm.buffers()
+
+
+def norm_and_values():
+    random = torch.Generator().manual_seed(4)
+    norm = torch.nn.BatchNorm2d(5).double()
+    with torch.no_grad():
+        norm.weight.copy_(torch.rand(5, generator=random) + 0.5)
+        norm.bias.copy_(torch.rand(5, generator=random))
+    values = torch.randn(7, 5, 3, 2, generator=random).double() * 3 + 40
+    return norm, values
+
+
+def _work(rank, port, folder):
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+    found = {
+        "norm": normalised(*norm_and_values(), Share.of(7)),
+        "even": trained(8),
+        # batches of 7, 7, 7 and a last one of 1, which is left out
+        "uneven": trained(7),
+        # a batch of one image would be left out; none is smaller than the number of processes
+        "small": trained(10, images=12),
+        "rows": [Share.of(total).rows for total in (1, 2, 5, 8)],
+    }
+    torch.save(found, f"{folder}/{rank}.pt")
+    dist.destroy_process_group()
+
+
+@pytest.fixture(scope="module")
+def by_two(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("two")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    multiprocessing.spawn(_work, (port, str(folder)), nprocs=2)
+    return [torch.load(folder / f"{rank}.pt", weights_only=False) for rank in range(2)]
+
+
+def test_shares_are_neighbours_and_cover_the_batch(by_two):
+    assert [found["rows"] for found in by_two] == [
+        [slice(0, 1), slice(0, 1), slice(0, 2), slice(0, 4)],
+        [slice(0, 1), slice(1, 2), slice(2, 5), slice(4, 8)],
+    ]
+
+
+def test_norms_are_those_of_the_whole_batch(by_two):
+    norm, values = norm_and_values()
+    expected = normalised(norm, values, Share.of(7))
+    for found in by_two:
+        for one, other in zip(expected, found["norm"], strict=True):
+            assert torch.allclose(one, other, rtol=1e-9, atol=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"), [("even", (8,)), ("uneven", (7,)), ("small", (10, 12))]
+)
+def test_two_processes_train_what_one_does(by_two, name, arguments):
+    """With DIST, whose part between classes compares the whole batch, and with crops."""
+    expected = trained(*arguments)
+    assert all(torch.equal(by_two[0][name][key], by_two[1][name][key]) for key in expected)
+    for key, value in expected.items():
+        assert torch.allclose(value, by_two[0][name][key], rtol=1e-7, atol=1e-9), key
+
+
+def test_one_process_alone_is_left_as_it_is():
+    model = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 1), torch.nn.BatchNorm2d(4))
+    with shared_norms(model):
+        assert "forward" not in vars(model[1])
+    own = torch.rand(3, 2)
+    assert Share.of(3).whole(own) is own

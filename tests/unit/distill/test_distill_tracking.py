@@ -1,0 +1,75 @@
+"""Figures of a training, read back from the trackers' own files."""
+
+import sys
+
+import pytest
+import torch
+
+from tmkd_deploy.distill.conduct import Conduct
+from tmkd_deploy.distill.schedule import Schedule
+from tmkd_deploy.distill.tracking import Tracking
+from tmkd_deploy.distill.training import fit
+from tmkd_deploy.errors import MissingExtra
+from tmkd_deploy.events import SilentEvents
+
+
+def train(tracking):
+    weight = torch.nn.Parameter(torch.ones(1))
+    fit(
+        [weight],
+        40,
+        Schedule(5, 4, 0.01, 0.0, 0),
+        lambda _: weight.square().sum(),
+        SilentEvents(),
+        "Distilling a test",
+        terms=lambda: {"labels": weight.detach().square().sum()},
+        conduct=Conduct(tracking=tracking),
+    )
+
+
+def test_tensorboard(tmp_path):
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    train(Tracking(["tensorboard"], tmp_path))
+    events = EventAccumulator(str(tmp_path / "distilling-a-test"))
+    events.Reload()
+    assert set(events.Tags()["scalars"]) == {
+        "loss",
+        "loss/labels",
+        "learning_rate",
+        "images_per_second",
+    }
+    assert [each.step for each in events.Scalars("loss")] == [20, 40, 50]
+    losses = [each.value for each in events.Scalars("loss")]
+    assert losses == sorted(losses, reverse=True) and losses[0] < 1
+    assert all(each.value > 0 for each in events.Scalars("images_per_second"))
+
+
+def test_mlflow(tmp_path, monkeypatch):
+    mlflow = pytest.importorskip("mlflow")
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    mlflow.set_tracking_uri((tmp_path / "store").as_uri())
+    train(Tracking(["mlflow"], tmp_path, "a recipe"))
+    client = mlflow.MlflowClient()
+    experiment = client.get_experiment_by_name("tmkd-deploy")
+    (run,) = client.search_runs([experiment.experiment_id])
+    assert run.info.run_name == "a recipe distilling-a-test" and run.info.status == "FINISHED"
+    assert [each.step for each in client.get_metric_history(run.info.run_id, "loss")] == [
+        20,
+        40,
+        50,
+    ]
+
+
+@pytest.mark.parametrize("tracker", ["tensorboard", "mlflow"])
+def test_a_tracker_that_is_not_installed_is_asked_for(tmp_path, monkeypatch, tracker):
+    monkeypatch.setitem(sys.modules, tracker, None)
+    with pytest.raises(MissingExtra, match=tracker) as caught:
+        train(Tracking([tracker], tmp_path))
+    assert "tmkd-deploy[track]" in caught.value.advice
+
+
+def test_nothing_is_written_unasked(tmp_path):
+    train(Tracking(folder=tmp_path))
+    assert list(tmp_path.iterdir()) == []

@@ -129,6 +129,7 @@ def test_a_bad_recipe(project: Project, case: Case) -> None:
     [
         ("student:", "student:\n  weights: gone.pt", "gone.pt"),
         ("text: {", "text: {checkpoint: gone.pt, ", "gone.pt"),
+        ("{epochs: 1, batch_size: 16}", "{embeddings: gone.safetensors}", "gone.safetensors"),
     ],
 )
 def test_what_cannot_be_made_is_told_before_teaching_begins(

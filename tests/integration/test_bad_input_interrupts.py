@@ -68,26 +68,33 @@ def test_while_teaching(
 @pytest.mark.parametrize(
     ("command", "stage", "number", "kept"),
     [
-        (("distill",), "distill", signal.SIGTERM, ("prepare", "teach")),
+        (("distill",), "distill", signal.SIGTERM, ("prepare", "teach", "weigh")),
         pytest.param(
             ("quantize",),
             "quantize",
             signal.SIGINT,
-            ("prepare", "teach", "distill"),
+            ("prepare", "teach", "weigh", "distill"),
             marks=pytest.mark.slow,
         ),
         pytest.param(
             ("export", "--target", "cpu"),
             "export/student-fp32",
             signal.SIGTERM,
-            ("prepare", "teach", "distill", "quantize", "export/student-int8-unsigned-fp32"),
+            (
+                "prepare",
+                "teach",
+                "weigh",
+                "distill",
+                "quantize",
+                "export/student-int8-unsigned-fp32",
+            ),
             marks=pytest.mark.slow,
         ),
         (
             ("validate", "--target", "cpu"),
             "measure/cpu",
             signal.SIGINT,
-            ("prepare", "teach", "distill", "quantize", "export", "build"),
+            ("prepare", "teach", "weigh", "distill", "quantize", "export", "build"),
         ),
     ],
     ids=lambda value: value if isinstance(value, str) else None,
@@ -105,7 +112,9 @@ def test_then_the_same_command_succeeds(
     assert done.code == 0, done.told
     assert (project.run_folder / stage / "manifest.json").is_file()
     reused = [name for name, fresh in done.reused().items() if fresh]
-    assert set(reused) >= {each for each in kept if each in ("prepare", "teach", "distill")}
+    assert set(reused) >= {
+        each for each in kept if each in ("prepare", "teach", "weigh", "distill")
+    }
 
 
 def test_an_earlier_artifact_survives_the_interrupted_attempt_to_replace_it(

@@ -30,15 +30,20 @@ def files_at_most(size: int) -> Callable[[], None]:
     ("command", "stage", "kept", "size"),
     [
         ("distill", "prepare", (), 100_000),
-        ("distill", "distill", ("prepare", "teach"), 20_000),
+        ("distill", "distill", ("prepare", "teach", "weigh"), 20_000),
         pytest.param(
             "export",
             "export/student-fp32",
-            ("prepare", "teach", "distill", "quantize"),
+            ("prepare", "teach", "weigh", "distill", "quantize"),
             50_000,
             marks=pytest.mark.slow,
         ),
-        ("gate", "gate/cpu", ("prepare", "teach", "distill", "quantize", "export", "build"), 100),
+        (
+            "gate",
+            "gate/cpu",
+            ("prepare", "teach", "weigh", "distill", "quantize", "export", "build"),
+            100,
+        ),
     ],
 )
 def test_a_full_disk(

@@ -34,7 +34,7 @@ class Digits:
 
     def student(self) -> Any:
         from tmkd_deploy.distill.distill import Student
-        from tmkd_deploy.distill.facts import StudentFacts
+        from tmkd_deploy.distill.facts import StudentFacts, ViewWeights
 
         facts = StudentFacts(
             model=MODEL,
@@ -42,7 +42,7 @@ class Digits:
             feature_width=32,
             top1=1.0,
             alone_top1=None,
-            mean_view_weights={},
+            view_weights=ViewWeights(guided_by="nothing", mean={}, mean_by_class={}, histogram={}),
             view_captions=[],
         )
         return Student(self.classifier(), facts, self.folder)
@@ -88,8 +88,6 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Digits:
         visual_parameters=1,
         feature_width=width,
         top1_by_view={},
-        text_model="none",
-        text_top1_by_view={},
     )
     scores = {"train": torch.zeros(len(images), 3, CLASSES)}
     teachers = Teachers(copy.deepcopy(classifier), facts, torch.randn(3, CLASSES, 16), scores)

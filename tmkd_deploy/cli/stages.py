@@ -155,6 +155,8 @@ def _execute(
             force=force,
             only=only,
         )
+    if not result.leads:
+        raise typer.Exit()
     exit_code = result.exit_code if stage.judging else ExitCode.OK
     if as_json:
         output.emit_json(_as_dict(stage, result, exit_code))

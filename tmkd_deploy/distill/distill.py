@@ -11,8 +11,9 @@ from safetensors.torch import load_file
 from tmkd_deploy.artifacts import Artifact
 from tmkd_deploy.data.prepared import PreparedData
 from tmkd_deploy.distill.batches import TrainingImages
+from tmkd_deploy.distill.conduct import Conduct
 from tmkd_deploy.distill.facts import StudentFacts
-from tmkd_deploy.distill.gallery import keep_gallery
+from tmkd_deploy.distill.gallery import keep_gallery, view_weights
 from tmkd_deploy.distill.losses.total import StudentLoss
 from tmkd_deploy.distill.signals import LiveSignals, SignalCache, SignalSource, cache_signals
 from tmkd_deploy.distill.student import train_student
@@ -22,6 +23,9 @@ from tmkd_deploy.events import Events
 from tmkd_deploy.models import weights
 from tmkd_deploy.models.classifier import Classifier, create, parameters_of
 from tmkd_deploy.recipe.schema import Recipe
+
+_DISTILLING = "Distilling the student"
+_ALONE = "Training the student alone"
 
 
 @dataclass(frozen=True)
@@ -62,31 +66,35 @@ class Student:
 
 
 def distill(
-    recipe: Recipe, data: PreparedData, teachers: Teachers, folder: Path, events: Events
+    recipe: Recipe,
+    data: PreparedData,
+    teachers: Teachers,
+    folder: Path,
+    events: Events,
+    conduct: Conduct | None = None,
 ) -> StudentFacts:
     """Train the student with TMKD and write it into `folder`."""
     signals = _signals(recipe, data, teachers, folder, events)
-    student, loss = _trained(recipe, data, teachers, signals, "Distilling the student", events)
+    student, loss = _trained(recipe, data, teachers, signals, _DISTILLING, events, conduct)
     weights.save(student, folder / "student.safetensors")
     weights.save(loss, folder / "loss.safetensors")
     top1 = top1_of(student, data)
     alone_top1 = None
     if recipe.distill.baseline:
-        alone, _ = _trained(recipe, data, teachers, None, "Training the student alone", events)
+        alone, _ = _trained(recipe, data, teachers, None, _ALONE, events, conduct)
         weights.save(alone, folder / "alone.safetensors")
         alone_top1 = top1_of(alone, data)
         events.say(
             f"The student reaches {100 * top1:.1f} % top-1; trained alone it reaches "
             f"{100 * alone_top1:.1f} %."
         )
-    mean = teachers.view_weights(recipe, "train", data.labels("train")).mean(dim=0)
     return StudentFacts(
         model=recipe.student.model,
         parameters=parameters_of(student),
         feature_width=loss.to_teacher.in_features,
         top1=top1,
         alone_top1=alone_top1,
-        mean_view_weights=dict(zip(recipe.distill.views, mean.tolist(), strict=True)),
+        view_weights=view_weights(recipe, data, teachers),
         view_captions=keep_gallery(recipe, data, teachers, folder),
     )
 
@@ -128,6 +136,7 @@ def _trained(
     signals: SignalSource | None,
     description: str,
     events: Events,
+    conduct: Conduct | None,
 ) -> tuple[Classifier, StudentLoss]:
     device = training_device()
     torch.manual_seed(recipe.seed)
@@ -146,7 +155,9 @@ def _trained(
         settings.decay,
     )
     images = training_images(recipe, data)
-    train_student(student, loss, images, signals, schedule, device, events, description)
+    train_student(
+        student, loss, images, signals, schedule, device, events, description, conduct=conduct
+    )
     return student, loss
 
 

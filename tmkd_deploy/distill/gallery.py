@@ -1,4 +1,4 @@
-"""A few test images as the teachers see them, kept for the report."""
+"""What the report shows of the views: a few test images as the teachers see them, and weights."""
 
 from __future__ import annotations
 
@@ -9,21 +9,23 @@ import torch
 
 from tmkd_deploy.data.prepared import PreparedData
 from tmkd_deploy.distill.batches import to_float
+from tmkd_deploy.distill.facts import ViewWeights
 from tmkd_deploy.distill.teach import Teachers
 from tmkd_deploy.distill.views import make_views
-from tmkd_deploy.distill.weights import semantic_weights
 from tmkd_deploy.recipe.schema import Recipe
 from tmkd_deploy.recipe.vocabulary import VIEWS
 
 VIEW_IMAGES = "views.npy"
 VIEW_WEIGHTS = "view_weights.npy"
 _IMAGES = 6
+_BINS = 20
 
 
 def keep_gallery(recipe: Recipe, data: PreparedData, teachers: Teachers, folder: Path) -> list[str]:
     """Write views uint8 [k, 3, H, W, 3] and weights float32 [k, 3]; return k captions.
 
-    The images are the first of each class in turn.
+    The images are the first of each class in turn. A view that the student's teachers do not see
+    weighs nothing.
     """
     labels = data.labels("test")
     places = [np.flatnonzero(labels == label) for label in range(len(data.class_names))]
@@ -32,11 +34,32 @@ def keep_gallery(recipe: Recipe, data: PreparedData, teachers: Teachers, folder:
     images = to_float(np.asarray(data.images("test")[chosen]), None, torch.device("cpu"))
     shown = make_views(images, recipe.views, list(VIEWS)).permute(1, 0, 3, 4, 2)
     np.save(folder / VIEW_IMAGES, (shown * 255).round().to(torch.uint8).numpy())
-    weights = semantic_weights(
-        teachers.scores["test"][chosen],
-        torch.from_numpy(labels[chosen]),
-        recipe.distill.weight_temperature,
-    )
-    np.save(folder / VIEW_WEIGHTS, weights.numpy())
+    weights = np.zeros((len(chosen), len(VIEWS)), np.float32)
+    seen = [VIEWS.index(view) for view in recipe.distill.views]
+    weights[:, seen] = teachers.view_weights(recipe, "test", labels)[chosen].numpy()
+    np.save(folder / VIEW_WEIGHTS, weights)
     keys = data.keys("test")
     return [f"{keys[index]}, {data.class_names[labels[index]]}" for index in chosen]
+
+
+def view_weights(recipe: Recipe, data: PreparedData, teachers: Teachers) -> ViewWeights:
+    """How much the views of the training images weigh: on average, by class, and spread out."""
+    settings, labels = recipe.distill, data.labels("train")
+    weights = teachers.view_weights(recipe, "train", labels).numpy()
+
+    def mean(rows: np.ndarray) -> dict[str, float]:
+        return dict(zip(settings.views, rows.mean(axis=0, dtype=float).tolist(), strict=True))
+
+    return ViewWeights(
+        guided_by=settings.weights_guided_by if settings.text_weights else "nothing",
+        mean=mean(weights),
+        mean_by_class={
+            name: mean(weights[labels == label])
+            for label, name in enumerate(data.class_names)
+            if (labels == label).any()
+        },
+        histogram={
+            view: np.histogram(weights[:, column], bins=_BINS, range=(0, 1))[0].tolist()
+            for column, view in enumerate(settings.views)
+        },
+    )

@@ -1,8 +1,7 @@
-"""The stage that makes the teachers: a visual one for three views, and a text teacher."""
+"""The stage that makes the visual teacher, and what both teachers tell the later stages."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,9 +12,10 @@ from torch import Tensor
 
 from tmkd_deploy.artifacts import Artifact
 from tmkd_deploy.data.prepared import PreparedData, Split
-from tmkd_deploy.distill import text_teacher, visual_teacher
+from tmkd_deploy.distill import visual_teacher
 from tmkd_deploy.distill.batches import TrainingImages
-from tmkd_deploy.distill.facts import TeacherFacts
+from tmkd_deploy.distill.conduct import Conduct
+from tmkd_deploy.distill.facts import TeacherFacts, TextFacts
 from tmkd_deploy.distill.signals import Asking
 from tmkd_deploy.distill.training import Schedule, training_device
 from tmkd_deploy.distill.weights import even_weights, seen_classes, semantic_weights
@@ -28,7 +28,7 @@ from tmkd_deploy.recipe.vocabulary import VIEWS
 
 @dataclass(frozen=True)
 class Teachers:
-    """The teachers of a run, read back from their artifact."""
+    """The teachers of a run, read back from their artifacts; `facts` are the visual one's."""
 
     visual: Classifier
     facts: TeacherFacts
@@ -36,13 +36,17 @@ class Teachers:
     scores: dict[str, Tensor]
 
     @classmethod
-    def of(cls, artifact: Artifact[TeacherFacts], recipe: Recipe, data: PreparedData) -> Teachers:
+    def of(
+        cls,
+        taught: Artifact[TeacherFacts],
+        weighed: Artifact[TextFacts],
+        recipe: Recipe,
+        data: PreparedData,
+    ) -> Teachers:
         """Read teachers: texts [V, C, d]; scores by split [N, V, C]."""
-        visual, _ = _new_visual(recipe, data)
-        weights.load(visual, artifact.path("visual.safetensors"))
-        text = load_file(artifact.path("text.safetensors"))
-        scores = {"train": text["train_scores"], "test": text["test_scores"]}
-        return cls(visual.eval(), artifact.facts, text["texts"], scores)
+        text = load_file(weighed.path("text.safetensors"))
+        texts = text.pop("texts")
+        return cls(read_visual(taught, recipe, data), taught.facts, texts, text)
 
     def view_weights(self, recipe: Recipe, split: Split, labels: np.ndarray) -> Tensor:
         """The weight [N, V'] of each view that the recipe's distillation uses."""
@@ -64,58 +68,44 @@ class Teachers:
         )
 
 
-def teach(recipe: Recipe, data: PreparedData, folder: Path, events: Events) -> TeacherFacts:
-    """Fine-tune both teachers on the training split and write them into `folder`."""
+def read_visual(artifact: Artifact[TeacherFacts], recipe: Recipe, data: PreparedData) -> Classifier:
+    """The visual teacher, read back."""
+    visual, _ = _new_visual(recipe, data)
+    weights.load(visual, artifact.path("visual.safetensors"))
+    return visual.eval()
+
+
+def teach(
+    recipe: Recipe,
+    data: PreparedData,
+    folder: Path,
+    events: Events,
+    conduct: Conduct | None = None,
+) -> TeacherFacts:
+    """Fine-tune the visual teacher on the training split and write it into `folder`."""
     device = training_device()
     torch.manual_seed(recipe.seed)
-    visual, width = _visual(recipe, data, device, events)
+    visual, width = _visual(recipe, data, device, events, conduct)
     weights.save(visual, folder / "visual.safetensors")
     top1 = visual_teacher.top1_by_view(
         visual, data.images("test"), data.labels("test"), recipe.views, device, events
     )
-    events.say(f"The visual teacher's top-1 by view is {_shown(top1)}.")
-
-    text = text_teacher.create(recipe.teacher.text, recipe.prompts, data.class_names)
-    text.to(device)
-    settings = recipe.teacher.text
-    if settings.epochs:
-        text_teacher.train(
-            text,
-            data.images("train"),
-            data.labels("train"),
-            recipe.views,
-            _schedule(settings.epochs, settings.batch_size, settings.learning_rate, 0.05, recipe),
-            device,
-            events,
-        )
-    scores = {
-        split: text_teacher.semantic_scores(text, data.images(split), recipe.views, device, events)
-        for split in ("train", "test")
-    }
-    with torch.inference_mode():
-        texts = text.embed_classes().cpu()
-    weights.write_tensors(
-        {"texts": texts, "train_scores": scores["train"], "test_scores": scores["test"]},
-        folder / "text.safetensors",
-    )
-    labels = torch.from_numpy(data.labels("test"))
-    text_top1: dict[str, float] = {
-        view: float((scores["test"][:, index].argmax(dim=1) == labels).float().mean())
-        for index, view in enumerate(VIEWS)
-    }
-    events.say(f"The text teacher's top-1 by view is {_shown(text_top1)}.")
+    shown = ", ".join(f"{view} {100 * share:.1f} %" for view, share in top1.items())
+    events.say(f"The visual teacher's top-1 by view is {shown}.")
     return TeacherFacts(
         visual_model=recipe.teacher.visual.model,
         visual_parameters=parameters_of(visual),
         feature_width=width,
         top1_by_view=top1,
-        text_model=settings.model,
-        text_top1_by_view=text_top1,
     )
 
 
 def _visual(
-    recipe: Recipe, data: PreparedData, device: torch.device, events: Events
+    recipe: Recipe,
+    data: PreparedData,
+    device: torch.device,
+    events: Events,
+    conduct: Conduct | None,
 ) -> tuple[Classifier, int]:
     """The visual teacher, fine-tuned with one random view per image so that it reads them all."""
     settings = recipe.teacher.visual
@@ -124,13 +114,19 @@ def _visual(
     visual.to(device).to(memory_format=torch.channels_last)
     if settings.epochs == 0:
         return visual, width
-    schedule = _schedule(
-        settings.epochs, settings.batch_size, settings.learning_rate, settings.weight_decay, recipe
+    schedule = Schedule(
+        settings.epochs,
+        settings.batch_size,
+        settings.learning_rate,
+        settings.weight_decay,
+        recipe.seed,
     )
     images = TrainingImages(
         data.images("train"), torch.from_numpy(data.labels("train")), recipe.distill.augment, 8
     )
-    visual_teacher.fine_tune(visual, images, recipe.views, schedule, device, events)
+    visual_teacher.fine_tune(
+        visual, images, recipe.views, schedule, device, events, conduct=conduct
+    )
     return visual, width
 
 
@@ -143,13 +139,3 @@ def _new_visual(recipe: Recipe, data: PreparedData) -> tuple[Classifier, int]:
         recipe.data.image_size,
         scratch=settings.weights == "none",
     )
-
-
-def _schedule(
-    epochs: int, batch_size: int, learning_rate: float, decay: float, recipe: Recipe
-) -> Schedule:
-    return Schedule(epochs, batch_size, learning_rate, decay, recipe.seed)
-
-
-def _shown(shares: Mapping[str, float]) -> str:
-    return ", ".join(f"{view} {100 * share:.1f} %" for view, share in shares.items())

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 from tmkd_deploy import artifacts
 from tmkd_deploy.artifacts import Facts
 from tmkd_deploy.errors import ExitCode, RequestError, from_os_error
-from tmkd_deploy.events import Events
+from tmkd_deploy.events import Events, SilentEvents
+from tmkd_deploy.pipeline.company import Alone, company
 from tmkd_deploy.pipeline.deployment import Deployment
 from tmkd_deploy.pipeline.lock import only_process_in
 from tmkd_deploy.pipeline.reach import Reach
@@ -21,6 +23,7 @@ from tmkd_deploy.targets import profile as profiles
 GOALS = (
     "prepare",
     "teach",
+    "weigh",
     "distill",
     "quantize",
     "export",
@@ -30,15 +33,20 @@ GOALS = (
     "bundle",
     "report",
 )
+_TRAINING_GOALS = GOALS[: GOALS.index("quantize") + 1]
 
 
 @dataclass(frozen=True)
 class RunResult:
-    """What a run did; `exit_code` is that of its gates, 0 where none was reached."""
+    """What a run did; `exit_code` is that of its gates, 0 where none was reached.
+
+    Of several processes only the one that `leads` has anything to tell.
+    """
 
     folder: Path
     stages: list[StageResult]
     exit_code: ExitCode
+    leads: bool = True
 
     def facts(self, stage: str, target: str | None = None) -> Facts:
         """What `stage` recorded, for `target` where it works for one."""
@@ -69,23 +77,39 @@ def run(
     """
     chosen = _chosen_targets(recipe, targets)
     folder = runs / recipe.name
-    runner = Runner(force=goal if force else None, only=goal if only else None)
-    try:
-        with only_process_in(folder):
-            for place in (folder, *(path for path in folder.iterdir() if path.is_dir())):
-                artifacts.sweep_drafts(place)
-            reach = Reach(recipe, folder, runner, events)
-            _go(goal, Training(reach), chosen)
-    except OSError as error:
-        raise from_os_error(error) from error
-    return RunResult(folder, runner.results, reach.exit_code())
+    with company() as together:
+        runner = Runner(goal if force else None, goal if only else None, together)
+        try:
+            with only_process_in(folder) if together.leads else nullcontext():
+                if together.leads:
+                    _sweep(folder)
+                else:
+                    events = SilentEvents()
+                reach = Reach(recipe, folder, runner, events)
+                _go(goal, Training(reach), chosen)
+        except OSError as error:
+            raise from_os_error(error) from error
+    return RunResult(folder, runner.results, reach.exit_code(), together.leads)
+
+
+def _sweep(folder: Path) -> None:
+    for place in (folder, *(path for path in folder.iterdir() if path.is_dir())):
+        artifacts.sweep_drafts(place)
 
 
 def _go(goal: str, training: Training, targets: list[Target]) -> None:
+    runner = training.reach.runner
+    if runner.company.size > 1 and goal not in _TRAINING_GOALS:
+        if not runner.only:
+            training.all_models()
+        if not runner.company.leads:
+            return
+        runner.company = Alone()  # no stage that is left needs the others
     deployment = Deployment(training)
     for_all: dict[str, Callable[[], object]] = {
         "prepare": lambda: training.prepared,
-        "teach": lambda: training.teachers,
+        "teach": lambda: training.teacher,
+        "weigh": lambda: training.weighed,
         "distill": lambda: training.student,
         "quantize": lambda: training.quantized,
         "report": lambda: deployment.report(targets),

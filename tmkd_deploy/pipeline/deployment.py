@@ -72,7 +72,7 @@ class Deployment:
             asks["machine"] = machine()
         inputs: Inputs = {
             "data": self.training.prepared,
-            "teachers": self.training.teachers,
+            "teacher": self.training.teacher,
             "student": self.training.student,
             "engines": engines,
             **files,
@@ -167,7 +167,8 @@ class Deployment:
         bundles = {target.target: self.bundled(target) for target in targets}
         upstream: Inputs = {
             "data": self.training.prepared,
-            "teachers": self.training.teachers,
+            "teacher": self.training.teacher,
+            "weighed": self.training.weighed,
             "student": self.training.student,
         }
         if self.recipe.quantize.enabled:
@@ -205,7 +206,7 @@ class Deployment:
         }
         inputs: Inputs = {"data": self.training.prepared}
         if variant.model == "teacher":
-            inputs["teachers"] = self.training.teachers
+            inputs["teacher"] = self.training.teacher
         elif variant.precision == "int8":
             inputs["quantized"] = self.training.quantized
         else:
@@ -215,7 +216,7 @@ class Deployment:
             from tmkd_deploy.export.export import export  # noqa: PLC0415
 
             if variant.model == "teacher":
-                model = self.training.load_teachers().visual
+                model = self.training.load_visual_teacher()
             elif variant.precision == "int8":
                 model = self.training.load_quantized()
             else:

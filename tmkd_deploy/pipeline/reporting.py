@@ -49,20 +49,21 @@ def write_report(
 ) -> ReportFacts:
     """Write every format of the report into `folder`.
 
-    `upstream` holds the artifacts data, teachers, student and, unless switched off, quantized;
-    `times` the folder of each stage's artifact and whether it was reused.
+    `upstream` holds the artifacts data, teacher, weighed, student and, unless switched off,
+    quantized; `times` the folder of each stage's artifact and whether it was reused.
     """
     report = RunReport(
         name=recipe.name,
         recipe_yaml=to_yaml(recipe),
         data=_data(upstream["data"]),
-        teacher=_teacher(upstream["teachers"]),
+        teacher=_teacher(upstream["teacher"], upstream["weighed"]),
         student=StudentFigures(
             model=upstream["student"].facts.model, parameters=upstream["student"].facts.parameters
         ),
         quantization=_quantization(upstream.get("quantized")),
         targets=[_target(artifact, bundles[name]) for name, artifact in judged.items()],
         views=_views(upstream["student"]),
+        view_weights=upstream["student"].facts.view_weights,
         machine={name: str(value) for name, value in machine().items()},
         stages=[
             StageTime(
@@ -89,14 +90,14 @@ def _data(artifact: Artifact[Any]) -> DataFigures:
     return DataFigures(facts.class_names, facts.train_images, facts.test_images, facts.notes)
 
 
-def _teacher(artifact: Artifact[Any]) -> TeacherFigures:
-    facts = artifact.facts
+def _teacher(taught: Artifact[Any], weighed: Artifact[Any]) -> TeacherFigures:
+    facts, text = taught.facts, weighed.facts
     return TeacherFigures(
         model=facts.visual_model,
         parameters=facts.visual_parameters,
         top1_of_view=facts.top1_by_view,
-        text_model=facts.text_model,
-        text_zero_shot_top1=facts.text_top1_by_view["rgb"],
+        text_model=text.model,
+        text_zero_shot_top1=text.top1_by_view["rgb"] if text.image_tower else None,
     )
 
 

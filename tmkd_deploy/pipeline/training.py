@@ -11,15 +11,16 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tmkd_deploy.artifacts import Artifact
+from tmkd_deploy.artifacts import Artifact, sha256_of
 from tmkd_deploy.data.prepare import prepare
 from tmkd_deploy.data.prepared import DataFacts, PreparedData
 from tmkd_deploy.data.sources import source_fingerprint
-from tmkd_deploy.distill.facts import StudentFacts, TeacherFacts
+from tmkd_deploy.distill.facts import StudentFacts, TeacherFacts, TextFacts
 from tmkd_deploy.engines.registry import runtime
 from tmkd_deploy.pipeline.reach import Inputs, Reach, plain
 from tmkd_deploy.quantize.facts import QuantizationFacts
 from tmkd_deploy.recipe.schema import Recipe
+from tmkd_deploy.recipe.vocabulary import VIEWS
 from tmkd_deploy.targets import profile as profiles
 
 if TYPE_CHECKING:
@@ -48,30 +49,61 @@ class Training:
         )
 
     @functools.cached_property
-    def teachers(self) -> Artifact[TeacherFacts]:
-        """Both teachers, trained."""
+    def teacher(self) -> Artifact[TeacherFacts]:
+        """The visual teacher, trained."""
         recipe = self.recipe
         asks = {
             "seed": recipe.seed,
             "views": plain(recipe.views),
-            "prompts": plain(recipe.prompts),
-            "teacher": plain(recipe.teacher),
+            "teacher": plain(recipe.teacher.visual),
             "augment": recipe.distill.augment,
+            "training": recipe.training.what_counts(),
         }
 
         def make(folder: Path) -> TeacherFacts:
             from tmkd_deploy.distill.teach import teach  # noqa: PLC0415
 
+            self._use_threads()
             self._refuse_what_cannot_be_made()
-            return teach(recipe, self.load_data(), folder, self.reach.events)
+            conduct = self.reach.conduct("teach")
+            return teach(recipe, self.load_data(), folder, self.reach.events, conduct)
 
-        return self.reach.stage("teach", TeacherFacts, asks, {"data": self.prepared}, _MODELS, make)
+        inputs: Inputs = {"data": self.prepared}
+        return self.reach.stage("teach", TeacherFacts, asks, inputs, _MODELS, make, shared=True)
+
+    @functools.cached_property
+    def weighed(self) -> Artifact[TextFacts]:
+        """What the text teacher says of every view of every image.
+
+        A CLIP model looks for itself, so another visual teacher changes nothing for it.
+        """
+        recipe, text = self.recipe, self.recipe.teacher.text
+        inputs: Inputs = {"data": self.prepared}
+        if text.embeddings:
+            inputs["teacher"] = self.teacher
+
+        def make(folder: Path) -> TextFacts:
+            from tmkd_deploy.distill.weigh import weigh  # noqa: PLC0415
+            from tmkd_deploy.recipe.check import check  # noqa: PLC0415
+
+            check(recipe)
+            self._use_threads()
+            visual = self.load_visual_teacher() if text.embeddings else None
+            conduct = self.reach.conduct("weigh")
+            return weigh(recipe, self.load_data(), visual, folder, self.reach.events, conduct)
+
+        asks = _text_asks(recipe)
+        return self.reach.stage("weigh", TextFacts, asks, inputs, _MODELS, make, shared=True)
 
     @functools.cached_property
     def student(self) -> Artifact[StudentFacts]:
         """The distilled student, and the one trained alone."""
         recipe = self.recipe
-        inputs: Inputs = {"data": self.prepared, "teachers": self.teachers}
+        inputs: Inputs = {
+            "data": self.prepared,
+            "teacher": self.teacher,
+            "weighed": self.weighed,
+        }
 
         def make(folder: Path) -> StudentFacts:
             from tmkd_deploy.distill.distill import distill  # noqa: PLC0415
@@ -79,12 +111,16 @@ class Training:
 
             check(recipe)
             return distill(
-                recipe, self.load_data(), self.load_teachers(), folder, self.reach.events
+                recipe,
+                self.load_data(),
+                self.load_teachers(),
+                folder,
+                self.reach.events,
+                self.reach.conduct("distill"),
             )
 
-        return self.reach.stage(
-            "distill", StudentFacts, _student_asks(recipe), inputs, _MODELS, make
-        )
+        asks = _student_asks(recipe)
+        return self.reach.stage("distill", StudentFacts, asks, inputs, _MODELS, make, shared=True)
 
     @functools.cached_property
     def quantized(self) -> Artifact[QuantizationFacts]:
@@ -98,23 +134,41 @@ class Training:
         }
         inputs: Inputs = {
             "data": self.prepared,
-            "teachers": self.teachers,
+            "teacher": self.teacher,
+            "weighed": self.weighed,
             "student": self.student,
         }
 
         def make(folder: Path) -> QuantizationFacts:
             from tmkd_deploy.quantize.quantize import quantize  # noqa: PLC0415
 
-            models = self.load_teachers(), self.load_student()
-            return quantize(recipe, self.load_data(), *models, placement, folder, self.reach.events)
+            return quantize(
+                recipe,
+                self.load_data(),
+                self.load_teachers(),
+                self.load_student(),
+                placement,
+                folder,
+                self.reach.events,
+                self.reach.conduct("quantize"),
+            )
 
         rooms = (*_MODELS, "quantize", "engines/placement.py")
-        return self.reach.stage("quantize", QuantizationFacts, asks, inputs, rooms, make)
+        return self.reach.stage(
+            "quantize", QuantizationFacts, asks, inputs, rooms, make, shared=True
+        )
+
+    def all_models(self) -> None:
+        """Everything that is trained, for what comes after."""
+        _ = self.student
+        if self.recipe.quantize.enabled:
+            _ = self.quantized
 
     def _refuse_what_cannot_be_made(self) -> None:
         """Make the other models once, so that a wrong name or file is told before teaching."""
         from tmkd_deploy.distill import text_teacher  # noqa: PLC0415
         from tmkd_deploy.distill.distill import new_student  # noqa: PLC0415
+        from tmkd_deploy.distill.text_embeddings import read_embeddings  # noqa: PLC0415
         from tmkd_deploy.models import weights  # noqa: PLC0415
         from tmkd_deploy.recipe.check import check  # noqa: PLC0415
 
@@ -122,7 +176,10 @@ class Training:
         check(recipe)
         student, _ = new_student(recipe, data)
         weights.initialise(student, recipe.student.model, recipe.student.weights)
-        text_teacher.create(recipe.teacher.text, recipe.prompts, data.class_names)
+        if recipe.teacher.text.embeddings:
+            read_embeddings(recipe.teacher.text.embeddings, data.class_names)
+        else:
+            text_teacher.create(recipe.teacher.text, recipe.prompts, data.class_names)
 
     @functools.cache  # noqa: B019 - it lives as long as its run
     def load_data(self) -> PreparedData:
@@ -134,7 +191,13 @@ class Training:
         self._use_threads()
         from tmkd_deploy.distill.teach import Teachers  # noqa: PLC0415
 
-        return Teachers.of(self.teachers, self.recipe, self.load_data())
+        return Teachers.of(self.teacher, self.weighed, self.recipe, self.load_data())
+
+    def load_visual_teacher(self) -> Classifier:
+        """The visual teacher alone, read anew each time."""
+        from tmkd_deploy.distill.teach import read_visual  # noqa: PLC0415
+
+        return read_visual(self.teacher, self.recipe, self.load_data())
 
     def load_student(self) -> Student:
         """The distilled student, read anew each time."""
@@ -152,7 +215,22 @@ class Training:
     def _use_threads(self) -> None:
         import torch  # noqa: PLC0415
 
-        torch.set_num_threads(self.recipe.threads or os.cpu_count() or 1)
+        processes_here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+        share = max(1, (os.cpu_count() or 1) // processes_here)
+        torch.set_num_threads(self.recipe.threads or share)
+
+
+def _text_asks(recipe: Recipe) -> dict[str, Any]:
+    """Files count by their content, prompts by their words, the seed only where it is drawn on."""
+    text = recipe.teacher.text
+    asks: dict[str, Any] = {"views": plain(recipe.views), "text": plain(text)}
+    for key, path in (("checkpoint", text.checkpoint), ("embeddings", text.embeddings)):
+        asks["text"][key] = sha256_of(path) if path and path.is_file() else None
+    if not text.embeddings:
+        asks["prompts"] = {view: getattr(recipe.prompts, view) for view in VIEWS}
+    if text.epochs:
+        asks["seed"], asks["training"] = recipe.seed, recipe.training.what_counts()
+    return asks
 
 
 def _student_asks(recipe: Recipe) -> dict[str, Any]:
@@ -161,4 +239,5 @@ def _student_asks(recipe: Recipe) -> dict[str, Any]:
         "views": plain(recipe.views),
         "student": plain(recipe.student),
         "distill": plain(recipe.distill),
+        "training": recipe.training.what_counts(),
     }

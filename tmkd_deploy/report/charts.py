@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from tmkd_deploy.distill.facts import ViewWeights
 from tmkd_deploy.errors import MissingExtra
 from tmkd_deploy.measure.results import Latency, Measurements
 from tmkd_deploy.report import figures
@@ -152,6 +153,30 @@ def confusion(measured: Measurements, name: str) -> str:
                 axes.text(predicted, true, str(count), ha="center", va="center", color=colour)
         axes.set_xlabel("predicted class")
         axes.set_ylabel("true class")
+        return _svg(figure, name)
+
+
+def view_weights(weights: ViewWeights, name: str) -> str:
+    """Histograms of the views' weights over the training images, one strip a view.
+
+    A solid line marks each mean. `name` prefixes the SVG's ids, which must be unique on a page.
+
+    Raises:
+        MissingExtra: matplotlib is not installed.
+    """
+    with _matplotlib() as matplotlib:
+        rows = len(weights.histogram)
+        figure = matplotlib.figure.Figure(figsize=(3.7, 0.5 + 0.66 * rows), layout="constrained")
+        strips = figure.subplots(rows, 1, sharex=True, squeeze=False)[:, 0]
+        for (view, counts), axes in zip(weights.histogram.items(), strips, strict=True):
+            edges = np.linspace(0, 1, len(counts) + 1)
+            axes.stairs(counts, edges, fill=True, color=SHIPPED, alpha=0.6)
+            axes.axvline(weights.mean[view], color=INK, linewidth=1.0)
+            axes.set_title(view, loc="left", fontsize=9, pad=3)
+            axes.set_yticks([])
+            axes.spines["left"].set_visible(False)
+        axes.set_xlim(0, 1)
+        axes.set_xlabel("weight of the view")
         return _svg(figure, name)
 
 

@@ -13,7 +13,7 @@ from PIL import Image
 
 from tmkd_deploy.errors import MissingExtra
 from tmkd_deploy.recipe.vocabulary import VIEWS
-from tmkd_deploy.report import charts, tables, wording
+from tmkd_deploy.report import charts, tables, view_weights, wording
 from tmkd_deploy.report.interface import RunReport, TargetReport, Views
 from tmkd_deploy.report.tables import Table
 
@@ -70,7 +70,9 @@ class Html:
             report=report,
             targets=[_page(index, target) for index, target in enumerate(report.targets)],
             images=_shown_images(report.views) if report.views else [],
+            weights_chart=charts.view_weights(report.view_weights, "weights"),
             tables=tables,
+            view_weights=view_weights,
             wording=wording,
         )
         return page

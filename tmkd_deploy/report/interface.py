@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tmkd_deploy import artifacts
+from tmkd_deploy.distill.facts import ViewWeights
 from tmkd_deploy.errors import from_os_error
 from tmkd_deploy.gate.verdict import Outcome, Verdict
 from tmkd_deploy.measure.results import Measurements
@@ -45,7 +46,8 @@ class TeacherFigures:
     """The teachers; shares in [0, 1].
 
     `top1_of_view` is the visual teacher's top-1 on each view alone, by the view's name;
-    `text_zero_shot_top1` the text teacher's own top-1 from its prompts, None where not computed.
+    `text_zero_shot_top1` the text teacher's own top-1 from its prompts, None where it has no image
+    tower.
     """
 
     model: str
@@ -97,7 +99,8 @@ class RunReport:
     """Everything a report tells of one run.
 
     `recipe_yaml` is the resolved recipe as text; `quantization` is None where it was switched off;
-    `machine` describes, by free keys, where the run was made; `notes` are complete sentences.
+    `views` are the gallery and `view_weights` what the training images' views weigh; `machine`
+    describes, by free keys, where the run was made; `notes` are complete sentences.
     """
 
     name: str
@@ -108,6 +111,7 @@ class RunReport:
     quantization: QuantizationFigures | None
     targets: Sequence[TargetReport]
     views: Views | None
+    view_weights: ViewWeights
     machine: dict[str, str]
     stages: Sequence[StageTime]
     notes: Sequence[str] = ()

@@ -34,6 +34,7 @@ def summary(report: RunReport) -> dict[str, Any]:
         "outcome": report.outcome.value,
         "data": dataclasses.asdict(report.data),
         "teacher": dataclasses.asdict(report.teacher),
+        "view_weights": _plain(report.view_weights),
         "student": dataclasses.asdict(report.student),
         "quantization": dataclasses.asdict(report.quantization) if report.quantization else None,
         "targets": {target.measurements.target: _target(target) for target in report.targets},

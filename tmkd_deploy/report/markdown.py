@@ -6,7 +6,7 @@ import html
 import re
 from collections.abc import Iterator
 
-from tmkd_deploy.report import tables, wording
+from tmkd_deploy.report import tables, view_weights, wording
 from tmkd_deploy.report.interface import RunReport, TargetReport
 from tmkd_deploy.report.tables import Table
 
@@ -61,6 +61,8 @@ def _blocks(report: RunReport) -> Iterator[str]:
             f"The text teacher {escape(report.teacher.text_model)} alone reaches "
             f"{wording.percent(report.teacher.text_zero_shot_top1)}."
         )
+    yield view_weights.guidance(report.view_weights)
+    yield table(view_weights.by_class(report.view_weights))
     yield "## Quantization"
     yield from _quantization(report)
     yield "## How this was made"

@@ -246,6 +246,7 @@ def test_the_summary_round_trips_and_keeps_its_keys(read_back: dict[str, Any]) -
         "outcome",
         "data",
         "teacher",
+        "view_weights",
         "student",
         "quantization",
         "targets",

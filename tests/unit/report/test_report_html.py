@@ -166,8 +166,8 @@ def test_a_target_that_was_not_timed_says_so_and_shows_its_engines(page: Page) -
     assert "24 of 31" in only_rtx.words
     assert "0.50 MB" in only_rtx.words
     assert "No confusion matrix" in only_rtx.words
-    assert only_rtx.count("svg") == 1, "the ledger has a chart, latency and confusion have none"
-    assert page.count("svg") == 4
+    assert only_rtx.count("svg") == 2, "ledger and weights have charts, latency and confusion none"
+    assert page.count("svg") == 5
 
 
 def test_the_interleaved_engines_appear_with_percentiles_and_ratios(page: Page) -> None:

@@ -1,0 +1,73 @@
+"""What the report says of the views' weights."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+from report_fixture import run_report, view_weights
+
+from tmkd_deploy.report.html import Html
+from tmkd_deploy.report.json import summary
+from tmkd_deploy.report.markdown import Markdown
+from tmkd_deploy.report.tables import CLASSES_LISTED
+from tmkd_deploy.report.view_weights import by_class
+
+REPORT = run_report()
+
+
+def guided_by(value: str):
+    weights = REPORT.view_weights.model_copy(update={"guided_by": value})
+    return dataclasses.replace(REPORT, view_weights=weights)
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        ("label", "guided by the label"),
+        ("prediction", "guided by its prediction"),
+        ("nothing", "lets every view count alike"),
+    ],
+)
+def test_what_the_weights_are_guided_by_is_said_in_every_format(value, told) -> None:
+    report = guided_by(value)
+    assert told in Html().render(report)
+    assert told in Markdown().render(report)
+    assert summary(report)["view_weights"]["guided_by"] == value
+
+
+def test_each_class_has_its_mean_weights() -> None:
+    table = by_class(REPORT.view_weights)
+    assert table.columns == ["Class", "rgb", "edge", "freq"]
+    assert table.rows == [
+        ["All classes", "44.0 %", "31.0 %", "25.0 %"],
+        ["functional", "40.0 %", "33.0 %", "27.0 %"],
+        ["defective", "45.0 %", "30.5 %", "24.5 %"],
+    ]
+    assert "| defective | 45.0 % | 30.5 % | 24.5 % |" in Markdown().render(REPORT)
+
+
+def test_of_many_classes_those_that_differ_most_are_listed() -> None:
+    names = [f"class {index}" for index in range(CLASSES_LISTED + 5)]
+    weights = view_weights(names)
+    table = by_class(weights)
+    listed = [row[0] for row in table.rows[1:]]
+    assert len(listed) == CLASSES_LISTED
+    distance = {name: abs(weights.mean_by_class[name]["rgb"] - 0.44) for name in names}
+    assert min(distance[name] for name in listed) >= max(
+        distance[name] for name in names if name not in listed
+    )
+    assert "the other 5 are in summary.json" in table.caption
+
+
+def test_a_student_of_one_view_has_one_strip() -> None:
+    one = REPORT.view_weights.model_copy(
+        update={
+            "mean": {"rgb": 1.0},
+            "mean_by_class": {"functional": {"rgb": 1.0}},
+            "histogram": {"rgb": [0] * 19 + [2100]},
+        }
+    )
+    page = Html().render(dataclasses.replace(REPORT, view_weights=one))
+    assert "Histograms of the views" in page
+    assert by_class(one).rows == [["All classes", "100.0 %"], ["functional", "100.0 %"]]

@@ -156,7 +156,16 @@ def _trained(
     )
     images = training_images(recipe, data)
     train_student(
-        student, loss, images, signals, schedule, device, events, description, conduct=conduct
+        student,
+        loss,
+        images,
+        signals,
+        schedule,
+        device,
+        events,
+        description,
+        conduct=conduct,
+        at_end=lambda: {"top1": top1_of(student, data)},
     )
     return student, loss
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -28,12 +28,14 @@ def train_student(
     conduct: Conduct | None = None,
     epochs_before: int = 0,
     in_epoch: Callable[[int], object] | None = None,
+    at_end: Callable[[], Mapping[str, float]] | None = None,
 ) -> None:
     """Minimise `loss` over `data`; without `signals` the student learns from the labels alone.
 
     `student` maps images [n, 3, H, W] in [0, 1] to logits [n, C] and features [n, D]. It and `loss`
     are on `device` already. The loss counts its epochs from `epochs_before`; `in_epoch` is told the
-    epoch in every step, once the student is in training mode.
+    epoch in every step, once the student is in training mode. `at_end` gives more figures for the
+    trackers.
     """
     conduct = conduct or Conduct()
     with conduct.running(student, device) as run:
@@ -62,4 +64,5 @@ def train_student(
             prepare=lambda step: data.batch(step.indices, step.random, device, step.share.rows),
             terms=lambda: loss.terms,
             conduct=conduct,
+            at_end=at_end,
         )

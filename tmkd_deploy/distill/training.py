@@ -68,6 +68,7 @@ def fit(
     prepare: Callable[[Step], Batch] | None = None,
     terms: Callable[[], Mapping[str, Tensor]] = dict,
     conduct: Conduct | None = None,
+    at_end: Callable[[], Mapping[str, float]] | None = None,
 ) -> None:
     """Minimise `loss_of` over shuffled batches of image indices.
 
@@ -83,6 +84,7 @@ def fit(
         prepare: makes the batch of a step; it runs one step ahead in a thread of its own.
         terms: the parts of the last loss by name, detached, for the tracker.
         conduct: precision, checkpoints and trackers; plain float32 and none by default.
+        at_end: more figures for the trackers, asked for once and only where there are any.
 
     Raises:
         RequestError: the loss or its gradient is no longer a number, or the loss explodes.
@@ -108,6 +110,8 @@ def fit(
     task = events.begin(description, left, "images")
     try:
         training.run(task, track)
+        if at_end is not None and training.conduct.tracking.trackers:
+            track.scalars(training.steps, at_end())
     finally:
         task.finish()
         track.close()
@@ -248,7 +252,7 @@ class _Training:
                 speed = (steps - self._told_at[1]) * self.schedule.batch_size / seconds
                 self._told_at = time.monotonic(), steps
                 rate = self.schedule.learning_rate_at(seen.number, self.steps)
-                named = {f"loss/{name}": term for name, term in terms.items()}
+                named = {f"term/{name}": term for name, term in terms.items()}
                 figures = {"loss": loss, "learning_rate": rate, "images_per_second": speed}
                 track.scalars(steps, {**figures, **named})
 

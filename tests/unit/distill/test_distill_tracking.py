@@ -24,6 +24,7 @@ def train(tracking):
         "Distilling a test",
         terms=lambda: {"labels": weight.detach().square().sum()},
         conduct=Conduct(tracking=tracking),
+        at_end=lambda: {"top1": 0.5},
     )
 
 
@@ -36,9 +37,10 @@ def test_tensorboard(tmp_path):
     events.Reload()
     assert set(events.Tags()["scalars"]) == {
         "loss",
-        "loss/labels",
+        "term/labels",
         "learning_rate",
         "images_per_second",
+        "top1",
     }
     assert [each.step for each in events.Scalars("loss")] == [20, 40, 50]
     losses = [each.value for each in events.Scalars("loss")]

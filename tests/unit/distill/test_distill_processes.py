@@ -17,6 +17,7 @@ from tmkd_deploy.distill.processes import Share
 from tmkd_deploy.distill.schedule import Schedule
 from tmkd_deploy.distill.student import train_student
 from tmkd_deploy.events import SilentEvents
+from tmkd_deploy.models.classifier import create
 
 CPU = torch.device("cpu")
 
@@ -48,11 +49,23 @@ class Told:
         return Signals(torch.sin(numbers + torch.arange(4)), torch.cos(numbers + torch.arange(5)))
 
 
-def trained(batch_size, images=22):
+class Doubled(torch.nn.Module):
+    """timm's network, whose norms hold activations, in float64."""
+
+    def __init__(self):
+        super().__init__()
+        small = {"channels": [4, 4, 8, 8], "stem_width": 4}
+        self.network, self.width = create("resnet10t", 4, small, 16, scratch=True)
+
+    def forward(self, images):
+        return self.network(images.double())
+
+
+def trained(batch_size, images=22, timm=False):
     torch.manual_seed(0)
-    network = Network().double()
+    network = (Doubled() if timm else Network()).double()
     texts = torch.randn(4, 3).double()
-    loss = StudentLoss(Settings(), 6, 5, texts).double()
+    loss = StudentLoss(Settings(), network.width if timm else 6, 5, texts).double()
     random = np.random.default_rng(0)
     data = TrainingImages(
         random.integers(0, 256, (images, 16, 16, 3), dtype=np.uint8),
@@ -100,6 +113,7 @@ def _work(rank, port, folder):
         "uneven": trained(7),
         # a batch of one image would be left out; none is smaller than the number of processes
         "small": trained(10, images=12),
+        "timm": trained(7, timm=True),
         "rows": [Share.of(total).rows for total in (1, 2, 5, 8)],
     }
     torch.save(found, f"{folder}/{rank}.pt")
@@ -132,7 +146,8 @@ def test_norms_are_those_of_the_whole_batch(by_two):
 
 
 @pytest.mark.parametrize(
-    ("name", "arguments"), [("even", (8,)), ("uneven", (7,)), ("small", (10, 12))]
+    ("name", "arguments"),
+    [("even", (8,)), ("uneven", (7,)), ("small", (10, 12)), ("timm", (7, 22, True))],
 )
 def test_two_processes_train_what_one_does(by_two, name, arguments):
     """With DIST, whose part between classes compares the whole batch, and with crops."""

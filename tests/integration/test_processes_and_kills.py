@@ -1,0 +1,129 @@
+"""Training by two processes, and training that was killed: the same student comes out."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from project import Done, Project
+
+pytest.importorskip("torch")
+
+SCHEDULE = (
+    *("--set", "distill.epochs=6", "--set", "training.checkpoint_steps=3"),
+    *("--set", "distill.optimizer=sgd", "--set", "distill.learning_rate=0.05"),
+    *("--set", "distill.batch_size=17"),
+)
+STUDENTS = ("student", "alone")
+
+
+def weights_of(project: Project, stage: str, name: str) -> dict[str, Any]:
+    from safetensors.torch import load_file
+
+    return dict(load_file(project.run_folder / stage / f"{name}.safetensors"))
+
+
+def wait_for(process: subprocess.Popen[str], folder: Path, pattern: str) -> None:
+    until = time.monotonic() + 240
+    while not list(folder.glob(pattern)):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < until
+        time.sleep(0.01)
+
+
+def by_two(project: Project, *arguments: str) -> Done:
+    """The command in two processes, as torchrun starts them."""
+    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
+    process = subprocess.Popen(
+        [sys.executable, *launcher, "-m", "tmkd_deploy", *arguments],
+        cwd=project.folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    out, err = process.communicate(timeout=400)
+    return Done(process.returncode, out, err)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(
+    complete: tuple[Project, Done], tmp_path_factory: pytest.TempPathFactory
+) -> Project:
+    """The student of one process that nobody disturbed."""
+    finished, done = complete
+    assert done.code == 0, done.told
+    project = finished.copy_to(tmp_path_factory.mktemp("undisturbed") / "project")
+    done = project.run("distill", *SCHEDULE)
+    assert done.code == 0, done.told
+    return project
+
+
+def test_a_student_killed_in_mid_epoch_and_resumed(
+    undisturbed: Project, partial_project: Callable[..., Project]
+) -> None:
+    import torch
+
+    project = partial_project("prepare", "teach", "weigh")
+    checkpoints = project.run_folder / "checkpoints"
+    process = project.start("distill", *SCHEDULE)
+    wait_for(process, checkpoints, "distill-*-distilling-the-student.pt")
+    process.send_signal(signal.SIGKILL)
+    process.communicate(timeout=60)
+    assert not (project.run_folder / "distill").exists()
+    # a second time, in the training that follows the first one
+    process = project.start("distill", *SCHEDULE)
+    wait_for(process, checkpoints, "distill-*-training-the-student-alone.pt")
+    process.send_signal(signal.SIGKILL)
+    _, err = process.communicate(timeout=60)
+    assert "Distilling the student goes on from step" in err
+    done = project.run("distill", *SCHEDULE)
+    assert done.code == 0, done.told
+    assert "Training the student alone goes on from step" in done.err
+    for name in STUDENTS:
+        expected = weights_of(undisturbed, "distill", name)
+        found = weights_of(project, "distill", name)
+        assert all(torch.equal(found[key], expected[key]) for key in expected), name
+    assert list(checkpoints.iterdir()) == []
+    assert project.drafts() == []
+
+
+def test_two_processes_make_the_student_of_one(partial_project: Callable[..., Project]) -> None:
+    """Equal to 1e-4 after an epoch of 7 steps: sums are taken in another order.
+
+    Training amplifies what rounding differs by, the more the faster it learns, hence the low rate;
+    tests/unit/distill compares in 64 bits, to 1e-7.
+    """
+    import torch
+
+    one = partial_project("prepare", "teach", "weigh")
+    two = one.copy_to(one.folder.parent / "two")
+    short = (*SCHEDULE, "--set", "distill.epochs=1", "--set", "distill.learning_rate=0.002")
+    alone, done = one.run("distill", *short), by_two(two, "distill", *short)
+    assert alone.code == 0, alone.told
+    assert done.code == 0, done.told
+    assert done.out.count("Next: tmkd-deploy quantize") == 1, "every process told the result"
+    for name in STUDENTS:
+        found, expected = (weights_of(each, "distill", name) for each in (two, one))
+        for key, value in expected.items():
+            assert torch.allclose(found[key], value, rtol=1e-4, atol=1e-4), (name, key)
+    facts = [each.manifest("distill")["facts"] for each in (one, two)]
+    assert facts[0]["top1"] == facts[1]["top1"]
+    assert facts[0]["alone_top1"] == facts[1]["alone_top1"]
+
+
+def test_a_failure_in_two_processes_is_told_once(partial_project: Callable[..., Project]) -> None:
+    project = partial_project("prepare", "teach", "weigh")
+    done = by_two(project, "distill", *SCHEDULE, "--set", "distill.learning_rate=1e30")
+    assert done.code != 0
+    told = [line for line in done.err.splitlines() if line.startswith("Error: ")]
+    assert len(told) == 1, done.told
+    assert "in epoch 1 of 'Distilling the student'" in done.err
+    assert not (project.run_folder / "distill").exists()
+    assert project.drafts() == []

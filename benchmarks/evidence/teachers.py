@@ -14,7 +14,6 @@ from torch import Tensor
 from benchmarks.evidence.plans import Plan
 from benchmarks.evidence.rows import Row
 from benchmarks.evidence.sets import DataSet
-from tmkd_deploy.distill.batches import TrainingImages, to_float
 from tmkd_deploy.distill.projection import fit_projection, projected_scores
 from tmkd_deploy.distill.signals import (
     Asking,
@@ -23,7 +22,6 @@ from tmkd_deploy.distill.signals import (
     SignalSource,
     cache_signals,
 )
-from tmkd_deploy.distill.training import Schedule, fit
 from tmkd_deploy.distill.views import make_views
 from tmkd_deploy.distill.visual_teacher import fine_tune, top1_by_view
 from tmkd_deploy.distill.weights import even_weights, semantic_weights
@@ -31,6 +29,8 @@ from tmkd_deploy.events import SilentEvents
 from tmkd_deploy.models import weights
 from tmkd_deploy.models.classifier import Classifier, create
 from tmkd_deploy.recipe.vocabulary import VIEWS
+from tmkd_deploy.training.batches import TrainingImages, to_float
+from tmkd_deploy.training.fit import Schedule, fit
 
 SEED = 0
 QUIET = SilentEvents()

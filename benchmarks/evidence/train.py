@@ -18,11 +18,11 @@ from benchmarks.evidence.plans import FULL, SHORT, Plan
 from benchmarks.evidence.rows import ROWS, Row
 from benchmarks.evidence.sets import DataSet, read
 from benchmarks.evidence.teachers import QUIET, Teachers
-from tmkd_deploy.distill.batches import TrainingImages
 from tmkd_deploy.distill.losses.total import StudentLoss
 from tmkd_deploy.distill.student import train_student
-from tmkd_deploy.distill.training import Schedule, predict
 from tmkd_deploy.models.classifier import create
+from tmkd_deploy.training.batches import TrainingImages
+from tmkd_deploy.training.fit import Schedule, predict
 
 
 @dataclass(frozen=True)

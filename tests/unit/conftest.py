@@ -59,12 +59,12 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Digits:
     import torch
     import torch.nn.functional as F
 
-    from tmkd_deploy.distill.batches import to_float
     from tmkd_deploy.distill.facts import TeacherFacts
     from tmkd_deploy.distill.teach import Teachers
-    from tmkd_deploy.distill.training import Schedule, fit, predict
     from tmkd_deploy.events import SilentEvents
     from tmkd_deploy.models.classifier import create
+    from tmkd_deploy.training.batches import to_float
+    from tmkd_deploy.training.fit import Schedule, fit, predict
 
     data = _data()
     torch.manual_seed(0)

@@ -9,14 +9,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tmkd_deploy.distill.augment import apply, variants
-from tmkd_deploy.distill.batches import Batch, to_float
 from tmkd_deploy.distill.losses.total import Signals
 from tmkd_deploy.distill.settings import ViewSettings
 from tmkd_deploy.distill.views import make_views
 from tmkd_deploy.distill.weights import fuse
 from tmkd_deploy.events import Events
 from tmkd_deploy.recipe.vocabulary import Augment, View
+from tmkd_deploy.training.augment import apply, variants
+from tmkd_deploy.training.batches import Batch, to_float
 
 
 class SignalSource(Protocol):

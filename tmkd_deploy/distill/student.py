@@ -7,12 +7,12 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor, nn
 
-from tmkd_deploy.distill.batches import TrainingImages
-from tmkd_deploy.distill.conduct import Conduct
 from tmkd_deploy.distill.losses.total import Signals, StudentLoss
 from tmkd_deploy.distill.signals import SignalSource
-from tmkd_deploy.distill.training import Schedule, Step, batch_of, fit
 from tmkd_deploy.events import Events
+from tmkd_deploy.training.batches import TrainingImages
+from tmkd_deploy.training.conduct import Conduct
+from tmkd_deploy.training.fit import Schedule, Step, batch_of, fit
 
 
 def train_student(

@@ -13,17 +13,17 @@ from torch import Tensor
 from tmkd_deploy.artifacts import Artifact
 from tmkd_deploy.data.prepared import PreparedData, Split
 from tmkd_deploy.distill import visual_teacher
-from tmkd_deploy.distill.batches import TrainingImages
-from tmkd_deploy.distill.conduct import Conduct
 from tmkd_deploy.distill.facts import TeacherFacts, TextFacts
 from tmkd_deploy.distill.signals import Asking
-from tmkd_deploy.distill.training import Schedule, training_device
 from tmkd_deploy.distill.weights import even_weights, seen_classes, semantic_weights
 from tmkd_deploy.events import Events
 from tmkd_deploy.models import weights
 from tmkd_deploy.models.classifier import Classifier, create, parameters_of
 from tmkd_deploy.recipe.schema import Recipe
 from tmkd_deploy.recipe.vocabulary import VIEWS
+from tmkd_deploy.training.batches import TrainingImages
+from tmkd_deploy.training.conduct import Conduct
+from tmkd_deploy.training.fit import Schedule, training_device
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tmkd_deploy.distill.batches import to_float
-from tmkd_deploy.distill.conduct import Conduct
 from tmkd_deploy.distill.prompts import fill
-from tmkd_deploy.distill.training import Schedule, Step, fit
 from tmkd_deploy.distill.views import make_views, one_view_each
 from tmkd_deploy.errors import DataError, RequestError
 from tmkd_deploy.events import Events, track
@@ -22,6 +19,9 @@ from tmkd_deploy.models.weights import read_checkpoint
 from tmkd_deploy.quiet import quiet
 from tmkd_deploy.recipe import schema
 from tmkd_deploy.recipe.vocabulary import VIEWS
+from tmkd_deploy.training.batches import to_float
+from tmkd_deploy.training.conduct import Conduct
+from tmkd_deploy.training.fit import Schedule, Step, fit
 
 _CONFIGURATIONS = Path(__file__).parent.parent / "models" / "open_clip"
 

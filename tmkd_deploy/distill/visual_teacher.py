@@ -9,13 +9,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tmkd_deploy.distill.batches import Batch, TrainingImages, to_float
-from tmkd_deploy.distill.conduct import Conduct
 from tmkd_deploy.distill.settings import ViewSettings
-from tmkd_deploy.distill.training import Schedule, Step, batch_of, fit
 from tmkd_deploy.distill.views import make_views, one_view_each
 from tmkd_deploy.events import Events, track
 from tmkd_deploy.recipe.vocabulary import VIEWS
+from tmkd_deploy.training.batches import Batch, TrainingImages, to_float
+from tmkd_deploy.training.conduct import Conduct
+from tmkd_deploy.training.fit import Schedule, Step, batch_of, fit
 
 
 def fine_tune(

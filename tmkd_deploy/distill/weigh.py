@@ -10,12 +10,9 @@ from torch import Tensor
 
 from tmkd_deploy.data.prepared import PreparedData
 from tmkd_deploy.distill import text_teacher
-from tmkd_deploy.distill.batches import to_float
-from tmkd_deploy.distill.conduct import Conduct
 from tmkd_deploy.distill.facts import TextFacts
 from tmkd_deploy.distill.projection import fit_projection, projected_scores
 from tmkd_deploy.distill.text_embeddings import read_embeddings
-from tmkd_deploy.distill.training import Schedule, training_device
 from tmkd_deploy.distill.views import make_views
 from tmkd_deploy.errors import DataError
 from tmkd_deploy.events import Events, track
@@ -23,6 +20,9 @@ from tmkd_deploy.models import weights
 from tmkd_deploy.models.classifier import Classifier
 from tmkd_deploy.recipe.schema import Recipe
 from tmkd_deploy.recipe.vocabulary import VIEWS
+from tmkd_deploy.training.batches import to_float
+from tmkd_deploy.training.conduct import Conduct
+from tmkd_deploy.training.fit import Schedule, training_device
 
 TEXTS = "text.safetensors"
 

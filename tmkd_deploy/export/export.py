@@ -9,7 +9,6 @@ import onnx
 import torch
 
 from tmkd_deploy.data.prepared import PreparedData
-from tmkd_deploy.distill.training import predict
 from tmkd_deploy.errors import EnvironmentProblem, MissingExtra
 from tmkd_deploy.events import Events
 from tmkd_deploy.export.facts import INPUT, MODEL, OnnxFacts, Variant
@@ -18,6 +17,7 @@ from tmkd_deploy.models.classifier import Classifier
 from tmkd_deploy.quantize.insert import use_placement
 from tmkd_deploy.quiet import quiet
 from tmkd_deploy.recipe.schema import Recipe
+from tmkd_deploy.training.fit import predict
 
 # The largest difference allowed, as a share of the largest logit. Rounding to eight bits may tip a
 # value that lies between two steps either way, and one tipped step moves a logit visibly.

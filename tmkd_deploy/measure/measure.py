@@ -12,7 +12,6 @@ from tmkd_deploy.artifacts import Artifact
 from tmkd_deploy.data.prepared import PreparedData
 from tmkd_deploy.distill.distill import Student
 from tmkd_deploy.distill.teach import Teachers
-from tmkd_deploy.distill.training import predict, training_device
 from tmkd_deploy.engines.facts import EngineFacts
 from tmkd_deploy.engines.interface import Session
 from tmkd_deploy.engines.placement import Placement
@@ -25,6 +24,7 @@ from tmkd_deploy.measure.results import Latency, Measurements
 from tmkd_deploy.models.classifier import Classifier
 from tmkd_deploy.quantize.insert import use_placement
 from tmkd_deploy.recipe.schema import Recipe
+from tmkd_deploy.training.fit import predict, training_device
 
 
 @dataclass(frozen=True)

@@ -103,13 +103,13 @@ def _build(name: str, blocks: int, pretrained: bool, arguments: dict[str, Any]) 
     return model
 
 
-@register_model
+@register_model  # type: ignore[untyped-decorator]
 def cifar_resnet20(pretrained: bool = False, **arguments: Any) -> CifarResNet:
     """0.28 million parameters with 100 classes."""
     return _build("cifar_resnet20", 3, pretrained, arguments)
 
 
-@register_model
+@register_model  # type: ignore[untyped-decorator]
 def cifar_resnet56(pretrained: bool = False, **arguments: Any) -> CifarResNet:
     """0.86 million parameters with 100 classes."""
     return _build("cifar_resnet56", 9, pretrained, arguments)

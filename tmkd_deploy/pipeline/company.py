@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from tmkd_deploy.errors import EnvironmentProblem, ExitCode, ToldElsewhere
 
 if TYPE_CHECKING:
-    from tmkd_deploy.distill.processes import Store
+    from tmkd_deploy.training.processes import Store
 
 # what gloo and NCCL say when the process at the other end is gone
 _GONE = ("connection closed", "connection reset", "broken pipe", "remote process exited", "socket")
@@ -43,7 +43,7 @@ class Together(Alone):
         """The first process's answer to `question`; the others wait for it."""
         import torch  # noqa: PLC0415
 
-        from tmkd_deploy.distill import processes  # noqa: PLC0415
+        from tmkd_deploy.training import processes  # noqa: PLC0415
 
         answer = torch.tensor(int(question()) if self.leads else 0)
         processes.from_first([answer])
@@ -60,7 +60,7 @@ def company() -> Iterator[Alone]:
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield Alone()
         return
-    from tmkd_deploy.distill import processes  # noqa: PLC0415
+    from tmkd_deploy.training import processes  # noqa: PLC0415
 
     with processes.joined() as store:
         try:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from tmkd_deploy.distill.teach import Teachers
     from tmkd_deploy.models.classifier import Classifier
 
-_MODELS = ("models", "distill")
+_MODELS = ("models", "training", "distill")
 
 
 class Training:

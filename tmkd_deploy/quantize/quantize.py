@@ -10,12 +10,9 @@ import torch
 
 from tmkd_deploy.artifacts import Artifact
 from tmkd_deploy.data.prepared import PreparedData
-from tmkd_deploy.distill.batches import to_float
-from tmkd_deploy.distill.conduct import Conduct
 from tmkd_deploy.distill.distill import Student, new_student, top1_of, training_images
 from tmkd_deploy.distill.student import train_student
 from tmkd_deploy.distill.teach import Teachers
-from tmkd_deploy.distill.training import Schedule, training_device
 from tmkd_deploy.engines.placement import Placement
 from tmkd_deploy.errors import DataError
 from tmkd_deploy.events import Events, track
@@ -33,6 +30,9 @@ from tmkd_deploy.quantize.insert import (
     weighted_layers,
 )
 from tmkd_deploy.recipe.schema import Recipe
+from tmkd_deploy.training.batches import to_float
+from tmkd_deploy.training.conduct import Conduct
+from tmkd_deploy.training.fit import Schedule, training_device
 
 _FEWEST_IMAGES = 32
 

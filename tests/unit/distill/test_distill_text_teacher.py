@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from tmkd_deploy.distill.prompts import fill, readable
-from tmkd_deploy.distill.training import Schedule
 from tmkd_deploy.errors import DataError, RequestError
 from tmkd_deploy.events import SilentEvents
 from tmkd_deploy.recipe.schema import Prompts, TextTeacher, Views
 from tmkd_deploy.recipe.vocabulary import VIEWS
+from tmkd_deploy.training.fit import Schedule
 
 open_clip = pytest.importorskip("open_clip")
 from tmkd_deploy.distill import text_teacher  # noqa: E402 - it imports open_clip

@@ -5,7 +5,6 @@ import onnx
 import pytest
 import torch
 
-from tmkd_deploy.distill.training import predict
 from tmkd_deploy.engines.build import build
 from tmkd_deploy.engines.interface import refuse_other_placement, variant_for
 from tmkd_deploy.engines.onnxruntime import OnnxRuntime
@@ -16,6 +15,7 @@ from tmkd_deploy.events import SilentEvents
 from tmkd_deploy.export.facts import Variant
 from tmkd_deploy.quantize.insert import use_placement
 from tmkd_deploy.targets.profile import get
+from tmkd_deploy.training.fit import predict
 
 pytest.importorskip("onnxruntime")
 CPU = get("cpu")

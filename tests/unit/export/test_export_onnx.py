@@ -8,7 +8,6 @@ import pytest
 import torch
 from onnx import TensorProto
 
-from tmkd_deploy.distill.training import predict
 from tmkd_deploy.engines.placement import Placement
 from tmkd_deploy.errors import EnvironmentProblem, RequestError
 from tmkd_deploy.events import SilentEvents
@@ -18,6 +17,7 @@ from tmkd_deploy.export.graph import to_onnx
 from tmkd_deploy.models.classifier import Classifier
 from tmkd_deploy.quantize.insert import activation_quantizers, use_placement
 from tmkd_deploy.runtime.onnxruntime_session import create_session, has_vnni
+from tmkd_deploy.training.fit import predict
 
 pytest.importorskip("onnxruntime")
 FP32 = Variant("student", "fp32")

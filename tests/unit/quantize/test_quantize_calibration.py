@@ -11,7 +11,6 @@ from safetensors.torch import save_file
 
 from tmkd_deploy import artifacts
 from tmkd_deploy.distill.distill import student_loss
-from tmkd_deploy.distill.training import predict
 from tmkd_deploy.engines.placement import Placement
 from tmkd_deploy.errors import DataError
 from tmkd_deploy.events import SilentEvents
@@ -21,6 +20,7 @@ from tmkd_deploy.quantize.facts import QuantizationFacts
 from tmkd_deploy.quantize.insert import use_placement
 from tmkd_deploy.quantize.quantize import quantize, read_quantized
 from tmkd_deploy.quantize.quantizers import ActivationQuantizer, WeightQuantizer
+from tmkd_deploy.training.fit import predict
 
 CPU = torch.device("cpu")
 

@@ -6,7 +6,6 @@ import pytest
 import torch
 from torch import nn
 
-from tmkd_deploy.distill.training import predict
 from tmkd_deploy.engines.placement import Placement
 from tmkd_deploy.errors import RequestError
 from tmkd_deploy.models.classifier import Classifier, create
@@ -19,6 +18,7 @@ from tmkd_deploy.quantize.insert import (
     use_placement,
     weighted_layers,
 )
+from tmkd_deploy.training.fit import predict
 
 FAMILIES = [
     ("resnet10t", {"channels": [8, 8, 16, 16], "stem_width": 8}),

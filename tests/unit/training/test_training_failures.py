@@ -7,11 +7,11 @@ import sys
 import pytest
 import torch
 
-from tmkd_deploy.distill.divergence import Seen, Watch
-from tmkd_deploy.distill.schedule import Schedule
-from tmkd_deploy.distill.training import fit
 from tmkd_deploy.errors import RequestError
 from tmkd_deploy.events import SilentEvents
+from tmkd_deploy.training.divergence import Seen, Watch
+from tmkd_deploy.training.fit import fit
+from tmkd_deploy.training.schedule import Schedule
 
 CPU = torch.device("cpu")
 
@@ -83,7 +83,7 @@ OUT_OF_MEMORY = """
 import resource
 import torch
 from torch import nn
-from tmkd_deploy.distill.training import Schedule, fit
+from tmkd_deploy.training.fit import Schedule, fit
 from tmkd_deploy.errors import EnvironmentProblem
 from tmkd_deploy.events import SilentEvents
 

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from tmkd_deploy.distill import processes
+from tmkd_deploy.training import processes
 
 
 @dataclass

@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from tmkd_deploy.distill.randomness import generator
+from tmkd_deploy.training.randomness import generator
 
 _FIRST_SHARE, _LAST_SHARE = 1 / 25, 1 / 250_000
 

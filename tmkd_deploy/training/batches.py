@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tmkd_deploy.distill.augment import apply_each, random_crop, variants
 from tmkd_deploy.recipe.vocabulary import Augment
+from tmkd_deploy.training.augment import apply_each, random_crop, variants
 
 
 @dataclass(frozen=True)

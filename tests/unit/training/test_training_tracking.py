@@ -5,12 +5,12 @@ import sys
 import pytest
 import torch
 
-from tmkd_deploy.distill.conduct import Conduct
-from tmkd_deploy.distill.schedule import Schedule
-from tmkd_deploy.distill.tracking import Tracking
-from tmkd_deploy.distill.training import fit
 from tmkd_deploy.errors import MissingExtra
 from tmkd_deploy.events import SilentEvents
+from tmkd_deploy.training.conduct import Conduct
+from tmkd_deploy.training.fit import fit
+from tmkd_deploy.training.schedule import Schedule
+from tmkd_deploy.training.tracking import Tracking
 
 
 def train(tracking):

@@ -10,10 +10,10 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from tmkd_deploy.distill.checkpoint import Checkpoints
-from tmkd_deploy.distill.norms import shared_norms
-from tmkd_deploy.distill.processes import Share
-from tmkd_deploy.distill.tracking import Tracking
+from tmkd_deploy.training.checkpoint import Checkpoints
+from tmkd_deploy.training.norms import shared_norms
+from tmkd_deploy.training.processes import Share
+from tmkd_deploy.training.tracking import Tracking
 
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 Run = Callable[[Tensor, Share], tuple[Tensor, Tensor]]

@@ -5,8 +5,8 @@ import warnings
 import pytest
 import torch
 
-from tmkd_deploy.distill.randomness import derived_seed
-from tmkd_deploy.distill.schedule import Schedule
+from tmkd_deploy.training.randomness import derived_seed
+from tmkd_deploy.training.schedule import Schedule
 
 
 @pytest.mark.parametrize(("epochs", "per_epoch"), [(1, 2), (1, 7), (2, 5), (10, 3), (40, 4)])

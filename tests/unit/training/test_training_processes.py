@@ -9,15 +9,15 @@ import torch
 import torch.distributed as dist
 from torch import multiprocessing
 
-from tmkd_deploy.distill import processes
-from tmkd_deploy.distill.batches import TrainingImages
 from tmkd_deploy.distill.losses.total import Signals, StudentLoss
-from tmkd_deploy.distill.norms import shared_norms
-from tmkd_deploy.distill.processes import Share
-from tmkd_deploy.distill.schedule import Schedule
 from tmkd_deploy.distill.student import train_student
 from tmkd_deploy.events import SilentEvents
 from tmkd_deploy.models.classifier import create
+from tmkd_deploy.training import processes
+from tmkd_deploy.training.batches import TrainingImages
+from tmkd_deploy.training.norms import shared_norms
+from tmkd_deploy.training.processes import Share
+from tmkd_deploy.training.schedule import Schedule
 
 CPU = torch.device("cpu")
 

@@ -8,11 +8,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tmkd_deploy.distill.augment import apply, apply_each, random_crop, variants
-from tmkd_deploy.distill.batches import to_float
-from tmkd_deploy.distill.training import Schedule, fit, predict, shuffled
 from tmkd_deploy.errors import RequestError
 from tmkd_deploy.events import SilentEvents
+from tmkd_deploy.training.augment import apply, apply_each, random_crop, variants
+from tmkd_deploy.training.batches import to_float
+from tmkd_deploy.training.fit import Schedule, fit, predict, shuffled
 
 CPU = torch.device("cpu")
 

@@ -14,18 +14,18 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tmkd_deploy.distill import memory, processes
-from tmkd_deploy.distill.batches import Batch, to_float
-from tmkd_deploy.distill.checkpoint import Checkpoint
-from tmkd_deploy.distill.conduct import Conduct
-from tmkd_deploy.distill.divergence import Seen, Watch
-from tmkd_deploy.distill.interruption import held_back
-from tmkd_deploy.distill.processes import Share, training_device
-from tmkd_deploy.distill.randomness import derived_seed, generator
-from tmkd_deploy.distill.schedule import Schedule, shuffled
-from tmkd_deploy.distill.tracking import Track
 from tmkd_deploy.errors import RequestError
 from tmkd_deploy.events import Events, Task
+from tmkd_deploy.training import memory, processes
+from tmkd_deploy.training.batches import Batch, to_float
+from tmkd_deploy.training.checkpoint import Checkpoint
+from tmkd_deploy.training.conduct import Conduct
+from tmkd_deploy.training.divergence import Seen, Watch
+from tmkd_deploy.training.interruption import held_back
+from tmkd_deploy.training.processes import Share, training_device
+from tmkd_deploy.training.randomness import derived_seed, generator
+from tmkd_deploy.training.schedule import Schedule, shuffled
+from tmkd_deploy.training.tracking import Track
 
 __all__ = ["Schedule", "Step", "batch_of", "fit", "predict", "shuffled", "training_device"]
 

@@ -55,7 +55,7 @@ if ! is_suitable .venv/bin/python || ! .venv/bin/python -m pip --version >/dev/n
     create_venv
 fi
 echo "Installing packages into .venv. The first time this takes about three minutes and 6 GB."
-install train,onnxruntime,demo,dev ||
+install train,onnxruntime,track,demo,dev ||
     fail "The packages could not be installed; pip's reason stands above."
 install tensorrt-rtx ||
     echo "TensorRT-RTX could not be installed, so targets rtx-* cannot be built here.

@@ -98,7 +98,7 @@ def test_two_processes_make_the_student_of_one(partial_project: Callable[..., Pr
     """Equal to 1e-4 after an epoch of 7 steps: sums are taken in another order.
 
     Training amplifies what rounding differs by, the more the faster it learns, hence the low rate;
-    tests/unit/distill compares in 64 bits, to 1e-7.
+    tests/unit/training compares in 64 bits, to 1e-7.
     """
     import torch
 

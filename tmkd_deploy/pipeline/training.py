@@ -129,7 +129,8 @@ class Training:
         placement = runtime(profiles.get(recipe.targets[0].target).runtime).placement
         asks = {
             **_student_asks(recipe),
-            "quantize": plain(recipe.quantize),
+            # what is compared with it changes nothing in it
+            "quantize": {**plain(recipe.quantize), "compare": None},
             "placement": placement.value,
         }
         inputs: Inputs = {
@@ -211,6 +212,12 @@ class Training:
         from tmkd_deploy.quantize.quantize import read_quantized  # noqa: PLC0415
 
         return read_quantized(self.quantized, self.recipe, self.load_data())
+
+    def load_control(self) -> Classifier | None:
+        """The student fine-tuned on without quantizers, where there is one, read anew each time."""
+        from tmkd_deploy.quantize.quantize import read_control  # noqa: PLC0415
+
+        return read_control(self.quantized, self.recipe, self.load_data())
 
     def _use_threads(self) -> None:
         import torch  # noqa: PLC0415

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
+
+from tmkd_deploy.quantize.ranges import entropy_bins, percentile_bins, squared_error_bins
 
 _BINS = 2048
 
 
 class Collector:
-    """A histogram of magnitudes whose range doubles when a larger value comes."""
+    """A histogram of magnitudes whose range doubles when a larger value comes.
+
+    `largest` is the largest magnitude and `smallest` the smallest value, at most 0. Once a value
+    was not finite, `largest` is not, and nothing more is counted.
+    """
 
     def __init__(self) -> None:
         self.counts = torch.zeros(_BINS, dtype=torch.float64)
@@ -22,6 +30,9 @@ class Collector:
         values = values.detach().float().cpu()
         magnitudes = values.abs()
         largest = float(magnitudes.max())
+        if not (math.isfinite(largest) and math.isfinite(self.largest)):
+            self.largest = math.nan
+            return
         self.largest = max(self.largest, largest)
         self.smallest = min(self.smallest, float(values.min()))
         if self.top == 0.0:
@@ -32,18 +43,18 @@ class Collector:
             self.top *= 2.0
         self.counts += torch.histc(magnitudes, _BINS, 0.0, self.top).double()
 
-    def amax(self, method: str, percentile: float) -> float:
-        """The magnitude to represent: the largest, or that below which `percentile` % lie.
+    def amax(self, method: str, percentile: float, levels: int) -> float:
+        """The magnitude to represent, by one of the methods of `recipe.schema.Calibration`.
 
-        A percentile never cuts below the bin in which it falls, and exact zeros, which clip to
-        themselves, are not counted among the values.
+        `levels` is the largest integer of the grid, 127 or 255. A range never cuts a bin in two
+        and never exceeds the largest magnitude.
         """
-        if method == "max":
+        counts = self.counts.numpy()
+        if method == "max" or not counts[1:].any():
             return self.largest
-        counts = self.counts.clone()
-        counts[0] = 0.0
-        if counts.sum() == 0:
-            return self.largest
-        reached = torch.cumsum(counts, dim=0) >= percentile / 100.0 * counts.sum()
-        upper = (int(torch.nonzero(reached)[0]) + 1) * self.top / _BINS
-        return min(upper, self.largest)
+        bins = {
+            "percentile": lambda: percentile_bins(counts, percentile),
+            "entropy": lambda: entropy_bins(counts, levels),
+            "mse": lambda: squared_error_bins(counts, levels),
+        }[method]()
+        return min(bins * self.top / _BINS, self.largest)

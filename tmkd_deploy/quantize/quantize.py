@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
+import copy
 from pathlib import Path
 
-import numpy as np
 import torch
+from torch import fx
 
 from tmkd_deploy.artifacts import Artifact
 from tmkd_deploy.data.prepared import PreparedData
@@ -14,11 +14,10 @@ from tmkd_deploy.distill.distill import Student, new_student, top1_of, training_
 from tmkd_deploy.distill.student import train_student
 from tmkd_deploy.distill.teach import Teachers
 from tmkd_deploy.engines.placement import Placement
-from tmkd_deploy.errors import DataError
-from tmkd_deploy.events import Events, track
+from tmkd_deploy.events import Events
 from tmkd_deploy.models import weights
 from tmkd_deploy.models.classifier import Classifier
-from tmkd_deploy.quantize.calibration import Collector
+from tmkd_deploy.quantize.calibration_set import CalibrationSet, draw
 from tmkd_deploy.quantize.facts import QuantizationFacts
 from tmkd_deploy.quantize.fold import fold_batch_norms
 from tmkd_deploy.quantize.insert import (
@@ -29,12 +28,14 @@ from tmkd_deploy.quantize.insert import (
     use_placement,
     weighted_layers,
 )
+from tmkd_deploy.quantize.scales import calibrate, refuse_weights
 from tmkd_deploy.recipe.schema import Recipe
-from tmkd_deploy.training.batches import to_float
 from tmkd_deploy.training.conduct import Conduct
 from tmkd_deploy.training.fit import Schedule, training_device
 
-_FEWEST_IMAGES = 32
+_QUANTIZED = "Fine-tuning through fake quantizers"
+_CONTROL = "Fine-tuning without quantizers"
+_CONTROL_WEIGHTS = "control.safetensors"
 
 
 def quantize(
@@ -49,21 +50,24 @@ def quantize(
 ) -> QuantizationFacts:
     """Quantize the student for the grid of `placement` and write it into `folder`.
 
+    `calibration.json` beside the weights names the calibration images and their hashes;
+    `control.safetensors` is the student fine-tuned on without quantizers, where it is asked for.
+
     The batch norms stay apart while training, keep their statistics from half-way on, and are
     folded exactly at the end. One training serves every placement: only the grid of the
     activations differs.
     """
     settings = recipe.quantize
-    device = training_device()
-    classifier = student.classifier.to(device).to(memory_format=torch.channels_last)
-    network = insert_quantizers(classifier, settings.leave_out)
-    chosen = _calibration_images(recipe, data)
-    _calibrate(classifier, chosen, recipe, device, events)
+    plain = copy.deepcopy(student.classifier) if settings.control else None
+    classifier = student.classifier
+    network, chosen = _calibrated(recipe, data, classifier, placement, events)
+    chosen.record(folder)
     use_placement(network, placement)
     before = top1_of(classifier, data)
     if settings.epochs:
-        _fine_tune(recipe, data, teachers, student, events, conduct)
+        _fine_tune(recipe, data, teachers, student, classifier, _QUANTIZED, events, conduct)
     fold_batch_norms(network)
+    refuse_weights(network)
     use_placement(network, placement)
     weights.save(classifier, folder / "quantized.safetensors")
     after = top1_of(classifier, data)
@@ -71,6 +75,14 @@ def quantize(
         f"Quantized top-1 is {100 * before:.1f} % after calibration and {100 * after:.1f} % "
         "after fine-tuning."
     )
+    control_top1 = None
+    if plain is not None:
+        _ready(plain)
+        if settings.epochs:
+            _fine_tune(recipe, data, teachers, student, plain, _CONTROL, events, conduct)
+        weights.save(plain, folder / _CONTROL_WEIGHTS)
+        control_top1 = top1_of(plain, data)
+        events.say(f"Fine-tuned on without quantizers it is {100 * control_top1:.1f} %.")
     layers = quantized_layers(network)
     left_out = [name for name in weighted_layers(network) if name not in layers]
     for name in left_out:
@@ -81,11 +93,21 @@ def quantize(
         activation_quantizers=len(activation_quantizers(network)),
         placement=placement.value,
         calibration_method=_method(recipe),
-        calibration_images=len(chosen),
-        calibration_sha256=hashlib.sha256(chosen.tobytes()).hexdigest(),
+        calibration_images=len(chosen.keys),
+        calibration_sha256=chosen.sha256,
         post_training_top1=before,
         top1=after,
+        control_top1=control_top1,
     )
+
+
+def post_training_quantized(
+    recipe: Recipe, data: PreparedData, student: Student, placement: Placement, events: Events
+) -> Classifier:
+    """The student quantized by calibration alone, its batch norms folded."""
+    network, _ = _calibrated(recipe, data, student.classifier, placement, events)
+    fold_batch_norms(network)
+    return student.classifier.eval()
 
 
 def read_quantized(
@@ -98,45 +120,38 @@ def read_quantized(
     return classifier.eval()
 
 
-def _calibration_images(recipe: Recipe, data: PreparedData) -> np.ndarray:
-    """Training images drawn with the recipe's seed, uint8 [n, H, W, 3]."""
-    images = data.images("train")
-    if len(images) < _FEWEST_IMAGES:
-        raise DataError(
-            f"Calibration needs at least {_FEWEST_IMAGES} training images, "
-            f"and there are {len(images)}.",
-            advice="Add training images, or set quantize.enabled to false.",
-        )
-    random = np.random.default_rng(recipe.seed)
-    count = min(recipe.quantize.calibration.images, len(images))
-    return np.asarray(images[np.sort(random.permutation(len(images))[:count])])
+def read_control(
+    artifact: Artifact[QuantizationFacts], recipe: Recipe, data: PreparedData
+) -> Classifier | None:
+    """The student fine-tuned on without quantizers, where the recipe asked for it."""
+    if artifact.facts.control_top1 is None:
+        return None
+    classifier, _ = new_student(recipe, data)
+    weights.load(classifier, artifact.path(_CONTROL_WEIGHTS))
+    return classifier.eval()
 
 
-def _calibrate(
-    classifier: Classifier, images: np.ndarray, recipe: Recipe, device: torch.device, events: Events
-) -> None:
+def _calibrated(
+    recipe: Recipe,
+    data: PreparedData,
+    classifier: Classifier,
+    placement: Placement,
+    events: Events,
+) -> tuple[fx.GraphModule, CalibrationSet]:
+    """Insert quantizers into `classifier` and find their ranges; nothing is rounded yet."""
+    device = _ready(classifier)
+    network = insert_quantizers(classifier, recipe.quantize.leave_out)
+    refuse_weights(network)
+    chosen = draw(recipe, data)
     settings = recipe.quantize.calibration
-    quantizers = activation_quantizers(classifier.network)
-    collectors = {name: Collector() for name in quantizers}
-    for name, quantizer in quantizers.items():
-        quantizer.collector = collectors[name]
-    classifier.eval()
-    starts = range(0, len(images), 32)
-    with torch.inference_mode():
-        for start in track(events, starts, "Calibrating", len(starts), "batches"):
-            classifier(to_float(images[start : start + 32], None, device))
-    for name, quantizer in quantizers.items():
-        collector = collectors[name]
-        amax = collector.amax(settings.method, settings.percentile)
-        if not np.isfinite(amax) or amax <= 0.0:
-            raise DataError(
-                f"Calibration saw only the value {amax} in the tensor {name!r}.",
-                advice="Check that the training images differ from one another, "
-                "and that the student was trained.",
-            )
-        quantizer.amax.fill_(amax)
-        quantizer.non_negative.fill_(collector.smallest >= 0.0)
-        quantizer.collector = None
+    calibrate(classifier, chosen.images, settings, placement, device, events)
+    return network, chosen
+
+
+def _ready(classifier: Classifier) -> torch.device:
+    device = training_device()
+    classifier.to(device).to(memory_format=torch.channels_last)
+    return device
 
 
 def _fine_tune(
@@ -144,12 +159,14 @@ def _fine_tune(
     data: PreparedData,
     teachers: Teachers,
     student: Student,
+    classifier: Classifier,
+    description: str,
     events: Events,
     conduct: Conduct | None,
 ) -> None:
+    """Distil `classifier`, made from `student`, further with the signals of the same teachers."""
     settings = recipe.quantize
     device = training_device()
-    classifier = student.classifier
 
     def freeze_statistics(epoch: int) -> None:
         if 2 * epoch >= settings.epochs - 1:
@@ -171,7 +188,7 @@ def _fine_tune(
         ),
         device,
         events,
-        "Fine-tuning through fake quantizers",
+        description,
         conduct=conduct,
         # the terms' ramp belongs to the first training, so it is over
         epochs_before=recipe.distill.teacher_ramp,

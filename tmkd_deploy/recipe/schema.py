@@ -314,13 +314,17 @@ class Distill(Section):
 class Calibration(Section):
     """How the range of each activation is found."""
 
-    method: Literal["max", "percentile"] = Field(
-        "percentile", description="Whether a range is the largest magnitude or a percentile."
+    method: Literal["max", "percentile", "entropy", "mse"] = Field(
+        "percentile",
+        description="Whether a range is the largest magnitude, a percentile, or what keeps the "
+        "Kullback-Leibler divergence or the mean squared error of rounding least.",
     )
     percentile: Annotated[float, Field(gt=50.0, le=100.0)] = Field(
-        99.99, description="Share in percent of the magnitudes that a range holds."
+        99.99, description="Share in percent of the magnitudes that the method 'percentile' holds."
     )
-    images: Annotated[int, Field(ge=32)] = Field(256, description="Taken from the training split.")
+    images: Annotated[int, Field(ge=32)] = Field(
+        256, description="How many, drawn evenly by class from the training split."
+    )
 
 
 class Quantize(Section):
@@ -335,6 +339,23 @@ class Quantize(Section):
     leave_out: list[str] = Field(
         default_factory=list, description="Modules of the student kept in floating point, by name."
     )
+    control: bool = Field(
+        False,
+        description="Also fine-tune the student on the same schedule without quantizers, so that "
+        "a gain can be told from that of training on.",
+    )
+    compare: list[Literal["post_training", "quantize_static", "modelopt"]] = Field(
+        default_factory=list,
+        description="Post-training quantization to measure beside the engines of ONNX Runtime: "
+        "ours, ONNX Runtime's own, nvidia-modelopt's.",
+    )
+
+    @field_validator("compare")
+    @classmethod
+    def _ways_once(cls, ways: list[str]) -> list[str]:
+        if len(set(ways)) != len(ways):
+            raise ValueError("a way is named twice")
+        return ways
 
 
 class Export(Section):

@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
+from torch import nn
 
 from tmkd_deploy import artifacts
 from tmkd_deploy.distill.distill import student_loss
@@ -15,56 +16,16 @@ from tmkd_deploy.engines.placement import Placement
 from tmkd_deploy.errors import DataError
 from tmkd_deploy.events import SilentEvents
 from tmkd_deploy.models import weights
-from tmkd_deploy.quantize.calibration import Collector
+from tmkd_deploy.models.classifier import Classifier
 from tmkd_deploy.quantize.facts import QuantizationFacts
-from tmkd_deploy.quantize.insert import use_placement
-from tmkd_deploy.quantize.quantize import quantize, read_quantized
+from tmkd_deploy.quantize.insert import insert_quantizers, quantized_layers, use_placement
+from tmkd_deploy.quantize.quantize import quantize, read_control, read_quantized
 from tmkd_deploy.quantize.quantizers import ActivationQuantizer, WeightQuantizer
+from tmkd_deploy.quantize.scales import calibrate
+from tmkd_deploy.recipe.schema import Calibration
 from tmkd_deploy.training.fit import predict
 
 CPU = torch.device("cpu")
-
-
-@settings(deadline=None, max_examples=60)
-@given(
-    st.integers(0, 2**32 - 1),
-    st.floats(0.01, 100.0),
-    st.floats(50.5, 100.0),
-    st.integers(1, 5),
-)
-def test_ranges_are_those_numpy_finds(seed, size, percentile, batches):
-    random = np.random.default_rng(seed)
-    values = random.normal(0, size, 4000).astype(np.float32)
-    collector = Collector()
-    for part in np.array_split(values, batches):
-        collector.see(torch.from_numpy(part))
-    magnitudes = np.abs(values)
-    assert collector.amax("max", percentile) == magnitudes.max()
-    found = collector.amax("percentile", percentile)
-    # a bin is 1/2048 to 1/1024 of the largest value wide; the bin of zeros is not counted
-    expected = [
-        np.percentile(
-            magnitudes[magnitudes > magnitudes.max() / bins], percentile, method="inverted_cdf"
-        )
-        for bins in (2048, 1024)
-    ]
-    slack = 2 * magnitudes.max() / 1024
-    assert min(expected) - slack <= found <= max(expected) + slack
-    assert found <= magnitudes.max()
-
-
-def test_zeros_do_not_count_towards_a_percentile():
-    """After a ReLU most values are zero, and would pull any percentile down."""
-    collector = Collector()
-    collector.see(torch.cat([torch.zeros(9900), torch.linspace(0.5, 1.0, 100)]))
-    assert collector.amax("percentile", 90.0) == pytest.approx(0.95, abs=0.01)
-
-
-def test_one_outlier_is_cut_by_a_percentile_and_kept_by_the_maximum():
-    collector = Collector()
-    collector.see(torch.cat([torch.linspace(0, 1, 100_000), torch.tensor([50.0])]))
-    assert collector.amax("max", 99.9) == 50.0
-    assert collector.amax("percentile", 99.9) < 1.1
 
 
 @settings(deadline=None, max_examples=60)
@@ -124,6 +85,7 @@ def test_the_quantized_digits_keep_their_accuracy(digits, quantized_digits, plac
     assert facts.top1 > 0.95
     assert facts.placement == placement.value
     assert facts.calibration_images == 128 and facts.left_out == []
+    assert facts.control_top1 is None
     assert "fc" in facts.layers and "layer1.0.conv1" in facts.layers
 
 
@@ -133,38 +95,89 @@ def test_both_placements_calibrate_on_the_same_training_images(quantized_digits)
     assert signed.layers == unsigned.layers
 
 
-def test_images_that_are_all_alike_are_refused(digits, tmp_path):
-    images = {split: np.zeros_like(digits.data.images(split)) for split in ("train", "test")}
-    flat = dataclasses.replace(digits.data, _images=images)
-    student = digits.student()
-    with torch.no_grad():
-        for parameter in student.classifier.parameters():
-            parameter.zero_()
-    with pytest.raises(DataError, match="Calibration saw only the value") as caught:
+def refused(digits, student, tmp_path, recipe=None):
+    with pytest.raises(DataError) as caught:
         quantize(
-            digits.recipe,
-            flat,
+            recipe or digits.recipe,
+            digits.data,
             digits.teachers,
             student,
             Placement.SIGNED,
             tmp_path,
             SilentEvents(),
         )
-    assert "training images differ" in caught.value.advice
+    return caught.value.problem
 
 
-def test_too_few_images_are_refused(digits, tmp_path):
-    few = {"train": digits.data.images("train")[:31], "test": digits.data.images("test")}
-    with pytest.raises(DataError, match="at least 32 training images, and there are 31"):
-        quantize(
-            digits.recipe,
-            dataclasses.replace(digits.data, _images=few),
-            digits.teachers,
-            digits.student(),
-            Placement.SIGNED,
-            tmp_path,
-            SilentEvents(),
-        )
+def test_a_tensor_that_is_always_zero_is_named_as_the_user_knows_it(digits, tmp_path):
+    student = digits.student()
+    with torch.no_grad():
+        norm = student.classifier.network.backbone.layer2[0].bn1
+        norm.weight.zero_()
+        norm.bias.fill_(-1.0)
+    problem = refused(digits, student, tmp_path)
+    assert "nothing but zeros in the output of layer2.0.act1" in problem
+
+
+class Cancelling(nn.Module):
+    """Adds to the maps of one layer those of another that computes the opposite."""
+
+    def __init__(self):
+        super().__init__()
+        self.left, self.right = nn.Conv2d(3, 4, 1, bias=False), nn.Conv2d(3, 4, 1, bias=False)
+        self.right.weight.data = -self.left.weight.data
+        self.head = nn.Linear(4, 2)
+
+    def forward(self, images):
+        features = (self.left(images) + self.right(images)).mean(dim=(2, 3))
+        return self.head(features), features
+
+
+def test_a_sum_that_is_always_zero_is_named_by_what_it_adds():
+    classifier = Classifier(Cancelling(), [0.0] * 3, [1.0] * 3)
+    insert_quantizers(classifier)
+    images = np.random.default_rng(0).integers(0, 256, (32, 8, 8, 3), dtype=np.uint8)
+    with pytest.raises(DataError, match="zeros in the result of add, which takes left and right"):
+        calibrate(classifier, images, Calibration(), Placement.SIGNED, CPU, SilentEvents())
+
+
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf")])
+def test_values_that_are_not_finite_are_named(digits, tmp_path, wrong):
+    student = digits.student()
+    with torch.no_grad():
+        student.classifier.network.backbone.layer2[0].bn1.bias[0] = wrong
+    assert "not finite numbers in the output of layer2.0.act1" in refused(digits, student, tmp_path)
+
+
+@pytest.mark.parametrize("wrong", [float("nan"), float("-inf")])
+def test_weights_that_are_not_finite_are_named(digits, tmp_path, wrong):
+    student = digits.student()
+    with torch.no_grad():
+        student.classifier.network.backbone.layer2[0].conv1.weight[0, 0, 0, 0] = wrong
+    problem = refused(digits, student, tmp_path)
+    assert "The layer layer2.0.conv1 cannot be quantized" in problem
+
+
+@pytest.mark.parametrize(
+    ("method", "placement"),
+    [("max", Placement.SIGNED), ("entropy", Placement.UNSIGNED), ("mse", Placement.UNSIGNED)],
+)
+def test_every_method_keeps_the_digits_accuracy(digits, tmp_path, method, placement):
+    section = digits.recipe.quantize
+    calibration = section.calibration.model_copy(update={"method": method, "images": 64})
+    section = section.model_copy(update={"calibration": calibration})
+    recipe = digits.recipe.model_copy(update={"quantize": section})
+    facts = quantize(
+        recipe,
+        digits.data,
+        digits.teachers,
+        digits.student(),
+        placement,
+        tmp_path,
+        SilentEvents(),
+    )
+    assert facts.calibration_method == method
+    assert facts.top1 > 0.93
 
 
 def test_fine_tuning_through_the_quantizers_by_the_teacher(digits, tmp_path):
@@ -172,7 +185,13 @@ def test_fine_tuning_through_the_quantizers_by_the_teacher(digits, tmp_path):
     section = digits.recipe.quantize
     rough = section.calibration.model_copy(update={"method": "percentile", "percentile": 85.0})
     section = section.model_copy(
-        update={"epochs": 2, "learning_rate": 2e-3, "calibration": rough, "leave_out": ["fc"]}
+        update={
+            "epochs": 2,
+            "learning_rate": 2e-3,
+            "calibration": rough,
+            "leave_out": ["fc"],
+            "control": True,
+        }
     )
     recipe = digits.recipe.model_copy(update={"quantize": section})
     student = dataclasses.replace(digits.student(), folder=tmp_path)
@@ -203,3 +222,11 @@ def test_fine_tuning_through_the_quantizers_by_the_teacher(digits, tmp_path):
     use_placement(classifier.network, Placement.SIGNED)
     found = predict(classifier, digits.data.images("test"), CPU)
     assert digits.top1(found) == pytest.approx(facts.top1)
+    # the control was trained as long, and knows nothing of quantizers
+    control = read_control(artifact, recipe, digits.data)
+    found = predict(control, digits.data.images("test"), CPU)
+    assert digits.top1(found) == pytest.approx(facts.control_top1)
+    assert facts.control_top1 > 0.95
+    assert not quantized_layers(control.network)
+    before = digits.classifier().state_dict()
+    assert any(not torch.equal(before[name], told) for name, told in control.state_dict().items())

@@ -1,0 +1,132 @@
+"""Which images are calibrated on: drawn evenly, recorded, and never from the test split."""
+
+import dataclasses
+import hashlib
+import json
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tmkd_deploy.data.prepared import DataFacts, PreparedData
+from tmkd_deploy.errors import DataError
+from tmkd_deploy.quantize.calibration_set import RECORD, draw
+from tmkd_deploy.recipe.schema import Recipe
+
+
+def recipe(images, seed=0):
+    return Recipe.model_validate(
+        {
+            "name": "few",
+            "seed": seed,
+            "data": {"source": "folder", "path": "few", "image_size": 16},
+            "quantize": {"calibration": {"images": images}},
+            "targets": [{"target": "cpu"}],
+        }
+    )
+
+
+def split(pixels, labels, test_pixels):
+    """Data whose images are filled with one number each."""
+    facts = DataFacts(
+        source="folder",
+        notes=[],
+        class_names=[f"class {label}" for label in range(max(labels) + 1)],
+        image_size=4,
+        train_images=len(pixels),
+        test_images=len(test_pixels),
+        train_counts={},
+        test_counts={},
+        skipped=[],
+        overlapping=[],
+        duplicates_within_train=0,
+        train_sha256="",
+        evaluation_sha256="",
+    )
+
+    def filled(numbers):
+        images = np.zeros((len(numbers), 4, 4, 3), dtype=np.uint8)
+        images[:, 0, 0, 0] = np.array(numbers) % 256
+        images[:, 0, 0, 1] = np.array(numbers) // 256
+        return images
+
+    return PreparedData(
+        facts,
+        {"train": filled(pixels), "test": filled(test_pixels)},
+        {"train": np.array(labels), "test": np.zeros(len(test_pixels), dtype=np.int64)},
+        {
+            "train": [f"train {row}" for row in range(len(pixels))],
+            "test": [f"test {row}" for row in range(len(test_pixels))],
+        },
+    )
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.lists(st.integers(0, 60), min_size=1, max_size=6).filter(lambda n: sum(n) >= 32),
+    st.integers(32, 200),
+    st.integers(0, 100),
+)
+def test_every_class_gives_as_many_as_the_others_or_all_it_has(sizes, wanted, seed):
+    labels = np.random.default_rng(seed).permutation(np.repeat(np.arange(len(sizes)), sizes))
+    data = split(list(range(len(labels))), labels.tolist(), [5000])
+    drawn = draw(recipe(wanted, seed), data)
+    assert len(drawn.keys) == min(wanted, sum(sizes)) == len(set(drawn.hashes))
+    given_by = Counter(drawn.labels)
+    most = max(given_by.values())
+    for label, size in enumerate(sizes):
+        assert given_by[f"class {label}"] in (size, most, most - 1)
+    assert [data.keys("train").index(key) for key in drawn.keys] == sorted(
+        data.keys("train").index(key) for key in drawn.keys
+    )
+
+
+def test_the_seed_decides_and_nothing_else():
+    data = split(list(range(100)), [row % 3 for row in range(100)], [5000])
+    assert draw(recipe(40), data).keys == draw(recipe(40), data).keys
+    assert draw(recipe(40), data).sha256 != draw(recipe(40, seed=1), data).sha256
+
+
+def test_the_record_names_each_image_with_the_hash_of_its_pixels(tmp_path):
+    data = split(list(range(100)), [row % 3 for row in range(100)], [5000])
+    drawn = draw(recipe(40), data)
+    drawn.record(tmp_path)
+    record = json.loads((tmp_path / RECORD).read_text())
+    assert record["sha256"] == drawn.sha256 and len(record["images"]) == 40
+    for image, each in zip(drawn.images, record["images"], strict=True):
+        row = data.keys("train").index(each["key"])
+        assert np.array_equal(image, data.images("train")[row])
+        assert each["sha256"] == hashlib.sha256(image.tobytes()).hexdigest()
+        assert each["class"] == f"class {data.labels('train')[row]}"
+
+
+def test_images_with_the_same_pixels_count_once():
+    data = split([row % 40 for row in range(200)], [row % 2 for row in range(200)], [5000])
+    assert len(draw(recipe(100), data).keys) == 40
+    few = split([row % 31 for row in range(200)], [row % 2 for row in range(200)], [5000])
+    with pytest.raises(DataError, match="at least 32 different training images, and there are 31"):
+        draw(recipe(100), few)
+
+
+def test_images_that_are_all_alike_are_refused():
+    data = split([7] * 50, [row % 2 for row in range(50)], [5000])
+    with pytest.raises(DataError, match="all 50 training images are alike"):
+        draw(recipe(40), data)
+
+
+def test_a_test_image_among_them_is_refused_with_both_names():
+    data = split(list(range(50)), [0] * 50, [5000, 17])
+    with pytest.raises(DataError, match=r"'train 17'.*same pixels as the test image 'test 1'"):
+        draw(recipe(50), data)
+
+
+def test_a_test_image_put_among_the_training_images_later_is_found():
+    """Where somebody exchanges files of a run folder, its lists of hashes are no proof."""
+    data = split(list(range(50)), [0] * 50, [5000, 5001])
+    images = data.images("train").copy()
+    images[3] = data.images("test")[1]
+    swapped = dataclasses.replace(data, _images={"train": images, "test": data.images("test")})
+    with pytest.raises(DataError, match=r"'train 3'.*'test 1'"):
+        draw(recipe(50), swapped)

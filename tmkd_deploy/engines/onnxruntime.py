@@ -46,15 +46,15 @@ class OnnxRuntime:
             total_layers=integers + sum(kind in _FLOAT_LAYERS for kind in kinds),
         )
 
-    def open(self, engine: Path, threads: int) -> Session:
-        """Load an ONNX engine as an application would."""
-        return _OnnxSession(engine, threads)
+    def open(self, engine: Path, threads: int, precise_int8: bool | None = None) -> Session:
+        """Load an ONNX engine as an application would; `precise_int8` as in `create_session`."""
+        return _OnnxSession(engine, threads, precise_int8)
 
 
 class _OnnxSession:
-    def __init__(self, engine: Path, threads: int) -> None:
+    def __init__(self, engine: Path, threads: int, precise_int8: bool | None) -> None:
         try:
-            self._session = create_session(str(engine), threads=threads)
+            self._session = create_session(str(engine), threads=threads, precise_int8=precise_int8)
         except ImportError as error:
             raise MissingExtra("Running this engine", "onnxruntime", "onnxruntime") from error
         except Exception as error:  # ONNX Runtime's classes derive from Exception alone

@@ -30,7 +30,9 @@ def largest_drop(rows: Sequence[LedgerRow], precision: str) -> tuple[list[Findin
     worst = min(steps, key=lambda row: row.change_points or 0.0, default=None)
     if worst is None or (worst.change_points or 0.0) >= 0:
         return [], [_NO_LOSS, *notes]
-    above = next((row for row in way if row.representation == worst.compared_with), None)
+    # what a step is compared with may stand beside the way, as the fine-tuned control does
+    others = (row for row in (*way, *rows) if row.representation == worst.compared_with)
+    above = next(others, None)
     finding = Finding(
         Kind.LARGEST_DROP,
         _problem(worst, above),

@@ -50,3 +50,21 @@ class OnnxFacts(Facts):
     quantize_linear: int
     dequantize_linear: int
     int8_weights: int
+
+
+class Compared(Facts):
+    """An ONNX file of the student that is measured beside the engines and never ships.
+
+    `precise_int8` says whether it is run with arithmetic that cannot saturate.
+    """
+
+    name: str
+    label: str
+    file: str
+    precise_int8: bool
+
+
+class ComparedFacts(Facts):
+    """The files of other ways to quantize."""
+
+    files: list[Compared]

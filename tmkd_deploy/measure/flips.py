@@ -50,11 +50,18 @@ def loss_note(
     where = f"spread over {len(losses)} classes"
     if 2 * losses[0] > sum(losses):
         where = f"most of them in class {flips[0].class_name}"
+    return f"{_step(above, label, 'lost', points, p_value)}, {where}."
+
+
+def gain_note(above: str, label: str, points: float, p_value: float, more: str) -> str:
+    """One sentence on a step that gained `points` of top-1 significantly, then what `more` says."""
+    return f"{_step(above, label, 'gained', points, p_value)}. {more}"
+
+
+def _step(above: str, label: str, verb: str, points: float, p_value: float) -> str:
     shown = p_value_text(p_value)
     sign = "" if shown.startswith("<") else "= "
-    return (
-        f"The step from '{above}' to '{label}' lost {points:.2f} points (p {sign}{shown}), {where}."
-    )
+    return f"The step from '{above}' to '{label}' {verb} {points:.2f} points (p {sign}{shown})"
 
 
 def _most_frequent(decisions: np.ndarray, class_names: Sequence[str]) -> dict[str, int]:

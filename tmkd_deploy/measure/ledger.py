@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from tmkd_deploy.measure.confidence import expected_calibration_error, top1_confidence
-from tmkd_deploy.measure.flips import flips_by_class, loss_note
+from tmkd_deploy.measure.flips import flips_by_class, gain_note, loss_note
 from tmkd_deploy.measure.results import SIGNIFICANT, LedgerRow
 from tmkd_deploy.measure.statistics import (
     mcnemar_p_value,
@@ -22,7 +22,8 @@ from tmkd_deploy.measure.statistics import (
 class Entry:
     """One representation: its logits [N, C] on the test split.
 
-    `key` names it within the ledger; `compared_with` is the key of the entry it descends from.
+    `key` names it within the ledger; `compared_with` is the key of the entry it descends from;
+    `gain_note` is said of a step that gained significantly.
     """
 
     key: str
@@ -31,6 +32,7 @@ class Entry:
     label: str
     logits: np.ndarray
     compared_with: str | None = None
+    gain_note: str | None = None
 
 
 def ledger(entries: list[Entry], labels: np.ndarray, class_names: Sequence[str]) -> list[LedgerRow]:
@@ -115,4 +117,8 @@ def _step(
         step["calibration_error_change"] = after.calibration_error - above.calibration_error
     if lost > gained and p_value < SIGNIFICANT:
         step["note"] = loss_note(above.entry.label, after.entry.label, -change, p_value, flips)
+    elif gained > lost and p_value < SIGNIFICANT and after.entry.gain_note:
+        step["note"] = gain_note(
+            above.entry.label, after.entry.label, change, p_value, after.entry.gain_note
+        )
     return step

@@ -14,10 +14,12 @@ from tmkd_deploy.distill.distill import Student
 from tmkd_deploy.distill.teach import Teachers
 from tmkd_deploy.engines.facts import EngineFacts
 from tmkd_deploy.engines.interface import Session
+from tmkd_deploy.engines.onnxruntime import OnnxRuntime
 from tmkd_deploy.engines.placement import Placement
 from tmkd_deploy.engines.registry import runtime
 from tmkd_deploy.events import Events, track
 from tmkd_deploy.export.export import reference_logits
+from tmkd_deploy.export.facts import ComparedFacts
 from tmkd_deploy.measure.latency import measure_latency
 from tmkd_deploy.measure.ledger import Entry, confusion_matrix, ledger
 from tmkd_deploy.measure.results import Latency, Measurements
@@ -26,15 +28,21 @@ from tmkd_deploy.quantize.insert import use_placement
 from tmkd_deploy.recipe.schema import Recipe
 from tmkd_deploy.training.fit import predict, training_device
 
+_MAY_BE_TRAINING = (
+    "That may come from training on as much as from quantization-aware training: "
+    "quantize.control trains the student on without quantizers and tells them apart."
+)
+
 
 @dataclass(frozen=True)
 class Models:
-    """What the ledger compares; `alone` and `quantized` where the recipe has them."""
+    """What the ledger compares; `alone`, `quantized` and `control` where the recipe has them."""
 
     teachers: Teachers
     student: Student
     alone: Classifier | None
     quantized: Classifier | None
+    control: Classifier | None = None
 
 
 def measure(
@@ -44,6 +52,7 @@ def measure(
     engines: Artifact[EngineFacts],
     onnx: Mapping[str, Path],
     teacher_onnx: Path | None,
+    compared: Artifact[ComparedFacts] | None,
     folder: Path,
     events: Events,
 ) -> Measurements:
@@ -53,6 +62,7 @@ def measure(
         onnx: for each precision the ONNX file that its engine was built from.
         teacher_onnx: the teacher for the same runtime, timed beside the engines; None where the
             engines cannot run here.
+        compared: the student quantized in other ways, measured beside the engines.
         folder: receives `logits-<precision>.npy`, float32 [N, C], of each engine (of its ONNX file
             in the reference evaluation where the engine cannot run here).
     """
@@ -94,11 +104,15 @@ def measure(
             )
     for precision, logits in last.items():
         np.save(folder / f"logits-{precision}.npy", logits, allow_pickle=False)
+    others = _compared_sessions(compared, recipe.measure.threads)
+    for name, other in others.items():
+        logits = _engine_logits(other, images, events)
+        entries.append(Entry(name, "post_training", "int8", other[0], logits, "student"))
     latency: Latency | None = None
     if sessions and teacher_onnx:
         teacher = builder.open(teacher_onnx, recipe.measure.threads)
         latency = measure_latency(
-            {"teacher": ("teacher, fp32", teacher), **sessions},
+            {"teacher": ("teacher, fp32", teacher), **sessions, **others},
             np.asarray(images[:32]),
             recipe.measure,
             recipe.seed,
@@ -161,6 +175,19 @@ def _torch_entries(
             "teacher",
         )
     )
+    origin = "student"
+    if models.control is not None:
+        origin = "control"
+        entries.append(
+            Entry(
+                origin,
+                "student_control",
+                "fp32",
+                "Student, fine-tuned on",
+                logits(models.control),
+                "student",
+            )
+        )
     if models.quantized is not None:
         use_placement(models.quantized.network, placement)
         entries.append(
@@ -170,10 +197,26 @@ def _torch_entries(
                 "int8",
                 "Student fake-quantized",
                 logits(models.quantized),
-                "student",
+                origin,
+                None if models.control else _MAY_BE_TRAINING,
             )
         )
     return entries
+
+
+def _compared_sessions(
+    compared: Artifact[ComparedFacts] | None, threads: int
+) -> dict[str, tuple[str, Session]]:
+    """Label and session of each, under names that are no precision, so that none can ship."""
+    if compared is None:
+        return {}
+    return {
+        each.name: (
+            each.label,
+            OnnxRuntime().open(compared.path(each.file), threads, each.precise_int8),
+        )
+        for each in compared.facts.files
+    }
 
 
 def _engine_logits(named: tuple[str, Session], images: np.ndarray, events: Events) -> np.ndarray:

@@ -29,12 +29,13 @@ class ClassFlips(Facts):
 class LedgerRow(Facts):
     """One representation of the model on the test split; every row saw identical images.
 
-    `representation` is one of teacher, student_alone, student, fake_quantized, onnx, engine.
+    `representation` is one of teacher, student_alone, student, student_control, fake_quantized,
+    onnx, engine, and post_training for what is quantized in other ways.
     Shares (top1, macro_recall, agreement, calibration error) lie in [0, 1]. All that follows
     `compared_with` tells of the step from the row that it names: `change_points` is the change in
     top-1 in points with a 95 % paired interval, `p_value` the exact McNemar test's,
     `calibration_error_change` a difference of shares, `flips` one entry for each class with a
-    changed decision, and `note` a sentence where the step lost significantly. The calibration error
+    changed decision, and `note` says more of some significant steps. The calibration error
     is None where a logit is not finite.
     """
 

@@ -12,7 +12,7 @@ from tmkd_deploy.bundle.pack import BundleFacts, clearest_images, pack
 from tmkd_deploy.engines.facts import EngineFacts
 from tmkd_deploy.engines.interface import Runtime, variant_for
 from tmkd_deploy.engines.registry import runtime
-from tmkd_deploy.export.facts import MODEL, OnnxFacts, Variant
+from tmkd_deploy.export.facts import MODEL, ComparedFacts, OnnxFacts, Variant
 from tmkd_deploy.gate.choose import Judged, choose_and_judge
 from tmkd_deploy.measure.latency import machine
 from tmkd_deploy.measure.results import Measurements
@@ -20,6 +20,7 @@ from tmkd_deploy.pipeline.reach import Inputs, plain
 from tmkd_deploy.pipeline.reporting import ReportFacts, publish, write_report
 from tmkd_deploy.pipeline.training import Training
 from tmkd_deploy.recipe.schema import Target
+from tmkd_deploy.runtime.onnxruntime_session import precise_int8_default
 from tmkd_deploy.targets import profile as profiles
 
 _GOLDEN_IMAGES = 4
@@ -63,6 +64,42 @@ class Deployment:
         rooms = ("engines", "runtime/onnxruntime_session.py", "measure/results.py")
         return self.reach.stage("build", EngineFacts, asks, models, rooms, make, target.target)
 
+    def compared(self, target: Target) -> Artifact[ComparedFacts] | None:
+        """The student quantized in other ways, where the recipe asks and its runtime runs them."""
+        recipe = self.recipe
+        asked = recipe.quantize.enabled and recipe.quantize.compare
+        if not asked or _runtime(target).name != "onnxruntime":
+            return None
+        fp32 = self._exported(Variant("student", "fp32"))
+        asks = {
+            "seed": recipe.seed,
+            "student": plain(recipe.student),
+            "quantize": plain(recipe.quantize),
+            "export": plain(recipe.export),
+            "versions": [_version("onnxruntime"), _version("nvidia-modelopt")],
+            "precise": precise_int8_default(),
+        }
+        inputs: Inputs = {
+            "data": self.training.prepared,
+            "student": self.training.student,
+            "fp32": fp32,
+        }
+
+        def make(folder: Path) -> ComparedFacts:
+            from tmkd_deploy.export.post_training import compare_post_training  # noqa: PLC0415
+
+            return compare_post_training(
+                recipe,
+                self.training.load_data(),
+                self.training.load_student(),
+                fp32.path(MODEL),
+                folder,
+                self.reach.events,
+            )
+
+        rooms = ("models", "quantize", "export", "engines/placement.py")
+        return self.reach.stage("post_training", ComparedFacts, asks, inputs, rooms, make)
+
     def measured(self, target: Target) -> Artifact[Measurements]:
         """Accuracy and latency of every engine of a target."""
         recipe = self.recipe
@@ -79,6 +116,9 @@ class Deployment:
         }
         if recipe.quantize.enabled:
             inputs["quantized"] = self.training.quantized
+        compared = self.compared(target)
+        if compared:
+            inputs["compared"] = compared
 
         def make(folder: Path) -> Measurements:
             from tmkd_deploy.measure.measure import Models, measure  # noqa: PLC0415
@@ -89,6 +129,7 @@ class Deployment:
                 student,
                 student.alone(recipe, self.training.load_data()),
                 self.training.load_quantized() if recipe.quantize.enabled else None,
+                self.training.load_control() if recipe.quantize.enabled else None,
             )
             paths = {name: file.path(MODEL) for name, file in files.items()}
             teacher = paths.pop("teacher", None)
@@ -99,6 +140,7 @@ class Deployment:
                 engines,
                 paths,
                 teacher,
+                compared,
                 folder,
                 self.reach.events,
             )

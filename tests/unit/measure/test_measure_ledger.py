@@ -183,6 +183,28 @@ def test_no_note_where_nothing_was_significantly_lost(before, after):
     assert step([0] * 40, before, after).note is None
 
 
+@pytest.mark.parametrize(
+    ("after", "expected"),
+    [
+        ([0] * 60, "gained 16.67 points (p = 0.002). It may be chance."),
+        ([0] * 52 + [1] * 8, None),  # two gained and none lost
+        ([0] * 40 + [1] * 20, "lost 16.67 points"),
+    ],
+)
+def test_what_is_to_be_said_of_a_gain_is_said_where_it_is_significant(after, expected):
+    before = [0] * 50 + [1] * 10
+    rows = ledger(
+        [
+            Entry("a", "student", "fp32", "a", logits_of(before)),
+            Entry("b", "engine", "fp32", "b", logits_of(after), "a", "It may be chance."),
+        ],
+        np.zeros(60, dtype=int),
+        NAMES,
+    )
+    note = rows[1].note
+    assert note is None if expected is None else expected in note
+
+
 def test_a_row_tells_its_calibration_error_and_the_step_its_change():
     # the decision has a probability of 0.8; 9, then 6 of 10 are right
     sure = np.log(0.8 / 0.1)

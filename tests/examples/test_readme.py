@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 import typer
-from markdown import blocks
+from markdown_blocks import blocks
 from project import Project
 
 from tmkd_deploy.cli.main import app, main

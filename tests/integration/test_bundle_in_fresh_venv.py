@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from markdown import blocks
+from markdown_blocks import blocks
 
 ROOT = Path(__file__).parents[2]
 CLEAN = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}

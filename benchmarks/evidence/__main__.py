@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import os
-import threading
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
@@ -32,21 +31,12 @@ def main() -> None:
     )
     if not arguments.table_only:
         context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(arguments.workers, context, _end_with, (os.getpid(),)) as pool:
+        with ProcessPoolExecutor(
+            arguments.workers, context, train.end_with, (os.getpid(),)
+        ) as pool:
             for name in arguments.sets:
                 _run_set(pool, place, name, arguments.rows, range(arguments.seeds))
     write_table(arguments.results, arguments.table)
-
-
-def _end_with(parent: int) -> None:
-    """End this worker when its parent is killed; it would go on with what it has otherwise."""
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(2)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 def _run_set(

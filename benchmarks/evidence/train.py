@@ -5,7 +5,9 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import os
 import platform
+import threading
 import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -47,6 +49,17 @@ class Place:
         """The GPU where there is one; sets the threads of a CPU."""
         torch.set_num_threads(self.threads)
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def end_with(parent: int) -> None:
+    """End this worker when its parent is killed; it would go on with what it has otherwise."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(2)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def prepare_visual(place: Place, name: str, kind: str) -> None:

@@ -6,6 +6,7 @@ state and the number of steps done are all there is to keep.
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import time
@@ -64,11 +65,14 @@ class Checkpoint:
         """Keep `state`: tensors and plain values. The file before it stays until this is whole."""
         if not self._settings.writes:
             return
+        # torch hides a full disk behind an error of its own, so it writes into memory
+        encoded = io.BytesIO()
+        torch.save({**self._label(), "state": state}, encoded)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         beside = self.path.with_name(f".{self.path.name}-draft-{os.getpid()}")
         try:
             with beside.open("wb") as stream:
-                torch.save({**self._label(), "state": state}, stream)
+                stream.write(encoded.getbuffer())
                 stream.flush()
                 os.fsync(stream.fileno())
             beside.replace(self.path)

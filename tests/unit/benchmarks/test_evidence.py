@@ -112,6 +112,19 @@ def test_the_cifar_rows_run_on_a_bare_machine(root, tmp_path, signals):
         assert f"| {row.title} | 1 |" in page.read_text()
 
 
+def test_the_command_runs_what_is_missing_and_writes_the_page(root, tmp_path):
+    page = tmp_path / "evidence.md"
+    places = {"data-root": root, "work": tmp_path / "work", "results": tmp_path, "table": page}
+    command = [sys.executable, "-m", "benchmarks.evidence", "--schedule", "short"]
+    command += ["--sets", "cifar100", "--rows", "supervised", "kd", "--seeds", "1"]
+    command += [word for name, place in places.items() for word in (f"--{name}", str(place))]
+    for told in ("cifar100 2/2: ", "cifar100: nothing is missing."):
+        done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr[-2000:]
+        assert told in done.stdout
+    assert "| KD | 1 |" in page.read_text()
+
+
 def result(row, seed, top1):
     return {
         "row": row,

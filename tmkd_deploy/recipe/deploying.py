@@ -1,0 +1,108 @@
+"""What the recipe says of the way to a device: quantization, export, measurement, budgets."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator
+
+from tmkd_deploy.recipe.section import Count, Fraction, NotNegative, Positive, Section
+
+
+class Calibration(Section):
+    """How the range of each activation is found."""
+
+    method: Literal["max", "percentile", "entropy", "mse"] = Field(
+        "percentile",
+        description="Whether a range is the largest magnitude, a percentile, or what keeps the "
+        "Kullback-Leibler divergence or the mean squared error of rounding least.",
+    )
+    percentile: Annotated[float, Field(gt=50.0, le=100.0)] = Field(
+        99.99, description="Share in percent of the magnitudes that the method 'percentile' holds."
+    )
+    images: Annotated[int, Field(ge=32)] = Field(
+        256, description="How many, drawn evenly by class from the training split."
+    )
+
+
+class Quantize(Section):
+    """Quantization-aware fine-tuning with the same teachers."""
+
+    enabled: bool = Field(True, description="Whether INT8 engines are made at all.")
+    epochs: Annotated[int, Field(ge=0)] = Field(3, description="0 is post-training quantization.")
+    learning_rate: Positive = Field(2e-4, description="Largest learning rate of the schedule.")
+    calibration: Calibration = Field(
+        Calibration(), description="How the ranges of activations are found."
+    )
+    leave_out: list[str] = Field(
+        default_factory=list, description="Modules of the student kept in floating point, by name."
+    )
+    control: bool = Field(
+        False,
+        description="Also fine-tune the student on the same schedule without quantizers, so that "
+        "a gain can be told from that of training on.",
+    )
+    compare: list[Literal["post_training", "quantize_static", "modelopt"]] = Field(
+        default_factory=list,
+        description="Post-training quantization to measure beside the engines of ONNX Runtime: "
+        "ours, ONNX Runtime's own, nvidia-modelopt's.",
+    )
+
+    @field_validator("compare")
+    @classmethod
+    def _ways_once(cls, ways: list[str]) -> list[str]:
+        if len(set(ways)) != len(ways):
+            raise ValueError("a way is named twice")
+        return ways
+
+
+class Export(Section):
+    """The ONNX files that engines are built from."""
+
+    opset: Annotated[int, Field(ge=18, le=22)] = Field(
+        20, description="The ONNX opset that is written."
+    )
+    parity_images: Annotated[int, Field(ge=1)] = Field(
+        16, description="Real images on which ONNX is checked against torch."
+    )
+
+
+class Measure(Section):
+    """The latency protocol of `docs/latency.md`."""
+
+    threads: Count = Field(2, description="Threads of a CPU engine.")
+    warm_up_seconds: Positive = Field(
+        1.0, description="Seconds each engine runs before any is timed."
+    )
+    minimum_runs: Annotated[int, Field(ge=20)] = Field(
+        200, description="Counted runs of each engine, at least."
+    )
+    minimum_seconds: Positive = Field(3.0, description="Counted seconds of each engine, at least.")
+
+
+class Budgets(Section):
+    """What the shipped engine must keep to; an absent budget asks for nothing."""
+
+    latency_p50_ms: Positive | None = Field(None, description="Median latency at most.")
+    latency_p99_ms: Positive | None = Field(None, description="99th percentile at most.")
+    speedup_over_teacher: Positive | None = Field(
+        None, description="Teacher's median latency over the engine's, in one run, at least."
+    )
+    accuracy: Fraction | None = Field(None, description="Top-1 on the test split at least.")
+    accuracy_drop_points: NotNegative | None = Field(
+        None, description="Points of top-1 lost against the teacher at most."
+    )
+    quantization_drop_points: NotNegative | None = Field(
+        None, description="Points of top-1 lost against the unquantized student at most."
+    )
+    engine_megabytes: Positive | None = Field(None, description="Size of the engine at most.")
+
+
+class Target(Section):
+    """A device to build for, with the budgets it must meet there."""
+
+    target: str = Field(description="A name that `tmkd-deploy targets list` shows.")
+    precisions: list[Literal["fp32", "fp16", "int8"]] | None = Field(
+        None, description="Engines to build; the target's own list where left out."
+    )
+    budgets: Budgets = Field(Budgets(), description="What the shipped engine must keep to.")

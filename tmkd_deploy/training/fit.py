@@ -193,7 +193,8 @@ class _Training:
             self._step(number, epoch, indices)
             for number, epoch, indices in self.schedule.batches(self.images, self.done)
         )
-        with held_back() as interruption, closing(_ahead(steps, self.prepare)) as prepared:
+        batches = _ahead if self.device.type == "cuda" else _in_turn
+        with held_back() as interruption, closing(batches(steps, self.prepare)) as prepared:
             for step in prepared:
                 self._tell(self._take(step), task, track)
                 self.done = step.number + 1
@@ -297,10 +298,18 @@ def predict(
     return torch.cat(parts)
 
 
+def _in_turn(
+    steps: Iterator[Step], prepare: Callable[[Step], Batch] | None
+) -> Generator[Step, None, None]:
+    """Each step with its batch: on a CPU a second thread would take cores from the step at work."""
+    for step in steps:
+        yield replace(step, batch=prepare(step)) if prepare else step
+
+
 def _ahead(
     steps: Iterator[Step], prepare: Callable[[Step], Batch] | None
 ) -> Generator[Step, None, None]:
-    """Each step with its batch, which is made while the step before it is taken."""
+    """Each step with its batch, which is made while the GPU is at the step before it."""
     if prepare is None:
         yield from steps
         return

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import importlib.util
 import io
 import json
 from collections.abc import Iterable
@@ -15,6 +14,9 @@ import pyarrow.parquet as pq
 from PIL import Image  # it comes with timm
 
 from benchmarks.evidence.plans import Plan
+from tmkd_deploy.data.elpv import read_elpv
+from tmkd_deploy.data.turns import in_turns
+from tmkd_deploy.errors import MissingExtra
 
 FASHION = Path("/usr/share/datasets/fashion-mnist")
 FASHION_CLASSES = (
@@ -74,13 +76,7 @@ def _even(part: Part, images: int | None) -> Part:
     """The first `images` of an order that takes the classes in turn."""
     if images is None or images >= len(part.labels):
         return part
-    random = np.random.default_rng(SUBSET_SEED)
-    order = random.permutation(len(part.labels))
-    turn = np.empty(len(order), dtype=int)
-    for label in np.unique(part.labels):
-        rows = order[part.labels[order] == label]
-        turn[rows] = np.arange(len(rows))
-    return part.rows(np.sort(order[np.argsort(turn[order], kind="stable")][:images]))
+    return part.rows(np.sort(in_turns(part.labels, SUBSET_SEED)[:images]))
 
 
 def _parquet(files: list[Path], size: int) -> tuple[list[str], Part]:
@@ -95,18 +91,17 @@ def _parquet(files: list[Path], size: int) -> tuple[list[str], Part]:
 
 def _elpv(size: int) -> tuple[list[str], Part, Part]:
     """Functional or defective (probability above one half); every fifth cell is a test cell."""
-    found = importlib.util.find_spec("elpv_dataset")
-    if found is None or not found.submodule_search_locations:
-        raise SystemExit("ELPV is missing: pip install elpv-dataset")
-    folder = Path(found.submodule_search_locations[0], "data")
-    cells = [line.split() for line in (folder / "labels.csv").read_text().splitlines() if line]
-    images = _decoded((folder / name for name, _, _ in cells), size)
-    everything = Part(images, np.array([int(float(p) > 0.5) for _, p, _ in cells]))
-    test = np.zeros(len(cells), dtype=bool)
-    order = np.random.default_rng(SUBSET_SEED).permutation(len(cells))
+    try:
+        cells = read_elpv(None)
+    except MissingExtra as error:
+        raise SystemExit(str(error)) from error
+    images = _decoded((io.BytesIO(cell.read()) for cell in cells.images), size)
+    everything = Part(images, np.array(cells.labels))
+    test = np.zeros(len(cells.labels), dtype=bool)
+    order = np.random.default_rng(SUBSET_SEED).permutation(len(cells.labels))
     for label in (0, 1):
         test[order[everything.labels[order] == label][::5]] = True
-    return ["functional", "defective"], everything.rows(~test), everything.rows(test)
+    return cells.class_names, everything.rows(~test), everything.rows(test)
 
 
 def _fashion(size: int) -> tuple[list[str], Part, Part]:
@@ -125,7 +120,7 @@ def _fashion(size: int) -> tuple[list[str], Part, Part]:
     return FASHION_CLASSES.split(", "), part("train"), part("t10k")
 
 
-def _decoded(sources: Iterable[io.BytesIO | Path], size: int) -> np.ndarray:
+def _decoded(sources: Iterable[io.BytesIO], size: int) -> np.ndarray:
     images = []
     for source in sources:
         with Image.open(source) as image:

@@ -22,15 +22,14 @@ from tmkd_deploy.distill.signals import (
     SignalSource,
     cache_signals,
 )
-from tmkd_deploy.distill.views import make_views
-from tmkd_deploy.distill.visual_teacher import fine_tune, top1_by_view
+from tmkd_deploy.distill.visual_teacher import features_by_view, fine_tune, top1_by_view
 from tmkd_deploy.distill.weights import even_weights, semantic_weights
 from tmkd_deploy.events import SilentEvents
 from tmkd_deploy.models import weights
 from tmkd_deploy.models.classifier import Classifier, create
 from tmkd_deploy.recipe.vocabulary import VIEWS
-from tmkd_deploy.training.batches import TrainingImages, to_float
-from tmkd_deploy.training.fit import Schedule, fit
+from tmkd_deploy.training.batches import TrainingImages
+from tmkd_deploy.training.fit import Schedule
 
 SEED = 0
 QUIET = SilentEvents()
@@ -73,10 +72,10 @@ class Teachers:
         rate = plan.teacher_learning_rate
         schedule = Schedule(plan.teacher_epochs, 64, rate, 0.02, SEED)
         images = TrainingImages(part.images, torch.from_numpy(part.labels), plan.augment, 8)
-        if kind == "three views":
-            fine_tune(visual, images, plan.views, schedule, self.device, QUIET)
-        elif self.name != "cifar100" or plan.classes:
-            self._train_on_rgb(visual, images, schedule)
+        published = kind == "RGB" and self.name == "cifar100" and not plan.classes
+        if not published:
+            shown = VIEWS if kind == "three views" else VIEWS[:1]
+            fine_tune(visual, images, plan.views, schedule, self.device, QUIET, shown=shown)
         test = self.data.test
         top1 = top1_by_view(visual, test.images, test.labels, plan.views, self.device, QUIET)
         state = {key: value.contiguous() for key, value in visual.cpu().state_dict().items()}
@@ -159,28 +158,14 @@ class Teachers:
             state[key] = state[key][:classes]
         visual.network.backbone.load_state_dict(state)
 
-    def _train_on_rgb(self, visual: Classifier, images: TrainingImages, schedule: Schedule) -> None:
-        def loss_of(step):
-            visual.train()
-            batch = images.batch(step.indices, step.random, self.device)
-            logits, _ = visual(batch.images)
-            return torch.nn.functional.cross_entropy(logits, batch.labels, label_smoothing=0.1)
-
-        fit(visual.parameters(), len(images), schedule, loss_of, QUIET, "Training on RGB")
-
     def _embedded(self) -> tuple[Tensor, Tensor]:
         file = self.root / "weights" / "cifar100_clip_vit_b32_text.safetensors"
         one = load_file(file)["text_features"][: len(self.data.class_names)]
         texts = torch.nn.functional.normalize(one, dim=-1).expand(len(VIEWS), -1, -1).contiguous()
         visual = self.visual("three views")
-        parts = []
-        with torch.inference_mode():
-            for indices in torch.split(torch.arange(len(self.data.train.labels)), 128):
-                batch = to_float(self.data.train.images, indices, self.device)
-                shown = make_views(batch, self.plan.views, list(VIEWS))
-                features = visual(shown.flatten(0, 1))[1]
-                parts.append(features.unflatten(0, shown.shape[:2]).float().cpu())
-        features = torch.cat(parts, dim=1)
+        features = features_by_view(
+            visual, self.data.train.images, self.plan.views, self.device, QUIET
+        )
         labels = torch.from_numpy(self.data.train.labels)
         projection = fit_projection(features, labels, texts)
         return texts, projected_scores(features, projection, texts)

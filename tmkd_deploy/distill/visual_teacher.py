@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -12,10 +13,12 @@ from torch import Tensor, nn
 from tmkd_deploy.distill.settings import ViewSettings
 from tmkd_deploy.distill.views import make_views, one_view_each
 from tmkd_deploy.events import Events, track
-from tmkd_deploy.recipe.vocabulary import VIEWS
+from tmkd_deploy.recipe.vocabulary import VIEWS, View
 from tmkd_deploy.training.batches import Batch, TrainingImages, to_float
 from tmkd_deploy.training.conduct import Conduct
 from tmkd_deploy.training.fit import Schedule, Step, batch_of, fit
+
+_BATCH = 64
 
 
 def fine_tune(
@@ -26,20 +29,22 @@ def fine_tune(
     device: torch.device,
     events: Events,
     *,
+    shown: Sequence[View] = VIEWS,
     conduct: Conduct | None = None,
 ) -> None:
-    """Train `visual` on one view of each image, drawn anew in every epoch.
+    """Train `visual` on one of the views `shown` of each image, drawn anew in every epoch.
 
-    It reads all views afterwards, at a third of the cost of showing it all three.
+    It reads all of them afterwards, at the cost of showing it one.
     """
+    places = torch.tensor([VIEWS.index(view) for view in shown])
     conduct = conduct or Conduct()
     with conduct.running(visual, device) as run:
 
         def prepare(step: Step) -> Batch:
             rows = step.share.rows
             batch = images.batch(step.indices, step.random, device, rows)
-            shown = torch.randint(len(VIEWS), (len(step.indices),), generator=step.random)[rows]
-            pixels = one_view_each(batch.images, views, shown)
+            drawn = torch.randint(len(places), (len(step.indices),), generator=step.random)
+            pixels = one_view_each(batch.images, views, places[drawn[rows]])
             return replace(batch, images=pixels.contiguous(memory_format=torch.channels_last))
 
         def loss_of(step: Step) -> Tensor:
@@ -71,14 +76,41 @@ def top1_by_view(
     events: Events,
 ) -> dict[str, float]:
     """Top-1, in [0, 1], of every view of uint8 images [N, H, W, 3]."""
-    visual.eval()
     right = np.zeros(len(VIEWS))
-    starts = range(0, len(images), 64)
-    with torch.inference_mode():
-        for start in track(events, starts, "Checking the visual teacher", len(starts), "batches"):
-            batch = to_float(images[start : start + 64], None, device)
-            shown = make_views(batch, views, list(VIEWS))
-            logits, _ = visual(shown.flatten(0, 1).to(memory_format=torch.channels_last))
-            chosen = logits.argmax(dim=1).view(shown.shape[:2]).cpu().numpy()
-            right += (chosen == labels[start : start + 64]).sum(axis=1)
+    seen = _in_all_views(visual, images, views, device, events, "Checking the visual teacher")
+    for start, logits, _ in seen:
+        chosen = logits.argmax(dim=2).cpu().numpy()
+        right += (chosen == labels[start : start + _BATCH]).sum(axis=1)
     return dict(zip(VIEWS, (right / len(images)).tolist(), strict=True))
+
+
+def features_by_view(
+    visual: nn.Module,
+    images: np.ndarray | Tensor,
+    views: ViewSettings,
+    device: torch.device,
+    events: Events,
+) -> Tensor:
+    """Features [V, N, D] (float32, on the CPU) of every view of uint8 images [N, H, W, 3]."""
+    seen = _in_all_views(visual, images, views, device, events, "Reading views for the text")
+    return torch.cat([features.float().cpu() for _, _, features in seen], dim=1)
+
+
+def _in_all_views(
+    visual: nn.Module,
+    images: np.ndarray | Tensor,
+    views: ViewSettings,
+    device: torch.device,
+    events: Events,
+    description: str,
+) -> Iterator[tuple[int, Tensor, Tensor]]:
+    """Of each batch where it starts, its logits [V, n, C] and its features [V, n, D]."""
+    visual.eval()
+    starts = range(0, len(images), _BATCH)
+    for start in track(events, starts, description, len(starts), "batches"):
+        with torch.inference_mode():
+            batch = to_float(images[start : start + _BATCH], None, device)
+            shown = make_views(batch, views, list(VIEWS))
+            outputs = visual(shown.flatten(0, 1).to(memory_format=torch.channels_last))
+            logits, features = (part.unflatten(0, shown.shape[:2]) for part in outputs)
+        yield start, logits, features

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -13,14 +12,13 @@ from tmkd_deploy.distill import text_teacher
 from tmkd_deploy.distill.facts import TextFacts
 from tmkd_deploy.distill.projection import fit_projection, projected_scores
 from tmkd_deploy.distill.text_embeddings import read_embeddings
-from tmkd_deploy.distill.views import make_views
+from tmkd_deploy.distill.visual_teacher import features_by_view
 from tmkd_deploy.errors import DataError
-from tmkd_deploy.events import Events, track
+from tmkd_deploy.events import Events
 from tmkd_deploy.models import weights
 from tmkd_deploy.models.classifier import Classifier
 from tmkd_deploy.recipe.schema import Recipe
 from tmkd_deploy.recipe.vocabulary import VIEWS
-from tmkd_deploy.training.batches import to_float
 from tmkd_deploy.training.conduct import Conduct
 from tmkd_deploy.training.fit import Schedule, training_device
 
@@ -101,8 +99,11 @@ def _by_features(
     texts: Tensor, recipe: Recipe, data: PreparedData, visual: Classifier, events: Events
 ) -> tuple[Tensor, Tensor, Tensor]:
     """cos(W f_v(x), t_{v,k}), with W fitted to the training split."""
+    device = training_device()
+    visual.to(device).to(memory_format=torch.channels_last)
     train, test = (
-        _features(visual, data.images(split), recipe, events) for split in ("train", "test")
+        features_by_view(visual, data.images(split), recipe.views, device, events)
+        for split in ("train", "test")
     )
     projection = fit_projection(train, torch.from_numpy(data.labels("train")), texts)
     return (
@@ -110,18 +111,3 @@ def _by_features(
         projected_scores(train, projection, texts),
         projected_scores(test, projection, texts),
     )
-
-
-def _features(visual: Classifier, images: np.ndarray, recipe: Recipe, events: Events) -> Tensor:
-    """The visual teacher's features [V, N, D] of unaugmented images, on the CPU."""
-    device = training_device()
-    visual.to(device).to(memory_format=torch.channels_last).eval()
-    starts = range(0, len(images), 64)
-    parts = []
-    with torch.inference_mode():
-        for start in track(events, starts, "Reading views for the text", len(starts), "batches"):
-            batch = to_float(images[start : start + 64], None, device)
-            shown = make_views(batch, recipe.views, list(VIEWS))
-            _, features = visual(shown.flatten(0, 1).to(memory_format=torch.channels_last))
-            parts.append(features.float().view(*shown.shape[:2], -1).cpu())
-    return torch.cat(parts, dim=1)

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tmkd_deploy.data.prepared import PreparedData
+from tmkd_deploy.data.turns import in_turns
 from tmkd_deploy.errors import DataError
 from tmkd_deploy.recipe.schema import Recipe
 
@@ -55,7 +56,7 @@ def draw(recipe: Recipe, data: PreparedData) -> CalibrationSet:
     """
     images = data.images("train")
     rows: dict[str, int] = {}  # by hash, so that no image counts twice
-    for row in _in_turns(data.labels("train"), recipe.seed):
+    for row in in_turns(data.labels("train"), recipe.seed).tolist():
         if len(rows) == recipe.quantize.calibration.images:
             break
         rows.setdefault(_sha256(images[row]), row)
@@ -70,17 +71,6 @@ def draw(recipe: Recipe, data: PreparedData) -> CalibrationSet:
         labels=[names[data.labels("train")[row]] for row in drawn],
         hashes=[sha256 for sha256, _ in in_order],
     )
-
-
-def _in_turns(labels: npt.NDArray[np.int64], seed: int) -> list[int]:
-    """All rows, shuffled: an image of each class, then a second of each, and so on."""
-    order = np.random.default_rng(seed).permutation(len(labels))
-    turn = np.empty(len(labels), dtype=np.int64)
-    for label in np.unique(labels):
-        of_class = order[labels[order] == label]
-        turn[of_class] = np.arange(len(of_class))
-    rows: list[int] = order[np.argsort(turn[order], kind="stable")].tolist()
-    return rows
 
 
 def _refuse_too_few(different: int, images: int) -> None:

@@ -193,8 +193,11 @@ class _Training:
             self._step(number, epoch, indices)
             for number, epoch, indices in self.schedule.batches(self.images, self.done)
         )
-        batches = _ahead if self.device.type == "cuda" else _in_turn
-        with held_back() as interruption, closing(batches(steps, self.prepare)) as prepared:
+        if self.prepare and self.device.type == "cuda":
+            batches = _ahead(steps, self.prepare)
+        else:
+            batches = _in_turn(steps, self.prepare)
+        with held_back() as interruption, closing(batches) as prepared:
             for step in prepared:
                 self._tell(self._take(step), task, track)
                 self.done = step.number + 1
@@ -306,13 +309,8 @@ def _in_turn(
         yield replace(step, batch=prepare(step)) if prepare else step
 
 
-def _ahead(
-    steps: Iterator[Step], prepare: Callable[[Step], Batch] | None
-) -> Generator[Step, None, None]:
+def _ahead(steps: Iterator[Step], prepare: Callable[[Step], Batch]) -> Generator[Step, None, None]:
     """Each step with its batch, which is made while the GPU is at the step before it."""
-    if prepare is None:
-        yield from steps
-        return
 
     def with_batch(step: Step) -> Step:
         return replace(step, batch=prepare(step))

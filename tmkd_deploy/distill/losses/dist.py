@@ -18,7 +18,11 @@ def dist(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
 
 
 def _one_minus_correlation(a: Tensor, b: Tensor) -> Tensor:
-    """1 - Pearson's correlation of the rows of `a` and `b`, averaged over rows."""
+    """1 - Pearson's correlation of the rows of `a` and `b`, averaged over rows.
+
+    A row whose deviations are all but zero (a norm below 1e-8: a class that no image of the batch
+    resembles) has no correlation worth following; its own is damped towards 0.
+    """
     a = a - a.mean(dim=1, keepdim=True)
     b = b - b.mean(dim=1, keepdim=True)
     return 1.0 - torch.cosine_similarity(a, b, dim=1, eps=1e-8).mean()

@@ -21,7 +21,7 @@ LAYERS = (
     {"pipeline"},
     {"distill", "quantize", "export", "measure", "gate", "bundle", "report", "explain"},
     {"data", "models", "training", "engines", "targets", "recipe"},
-    {"runtime", "artifacts", "events", "errors", "quiet", "__init__"},
+    {"agent", "runtime", "artifacts", "events", "errors", "quiet", "__init__"},
 )
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
 FILES = sorted(PACKAGE.rglob("*.py"))

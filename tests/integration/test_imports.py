@@ -20,7 +20,7 @@ LAYERS = (
     {"cli"},
     {"pipeline"},
     {"distill", "quantize", "export", "measure", "gate", "bundle", "report", "explain"},
-    {"data", "models", "training", "engines", "targets", "recipe"},
+    {"data", "models", "training", "engines", "targets", "devices", "recipe"},
     {"agent", "runtime", "artifacts", "events", "errors", "quiet", "__init__"},
 )
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}

@@ -8,7 +8,7 @@ import time
 from typing import Any
 
 from tmkd_deploy.agent import SCHEMA
-from tmkd_deploy.agent.errors import AgentError
+from tmkd_deploy.agent.errors import AgentError, HostGone
 
 _SECONDS_BETWEEN_PROGRESS = 0.2
 
@@ -27,13 +27,16 @@ class Answers:
         """Send one line of this `type`.
 
         Raises:
-            BrokenPipeError: the host is gone.
+            HostGone: nobody reads any more.
         """
         line = {"tmkd": SCHEMA, "type": kind, **facts}
         text = json.dumps(line, separators=(",", ":"), allow_nan=False)
-        with self._lock:
-            self._out.write(text.encode("utf-8") + b"\n")
-            self._out.flush()
+        try:
+            with self._lock:
+                self._out.write(text.encode("utf-8") + b"\n")
+                self._out.flush()
+        except BrokenPipeError as error:
+            raise HostGone from error
 
     def progress(self, done: int, total: int, unit: str, say: str | None = None) -> None:
         """Tell how much of the request is done; told a few times a second at most."""

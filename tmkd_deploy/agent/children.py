@@ -11,7 +11,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Callable, NamedTuple, NoReturn
 
-from tmkd_deploy.agent.errors import ENVIRONMENT, OUT_OF_MEMORY, AgentError
+from tmkd_deploy.agent.errors import ENVIRONMENT, OUT_OF_MEMORY, AgentError, HostGone
 
 if TYPE_CHECKING:
     from tmkd_deploy.agent.work import Work
@@ -32,10 +32,13 @@ class Children:
     def __init__(self) -> None:
         self._groups: set[int] = set()
         self._lock = threading.Lock()
+        self.ended = False
 
     def start(self, argv: list[str]) -> subprocess.Popen[str]:
         """Start a program in a group of its own, both its streams in one pipe."""
         with self._lock:
+            if self.ended:
+                raise HostGone
             process = subprocess.Popen(
                 argv,
                 stdin=subprocess.DEVNULL,
@@ -45,7 +48,7 @@ class Children:
                 errors="replace",
                 start_new_session=True,
                 # The kernel ends it if the memory manager kills the agent.
-                preexec_fn=_end_with_the_agent,  # noqa: PLW1509 - one system call, no locks
+                preexec_fn=end_with_the_agent,  # noqa: PLW1509 - two system calls, no locks
             )
             self._groups.add(process.pid)
         return process
@@ -59,11 +62,15 @@ class Children:
 
     def exit_with_all(self, status: int) -> NoReturn:
         """Kill every group and leave the process at once, whatever its other threads do."""
-        # Never released: another thread could start a program between the killing and the leaving.
-        self._lock.acquire()
-        for group in self._groups:
-            _kill(group)
+        self.kill_all()
         os._exit(status)
+
+    def kill_all(self) -> None:
+        """Kill every group; nothing can be started any more."""
+        with self._lock:
+            self.ended = True
+            for group in self._groups:
+                _kill(group)
 
 
 def run(
@@ -109,6 +116,8 @@ def run(
     finally:
         timer.cancel()
         work.children.end(process)
+    if work.children.ended:
+        raise HostGone
     if late.is_set():
         raise AgentError(
             ENVIRONMENT,
@@ -136,5 +145,7 @@ def _kill(group: int) -> None:
 _libc = ctypes.CDLL(None)
 
 
-def _end_with_the_agent() -> None:
+def end_with_the_agent() -> None:
+    """What a new process does before its program starts: it asks to die with this one."""
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())  # the agent's threads have some blocked
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -24,6 +24,10 @@ class AgentError(Exception):
         self.advice = advice
 
 
+class HostGone(Exception):  # noqa: N818 - it is an event of every session, not an error
+    """The host has closed the connection, or lost it."""
+
+
 def from_os_error(error: OSError) -> AgentError:
     """The `AgentError` that explains an operating-system error."""
     where = str(error.filename) if error.filename else None

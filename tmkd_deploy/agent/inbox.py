@@ -10,15 +10,11 @@ import queue
 import threading
 from typing import BinaryIO, Callable, Iterator
 
-from tmkd_deploy.agent.errors import REQUEST, AgentError
+from tmkd_deploy.agent.errors import REQUEST, AgentError, HostGone
 
 _BLOCK = 1 << 16
 _BLOCKS_AHEAD = 16
 _LONGEST_LINE = 1 << 20
-
-
-class HostGone(Exception):  # noqa: N818 - it is an event of every session, not an error
-    """The host has closed the connection, or lost it."""
 
 
 class Inbox:

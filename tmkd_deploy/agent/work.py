@@ -6,7 +6,7 @@ import hashlib
 import json
 import shutil
 from pathlib import Path
-from typing import Any, Callable, Sequence
+from typing import Any, Callable, Sequence, TextIO
 
 from tmkd_deploy.agent import store
 from tmkd_deploy.agent.answers import Answers
@@ -15,14 +15,14 @@ from tmkd_deploy.agent.inbox import Inbox
 
 
 class Work:
-    """One session's work folder. `owner` is who holds the device's lock through us, if anyone."""
+    """One session's work folder. `lock_file` is open while the device is locked for us."""
 
     def __init__(self, folder: Path, answer: Answers, inbox: Inbox, children: Children) -> None:
         self.folder = folder
         self.answer = answer
         self.inbox = inbox
         self.children = children
-        self.owner: str | None = None
+        self.lock_file: TextIO | None = None
 
     def file(self, sha256: str) -> Path:
         """The file with this content.

@@ -33,7 +33,7 @@ def probe() -> dict[str, Any]:
     """
     processor = _processor()
     gpus = _gpus()
-    jetson = _jetson_model()
+    model = _first_line(Path("/proc/device-tree/model"))
     runtimes = installed_runtimes()
     profiles = [profile.get(name) for name in profile.names()]
     return {
@@ -44,12 +44,12 @@ def probe() -> dict[str, Any]:
         "memory_mb": _memory_mb(),
         "vnni": processor["vnni"],
         "gpus": gpus,
-        "jetson": jetson,
+        "model": model,
         "l4t": _first_line(Path("/etc/nv_tegra_release")),
         "python": platform.python_version(),
         "runtimes": runtimes,
-        "can_build": [each.name for each in profiles if _can_build(each, runtimes, jetson)],
-        "can_run": [each.name for each in profiles if _can_run(each, runtimes, gpus, jetson)],
+        "can_build": [each.name for each in profiles if _can_build(each, runtimes, model)],
+        "can_run": [each.name for each in profiles if _can_run(each, runtimes, gpus, model)],
     }
 
 
@@ -67,9 +67,15 @@ def _first_version(distributions: tuple[str, ...]) -> str | None:
     return None
 
 
-def _can_build(target: TargetProfile, runtimes: dict[str, str | None], jetson: str | None) -> bool:
+def is_machine(target: TargetProfile, machine: str) -> bool:
+    """Whether `machine`, as `platform.machine()` says it, has the architecture of `target`."""
+    known = {"amd64": "x86_64", "arm64": "aarch64"}
+    return target.machine in (None, known.get(machine.lower(), machine.lower()))
+
+
+def _can_build(target: TargetProfile, runtimes: dict[str, str | None], model: str | None) -> bool:
     return runtimes[target.runtime] is not None and (
-        target.build != "on_device" or is_this_jetson(target, jetson)
+        target.build == "ahead_of_time" or _is_this(target, model)
     )
 
 
@@ -77,19 +83,19 @@ def _can_run(
     target: TargetProfile,
     runtimes: dict[str, str | None],
     gpus: list[dict[str, str]],
-    jetson: str | None,
+    model: str | None,
 ) -> bool:
-    if runtimes[target.runtime] is None:
+    if runtimes[target.runtime] is None or not _is_this(target, model):
         return False
-    if target.build == "on_device":
-        return is_this_jetson(target, jetson)
     capabilities = [gpu["compute_capability"] for gpu in gpus]
-    return target.compute_capability is None or target.compute_capability in capabilities
+    return target.build != "ahead_of_time" or target.compute_capability in capabilities
 
 
-def is_this_jetson(target: TargetProfile, model: str | None) -> bool:
-    """Whether a device-tree model, such as "NVIDIA Jetson AGX Orin Developer Kit", is `target`."""
-    return model is not None and set(target.name.split("-")) <= set(model.lower().split())
+def _is_this(target: TargetProfile, model: str | None) -> bool:
+    """Whether this machine is a `target`, by its architecture and the model it calls itself."""
+    return is_machine(target, platform.machine()) and (
+        not target.device_tree or target.describes(model)
+    )
 
 
 def _processor() -> dict[str, Any]:
@@ -152,11 +158,6 @@ def parse_gpus(text: str) -> list[dict[str, str]]:
         for row in rows
         if len(row) == len(GPU_FIELDS)
     ]
-
-
-def _jetson_model() -> str | None:
-    model = _first_line(Path("/proc/device-tree/model"))
-    return model if model and "jetson" in model.lower() else None
 
 
 def _first_line(path: Path) -> str | None:

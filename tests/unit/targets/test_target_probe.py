@@ -23,6 +23,7 @@ def test_what_can_run_can_be_told_from_the_runtimes() -> None:
     machine = probe.probe()
     here = machine["runtimes"]["onnxruntime"]
     assert ("cpu" in machine["can_run"]) == (here is not None)
+    assert not {"cpu-x86", "cpu-arm64"} <= set(machine["can_run"])
     if here is not None:
         names = ("onnxruntime", "onnxruntime-gpu")
         versions = [
@@ -69,11 +70,23 @@ def test_no_gpu_is_read_from_an_error() -> None:
         ("NVIDIA Jetson Orin NX Engineering Reference Developer Kit", "jetson-orin-nx"),
         ("NVIDIA Jetson AGX Orin Developer Kit", "jetson-agx-orin"),
         ("NVIDIA Jetson AGX Thor Developer Kit", "jetson-thor"),
-        ("NVIDIA Jetson Xavier NX Developer Kit", None),
+        ("NVIDIA Jetson Xavier NX Developer Kit", "jetson-xavier-nx"),
+        ("Jetson-AGX", "jetson-agx-xavier"),
+        ("Raspberry Pi 5 Model B Rev 1.0", "raspberry-pi-5"),
+        ("Raspberry Pi 4 Model B Rev 1.5", None),
+        ("NVIDIA Jetson Nano Developer Kit", None),
         (None, None),
     ],
 )
-def test_a_jetson_is_known_by_its_device_tree(model, name) -> None:
-    jetsons = [each for each in profile.names() if each.startswith("jetson")]
-    matching = [each for each in jetsons if probe.is_this_jetson(profile.get(each), model)]
+def test_a_board_is_known_by_its_device_tree(model, name) -> None:
+    matching = [each for each in profile.names() if profile.get(each).describes(model)]
     assert matching == ([name] if name else [])
+
+
+@pytest.mark.parametrize(("machine", "name"), [("x86_64", "cpu-x86"), ("arm64", "cpu-arm64")])
+def test_an_architecture_has_one_name(machine, name) -> None:
+    fitting = [
+        each for each in ("cpu-x86", "cpu-arm64") if probe.is_machine(profile.get(each), machine)
+    ]
+    assert fitting == [name]
+    assert probe.is_machine(profile.get("cpu"), machine)

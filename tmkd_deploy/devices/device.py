@@ -1,0 +1,212 @@
+"""A device that engines are built and measured on, however it is reached."""
+
+from __future__ import annotations
+
+import base64
+import functools
+import getpass
+import itertools
+import os
+import socket
+import time
+from collections.abc import Callable
+from datetime import datetime, timezone
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO, TypeVar
+
+from tmkd_deploy.artifacts import sha256_of
+from tmkd_deploy.devices.address import Address, SshAddress
+from tmkd_deploy.devices.local import LocalRoute
+from tmkd_deploy.devices.news import News
+from tmkd_deploy.devices.routes import Unreachable
+from tmkd_deploy.devices.session import Message, Session
+from tmkd_deploy.devices.ssh import SshRoute
+from tmkd_deploy.errors import DataError
+from tmkd_deploy.events import Events
+
+T = TypeVar("T")
+
+# An agent at work gives a sign of life every five seconds.
+PATIENCE_SECONDS = 60.0
+RECONNECT_AFTER_SECONDS = (1.0, 2.0, 4.0)
+_CLOCKS_AGREE_SECONDS = 300.0
+_DOING = {"build": "Building", "predict": "Running images", "measure": "Measuring"}
+_devices = itertools.count(1)
+
+
+class Device:
+    """One device, for one thread, from `with` to its end; the agent there lives no longer.
+
+    A connection that is lost is made anew, up to three times for each thing that is asked of the
+    device; an upload then goes on where it stopped, and what was asked is asked again.
+    """
+
+    def __init__(
+        self, address: Address, events: Events, *, patience: float = PATIENCE_SECONDS
+    ) -> None:
+        """`patience`: after so many seconds without a sign of life a device counts as dead."""
+        self._where = str(address)
+        self._route = SshRoute(address) if isinstance(address, SshAddress) else LocalRoute()
+        self._events = events
+        self._patience = patience
+        # A name of its own for each device: an agent ends an earlier one of the same owner.
+        self._owner = f"{_user()}@{socket.gethostname()}, process {os.getpid()}-{next(_devices)}"
+        self._locked = False
+        self._session: Session | None = None
+
+    def __enter__(self) -> Device:
+        """Start the agent.
+
+        Raises:
+            EnvironmentProblem: the device cannot be reached, or cannot run the agent.
+        """
+        self._session = self._connect()
+        self._compare_clocks(self._session)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """End the agent, whatever it is doing."""
+        if self._session is not None:
+            self._session.close()
+
+    @functools.cached_property
+    def facts(self) -> dict[str, Any]:
+        """What the device is, as the agent's `probe` found it at the first question.
+
+        Raises:
+            TmkdError: as for `request`.
+        """
+        return self.request("probe")
+
+    def request(self, name: str, **arguments: Any) -> dict[str, Any]:
+        """What the agent answers; its progress and its words go to the events.
+
+        Raises:
+            RequestError: the agent cannot make sense of it.
+            DataError: a file on the device is missing or not what it should be.
+            BusyError: another run holds the device.
+            EnvironmentProblem: the device cannot do it, is out of memory or disk, or was lost.
+        """
+        description = _DOING.get(name, f"Asking for {name}")
+        return self._persist(description, lambda session, news: session.ask(name, arguments, news))
+
+    def lock(self, *, force: bool = False) -> None:
+        """Hold the device for this run until the end of `with`; `force` ends the run that does.
+
+        Raises:
+            BusyError: another run holds it, and is named.
+        """
+        self.request("lock", owner=self._owner, force=force)
+        self._locked = True
+
+    def upload(self, path: Path) -> str:
+        """Bring a file to the device, unless it is there; returns its SHA-256, its name there.
+
+        Raises:
+            DataError: it arrived altered, or became shorter on the way.
+            EnvironmentProblem: as for `request`; a full disk is one.
+        """
+        sha256 = sha256_of(path)
+        size = path.stat().st_size
+
+        def send(session: Session, news: News) -> str:
+            def listen(message: Message) -> None:
+                if message.get("type") == "ready":
+                    file.seek(message["offset"])
+                    session.send_file(file, size - message["offset"], listen)
+                else:
+                    news(message)
+
+            session.ask("receive", {"sha256": sha256, "bytes": size}, listen)
+            return sha256
+
+        with path.open("rb") as file:
+            return self._persist(f"Sending {path.name}", send)
+
+    def download(self, sha256: str, path: Path) -> None:
+        """Bring a file of the device to `path`, where it appears whole or not at all.
+
+        Raises:
+            DataError: the device does not hold it, or it arrived altered.
+            EnvironmentProblem: as for `request`.
+        """
+        unfinished = path.with_name(f".{path.name}.part")
+        try:
+            with unfinished.open("wb") as file:
+                self._persist(
+                    f"Fetching {path.name}", lambda session, _: _fetch(session, sha256, file)
+                )
+            if sha256_of(unfinished) != sha256:
+                raise DataError(
+                    "A file of the device arrived altered.",
+                    where=f"{self._where}, {sha256}",
+                    advice="Run again; if it happens again, check the device's disk.",
+                )
+            unfinished.replace(path)
+        finally:
+            unfinished.unlink(missing_ok=True)
+
+    def _persist(self, description: str, work: Callable[[Session, News], T]) -> T:
+        """What `work` returns, with a new connection where one is lost."""
+        for seconds in RECONNECT_AFTER_SECONDS:
+            try:
+                return self._attempt(description, work)
+            except Unreachable as lost:
+                self._events.warn(f"{self._where}: {lost.problem} Trying again in {seconds:g} s.")
+                time.sleep(seconds)
+        return self._attempt(description, work)
+
+    def _attempt(self, description: str, work: Callable[[Session, News], T]) -> T:
+        news = News(self._events, description, self._where)
+        try:
+            return work(self._connected(), news)
+        finally:
+            news.finish()
+
+    def _connected(self) -> Session:
+        """The session, a new one where the last was lost; it holds the device if that one did."""
+        assert self._session is not None, "a device is used inside `with`"
+        if self._session.closed:
+            self._session = self._connect()
+            if self._locked:
+                news = News(self._events, "Taking the device", self._where)
+                self._session.ask("lock", {"owner": self._owner}, news)
+        return self._session
+
+    def _connect(self) -> Session:
+        return Session(self._route, self._where, self._patience)
+
+    def _compare_clocks(self, session: Session) -> None:
+        there, here = float(session.hello["time"]), session.arrived
+        if abs(there - here) > _CLOCKS_AGREE_SECONDS:
+            self._events.warn(
+                f"{self._where}: The device's clock shows {_utc(there)} and this machine's "
+                f"{_utc(here)}. Set the wrong one, for example with: sudo timedatectl set-ntp true"
+            )
+
+
+def _fetch(session: Session, sha256: str, file: BinaryIO) -> None:
+    """Append to `file` what it lacks of a file of the device."""
+
+    def listen(message: Message) -> None:
+        if message.get("type") == "chunk":
+            file.write(base64.b64decode(message["data"]))
+
+    session.ask("fetch", {"sha256": sha256, "offset": file.tell()}, listen)
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a number without a name, as containers have
+        return str(os.getuid())
+
+
+def _utc(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%d %H:%M:%S UTC")

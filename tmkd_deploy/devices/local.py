@@ -1,0 +1,24 @@
+"""The agent as a process of this machine, for a device that runs the whole package itself."""
+
+from __future__ import annotations
+
+import signal
+import sys
+
+from tmkd_deploy.devices.payload import PROCESS_NAME, START
+from tmkd_deploy.devices.routes import ended, killed
+from tmkd_deploy.errors import EnvironmentProblem
+
+
+class LocalRoute:
+    """This machine, with the Python that runs us."""
+
+    def command(self) -> list[str]:
+        """See `Route`."""
+        return [sys.executable, "-c", START, PROCESS_NAME]
+
+    def explain(self, code: int, stderr: str, *, greeted: bool) -> EnvironmentProblem:
+        """See `Route`."""
+        if code == -signal.SIGKILL:
+            return killed("local")
+        return ended("local", code, stderr)

@@ -1,0 +1,87 @@
+"""What is sent to a device first: a few lines that start the agent, and the agent itself."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import io
+import zipfile
+from pathlib import Path
+
+import tmkd_deploy
+
+# A Python program for any shell's single quotes. What it runs is what we send next, so no shell
+# ever reads anything that a user wrote. The name after it is what a list of processes shows.
+START = "import sys;exec(sys.stdin.buffer.read(int(sys.stdin.buffer.readline())))"
+PROCESS_NAME = "tmkd-deploy-agent"
+
+# Runs on whatever python3 the device has, from 3.4 on, so that one too old is told in a sentence.
+BOOTSTRAP = """\
+import sys
+sys.path[:] = [place for place in sys.path if place]  # a json.py in a home folder is none of ours
+import errno, hashlib, json, os
+
+def stop(code, problem, where=None, advice=""):
+    facts = {"type": "error", "id": None, "code": code, "problem": problem, "where": where,
+             "advice": advice}
+    sys.stdout.write('\\n{"tmkd":1,' + json.dumps(facts)[1:] + "\\n")
+    sys.stdout.flush()
+    sys.exit(1)
+
+size, digest = sys.stdin.buffer.readline().decode().split()
+content = sys.stdin.buffer.read(int(size))
+if sys.version_info < (3, 8):
+    stop("environment", "The device's python3 is version %d.%d.%d, which is too old."
+         % sys.version_info[:3], sys.executable, "Make Python 3.8 or newer its python3.")
+if hashlib.sha256(content).hexdigest() != digest:
+    stop("data", "The agent did not arrive whole.", None, "Run again.")
+work = os.environ.get("TMKD_DEPLOY_AGENT_HOME") or os.path.expanduser("~/.cache/tmkd-deploy/agent")
+agent = os.path.join(work, "agent-" + digest + ".zip")
+unfinished = agent + "." + str(os.getpid())
+try:
+    os.makedirs(work, 0o700, exist_ok=True)
+    if not os.path.isfile(agent) or os.path.getsize(agent) != len(content):
+        with open(unfinished, "wb") as file:
+            file.write(content)
+        os.replace(unfinished, agent)
+except OSError as error:
+    if os.path.exists(unfinished):
+        os.remove(unfinished)
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    stop("disk_full" if full else "environment",
+         "The agent cannot be written on the device: %s." % error.strerror, work,
+         "Free some space there." if full else
+         "Let TMKD_DEPLOY_AGENT_HOME on the device name a folder that this user may write.")
+os.environ["TMKD_DEPLOY_AGENT_HOME"] = work
+sys.path.insert(0, agent)
+sys.stdout.write("\\n")  # ends what a login script may have said without ending its line
+sys.stdout.flush()
+from tmkd_deploy.agent.__main__ import main
+sys.exit(main())
+"""
+
+_PACKAGE = Path(tmkd_deploy.__file__).parent
+_ALSO_SENT = ("runtime/onnxruntime_session.py",)
+_EMPTY = ("__init__.py", "runtime/__init__.py")
+_OLDEST_DATE = (1980, 1, 1, 0, 0, 0)
+
+
+@functools.cache
+def agent_zip() -> bytes:
+    """The agent as a zip that Python can import from; the same files give the same bytes."""
+    files = dict.fromkeys(_EMPTY, b"")
+    for path in [*(_PACKAGE / "agent").glob("*.py"), *(_PACKAGE / name for name in _ALSO_SENT)]:
+        files[path.relative_to(_PACKAGE).as_posix()] = path.read_bytes()
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in sorted(files):
+            entry = zipfile.ZipInfo(f"tmkd_deploy/{name}", _OLDEST_DATE)
+            archive.writestr(entry, files[name], zipfile.ZIP_DEFLATED)
+    return stream.getvalue()
+
+
+def opening(agent: bytes) -> bytes:
+    """All that is sent to `START`: the bootstrap, then the size, hash and bytes of `agent`."""
+    program = BOOTSTRAP.encode()
+    digest = hashlib.sha256(agent).hexdigest()
+    return b"%d\n%s%d %s\n%s" % (len(program), program, len(agent), digest.encode(), agent)

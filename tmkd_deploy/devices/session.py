@@ -1,0 +1,208 @@
+"""One conversation with one agent: from its greeting to the end of the connection."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, BinaryIO, NoReturn
+
+from tmkd_deploy.agent import SCHEMA
+from tmkd_deploy.agent.errors import BUSY, DATA, REQUEST
+from tmkd_deploy.devices.channel import Channel, Dropped, Silent
+from tmkd_deploy.devices.payload import agent_zip, opening
+from tmkd_deploy.devices.routes import Route
+from tmkd_deploy.errors import (
+    BusyError,
+    DataError,
+    EnvironmentProblem,
+    RequestError,
+    TmkdError,
+)
+
+Message = Mapping[str, Any]
+Listener = Callable[[Message], None]
+
+_OURS = b'{"tmkd":'
+_NOISE_AT_MOST = 64 << 10
+_BLOCK = 1 << 18
+_ERRORS: dict[str, type[TmkdError]] = {REQUEST: RequestError, DATA: DataError, BUSY: BusyError}
+
+
+class Session:
+    """An agent at work. `hello` is its greeting, which came `arrived` seconds after 1970."""
+
+    def __init__(self, route: Route, where: str, patience: float) -> None:
+        """Start an agent. Every wait for a sign of life lasts `patience` seconds at most.
+
+        Raises:
+            EnvironmentProblem: the device cannot be reached, or cannot run the agent.
+        """
+        self._route, self._where, self._patience = route, where, patience
+        self._ids = itertools.count(1)
+        self._greeted = False
+        self._noise = b""
+        self.closed = False
+        try:
+            self._channel = Channel(route.command())
+        except FileNotFoundError as error:
+            raise EnvironmentProblem(
+                f"The program {error.filename!r} is not installed on this machine.",
+                where=where,
+                advice="Install it, for example with: sudo apt-get install openssh-client",
+            ) from None
+        with self._closed_by_failure():
+            self._send(opening(agent_zip()))
+            self.hello = self._next()
+            if self.hello.get("type") == "error":
+                raise self._error(self.hello)
+        self.arrived = time.time()
+        self._greeted = True
+
+    def close(self) -> None:
+        """End the agent, whatever it is doing."""
+        self._channel.close()
+        self.closed = True
+
+    def ask(self, name: str, arguments: Message, listen: Listener) -> Any:
+        """The value that the agent answers this request with.
+
+        `listen` is given each message on the way there. Unless the agent itself answered with an
+        error, an exception closes the session.
+
+        Raises:
+            Unreachable: the connection was lost.
+            TmkdError: what the agent answered, or why it never will.
+        """
+        request = next(self._ids)
+        with self._closed_by_failure():
+            self._send(json.dumps({"id": request, "do": name, **arguments}).encode() + b"\n")
+            while (message := self._next(request)).get("type") not in {"result", "error"}:
+                listen(message)
+        if message["type"] == "error":
+            raise self._error(message)
+        return message["value"]
+
+    def send_file(self, file: BinaryIO, count: int, listen: Listener) -> None:
+        """Send the next `count` bytes of `file`, which the agent waits for; called by a listener.
+
+        Raises:
+            DataError: the file has become shorter.
+            TmkdError: as for `ask`.
+        """
+        while count:
+            block = memoryview(file.read(min(count, _BLOCK)))
+            if not block:
+                raise DataError(
+                    "A file became shorter while it was sent to the device.",
+                    where=file.name,
+                    advice="Let nothing write to the run folder, then run again.",
+                )
+            count -= len(block)
+            while block := self._send_some(block):
+                message = self._next()
+                if message.get("type") == "error":
+                    raise self._error(message)
+                listen(message)
+
+    @contextlib.contextmanager
+    def _closed_by_failure(self) -> Iterator[None]:
+        try:
+            yield
+        except BaseException:
+            self.close()
+            raise
+
+    def _send(self, data: bytes) -> None:
+        # Where the agent is gone, what it said last may tell why: `_next` finds that, or the end.
+        with self._in_time(), contextlib.suppress(Dropped):
+            self._channel.send(data, self._patience)
+
+    def _send_some(self, data: memoryview) -> memoryview:
+        """Send `data` up to where a message has come; returns the rest."""
+        with self._in_time(), contextlib.suppress(Dropped):
+            return self._channel.send_until_line(data, self._patience)
+        return data
+
+    def _next(self, request: int | None = None) -> Message:
+        """The next message, of this request if one is given."""
+        while True:
+            line = self._line()
+            if not line.startswith(_OURS):
+                self._take_noise(line)
+                continue
+            message = self._read(line)
+            if request is None or message.get("id") in {request, None}:
+                return message
+
+    def _line(self) -> bytes:
+        try:
+            with self._in_time():
+                return self._channel.line(self._patience)
+        except Dropped:
+            self._explain_end()
+
+    def _read(self, line: bytes) -> Message:
+        try:
+            message: Message = json.loads(line)
+        except ValueError:
+            raise EnvironmentProblem(
+                f'The device sent an answer that cannot be read: "{_short(line)}".',
+                where=self._where,
+                advice="Run again; if it happens again, report it.",
+            ) from None
+        if message["tmkd"] != SCHEMA:
+            raise EnvironmentProblem(
+                f"The agent on the device speaks version {message['tmkd']} of the protocol, and "
+                f"this program speaks version {SCHEMA}.",
+                where=self._where,
+                advice="Something on the device answers in place of the agent that was sent to it: "
+                "look at what `python3` is there.",
+            )
+        return message
+
+    def _take_noise(self, line: bytes) -> None:
+        """Pass over what login scripts and libraries print, unless the agent never gets a word."""
+        if self._greeted:
+            return
+        self._noise += line + b"\n"
+        if len(self._noise) > _NOISE_AT_MOST:
+            first, _, _ = self._noise.lstrip().partition(b"\n")
+            raise EnvironmentProblem(
+                "The device prints without end in place of starting the agent; it began with "
+                f'"{_short(first)}".',
+                where=self._where,
+                advice="Let the login scripts there (such as ~/.bashrc) print nothing where there "
+                "is no terminal.",
+            )
+
+    def _explain_end(self) -> NoReturn:
+        code, stderr = self._channel.close()
+        if not stderr.strip():
+            stderr = self._noise.decode(errors="replace")
+        raise self._route.explain(code, stderr, greeted=self._greeted)
+
+    def _error(self, message: Message) -> TmkdError:
+        """The error of ours that an agent's message stands for."""
+        where = f"{self._where}, {message['where']}" if message.get("where") else self._where
+        kind = _ERRORS.get(message["code"], EnvironmentProblem)
+        return kind(message["problem"], where=where, advice=message["advice"])
+
+    @contextlib.contextmanager
+    def _in_time(self) -> Iterator[None]:
+        try:
+            yield
+        except Silent:
+            raise EnvironmentProblem(
+                f"The device has given no sign of life for {self._patience:g} seconds.",
+                where=self._where,
+                advice="Look whether it still runs and what keeps it busy (`top`), then run again.",
+            ) from None
+
+
+def _short(line: bytes) -> str:
+    """The beginning of a line, as a person may see it."""
+    text = line[:80].decode(errors="replace")
+    return "".join(letter if letter.isprintable() else "?" for letter in text)

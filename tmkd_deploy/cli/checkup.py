@@ -7,33 +7,19 @@ import platform
 import shutil
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from tmkd_deploy.cli import extras
 from tmkd_deploy.recipe.schema import Recipe
 from tmkd_deploy.targets import probe, profile
+from tmkd_deploy.targets.finding import Finding
 
 DISK_GB_NEEDED = 2.0
 MEMORY_MB_ADVISED = 4096
 
 # Extras that serve people who work on this package, or one another's place.
 UNASKED = {"dev", "onnxruntime-gpu"}
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing looked at.
-
-    `wrong` hinders what is asked, `absent` only what nobody asked for, `slow` works but badly;
-    `remedy` is the command or advice that mends it.
-    """
-
-    subject: str
-    state: Literal["good", "wrong", "absent", "slow"]
-    found: str
-    remedy: str = ""
 
 
 def examine(recipe: Recipe | None, runs: Path) -> list[Finding]:

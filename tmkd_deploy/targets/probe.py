@@ -67,12 +67,6 @@ def _first_version(distributions: tuple[str, ...]) -> str | None:
     return None
 
 
-def is_machine(target: TargetProfile, machine: str) -> bool:
-    """Whether `machine`, as `platform.machine()` says it, has the architecture of `target`."""
-    known = {"amd64": "x86_64", "arm64": "aarch64"}
-    return target.machine in (None, known.get(machine.lower(), machine.lower()))
-
-
 def _can_build(target: TargetProfile, runtimes: dict[str, str | None], model: str | None) -> bool:
     return runtimes[target.runtime] is not None and (
         target.build == "ahead_of_time" or _is_this(target, model)
@@ -93,7 +87,7 @@ def _can_run(
 
 def _is_this(target: TargetProfile, model: str | None) -> bool:
     """Whether this machine is a `target`, by its architecture and the model it calls itself."""
-    return is_machine(target, platform.machine()) and (
+    return target.is_machine(platform.machine()) and (
         not target.device_tree or target.describes(model)
     )
 

@@ -88,6 +88,11 @@ class TargetProfile(Facts):
             raise ValueError(f"{self.runtime} needs a compute_capability")
         return self
 
+    def is_machine(self, machine: str) -> bool:
+        """Whether `machine`, as `platform.machine()` says it, is an architecture it may have."""
+        known = {"amd64": "x86_64", "arm64": "aarch64"}
+        return self.machine in (None, known.get(machine.lower(), machine.lower()))
+
     def describes(self, model: str | None) -> bool:
         """Whether a device of that `model`, as its device tree says it, is this target."""
         words = set((model or "").lower().split())

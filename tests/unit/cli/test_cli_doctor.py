@@ -10,6 +10,7 @@ import pytest
 from tmkd_deploy.cli import checkup, extras
 from tmkd_deploy.cli.main import main
 from tmkd_deploy.recipe.schema import Recipe
+from tmkd_deploy.targets.finding import Finding
 
 
 def recipe(target: str) -> Recipe:
@@ -22,7 +23,7 @@ def recipe(target: str) -> Recipe:
     )
 
 
-def by_subject(findings: list[checkup.Finding]) -> dict[str, checkup.Finding]:
+def by_subject(findings: list[Finding]) -> dict[str, Finding]:
     return {finding.subject: finding for finding in findings}
 
 
@@ -74,7 +75,7 @@ def test_something_wrong_makes_the_exit_code_4(tmp_path, monkeypatch, capsys) ->
     assert content["exit_code"] == 4
     [disk] = [check for check in content["checks"] if check["subject"] == "Disk"]
     assert disk["state"] == "wrong" and disk["remedy"]
-    assert set(disk) == {field.name for field in dataclasses.fields(checkup.Finding)}
+    assert set(disk) == {field.name for field in dataclasses.fields(Finding)}
 
 
 def test_the_base_alone_is_enough_without_a_recipe(capsys) -> None:

@@ -1,0 +1,113 @@
+"""The agent's facts of boards, after what owners of such boards published.
+
+Where a page says nothing of a fact, it is filled with what fits. No board was at hand.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+_COMMON: dict[str, Any] = {
+    "machine": "aarch64",
+    "kernel": "5.15.148-tegra",
+    "numpy": "1.26.4",
+    "onnxruntime": None,
+    "tensorrt_rtx": None,
+    "trtexec": {"path": "/usr/src/tensorrt/bin/trtexec", "version": None},
+    "driver": None,
+    "processor": "ARMv8 Processor rev 1 (v8l)",
+    "vnni": True,
+    "disk_free_mb": 40_000,
+    "dla_cores": 0,
+    "clocks": {"locked": True, "governor": "schedutil", "gpu_hz": None, "cpu_hz": None},
+    "temperature_c": {"cpu-thermal": 48.2, "gpu-thermal": 46.9},
+    "throttled": False,
+    "power_rails": ["VDD_IN"],
+    "time": 1_780_000_000.0,
+}
+
+BOARDS: dict[str, dict[str, Any]] = {
+    # https://github.com/rbonghi/jetson_stats/issues/603
+    "orin-nx": {
+        "model": "NVIDIA Jetson Orin NX Engineering Reference Developer Kit",
+        "system": "Ubuntu 22.04 Jammy Jellyfish",
+        "python": "3.10.12",
+        "tensorrt": "10.3.0",
+        "cuda": "12.6.68",
+        "jetpack": "6.2",
+        "l4t": "36.4.3",
+        "cores": 8,
+        "memory_mb": 7620,
+        "memory_free_mb": 5000,
+        "gpu": {"name": "Orin", "sm": "87", "uuid": None, "memory_mb": 7620},
+        "power_mode": {"id": 2, "name": "15W"},
+    },
+    # https://github.com/rbonghi/jetson_stats/issues/820; JetPack's package was not installed
+    "thor": {
+        "model": "NVIDIA Jetson AGX Thor Developer Kit",
+        "system": "Ubuntu 24.04 Noble Numbat",
+        "python": "3.12.3",
+        "tensorrt": "10.13.3.9",
+        "cuda": "13.0.48",
+        "jetpack": None,
+        "l4t": "38.4.0",
+        "cores": 14,
+        "memory_mb": 125_000,
+        "memory_free_mb": 110_000,
+        "gpu": {"name": "NVIDIA Thor", "sm": "110", "uuid": None, "memory_mb": None},
+        "power_mode": {"id": 1, "name": "120W"},
+    },
+    # https://github.com/NVIDIA/TensorRT/issues/4300: CUDA 12.2 put beside JetPack 5.1.2's 11.4
+    "xavier": {
+        "model": "Jetson-AGX",
+        "system": "Ubuntu 20.04 Focal Fossa",
+        "python": "3.8.10",
+        "tensorrt": "8.5.2.2",
+        "cuda": "12.2.140",
+        "jetpack": "5.1.2",
+        "l4t": "35.4.1",
+        "cores": 8,
+        "memory_mb": 31_000,
+        "memory_free_mb": 25_000,
+        "gpu": {"name": "Xavier", "sm": "72", "uuid": None, "memory_mb": 31_000},
+        "power_mode": {"id": 0, "name": "MAXN"},
+    },
+    # https://github.com/pythops/jetson-image/pull/165: a Super board in its third mode
+    "orin-nano": {
+        "model": "NVIDIA Jetson Orin Nano Engineering Reference Developer Kit Super",
+        "system": "Ubuntu 22.04 Jammy Jellyfish",
+        "python": "3.10.12",
+        "tensorrt": "10.3.0",
+        "cuda": "12.6.68",
+        "jetpack": "6.2.1",
+        "l4t": "36.4.4",
+        "cores": 6,
+        "memory_mb": 7619,
+        "memory_free_mb": 5200,
+        "gpu": {"name": "Orin", "sm": "87", "uuid": None, "memory_mb": 7619},
+        "power_mode": {"id": 2, "name": "MAXN_SUPER"},
+    },
+    # https://wener.me/notes/hardware/sbc/rpi/vcgencmd for what it says of itself
+    "raspberry": {
+        "model": "Raspberry Pi 5 Model B Rev 1.0",
+        "system": "Debian GNU/Linux 12 (bookworm)",
+        "python": "3.11.2",
+        "onnxruntime": "1.23.0",
+        "tensorrt": None,
+        "trtexec": None,
+        "cuda": None,
+        "jetpack": None,
+        "l4t": None,
+        "cores": 4,
+        "memory_mb": 8062,
+        "memory_free_mb": 6900,
+        "gpu": None,
+        "power_mode": None,
+    },
+}
+
+
+def board(name: str, **changes: Any) -> dict[str, Any]:
+    """The facts of one board, with some of them changed."""
+    return copy.deepcopy(_COMMON | BOARDS[name]) | changes

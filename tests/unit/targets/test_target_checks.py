@@ -1,0 +1,154 @@
+"""What is wrong with a device is found before anything long begins, with what mends it."""
+
+import pytest
+from boards import BOARDS, board
+
+from tmkd_deploy.targets import pick, profile, support
+from tmkd_deploy.targets.checks import findings
+from tmkd_deploy.targets.finding import Finding
+
+
+def look(name, target=None, **changes) -> dict[str, Finding]:
+    facts = board(name, **changes)
+    wanted = profile.get(target or pick.of(facts))
+    found = findings(facts, wanted, host_time=facts.get("host_time", 1_780_000_000.0))
+    assert len({each.subject for each in found}) == len(found)
+    assert all(each.remedy for each in found if each.state != "good")
+    return {each.subject: each for each in found}
+
+
+def not_good(found: dict[str, Finding]) -> set[str]:
+    return {subject for subject, each in found.items() if each.state != "good"}
+
+
+def test_a_board_in_order_has_nothing_to_mend() -> None:
+    found = look("orin-nano")
+    assert not_good(found) == set()
+    assert found["JetPack"].found == "6.2.1 (Jetson Linux 36.4.4)"
+    assert found["TensorRT"].found == "10.3.0; JetPack 6.2 carries 10.3"
+
+
+def test_the_raspberry_needs_onnx_runtime_alone() -> None:
+    assert not_good(look("raspberry")) == set()
+    assert "TensorRT" not in look("raspberry")
+
+
+def test_a_slow_power_mode_is_told_with_the_fastest() -> None:
+    mode = look("orin-nx")["Power mode"]
+    assert mode.state == "slow" and mode.found == "15W (2); the fastest is MAXN_SUPER"
+    assert mode.remedy.startswith("sudo nvpmodel -m 0")
+    nano = look("orin-nano", power_mode={"id": 0, "name": "15W"})["Power mode"]
+    assert nano.remedy.startswith("sudo nvpmodel -m 2")
+
+
+def test_jetpack_is_told_by_its_linux_where_its_package_is_missing() -> None:
+    assert look("thor")["JetPack"].found.startswith("7.1 by its Linux")
+
+
+@pytest.mark.parametrize(
+    ("changes", "found"),
+    [({"jetpack": None, "l4t": None}, "unknown"), ({"jetpack": "4.6.1"}, "4.6.1")],
+)
+def test_an_unknown_jetpack_is_told(changes, found) -> None:
+    finding = look("orin-nx", **changes)["JetPack"]
+    assert finding.state == "slow" and found in finding.found
+
+
+def test_a_cuda_that_jetpacks_tensorrt_is_not_for() -> None:
+    cuda = look("xavier")["CUDA"]
+    assert cuda.state == "wrong" and "12.2.140" in cuda.found and "11.4" in cuda.found
+    assert cuda.remedy == "sudo apt-get install cuda-toolkit-11-4"
+
+
+@pytest.mark.parametrize(
+    ("changes", "subject", "state", "told", "remedy"),
+    [
+        ({"numpy": None}, "Python", "wrong", "without numpy", "python3-numpy"),
+        ({"tensorrt": None, "trtexec": None}, "TensorRT", "wrong", "missing", "nvidia-jetpack"),
+        ({"tensorrt": None}, "TensorRT", "slow", "trtexec", "python3-libnvinfer"),
+        (
+            {"tensorrt": None, "python": "3.12.1"},
+            *("TensorRT", "slow", "trtexec", "for Python 3.10, and python3 is 3.12.1"),
+        ),
+        ({"tensorrt": "8.2.1"}, "TensorRT", "wrong", "SM87 from 8.4", "nvidia-jetpack"),
+        ({"disk_free_mb": 100}, "Disk", "wrong", "100 MB", "TMKD_DEPLOY_AGENT_HOME"),
+        ({"memory_free_mb": 100}, "Memory", "wrong", "100 of 7620", "isolate"),
+        ({"memory_free_mb": 900}, "Memory", "slow", "1024", "isolate"),
+        (
+            {"clocks": {"locked": False, "governor": "schedutil"}},
+            *("Clocks", "slow", "not locked", "sudo jetson_clocks"),
+        ),
+        ({"throttled": True}, "Heat", "slow", "cpu-thermal is at 48.2", "tegrastats"),
+        ({"time": 1_780_000_000.0 - 31_536_000}, "Clock", "slow", "365 days behind", "set-ntp"),
+        ({"time": 1_780_000_300.0}, "Clock", "slow", "5 minutes ahead", "set-ntp"),
+        ({"gpu": None}, "GPU", "slow", "not found", "nvidia-smi"),
+    ],
+)
+def test_each_fault_is_found_with_its_remedy(changes, subject, state, told, remedy) -> None:
+    before, found = look("orin-nx"), look("orin-nx", **changes)
+    finding = found[subject]
+    assert finding.state == state and told in finding.found and remedy in finding.remedy
+    assert not_good(found) == not_good(before) | {subject}, "nothing else is blamed"
+
+
+def test_a_gpu_of_another_architecture_is_wrong() -> None:
+    found = look("orin-nx", target="rtx-ada")
+    assert found["GPU"].state == "wrong" and "SM89" in found["GPU"].found
+    assert found["TensorRT-RTX"].state == "wrong"
+    assert look("raspberry", target="cpu-x86")["Architecture"].state == "wrong"
+
+
+@pytest.mark.parametrize(
+    ("cuda", "driver", "state"),
+    [("12.4.1", "470.223.02", "wrong"), ("12.4.1", "550.54.15", "good"), ("13.0", None, "good")],
+)
+def test_cuda_and_a_driver_installed_apart(cuda, driver, state) -> None:
+    changes = {"machine": "x86_64", "model": None, "cuda": cuda, "driver": driver}
+    found = look("raspberry", target="cpu-x86", **changes)["CUDA"]
+    assert found.state == state
+    assert state == "good" or "nvidia-driver-525" in found.remedy
+
+
+def test_without_a_profile_any_runtime_will_do() -> None:
+    facts = board("raspberry", machine="riscv64", model=None)
+    assert all(each.state == "good" for each in findings(facts, None, facts["time"]))
+    facts["onnxruntime"] = None
+    [runtime] = [each for each in findings(facts, None, facts["time"]) if each.state == "wrong"]
+    assert runtime.subject == "Runtime" and "pip install" in runtime.remedy
+
+
+@pytest.mark.parametrize("name", BOARDS)
+def test_a_device_that_says_little_of_itself_is_looked_at_too(name) -> None:
+    facts = board(name)
+    kept = {"machine", "python", "cores", "time"}
+    silent = {key: value if key in kept else None for key, value in facts.items()}
+    for wanted in (None, *(profile.get(each) for each in profile.names())):
+        found = findings(silent, wanted, facts["time"])
+        assert {"Device", "Python", "Clock"} <= {each.subject for each in found}
+
+
+@pytest.mark.parametrize(
+    ("tensorrt", "sm", "known"),
+    [
+        # said by the builders themselves: github.com/DDTRobot/tita_rl_sim2sim2real/issues/7,
+        # github.com/NVIDIA/TensorRT/issues/2727
+        ("10.7.0", "120", False),
+        ("10.8.0.43", "120", True),
+        ("8.4.1.5", "89", False),
+        ("8.5.1.7", "89", True),
+        ("8.5.2.2", "72", True),
+        ("10.3.0", "72", False),
+        ("10.13.3.9", "110", True),
+        ("10.3.0", "999", True),
+        ("unknown", "87", True),
+    ],
+)
+def test_a_tensorrt_knows_an_architecture_or_does_not(tensorrt, sm, known) -> None:
+    assert (support.why_not(tensorrt, sm) is None) == known
+
+
+def test_every_release_in_the_profiles_knows_its_board() -> None:
+    for target in (profile.get(name) for name in profile.names()):
+        for row in target.software:
+            sm = str(target.compute_capability).removeprefix("SM")
+            assert support.why_not(row.tensorrt, sm) is None

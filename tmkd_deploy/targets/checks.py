@@ -1,0 +1,264 @@
+"""What is wrong with a device before anything long begins, from the agent's facts of it.
+
+Sources of the commands: nvpmodel and jetson_clocks in NVIDIA's Jetson Linux Developer Guide,
+https://docs.nvidia.com/jetson/archives/r38.2.1/DeveloperGuide/SD/PlatformPowerAndPerformance.html;
+nvidia-jetpack and cuda-toolkit-* as apt packages,
+https://pytorch.org/TensorRT/getting_started/jetpack.html; python3-libnvinfer,
+https://docs.nvidia.com/deeplearning/tensorrt/latest/installing-tensorrt/installing.html; vcgencmd,
+https://www.raspberrypi.com/documentation/computers/os.html#vcgencmd.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from tmkd_deploy.targets import support
+from tmkd_deploy.targets.finding import Finding
+from tmkd_deploy.targets.profile import Software, TargetProfile
+
+# Our own choices: a model's files and engines take some tens of MB, a builder some hundreds.
+DISK_MB_NEEDED = 1024
+MEMORY_MB_NEEDED = 256
+MEMORY_MB_ADVISED = 1024
+SKEW_SECONDS_ALLOWED = 60
+
+NUMPY = "sudo apt-get install python3-numpy"
+JETPACK = "sudo apt-get update && sudo apt-get install nvidia-jetpack"
+PIP = "python3 -m pip install --user"
+
+
+def findings(
+    facts: dict[str, Any], profile: TargetProfile | None, host_time: float | None = None
+) -> list[Finding]:
+    """Everything worth knowing of a device before it works for `profile`.
+
+    `facts` are the agent's `probe`, `host_time` this machine's time when they came, in seconds
+    since 1970, now if left out. Without a profile, what every device needs is looked at.
+    """
+    jetson = profile is not None and profile.runtime == "tensorrt"
+    release = profile.release(facts["jetpack"], facts["l4t"]) if profile else None
+    return [
+        Finding("Device", "good", _device(facts)),
+        _python(facts),
+        *([] if profile is None else _architecture(facts, profile)),
+        *(_jetpack(facts, profile, release) if profile and jetson else []),
+        *_runtime(facts, profile, release),
+        *_cuda(facts, release),
+        *_disk(facts),
+        *_memory(facts, profile),
+        *(_power_mode(facts, profile) if profile else []),
+        *_clocks(facts, jetson),
+        *_throttling(facts, jetson),
+        *_clock_skew(facts, time.time() if host_time is None else host_time),
+    ]
+
+
+def _device(facts: dict[str, Any]) -> str:
+    name = facts["model"] or facts["processor"]
+    parts = (name, facts["machine"], f"{facts['cores']} cores", facts["system"])
+    return ", ".join(part for part in parts if part)
+
+
+def _python(facts: dict[str, Any]) -> Finding:
+    if facts["numpy"] is None:
+        return Finding("Python", "wrong", f"{facts['python']} without numpy", NUMPY)
+    return Finding("Python", "good", f"{facts['python']}, numpy {facts['numpy']}")
+
+
+def _architecture(facts: dict[str, Any], profile: TargetProfile) -> Iterator[Finding]:
+    sm = (facts["gpu"] or {}).get("sm")
+    if not profile.is_machine(facts["machine"]):
+        found = f"{facts['machine']}, and {profile.name} is {profile.machine}"
+        yield Finding("Architecture", "wrong", found, "Choose another target or device.")
+    elif profile.compute_capability and sm is None:
+        yield Finding("GPU", "slow", "not found", "Look with: nvidia-smi")
+    elif profile.compute_capability and f"SM{sm}" != profile.compute_capability:
+        found = f"SM{sm}, and {profile.name} is {profile.compute_capability}"
+        yield Finding("GPU", "wrong", found, "Choose another target or device.")
+    elif profile.compute_capability:
+        yield Finding("GPU", "good", f"{facts['gpu']['name']}, SM{sm}")
+
+
+def _jetpack(
+    facts: dict[str, Any], profile: TargetProfile, release: Software | None
+) -> Iterator[Finding]:
+    linux = f"Jetson Linux {facts['l4t']}" if facts["l4t"] else "Jetson Linux unknown"
+    if release is not None:
+        said = facts["jetpack"] or f"{release.jetpack} by its Linux, its package not installed"
+        yield Finding("JetPack", "good", f"{said} ({linux})")
+    elif facts["jetpack"] is None and facts["l4t"] is None:
+        remedy = "Look with: cat /etc/nv_tegra_release; apt-cache show nvidia-jetpack"
+        yield Finding("JetPack", "slow", "unknown", remedy)
+    else:
+        known = ", ".join(row.jetpack for row in profile.software)
+        yield Finding(
+            "JetPack",
+            "slow",
+            f"{facts['jetpack'] or 'unknown'} ({linux}); known for {profile.name}: {known}",
+            "Flash one of these with https://developer.nvidia.com/sdk-manager, or go on and watch "
+            "what the build says.",
+        )
+
+
+def _runtime(
+    facts: dict[str, Any], profile: TargetProfile | None, release: Software | None
+) -> Iterator[Finding]:
+    if profile is None:
+        names = ("tensorrt", "tensorrt_rtx", "onnxruntime")
+        here = [f"{name} {facts[name]}" for name in names if facts.get(name)]
+        if here:
+            yield Finding("Runtime", "good", ", ".join(here))
+        else:
+            yield Finding("Runtime", "wrong", "none", f"{PIP} onnxruntime")
+    elif profile.runtime == "onnxruntime":
+        yield _module("ONNX Runtime", facts["onnxruntime"], f"{PIP} onnxruntime")
+    elif profile.runtime == "tensorrt_rtx":
+        remedy = f"{PIP} tensorrt-rtx-cu13"
+        yield _module("TensorRT-RTX", facts.get("tensorrt_rtx"), remedy)
+    else:
+        yield from _tensorrt(facts, profile, release)
+
+
+def _module(title: str, version: str | None, remedy: str) -> Finding:
+    if version is None:
+        return Finding(title, "wrong", "missing", remedy)
+    return Finding(title, "good", version)
+
+
+def _tensorrt(
+    facts: dict[str, Any], profile: TargetProfile, release: Software | None
+) -> Iterator[Finding]:
+    program = facts["trtexec"] or {}
+    version = facts["tensorrt"] or program.get("version")
+    if facts["tensorrt"] is None and not program:
+        yield Finding("TensorRT", "wrong", "missing", JETPACK)
+        return
+    sm = (facts["gpu"] or {}).get("sm") or str(profile.compute_capability).removeprefix("SM")
+    reason = support.why_not(version, sm) if version else None
+    carried = f"JetPack {release.jetpack} carries {release.tensorrt}" if release else ""
+    if reason:
+        remedy = f"Install the one for this board. {carried}".strip()
+        yield Finding("TensorRT", "wrong", f"{version}; {reason}", f"{remedy}: {JETPACK}")
+    elif facts["tensorrt"] is None:
+        found = f"trtexec {version or 'of unknown version'} alone; it builds and times, but runs "
+        found += "no images"
+        yield Finding("TensorRT", "slow", found, _module_remedy(facts, release))
+    else:
+        yield Finding("TensorRT", "good", f"{version}{f'; {carried}' if carried else ''}")
+
+
+def _module_remedy(facts: dict[str, Any], release: Software | None) -> str:
+    if release and support.numbers(facts["python"])[:2] != support.numbers(release.python):
+        return (
+            f"JetPack {release.jetpack} has TensorRT's module for Python {release.python}, and "
+            f"python3 is {facts['python']}: put /usr/bin first in PATH for SSH sessions."
+        )
+    return "sudo apt-get install python3-libnvinfer"
+
+
+def _cuda(facts: dict[str, Any], release: Software | None) -> Iterator[Finding]:
+    cuda, driver = facts["cuda"], facts["driver"]
+    if cuda is None:
+        return
+    if release is not None:
+        if support.numbers(cuda)[:1] != support.numbers(release.cuda)[:1]:
+            found = f"CUDA {cuda}, and JetPack {release.jetpack}'s TensorRT is for {release.cuda}"
+            remedy = f"sudo apt-get install cuda-toolkit-{release.cuda.replace('.', '-')}"
+            yield Finding("CUDA", "wrong", found, remedy)
+        else:
+            yield Finding("CUDA", "good", cuda)
+        return
+    oldest = support.oldest_driver(cuda)
+    if driver and oldest and support.numbers(driver) < support.numbers(oldest):
+        found = f"CUDA {cuda} needs driver {oldest} or newer, and this one is {driver}"
+        remedy = f"sudo apt-get install nvidia-driver-{oldest.split('.')[0]}, then restart"
+        yield Finding("CUDA", "wrong", found, remedy)
+    else:
+        yield Finding("CUDA", "good", f"{cuda}, driver {driver or 'unknown'}")
+
+
+def _disk(facts: dict[str, Any]) -> Iterator[Finding]:
+    free = facts["disk_free_mb"]
+    if free is None:
+        return
+    if free < DISK_MB_NEEDED:
+        remedy = f"Free {DISK_MB_NEEDED} MB, or set TMKD_DEPLOY_AGENT_HOME to another disk there."
+        yield Finding("Disk", "wrong", f"{free} MB free", remedy)
+    else:
+        yield Finding("Disk", "good", f"{free} MB free")
+
+
+def _memory(facts: dict[str, Any], profile: TargetProfile | None) -> Iterator[Finding]:
+    free = facts["memory_free_mb"]
+    if free is None:
+        return
+    wanted = max(MEMORY_MB_ADVISED, (profile.workspace_mb or 0) if profile else 0)
+    found = f"{free} of {facts['memory_mb']} MB free"
+    remedy = "Stop what runs there; the desktop goes with: sudo systemctl isolate multi-user.target"
+    if free < MEMORY_MB_NEEDED:
+        yield Finding("Memory", "wrong", found, remedy)
+    elif free < wanted:
+        yield Finding("Memory", "slow", f"{found}; {wanted} are good for building", remedy)
+    else:
+        yield Finding("Memory", "good", found)
+
+
+def _power_mode(facts: dict[str, Any], profile: TargetProfile) -> Iterator[Finding]:
+    mode = facts["power_mode"]
+    if mode is None or not profile.power_modes:
+        return
+    fastest = profile.power_modes[0]
+    found = f"{mode['name']} ({mode['id']})"
+    if mode["name"].startswith("MAXN") or mode["name"] == fastest.name:
+        yield Finding("Power mode", "good", found)
+        return
+    yield Finding(
+        "Power mode",
+        "slow",
+        f"{found}; the fastest is {fastest.name}",
+        f"sudo nvpmodel -m {fastest.id}, if that is {fastest.name} there: "
+        "grep POWER_MODEL /etc/nvpmodel.conf",
+    )
+
+
+def _clocks(facts: dict[str, Any], jetson: bool) -> Iterator[Finding]:
+    clocks = facts["clocks"] or {}
+    if clocks.get("locked") is None:
+        return
+    governor = f"governor {clocks.get('governor') or 'unknown'}"
+    if clocks["locked"]:
+        yield Finding("Clocks", "good", f"locked, {governor}")
+        return
+    by_hand = "echo performance | sudo tee /sys/devices/system/cpu/cpu*/cpufreq/scaling_governor"
+    remedy = "sudo jetson_clocks" if jetson else by_hand
+    yield Finding("Clocks", "slow", f"not locked, {governor}; times will vary", remedy)
+
+
+def _throttling(facts: dict[str, Any], jetson: bool) -> Iterator[Finding]:
+    if not facts["throttled"]:
+        return
+    zones = (facts["temperature_c"] or {}).items()
+    hottest = max(zones, key=lambda zone: float(zone[1]), default=None)
+    found = (
+        f"it throttles; {hottest[0]} is at {hottest[1]:g} degrees" if hottest else "it throttles"
+    )
+    look = "sudo tegrastats" if jetson else "vcgencmd get_throttled on a Raspberry Pi"
+    yield Finding("Heat", "slow", found, f"Cool it, and check its supply. Look with: {look}")
+
+
+def _clock_skew(facts: dict[str, Any], host_time: float) -> Iterator[Finding]:
+    skew = facts["time"] - host_time
+    if abs(skew) <= SKEW_SECONDS_ALLOWED:
+        yield Finding("Clock", "good", "agrees with this machine's")
+        return
+    found = f"{_duration(abs(skew))} {'ahead of' if skew > 0 else 'behind'} this machine's"
+    yield Finding("Clock", "slow", found, "sudo timedatectl set-ntp true")
+
+
+def _duration(seconds: float) -> str:
+    for unit, length in (("days", 86400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds:.0f} seconds"

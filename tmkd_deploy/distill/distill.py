@@ -18,7 +18,7 @@ from tmkd_deploy.distill.student import train_student
 from tmkd_deploy.distill.teach import Teachers
 from tmkd_deploy.events import Events
 from tmkd_deploy.models import weights
-from tmkd_deploy.models.classifier import Classifier, create, parameters_of
+from tmkd_deploy.models.classifier import Classifier, create, merge_branches, parameters_of
 from tmkd_deploy.recipe.schema import Recipe
 from tmkd_deploy.training.batches import TrainingImages
 from tmkd_deploy.training.conduct import Conduct
@@ -38,19 +38,14 @@ class Student:
 
     @classmethod
     def of(cls, artifact: Artifact[StudentFacts], recipe: Recipe, data: PreparedData) -> Student:
-        """Read the distilled student."""
-        student = new_student(recipe, data)[0]
-        weights.load(student, artifact.path("student.safetensors"))
-        return cls(student.eval(), artifact.facts, artifact.folder)
+        """Read the distilled student, its parallel branches merged."""
+        student = _read(recipe, data, artifact.path("student.safetensors"))
+        return cls(student, artifact.facts, artifact.folder)
 
     def alone(self, recipe: Recipe, data: PreparedData) -> Classifier | None:
         """The same student trained without teachers, where the recipe asked for it."""
         path = self.folder / "alone.safetensors"
-        if not path.exists():
-            return None
-        student = new_student(recipe, data)[0]
-        weights.load(student, path)
-        return student.eval()
+        return _read(recipe, data, path) if path.exists() else None
 
     def signals(self, recipe: Recipe, data: PreparedData, teachers: Teachers) -> SignalSource:
         """What the teachers say of the training images: as they said it, or asked anew."""
@@ -90,7 +85,7 @@ def distill(
         )
     return StudentFacts(
         model=recipe.student.model,
-        parameters=parameters_of(student),
+        parameters=parameters_of(merge_branches(student)),
         feature_width=loss.to_teacher.in_features,
         top1=top1,
         alone_top1=alone_top1,
@@ -179,6 +174,17 @@ def new_student(recipe: Recipe, data: PreparedData) -> tuple[Classifier, int]:
         recipe.data.image_size,
         scratch=recipe.student.weights == "none",
     )
+
+
+def deployed_student(recipe: Recipe, data: PreparedData) -> Classifier:
+    """A new student as it is quantized and deployed: the branches it learns with are merged."""
+    return merge_branches(new_student(recipe, data)[0])
+
+
+def _read(recipe: Recipe, data: PreparedData, path: Path) -> Classifier:
+    student, _ = new_student(recipe, data)
+    weights.load(student, path)
+    return merge_branches(student)
 
 
 def top1_of(student: Classifier, data: PreparedData) -> float:

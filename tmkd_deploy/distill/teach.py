@@ -18,7 +18,7 @@ from tmkd_deploy.distill.signals import Asking
 from tmkd_deploy.distill.weights import even_weights, seen_classes, semantic_weights
 from tmkd_deploy.events import Events
 from tmkd_deploy.models import weights
-from tmkd_deploy.models.classifier import Classifier, create, parameters_of
+from tmkd_deploy.models.classifier import Classifier, create, merge_branches, parameters_of
 from tmkd_deploy.recipe.schema import Recipe
 from tmkd_deploy.recipe.vocabulary import VIEWS
 from tmkd_deploy.training.batches import TrainingImages
@@ -69,10 +69,10 @@ class Teachers:
 
 
 def read_visual(artifact: Artifact[TeacherFacts], recipe: Recipe, data: PreparedData) -> Classifier:
-    """The visual teacher, read back."""
+    """The visual teacher, read back, its parallel branches merged."""
     visual, _ = _new_visual(recipe, data)
     weights.load(visual, artifact.path("visual.safetensors"))
-    return visual.eval()
+    return merge_branches(visual)
 
 
 def teach(
@@ -94,7 +94,7 @@ def teach(
     events.say(f"The visual teacher's top-1 by view is {shown}.")
     return TeacherFacts(
         visual_model=recipe.teacher.visual.model,
-        visual_parameters=parameters_of(visual),
+        visual_parameters=parameters_of(merge_branches(visual)),
         feature_width=width,
         top1_by_view=top1,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 
+import numpy as np
 import onnx
 import torch
 from onnx import TensorProto, numpy_helper
@@ -11,6 +12,8 @@ from torch import Tensor, nn
 
 from tmkd_deploy.errors import EnvironmentProblem, RequestError
 from tmkd_deploy.export.facts import INPUT, OUTPUT
+from tmkd_deploy.export.modules import remember_modules
+from tmkd_deploy.export.older_opset import OLDEST_EXPORTED, lowered
 from tmkd_deploy.models.classifier import Classifier
 from tmkd_deploy.quantize.insert import fix_weight_scales
 from tmkd_deploy.quiet import quiet
@@ -30,13 +33,16 @@ class _CameraToLogits(nn.Module):
         return logits
 
 
-def to_onnx(classifier: Classifier, image_size: int, opset: int) -> onnx.ModelProto:
+def to_onnx(
+    classifier: Classifier, image_size: int, opset: int, float_weights: bool = False
+) -> onnx.ModelProto:
     """Export a classifier, fake quantizers included, with a dynamic batch.
 
     Input `images`: uint8 [N, image_size, image_size, 3], RGB. Output `logits`: float32 [N, C].
+    With `float_weights` the quantized weights are stored in float32 and a QuantizeLinear follows.
 
     Raises:
-        RequestError: torch cannot export this network.
+        RequestError: torch cannot export this network, or not in an opset as old as that.
         EnvironmentProblem: the exporter wrote another opset than was asked for.
     """
     model = _CameraToLogits(classifier.cpu()).eval()
@@ -49,7 +55,7 @@ def to_onnx(classifier: Classifier, image_size: int, opset: int) -> onnx.ModelPr
                 (example,),
                 input_names=[INPUT],
                 output_names=[OUTPUT],
-                opset_version=opset,
+                opset_version=max(opset, OLDEST_EXPORTED),
                 dynamic_shapes={"images": {0: torch.export.Dim("N", min=1, max=4096)}},
                 dynamo=True,
                 optimize=True,
@@ -63,8 +69,11 @@ def to_onnx(classifier: Classifier, image_size: int, opset: int) -> onnx.ModelPr
     if program is None:
         raise AssertionError("the dynamo exporter returned no program")
     proto = program.model_proto
-    _constant_weights_to_int8(proto)
-    _forget_origins(proto)
+    if not float_weights:
+        _constants_to_integers(proto)
+    remember_modules(proto)
+    if opset < OLDEST_EXPORTED:
+        return lowered(proto, opset)
     written = {entry.domain: entry.version for entry in proto.opset_import}
     if written.get("") != opset:
         raise EnvironmentProblem(
@@ -75,19 +84,27 @@ def to_onnx(classifier: Classifier, image_size: int, opset: int) -> onnx.ModelPr
     return proto
 
 
-def _constant_weights_to_int8(proto: onnx.ModelProto) -> None:
-    """Store quantized weights as int8 constants: a quarter of the size, as runtimes expect."""
+def _constants_to_integers(proto: onnx.ModelProto) -> None:
+    """Store quantized constants as integers: a quarter of the size, as runtimes expect.
+
+    They are weights, and now and then a parameter that is added or multiplied, which is rounded as
+    an activation is.
+    """
     constants = {tensor.name: tensor for tensor in proto.graph.initializer}
     for node in list(proto.graph.node):
         if node.op_type != "QuantizeLinear" or node.input[0] not in constants:
             continue
-        weight = numpy_helper.to_array(constants[node.input[0]])
-        scale = numpy_helper.to_array(constants[node.input[1]])
-        shape = [-1] + [1] * (weight.ndim - 1)
+        values, scale, zero_point = (
+            numpy_helper.to_array(constants[name]) for name in node.input[:3]
+        )
+        if scale.ndim:  # one for each output channel
+            shape = [-1] + [1] * (values.ndim - 1)
+            scale, zero_point = scale.reshape(shape), zero_point.reshape(shape)
         # the same rounding as torch's fake quantization: a multiplication by the inverse
-        steps = (weight * (1.0 / scale).astype("float32").reshape(shape)).round()
-        stored = numpy_helper.from_array(steps.clip(-128, 127).astype("int8"), node.output[0])
-        proto.graph.initializer.append(stored)
+        steps = (values * (1.0 / scale).astype("float32")).round() + zero_point.astype("float32")
+        limits = np.iinfo(zero_point.dtype)
+        integers = steps.clip(limits.min, limits.max).astype(zero_point.dtype)
+        proto.graph.initializer.append(numpy_helper.from_array(integers, node.output[0]))
         proto.graph.node.remove(node)
     _own_zero_points(proto)
     used = {name for node in proto.graph.node for name in node.input}
@@ -111,18 +128,6 @@ def _own_zero_points(proto: onnx.ModelProto) -> None:
             own.name = f"{node.input[0]}_zero_point"
             node.input[2] = own.name
             proto.graph.initializer.append(own)
-
-
-def _forget_origins(proto: onnx.ModelProto) -> None:
-    """Drop the stack traces that torch notes at every node.
-
-    They name folders of the machine that exported, and can outweigh the weights of a small model.
-    """
-    del proto.graph.metadata_props[:]
-    for part in (*proto.graph.node, *proto.graph.input, *proto.graph.output):
-        del part.metadata_props[:]
-    for tensor in proto.graph.initializer:
-        del tensor.metadata_props[:]
 
 
 def count_quantized(proto: onnx.ModelProto) -> dict[str, int]:

@@ -8,6 +8,7 @@ from typing import Any
 import timm
 import torch
 from timm.data import resolve_model_data_config
+from timm.utils import reparameterize_model
 from torch import Tensor, nn
 
 from tmkd_deploy.errors import RequestError
@@ -96,6 +97,17 @@ def create(
     if scratch:
         mean = std = [128 / 255] * 3
     return Classifier(network, mean, std), int(features.shape[1])
+
+
+def merge_branches(classifier: Classifier) -> Classifier:
+    """Merge the parallel branches of RepVGG, MobileOne, FastViT and their like, in place.
+
+    Such networks learn with several branches a block, whose sum is one convolution; merged they
+    decide alike and run faster, and only merged can they be quantized well. Other networks stay as
+    they are. See Ding et al. 2021, "RepVGG: Making VGG-style ConvNets Great Again".
+    """
+    reparameterize_model(classifier.eval().network, inplace=True)
+    return classifier
 
 
 def parameters_of(module: nn.Module) -> int:

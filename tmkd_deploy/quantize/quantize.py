@@ -10,7 +10,7 @@ from torch import fx
 
 from tmkd_deploy.artifacts import Artifact
 from tmkd_deploy.data.prepared import PreparedData
-from tmkd_deploy.distill.distill import Student, new_student, top1_of, training_images
+from tmkd_deploy.distill.distill import Student, deployed_student, top1_of, training_images
 from tmkd_deploy.distill.student import train_student
 from tmkd_deploy.distill.teach import Teachers
 from tmkd_deploy.engines.placement import Placement
@@ -114,8 +114,8 @@ def read_quantized(
     artifact: Artifact[QuantizationFacts], recipe: Recipe, data: PreparedData
 ) -> Classifier:
     """The quantized student, its batch norms folded; choose a grid with `use_placement`."""
-    classifier, _ = new_student(recipe, data)
-    fold_batch_norms(insert_quantizers(classifier, recipe.quantize.leave_out))
+    classifier = deployed_student(recipe, data)
+    fold_batch_norms(insert_quantizers(classifier, artifact.facts.left_out))
     weights.load(classifier, artifact.path("quantized.safetensors"))
     return classifier.eval()
 
@@ -126,7 +126,7 @@ def read_control(
     """The student fine-tuned on without quantizers, where the recipe asked for it."""
     if artifact.facts.control_top1 is None:
         return None
-    classifier, _ = new_student(recipe, data)
+    classifier = deployed_student(recipe, data)
     weights.load(classifier, artifact.path(_CONTROL_WEIGHTS))
     return classifier.eval()
 

@@ -43,7 +43,7 @@ class Session:
         self._route, self._where, self._patience = route, where, patience
         self._ids = itertools.count(1)
         self._greeted = False
-        self._noise = b""
+        self._noise = bytearray()
         self.closed = False
         try:
             self._channel = Channel(route.command())
@@ -169,7 +169,7 @@ class Session:
             return
         self._noise += line + b"\n"
         if len(self._noise) > _NOISE_AT_MOST:
-            first, _, _ = self._noise.lstrip().partition(b"\n")
+            first, _, _ = bytes(self._noise).lstrip().partition(b"\n")
             raise EnvironmentProblem(
                 "The device prints without end in place of starting the agent; it began with "
                 f'"{_short(first)}".',

@@ -1,0 +1,86 @@
+"""What an agent tells of its work, as it reaches the events."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tmkd_deploy.devices.news import News
+
+
+class Recorded:
+    """Events and task in one: what was told, in order."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[Any, ...]] = []
+
+    def begin(self, description: str, total: int, unit: str) -> Recorded:
+        self.told.append(("begin", description, total, unit))
+        return self
+
+    def advance(self, steps: int = 1, **figures: float) -> None:
+        self.told.append(("advance", steps))
+
+    def finish(self) -> None:
+        self.told.append(("finish",))
+
+    def say(self, message: str) -> None:
+        self.told.append(("say", message))
+
+    def warn(self, message: str) -> None:
+        self.told.append(("warn", message))
+
+
+def told(*messages: dict[str, Any]) -> list[tuple[Any, ...]]:
+    events = Recorded()
+    news = News(events, "Measuring", "orin")
+    for message in messages:
+        news(message)
+    news.finish()
+    return events.told
+
+
+def progress(done: int, total: int, unit: str = "images", **more: str) -> dict[str, Any]:
+    return {"type": "progress", "done": done, "total": total, "unit": unit, **more}
+
+
+def test_figures_become_steps_of_one_bar() -> None:
+    assert told(progress(2, 10), progress(2, 10), progress(10, 10)) == [
+        ("begin", "Measuring (orin)", 10, "images"),
+        ("advance", 2),
+        ("advance", 8),
+        ("finish",),
+    ]
+
+
+def test_bytes_are_shown_as_megabytes() -> None:
+    megabyte = 1 << 20
+    assert told(progress(megabyte, 2 * megabyte + 1, "bytes")) == [
+        ("begin", "Measuring (orin)", 3, "MB"),
+        ("advance", 1),
+        ("finish",),
+    ]
+
+
+def test_another_part_of_the_work_gets_a_bar_of_its_own() -> None:
+    assert told(progress(3, 5, say="Warming up"), progress(0, 5)) == [
+        ("begin", "Warming up (orin)", 5, "images"),
+        ("advance", 3),
+        ("finish",),
+        ("begin", "Measuring (orin)", 5, "images"),
+        ("finish",),
+    ]
+
+
+def test_work_that_begins_again_gets_a_new_bar() -> None:
+    assert told(progress(4, 5), progress(1, 5))[2:] == [
+        ("finish",),
+        ("begin", "Measuring (orin)", 5, "images"),
+        ("advance", 1),
+        ("finish",),
+    ]
+
+
+def test_words_say_whose_they_are_and_signs_of_life_are_not_told() -> None:
+    assert told(
+        {"type": "say", "text": "Built."}, {"type": "warn", "text": "Hot."}, {"type": "alive"}
+    ) == [("say", "orin: Built."), ("warn", "orin: Hot.")]

@@ -1,9 +1,9 @@
-"""`doctor`: whether this machine can do what is asked, and the command that mends what is wrong."""
+"""`doctor`: whether a machine can do what is asked, and the command that mends what is wrong."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -16,19 +16,36 @@ def doctor(
     recipe: Annotated[
         Path | None, typer.Argument(metavar="RECIPE", help="Look only at what it needs.")
     ] = None,
+    device: Annotated[
+        str | None,
+        typer.Option(
+            "--device",
+            metavar="ADDRESS",
+            help="Check this device instead: local, or ssh://user@host:port.",
+        ),
+    ] = None,
     runs: Runs = DEFAULT_RUNS,
     as_json: AsJson = False,
 ) -> None:
-    """Check this machine: Python, packages, disk and processor.
+    """Check this machine, or a device: Python, packages, disk and processor, clocks and power.
 
     The exit code is 4 if something needed is wrong.
     """
     import dataclasses  # noqa: PLC0415
 
-    from tmkd_deploy.cli import checkup  # noqa: PLC0415
     from tmkd_deploy.recipe.load import load  # noqa: PLC0415
 
-    findings = checkup.examine(None if recipe is None else load(recipe), runs)
+    asked = None if recipe is None else load(recipe)
+    facts: dict[str, Any] = {}
+    if device is None:
+        from tmkd_deploy.cli import checkup  # noqa: PLC0415
+
+        findings = checkup.examine(asked, runs)
+    else:
+        from tmkd_deploy.cli import device_checkup  # noqa: PLC0415
+
+        facts = {"device": device, "facts": device_checkup.ask(device)}
+        findings = device_checkup.examine(facts["facts"], asked)
     wrong = [finding for finding in findings if finding.state == "wrong"]
     exit_code = ExitCode.ENVIRONMENT if wrong else ExitCode.OK
     if as_json:
@@ -36,6 +53,7 @@ def doctor(
             {
                 "checks": [dataclasses.asdict(finding) for finding in findings],
                 "exit_code": int(exit_code),
+                **facts,
             }
         )
     else:

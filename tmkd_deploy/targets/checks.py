@@ -37,15 +37,15 @@ def findings(
     `facts` are the agent's `probe`, `host_time` this machine's time when they came, in seconds
     since 1970, now if left out. Without a profile, what every device needs is looked at.
     """
-    jetson = profile is not None and profile.runtime == "tensorrt"
+    jetson = facts["l4t"] is not None
     release = profile.release(facts["jetpack"], facts["l4t"]) if profile else None
     return [
         Finding("Device", "good", _device(facts)),
         _python(facts),
         *([] if profile is None else _architecture(facts, profile)),
-        *(_jetpack(facts, profile, release) if profile and jetson else []),
+        *(_jetpack(facts, profile, release) if profile and profile.software else []),
         *_runtime(facts, profile, release),
-        *_cuda(facts, release),
+        *(_cuda(facts, release) if profile and profile.compute_capability else []),
         *_disk(facts),
         *_memory(facts, profile),
         *(_power_mode(facts, profile) if profile else []),

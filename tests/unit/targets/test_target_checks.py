@@ -103,8 +103,7 @@ def test_a_gpu_of_another_architecture_is_wrong() -> None:
     [("12.4.1", "470.223.02", "wrong"), ("12.4.1", "550.54.15", "good"), ("13.0", None, "good")],
 )
 def test_cuda_and_a_driver_installed_apart(cuda, driver, state) -> None:
-    changes = {"machine": "x86_64", "model": None, "cuda": cuda, "driver": driver}
-    found = look("raspberry", target="cpu-x86", **changes)["CUDA"]
+    found = look("raspberry", target="rtx-ada", cuda=cuda, driver=driver)["CUDA"]
     assert found.state == state
     assert state == "good" or "nvidia-driver-525" in found.remedy
 

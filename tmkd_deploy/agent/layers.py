@@ -1,0 +1,71 @@
+"""The layers of a built engine, and which of them left the DLA, from what TensorRT says."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any, Iterable
+
+_LOGGED = re.compile(
+    r"Name: (?P<name>.*?), LayerType: (?P<kind>\w+), "
+    r"Inputs: \[(?P<inputs>.*?)\], (?:Constants|Outputs): "
+)
+_LOGGED_TYPE = re.compile(r"Datatype: (\w+)")
+# The words of TensorRT 8.4 and later, then those of 8.0 and before. Seen in
+# https://github.com/NVIDIA-AI-IOT/jetson_dla_tutorial/issues/3 and
+# https://github.com/NVIDIA/TensorRT/issues/2318
+_FELL_BACK = re.compile(
+    r"Layer '(?P<now>.+)' \(\w+\): Unsupported on DLA\. Switching"
+    r"|Default DLA is enabled but layer (?P<then>.+) is not supported on DLA, falling back to GPU"
+)
+
+
+def from_log(lines: Iterable[str]) -> list[dict[str, Any]]:
+    """Name, kind and input types of each layer, from a builder's verbose log.
+
+    The builder writes them where the profiling verbosity is detailed; this needs no GPU.
+    """
+    found = (_LOGGED.search(line) for line in lines)
+    return [
+        {
+            "name": layer["name"],
+            "kind": layer["kind"],
+            "inputs": _LOGGED_TYPE.findall(layer["inputs"]),
+        }
+        for layer in found
+        if layer
+    ]
+
+
+def from_inspector(text: str) -> list[dict[str, Any]]:
+    """The same from the engine inspector's JSON, which `trtexec --exportLayerInfo` writes too.
+
+    An engine built without detailed verbosity tells names alone: kind and inputs are then empty.
+
+    Raises:
+        ValueError: the text is not such JSON.
+    """
+    layers = json.loads(text)["Layers"]
+    return [
+        {"name": layer, "kind": "", "inputs": []}
+        if isinstance(layer, str)
+        else {
+            "name": str(layer.get("Name", "")),
+            "kind": str(layer.get("LayerType", "")),
+            "inputs": [_type_of(tensor) for tensor in layer.get("Inputs", [])],
+        }
+        for layer in layers
+    ]
+
+
+def _type_of(tensor: dict[str, Any]) -> str:
+    """The type of a tensor; TensorRT 11 has parted type and format, earlier ones join them."""
+    joined = tensor.get("Format/Datatype", "")
+    return str(tensor.get("DataType") or tensor.get("Datatype") or joined).split(" ")[0]
+
+
+def fell_back(lines: Iterable[str]) -> list[str]:
+    """The layers that run on the GPU although the DLA was asked for, in the builder's order."""
+    found = (_FELL_BACK.search(line) for line in lines)
+    names = (match["now"] or match["then"] for match in found if match)
+    return list(dict.fromkeys(names))

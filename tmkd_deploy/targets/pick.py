@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tmkd_deploy.errors import EnvironmentProblem, RequestError
-from tmkd_deploy.targets import profile
+from tmkd_deploy.targets import probe, profile
 from tmkd_deploy.targets.profile import TargetProfile
 
 
@@ -35,6 +35,19 @@ def pick(name: str, facts: dict[str, Any] | None) -> tuple[str, str]:
             else "Attach the other device.",
         )
     return target.name, ""
+
+
+def refuse_elsewhere(target: TargetProfile) -> None:
+    """Refuse a target whose engines are built where they run, and which this machine is not.
+
+    Raises:
+        RequestError: as said; without this, another machine's name would stand over our times.
+    """
+    if target.build == "here" and not probe.is_this(target, probe.board_model()):
+        raise RequestError(
+            f"The target {target.name!r} runs on {target.title}, and this machine is another one.",
+            advice="Attach it with --device, or choose the target 'cpu' for this machine.",
+        )
 
 
 def of(facts: dict[str, Any]) -> str | None:

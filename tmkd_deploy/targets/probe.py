@@ -33,7 +33,7 @@ def probe() -> dict[str, Any]:
     """
     processor = _processor()
     gpus = _gpus()
-    model = _first_line(Path("/proc/device-tree/model"))
+    model = board_model()
     runtimes = installed_runtimes()
     profiles = [profile.get(name) for name in profile.names()]
     return {
@@ -69,7 +69,7 @@ def _first_version(distributions: tuple[str, ...]) -> str | None:
 
 def _can_build(target: TargetProfile, runtimes: dict[str, str | None], model: str | None) -> bool:
     return runtimes[target.runtime] is not None and (
-        target.build == "ahead_of_time" or _is_this(target, model)
+        target.build == "ahead_of_time" or is_this(target, model)
     )
 
 
@@ -79,13 +79,13 @@ def _can_run(
     gpus: list[dict[str, str]],
     model: str | None,
 ) -> bool:
-    if runtimes[target.runtime] is None or not _is_this(target, model):
+    if runtimes[target.runtime] is None or not is_this(target, model):
         return False
     capabilities = [gpu["compute_capability"] for gpu in gpus]
     return target.build != "ahead_of_time" or target.compute_capability in capabilities
 
 
-def _is_this(target: TargetProfile, model: str | None) -> bool:
+def is_this(target: TargetProfile, model: str | None) -> bool:
     """Whether this machine is a `target`, by its architecture and the model it calls itself."""
     return target.is_machine(platform.machine()) and (
         not target.device_tree or target.describes(model)
@@ -152,6 +152,11 @@ def parse_gpus(text: str) -> list[dict[str, str]]:
         for row in rows
         if len(row) == len(GPU_FIELDS)
     ]
+
+
+def board_model() -> str | None:
+    """What this machine's device tree calls it; None where there is none, as on a PC."""
+    return _first_line(Path("/proc/device-tree/model"))
 
 
 def _first_line(path: Path) -> str | None:

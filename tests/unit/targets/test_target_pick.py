@@ -1,10 +1,12 @@
 """The attached device decides which profile `jetson` is, and a wrong device is refused."""
 
+import platform
+
 import pytest
 from boards import board
 
 from tmkd_deploy.errors import EnvironmentProblem, RequestError
-from tmkd_deploy.targets import pick, profile
+from tmkd_deploy.targets import pick, probe, profile
 
 
 @pytest.mark.parametrize(
@@ -84,3 +86,14 @@ def test_a_board_of_the_users_own_is_told_by_its_tree(monkeypatch, tmp_path) -> 
     (tmp_path / "line-camera.yaml").write_text(own)  # JSON is YAML
     monkeypatch.setenv("TMKD_DEPLOY_TARGETS", str(tmp_path))
     assert pick.pick("jetson", board("orin-nx", model="Forecr DSB"))[0] == "line-camera"
+
+
+def test_another_machines_processor_is_not_measured_here() -> None:
+    own = "cpu-x86" if profile.get("cpu-x86").is_machine(platform.machine()) else "cpu-arm64"
+    for name in ("cpu", own, "jetson-thor", "rtx-ada"):
+        pick.refuse_elsewhere(profile.get(name))
+    others = [name for name in ("cpu-x86", "cpu-arm64") if name != own]
+    for name in others if probe.board_model() else [*others, "raspberry-pi-5"]:
+        with pytest.raises(RequestError) as caught:
+            pick.refuse_elsewhere(profile.get(name))
+        assert name in caught.value.problem and "--device" in caught.value.advice

@@ -32,6 +32,14 @@ CONTRACTS = {
     "tmkd_deploy.export.facts",
 }
 
+# What runs on a device: its files, what they may take from this package, and from elsewhere.
+ON_DEVICES = (
+    *sorted((PACKAGE / "agent").rglob("*.py")),
+    PACKAGE / "runtime/onnxruntime_session.py",
+)
+ALSO_ON_DEVICES = "tmkd_deploy.runtime.onnxruntime_session"
+OF_DEVICES = {*sys.stdlib_module_names, "numpy", "onnxruntime", "tensorrt", "tensorrt_rtx"}
+
 HEAVY = ("torch", "onnx", "onnxruntime", "numpy", "rich", "timm", "yaml")
 
 
@@ -43,15 +51,17 @@ def room_of(module: str) -> str:
 
 def imported(file: Path) -> Iterator[str]:
     """Every module of this package that `file` imports, wherever in it."""
+    yield from (name for name in imported_at_all(file) if name.split(".")[0] == "tmkd_deploy")
+
+
+def imported_at_all(file: Path) -> Iterator[str]:
+    """Every module that `file` imports, wherever in it."""
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
+            yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{file} imports relatively, which hides where it leads"
-            names = list(_modules(node))
-        else:
-            continue
-        yield from (name for name in names if name.split(".")[0] == "tmkd_deploy")
+            yield from _modules(node)
 
 
 def _modules(node: ast.ImportFrom) -> Iterator[str]:
@@ -74,6 +84,32 @@ def test_imports_run_downwards(file: Path) -> None:
 @pytest.mark.parametrize("file", sorted((PACKAGE / "runtime").rglob("*.py")), ids=lambda f: f.name)
 def test_the_runtime_imports_nothing_from_the_rest(file: Path) -> None:
     assert all(room_of(module) == "runtime" for module in imported(file))
+
+
+@pytest.mark.parametrize("file", ON_DEVICES, ids=lambda f: f.name)
+def test_the_agent_imports_what_a_device_has(file: Path) -> None:
+    for module in imported_at_all(file):
+        top = module.split(".")[0]
+        own = top == "tmkd_deploy" and (room_of(module) == "agent" or module == ALSO_ON_DEVICES)
+        assert own or top in OF_DEVICES, f"{file} imports {module}, which a device need not have"
+
+
+def test_the_agent_suits_the_oldest_python_of_a_device(tmp_path: Path) -> None:
+    check = [
+        sys.executable,
+        "-c",
+        "import vermin; vermin.main()",
+        "--target=3.8-",
+        "--violations",
+        "--no-tips",
+    ]
+    newer = tmp_path / "newer.py"
+    newer.write_text("match 1:\n    case 1:\n        print(list(zip([], [], strict=True)))\n")
+    for files, passes in ((ON_DEVICES, True), ((newer,), False)):
+        done = subprocess.run(
+            [*check, *map(str, files)], capture_output=True, text=True, check=False
+        )
+        assert (done.returncode == 0) is passes, done.stdout
 
 
 def test_every_room_has_a_layer() -> None:

@@ -1,0 +1,53 @@
+"""Who may use a device: one run at a time, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+
+def test_the_second_run_is_told_who_holds_the_device(start: Callable[..., Any]) -> None:
+    first, second = start(), start()
+    first.line(), second.line()
+    assert first.ask("lock", owner="ann@desk pid 1") == {}
+    assert first.ask("lock", owner="ann@desk pid 1") == {}
+    busy = second.refused("lock", owner="bob@desk pid 2")
+    assert busy["code"] == "busy"
+    assert "ann@desk pid 1, since 20" in busy["problem"]
+    assert "lock" in second.refused("predict")["problem"]
+    first.close()
+    assert second.ask("lock", owner="bob@desk pid 2") == {}
+
+
+def test_a_killed_agent_holds_no_lock(start: Callable[..., Any]) -> None:
+    first, second = start(), start()
+    first.line(), second.line()
+    first.ask("lock", owner="ann")
+    first.process.kill()
+    first.process.wait()
+    assert second.ask("lock", owner="bob") == {}
+
+
+def test_the_same_run_takes_over_from_its_broken_connection(start: Callable[..., Any]) -> None:
+    first, second = start(testing=True), start()
+    first.line(), second.line()
+    first.ask("lock", owner="ann@desk pid 1")
+    first.begin("run", argv=["sleep", "60"], timeout_s=60)
+    assert second.ask("lock", owner="ann@desk pid 1") == {}
+    assert first.process.wait(5) != 0
+    third = start()
+    third.line()
+    assert third.refused("lock", owner="bob")["code"] == "busy"
+
+
+def test_force_ends_another_run(start: Callable[..., Any]) -> None:
+    first, second = start(), start()
+    first.line(), second.line()
+    first.ask("lock", owner="ann")
+    assert second.ask("lock", owner="bob", force=True) == {}
+    assert first.process.wait(5) != 0
+
+
+def test_a_lock_needs_an_owner(agent: Any) -> None:
+    assert agent.refused("lock")["code"] == "request"
+    assert agent.refused("lock", owner=7)["code"] == "request"

@@ -1,0 +1,108 @@
+"""What the agent tells of the machine that these tests run on."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+FACTS = {
+    "machine",
+    "system",
+    "kernel",
+    "python",
+    "numpy",
+    "onnxruntime",
+    "tensorrt",
+    "tensorrt_rtx",
+    "trtexec",
+    "cuda",
+    "driver",
+    "jetpack",
+    "l4t",
+    "model",
+    "processor",
+    "vnni",
+    "cores",
+    "memory_mb",
+    "memory_free_mb",
+    "disk_free_mb",
+    "gpu",
+    "dla_cores",
+    "power_mode",
+    "clocks",
+    "temperature_c",
+    "throttled",
+    "power_rails",
+    "time",
+}
+
+
+def probed(start: Callable[..., Any], **options: Any) -> dict[str, Any]:
+    agent = start(**options)
+    assert agent.line()["type"] == "hello"
+    facts: dict[str, Any] = agent.ask("probe")
+    return facts
+
+
+def test_this_machine(start: Callable[..., Any]) -> None:
+    facts = probed(start, python=(sys.executable,))
+    assert set(facts) == FACTS
+    assert facts["machine"] == platform.machine()
+    assert facts["kernel"] == platform.release()
+    assert facts["python"] == platform.python_version()
+    assert facts["numpy"] == np.__version__
+    assert facts["cores"] == len(os.sched_getaffinity(0))
+    assert 0 < facts["memory_free_mb"] < facts["memory_mb"]
+    free = shutil.disk_usage("/tmp").free / 2**20
+    assert facts["disk_free_mb"] == pytest.approx(free, rel=0.2)
+    assert abs(facts["time"] - time.time()) < 60
+    if not Path("/etc/nv_tegra_release").exists():
+        assert facts["l4t"] is facts["dla_cores"] is facts["power_mode"] is None
+
+
+def test_a_device_with_broken_packages_can_be_asked(
+    start: Callable[..., Any], agent_archive: Path, tmp_path: Path
+) -> None:
+    broken = {
+        "numpy": "raise ImportError('none here')",
+        "onnxruntime": "import os; os.kill(os.getpid(), 11)",
+    }
+    for name, program in broken.items():
+        (tmp_path / "broken" / name).mkdir(parents=True)
+        (tmp_path / "broken" / name / "__init__.py").write_text(program)
+    path = {"PYTHONPATH": f"{tmp_path / 'broken'}:{agent_archive}"}
+    facts = probed(start, environment=path)
+    assert facts["numpy"] is facts["onnxruntime"] is None
+    assert facts["memory_mb"] > 0
+
+
+def test_programs_that_a_jetson_has_are_asked(start: Callable[..., Any], tmp_path: Path) -> None:
+    said = {
+        "nvpmodel": "NV Power Mode: MODE_15W\n2",
+        "dpkg-query": "6.1+b123",
+        "trtexec": "&&&& RUNNING TensorRT.trtexec [TensorRT v100300] # trtexec --help",
+        "nvidia-smi": "Orin (nvgpu), 8.7, GPU-0, 7620, 540.4.0",
+    }
+    for name, text in said.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\necho '{text}'\n")
+        (tmp_path / name).chmod(0o755)
+    facts = probed(start, environment={"PATH": f"{tmp_path}:{os.environ['PATH']}"})
+    assert facts["power_mode"] == {"id": 2, "name": "MODE_15W"}
+    assert facts["jetpack"] == "6.1"
+    assert facts["trtexec"] == {"path": str(tmp_path / "trtexec"), "version": "10.3.0"}
+    assert facts["gpu"] == {
+        "name": "Orin (nvgpu)",
+        "sm": "87",
+        "uuid": "GPU-0",
+        "memory_mb": 7620,
+    }
+    assert facts["driver"] == "540.4.0"

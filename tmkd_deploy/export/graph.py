@@ -14,6 +14,7 @@ from tmkd_deploy.errors import EnvironmentProblem, RequestError
 from tmkd_deploy.export.facts import INPUT, OUTPUT
 from tmkd_deploy.export.modules import remember_modules
 from tmkd_deploy.export.older_opset import OLDEST_EXPORTED, lowered
+from tmkd_deploy.export.pixels import take_pixels_as_they_are
 from tmkd_deploy.models.classifier import Classifier
 from tmkd_deploy.quantize.insert import fix_weight_scales
 from tmkd_deploy.quiet import quiet
@@ -28,8 +29,10 @@ class _CameraToLogits(nn.Module):
         self.classifier.scale /= 255.0
 
     def forward(self, images: Tensor) -> Tensor:
-        # TensorRT refuses to transpose uint8, so the cast comes first
-        logits: Tensor = self.classifier(images.float().permute(0, 3, 1, 2))[0]
+        # TensorRT refuses to transpose uint8, so the cast comes first. Where strides show that the
+        # channels lie last in memory, the exporter writes what follows as index arithmetic.
+        pixels = images.float().permute(0, 3, 1, 2).contiguous()
+        logits: Tensor = self.classifier(pixels)[0]
         return logits
 
 
@@ -45,7 +48,7 @@ def to_onnx(
         RequestError: torch cannot export this network, or not in an opset as old as that.
         EnvironmentProblem: the exporter wrote another opset than was asked for.
     """
-    model = _CameraToLogits(classifier.cpu()).eval()
+    model = _CameraToLogits(classifier.cpu()).eval().to(memory_format=torch.contiguous_format)
     fix_weight_scales(model)
     example = torch.zeros(2, image_size, image_size, 3, dtype=torch.uint8)
     try:
@@ -69,6 +72,7 @@ def to_onnx(
     if program is None:
         raise AssertionError("the dynamo exporter returned no program")
     proto = program.model_proto
+    take_pixels_as_they_are(proto)
     if not float_weights:
         _constants_to_integers(proto)
     remember_modules(proto)

@@ -25,11 +25,14 @@ from tmkd_deploy.quantize.quantizers import ActivationQuantizer, WeightQuantizer
 
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 _WEIGHTED = (nn.Conv1d, nn.Conv2d, nn.Linear)
-_POOLS = (nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d)
+_POOLS = (nn.AvgPool2d, nn.AdaptiveAvgPool2d)
 _ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.Hardtanh, nn.SiLU, nn.GELU, nn.Hardswish, nn.LeakyReLU)
-_TRANSPARENT = (nn.Identity, nn.Dropout, nn.Flatten)
+# what comes out of them is a value that went in, so it lies on the grid already; a pair of its own
+# with another scale would keep a pooling in floating point
+_TRANSPARENT = (nn.Identity, nn.Dropout, nn.Flatten, nn.MaxPool2d)
+_TRANSPARENT_FUNCTIONS: set[Any] = {torch.flatten, F.max_pool2d}
 _JOINS = {operator.add, operator.iadd, torch.add, torch.cat, operator.mul, torch.mul}
-_POOL_FUNCTIONS = {F.max_pool2d, F.avg_pool2d, F.adaptive_avg_pool2d, torch.flatten}
+_POOL_FUNCTIONS = {F.avg_pool2d, F.adaptive_avg_pool2d}
 
 
 class _Tracer(fx.Tracer):
@@ -113,10 +116,8 @@ def activation_quantizers(network: nn.Module) -> dict[str, ActivationQuantizer]:
 def use_placement(network: nn.Module, placement: Placement | None) -> None:
     """Round every activation and weight as `placement` wants it; None computes in float32."""
     for module in network.modules():
-        if isinstance(module, ActivationQuantizer):
+        if isinstance(module, (ActivationQuantizer, WeightQuantizer)):
             module.use(placement)
-        elif isinstance(module, WeightQuantizer):
-            module.enabled = placement is not None
 
 
 def fix_weight_scales(network: nn.Module) -> None:
@@ -147,14 +148,12 @@ def _computes(node: fx.Node, modules: dict[str, nn.Module]) -> bool:
         return isinstance(modules[str(node.target)], (*_WEIGHTED, *_POOLS))
     if node.op == "call_method":
         return node.target == "mean"
-    return node.op == "call_function" and node.target in _JOINS | (
-        _POOL_FUNCTIONS - {torch.flatten}
-    )
+    return node.op == "call_function" and node.target in _JOINS | _POOL_FUNCTIONS
 
 
 def _source(node: fx.Node, modules: dict[str, nn.Module]) -> fx.Node:
     """The tensor itself, seen through layers that leave its values alone."""
-    while node.op != "placeholder" and _is(node, _TRANSPARENT, modules, {torch.flatten}):
+    while node.op != "placeholder" and _is(node, _TRANSPARENT, modules, _TRANSPARENT_FUNCTIONS):
         node = node.all_input_nodes[0]
     return node
 
@@ -162,7 +161,7 @@ def _source(node: fx.Node, modules: dict[str, nn.Module]) -> fx.Node:
 def _tail(node: fx.Node, modules: dict[str, nn.Module]) -> fx.Node:
     """The last of the batch norm and activation that run as part of `node`."""
     following = (*BATCH_NORMS, *_ACTIVATIONS, *_TRANSPARENT)
-    functions: set[Any] = {F.relu, F.relu6, torch.relu, F.silu, F.gelu, torch.flatten}
+    functions = {F.relu, F.relu6, torch.relu, F.silu, F.gelu} | _TRANSPARENT_FUNCTIONS
     while len(node.users) == 1:
         user = next(iter(node.users))
         if not _is(user, following, modules, functions):

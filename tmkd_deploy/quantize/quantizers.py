@@ -71,19 +71,26 @@ class ActivationQuantizer(nn.Module):
 class WeightQuantizer(nn.Module):
     """Rounds a weight to int8 with one scale for each output channel (axis 0).
 
-    The scale follows the weight, amax / 127, so folding a batch norm into the weight later scales
-    both alike and changes no rounding.
+    The scale follows the weight, amax over the placement's largest integer, so folding a batch norm
+    into the weight later scales both alike and changes no rounding.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.enabled = False
+        self.largest = 127
         self.fixed_scale: Tensor | None = None
+
+    def use(self, placement: Placement | None) -> None:
+        """Round to the grid of `placement` from now on; None switches rounding off."""
+        self.enabled = placement is not None
+        if placement is not None:
+            self.largest = placement.largest_weight
 
     def scale(self, weight: Tensor) -> Tensor:
         """The scale of each output channel of `weight` [out, ...]: [out]."""
         largest = weight.detach().flatten(1).abs().amax(dim=1)
-        return (largest / 127.0).clamp(min=_SMALLEST_SCALE)
+        return (largest / self.largest).clamp(min=_SMALLEST_SCALE)
 
     def forward(self, weight: Tensor) -> Tensor:
         """`weight` [out, ...], float32, rounded; the gradient passes unchanged."""

@@ -14,6 +14,7 @@ from tmkd_deploy.events import Events, track
 from tmkd_deploy.models.classifier import Classifier
 from tmkd_deploy.quantize.calibration import Collector
 from tmkd_deploy.quantize.insert import activation_quantizers, quantized_layers
+from tmkd_deploy.quantize.quantizers import ActivationQuantizer
 from tmkd_deploy.recipe.schema import Calibration
 from tmkd_deploy.training.batches import to_float
 
@@ -55,6 +56,23 @@ def calibrate(
         quantizer.amax.fill_(collector.amax(settings.method, settings.percentile, levels))
         quantizer.non_negative.fill_(non_negative)
         quantizer.collector = None
+    _keep_pixels(classifier, network, quantizers)
+
+
+def _keep_pixels(
+    classifier: Classifier, network: fx.GraphModule, quantizers: dict[str, ActivationQuantizer]
+) -> None:
+    """Let a step of the input's grid be a step between pixels, where the normalisation allows it.
+
+    Where it maps pixel p to (p - 128) * step, rounding then changes no pixel in either placement.
+    """
+    step, zero = classifier.scale.double() / 255.0, classifier.offset.double()
+    if step.numel() > 1 or not torch.isclose(zero, -128.0 * step, rtol=1e-6):
+        return
+    for node in network.graph.nodes:
+        if node.op == "placeholder" and node.name in quantizers:
+            quantizers[node.name].amax.copy_(127.0 * step.squeeze())
+            quantizers[node.name].non_negative.fill_(False)
 
 
 def refuse_weights(network: fx.GraphModule) -> None:

@@ -16,7 +16,7 @@ from tmkd_deploy.engines.placement import Placement
 from tmkd_deploy.errors import DataError
 from tmkd_deploy.events import SilentEvents
 from tmkd_deploy.models import weights
-from tmkd_deploy.models.classifier import Classifier
+from tmkd_deploy.models.classifier import Classifier, create
 from tmkd_deploy.quantize.facts import QuantizationFacts
 from tmkd_deploy.quantize.insert import insert_quantizers, quantized_layers, use_placement
 from tmkd_deploy.quantize.quantize import quantize, read_control, read_quantized
@@ -53,18 +53,19 @@ def test_activations_are_rounded_to_the_grid_of_the_placement(seed, amax, positi
     assert torch.equal(quantizer(torch.from_numpy(values)), torch.from_numpy(values))
 
 
-def test_weights_are_rounded_channel_by_channel():
+@pytest.mark.parametrize(("placement", "largest"), [("signed", 127), ("unsigned", 63)])
+def test_weights_are_rounded_channel_by_channel(placement, largest):
     weight = torch.randn(4, 3, 3, 3) * torch.tensor([0.01, 1.0, 100.0, 0.0]).view(4, 1, 1, 1)
     quantizer = WeightQuantizer()
     assert quantizer(weight) is weight
-    quantizer.enabled = True
+    quantizer.use(Placement(placement))
     found = quantizer(weight)
     for channel in range(3):
-        step = weight[channel].abs().max() / 127
+        step = weight[channel].abs().max() / largest
         steps = found[channel] / step
         assert torch.allclose(steps, steps.round(), atol=1e-3)
         assert (found[channel] - weight[channel]).abs().max() <= 0.501 * step
-        assert steps.abs().max().round() == 127
+        assert steps.abs().max().round() == largest
     assert torch.equal(found[3], torch.zeros(3, 3, 3))
 
 
@@ -230,3 +231,22 @@ def test_fine_tuning_through_the_quantizers_by_the_teacher(digits, tmp_path):
     assert not quantized_layers(control.network)
     before = digits.classifier().state_dict()
     assert any(not torch.equal(before[name], told) for name, told in control.state_dict().items())
+
+
+@pytest.mark.parametrize("placement", list(Placement))
+@pytest.mark.parametrize("method", ["percentile", "max"])
+def test_rounding_changes_no_pixel_of_a_student_that_was_trained_from_scratch(method, placement):
+    torch.manual_seed(0)
+    arguments = {"channels": [8, 8, 8, 8], "stem_width": 8, "zero_init_last": False}
+    classifier, _ = create("resnet10t", 3, arguments, 32, scratch=True)
+    network = insert_quantizers(classifier)
+    # bright images: the range that they span is not the one that is right for pixels
+    images = np.random.default_rng(0).integers(130, 240, (40, 32, 32, 3)).astype(np.uint8)
+    settings = Calibration(method=method)
+    calibrate(classifier, images, settings, placement, torch.device("cpu"), SilentEvents())
+    quantizer = network.get_submodule("quantizer_0")
+    assert isinstance(quantizer, ActivationQuantizer)
+    quantizer.use(placement)
+    pixels = (torch.arange(256) / 255).view(1, 1, 16, 16)
+    normalised = pixels * classifier.scale + classifier.offset
+    assert torch.allclose(quantizer(normalised), normalised, atol=1e-6)

@@ -57,7 +57,8 @@ def test_every_layer_is_quantized_and_computes_the_same(model, arguments):
     for name, node in computed.items():
         (source,) = node.all_input_nodes
         while source.op == "call_module" and isinstance(
-            network.get_submodule(source.target), (nn.Identity, nn.Dropout, nn.Flatten)
+            network.get_submodule(source.target),
+            (nn.Identity, nn.Dropout, nn.Flatten, nn.MaxPool2d),
         ):
             (source,) = source.all_input_nodes
         assert network.get_submodule(source.target) in quantizers, f"{name} reads floats"

@@ -1,0 +1,204 @@
+"""Building on the device. TensorRT-RTX, which builds without a GPU, stands in for TensorRT."""
+
+import json
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tiny_models import SIDE, Bench, model
+
+import tmkd_deploy
+from tmkd_deploy.agent import builders, tensorrt_build
+from tmkd_deploy.agent.building import build
+from tmkd_deploy.agent.errors import AgentError
+
+rtx = pytest.mark.skipif(
+    not pytest.importorskip("importlib.util").find_spec("tensorrt_rtx"),
+    reason="the TensorRT-RTX builder is not installed",
+)
+
+
+@pytest.fixture
+def bench(tmp_path):
+    return Bench(tmp_path / "work")
+
+
+def request(onnx, **changes):
+    return {
+        "id": 1,
+        "do": "build",
+        "runtime": "tensorrt_rtx",
+        "onnx": onnx,
+        "precision": "int8",
+        "image_size": SIDE,
+        "input": "images",
+        "typing": "strong",
+        "workspace_mb": None,
+        "dla_core": None,
+        "gpu_fallback": True,
+        "compute_capability": "SM86",
+        **changes,
+    }
+
+
+@rtx
+def test_an_engine_its_layers_and_its_manifest(bench):
+    onnx = bench.put(model())
+    answer = build(request(onnx, workspace_mb=10**7), bench.work)
+    engine = bench.work.file(answer["engine"])
+    assert engine.stat().st_size == answer["bytes"] > 1000
+    layers = json.loads(bench.work.file(answer["layers"]).read_text())
+    assert any("Int8" in layer["inputs"] for layer in layers)
+    assert "LayerType" in bench.work.file(answer["log"]).read_text()
+    sidecar = json.loads(Path(f"{engine}.json").read_text())
+    assert sidecar == answer["sidecar"]
+    assert sidecar["engine"] == {"sha256": answer["engine"], "bytes": answer["bytes"]}
+    assert sidecar["onnx"] == {"sha256": onnx, "tags": {"tmkd_deploy.placement": "signed"}}
+    assert sidecar["device"]["sm"] == "SM86" and sidecar["device"]["uuid"] is None
+    assert sidecar["versions"]["runtime"].startswith("1.")
+    assert sidecar["build"]["typing"] == "strong" and sidecar["build"]["log"] == answer["log"]
+    workspace, free = (sidecar["build"]["configuration"][k] for k in ("workspace_mb", "free_mb"))
+    assert workspace == int(free * builders.WORKSPACE_SHARE)
+    assert [line["text"] for line in bench.said("warn")] == [
+        f"The builder gets a workspace of {workspace} MB instead of 10000000 MB: "
+        f"{free} MB are free."
+    ]
+
+    assert not answer["reused"] and len(bench.children.started) == 1
+    again = build(request(onnx, workspace_mb=10**7, id=2), bench.work)
+    assert again == {**answer, "reused": True}
+    assert len(bench.children.started) == 1
+    with pytest.raises(AgentError, match="does not build for SM999"):  # not the same device
+        build(request(onnx, workspace_mb=10**7, compute_capability="SM999"), bench.work)
+
+
+@rtx
+def test_an_engine_that_was_cleaned_away_is_built_again(bench, monkeypatch):
+    onnx = bench.put(model())
+    made = builders.Built(Path(), True, "log", [], [], {"typing": "strong"})
+
+    def run_builder(*arguments):
+        plan = bench.work.scratch() / "plan"
+        plan.write_bytes(b"plan")
+        return made._replace(engine=plan)
+
+    monkeypatch.setattr("tmkd_deploy.agent.building.run_builder", run_builder)
+    answer = build(request(onnx), bench.work)
+    assert build(request(onnx), bench.work)["reused"]
+    bench.work.file(answer["engine"]).unlink()
+    assert not build(request(onnx), bench.work)["reused"]
+
+
+@rtx
+@pytest.mark.parametrize(
+    ("changes", "code", "words"),
+    [
+        ({"dla_core": 0}, "environment", "finds 0 of them"),
+        ({"input": "pixels"}, "data", "pixels (-1, 16, 16, 3)"),
+        ({"image_size": 32}, "data", "images (-1, 16, 16, 3)"),
+        ({"precision": "int4"}, "request", "'int4'"),
+    ],
+)
+def test_what_cannot_be_built_is_said(bench, changes, code, words):
+    with pytest.raises(AgentError) as caught:
+        build(request(bench.put(model()), **changes), bench.work)
+    assert caught.value.code == code
+    assert words in caught.value.problem
+
+
+@rtx
+def test_a_refused_operator_is_told_in_the_parsers_words(bench):
+    unknown = bench.put(model(operator="FancyRelu", domain="com.example"))
+    with pytest.raises(AgentError, match="FancyRelu") as caught:
+        build(request(unknown), bench.work)
+    assert caught.value.code == "environment"
+
+
+@pytest.mark.parametrize("runtime", ["tensorrt_rtx", "onnxruntime"])
+@pytest.mark.parametrize("content", [b"no graph at all", b"", b"\x08\x07" * 400, model()[:200]])
+def test_garbage_is_wrong_data(bench, content, runtime):
+    with pytest.raises(AgentError) as caught:
+        build(request(bench.put(content), runtime=runtime), bench.work)
+    assert caught.value.code == "data"
+
+
+@rtx
+def test_the_parser_knows_garbage_too(bench, tmp_path):
+    (tmp_path / "model.onnx").write_bytes(b"\x08\x07" * 400)
+    job = {"runtime": "tensorrt_rtx", "typing": "strong", "precision": "int8"}
+    with pytest.raises(AgentError) as caught:
+        tensorrt_build.build({**job, "onnx": str(tmp_path / "model.onnx")}, tmp_path)
+    assert caught.value.code == "data"
+
+
+@pytest.mark.parametrize(
+    ("runtime", "placement"), [("tensorrt_rtx", "unsigned"), ("onnxruntime", "signed")]
+)
+def test_a_model_for_another_runtime_is_refused(bench, runtime, placement):
+    with pytest.raises(AgentError, match=f"activations are {placement}") as caught:
+        build(request(bench.put(model(placement=placement)), runtime=runtime), bench.work)
+    assert caught.value.code == "data"
+
+
+@rtx
+def test_a_killed_build_is_told_from_a_broken_one(bench, monkeypatch):
+    onnx = bench.put(model())
+    killed = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
+    monkeypatch.setattr(builders, "_START_BUILDER", killed)
+    with pytest.raises(AgentError, match=r"\d+ MB were free") as caught:
+        build(request(onnx), bench.work)
+    assert caught.value.code == "out_of_memory"
+    broken = "import os, signal; print('last words', flush=True); os.kill(os.getpid(), 11)"
+    monkeypatch.setattr(builders, "_START_BUILDER", broken)
+    with pytest.raises(AgentError, match="status -11 and without an answer: last words") as caught:
+        build(request(onnx), bench.work)
+    assert caught.value.code == "environment"
+
+
+@rtx
+def test_the_builder_starts_from_a_zip(tmp_path):
+    package = Path(tmkd_deploy.__file__).parent
+    payload = tmp_path / "agent.zip"
+    with zipfile.ZipFile(payload, "w") as archive:
+        archive.writestr("tmkd_deploy/__init__.py", "")
+        for path in (package / "agent").glob("*.py"):
+            archive.write(path, f"tmkd_deploy/agent/{path.name}")
+    (tmp_path / "model.onnx").write_bytes(model())
+    job = {
+        "runtime": "tensorrt_rtx",
+        "onnx": str(tmp_path / "model.onnx"),
+        "precision": "int8",
+        "input": "images",
+        "image_size": SIDE,
+        "typing": "strong",
+        "workspace_mb": 64,
+        "dla_core": None,
+        "compute_capability": "SM89",
+        "timing_cache": None,
+    }
+    (tmp_path / tensorrt_build.JOB).write_text(json.dumps(job))
+    argv = [sys.executable, "-I", "-c", builders._START_BUILDER, str(payload), str(tmp_path)]
+    subprocess.run(argv, check=True)
+    outcome = json.loads((tmp_path / tensorrt_build.OUTCOME).read_text())
+    assert outcome["typing"] == "strong" and outcome["layers"]
+    assert (tmp_path / tensorrt_build.PLAN).stat().st_size > 1000
+
+
+def test_onnx_runtime_takes_the_file_as_it_is(bench):
+    pytest.importorskip("onnxruntime")
+    onnx = bench.put(model(placement="unsigned"))
+    answer = build(request(onnx, runtime="onnxruntime", compute_capability=None), bench.work)
+    assert answer["engine"] == onnx and answer["layers"] is None and not answer["reused"]
+    assert answer["sidecar"]["versions"]["runtime"].startswith("1.")
+    assert not Path(f"{bench.work.file(onnx)}.json").exists()
+
+
+@given(st.one_of(st.none(), st.integers(1, 10**6)), st.integers(0, 10**6))
+def test_the_workspace_stays_within_its_share(asked, free):
+    given_mb = builders.workspace_mb(asked, free)
+    assert 1 <= given_mb <= max(1, free * builders.WORKSPACE_SHARE)
+    assert asked is None or given_mb <= asked

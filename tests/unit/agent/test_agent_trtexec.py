@@ -1,0 +1,328 @@
+"""trtexec, by what it printed on others' devices; the tool itself is not to be had here.
+
+Each record names the page where it was published; lines that nobody reads are left out.
+"""
+
+import json
+import os
+import stat
+import sys
+from pathlib import Path
+
+import pytest
+from tiny_models import SIDE, Bench, model
+
+from tmkd_deploy.agent import layers, trtexec
+from tmkd_deploy.agent.building import build
+from tmkd_deploy.agent.children import Finished
+from tmkd_deploy.agent.errors import AgentError
+
+# Jetson AGX Xavier, TensorRT 8.4: https://github.com/OE4T/meta-tegra/pull/952
+XAVIER_8_4 = """\
+[03/11/2022-14:57:03] [I] === Performance summary ===
+[03/11/2022-14:57:03] [I] Throughput: 41087.7 qps
+[03/11/2022-14:57:03] [I] Latency: min = 0.387207 ms, max = 0.447357 ms, mean = 0.402238 ms, \
+median = 0.401947 ms, percentile(99%) = 0.420288 ms
+[03/11/2022-14:57:03] [I] Enqueue Time: min = 0.0830078 ms, max = 0.229004 ms, mean = 0.090497 \
+ms, median = 0.0871582 ms, percentile(99%) = 0.126099 ms
+[03/11/2022-14:57:03] [I] H2D Latency: min = 0.00622559 ms, max = 0.0571899 ms, mean = 0.0104126 \
+ms, median = 0.00952148 ms, percentile(99%) = 0.0272217 ms
+[03/11/2022-14:57:03] [I] GPU Compute Time: min = 0.375977 ms, max = 0.403564 ms, mean = 0.388221 \
+ms, median = 0.388443 ms, percentile(99%) = 0.393188 ms
+[03/11/2022-14:57:03] [I] D2H Latency: min = 0.00195312 ms, max = 0.00537109 ms, mean = \
+0.00360451 ms, median = 0.00366211 ms, percentile(99%) = 0.00488281 ms
+[03/11/2022-14:57:03] [I] Total Host Walltime: 3.00119 s
+[03/11/2022-14:57:03] [I] Total GPU Compute Time: 2.99202 s
+[03/11/2022-14:57:03] [I] Explanations of the performance metrics are printed in the verbose logs.
+[03/11/2022-14:57:03] [I]
+&&&& PASSED TensorRT.trtexec [TensorRT v8400] # trtexec --loadEngine=mnist16.trt --batch=16
+"""
+
+# Jetson AGX Xavier, TensorRT 8.5.2: https://github.com/OE4T/meta-tegra/pull/1150; it was copied
+# from a terminal that cut the longer lines
+XAVIER_8_5 = """\
+[12/20/2022-18:24:07] [I] Throughput: 43073.6 qps
+[12/20/2022-18:24:07] [I] Latency: min = 0.369385 ms, max = 2.36157 ms, mean = 0.386481 ms, \
+median = 0.385986 ms, percentile(90%) = 0.391113 ms, percentile(95%) = 0.393066 ms, \
+percentile(99%) = 0.404907 ms
+[12/20/2022-18:24:07] [I] GPU Compute Time: min = 0.35675 ms, max = 2.34995 ms, mean = 0.369765 \
+ms, median = 0.369873 ms, percentile(90%) = 0.373779 ms, percentile(95%) = 0.374756 ms, \
+percentile(99%) = 0.s
+"""
+
+# Jetson AGX Orin with JetPack 6.0: https://github.com/OE4T/meta-tegra-community/pull/113
+ORIN_8_6 = """\
+[02/27/2024-18:35:51] [I] Average on 10 runs - GPU latency: 4.77773 ms - Host latency: 4.8364 ms \
+(enqueue 0.363794 ms)
+[02/27/2024-18:35:51] [I]
+[02/27/2024-18:35:51] [I] === Performance summary ===
+[02/27/2024-18:35:51] [I] Throughput: 208.729 qps
+[02/27/2024-18:35:51] [I] Latency: min = 4.81763 ms, max = 4.86572 ms, mean = 4.83767 ms, median \
+= 4.83752 ms, percentile(90%) = 4.84772 ms, percentile(95%) = 4.85034 ms, percentile(99%) = \
+4.85547 ms
+"""
+
+# TensorRT 9.1: https://github.com/NVIDIA/TensorRT/issues/3364
+DESKTOP_9_1 = """\
+[10/30/2023-11:52:05] [I] GPU Compute Time: min = 28.4406 ms, max = 30.3124 ms, mean = 29.2394 \
+ms, median = 29.2378 ms, percentile(90%) = 30.0258 ms, percentile(95%) = 30.1251 ms, \
+percentile(99%) = 30.2909 ms
+&&&& PASSED TensorRT.trtexec [TensorRT v9100] # trtexec --onnx=models/dynamic_model.onnx --verbose
+"""
+
+# TensorRT 8.2: https://github.com/NVIDIA/TensorRT/issues/2035
+NO_KERNEL_8_2 = """\
+[06/07/2022-19:05:53] [I] [TRT] Local timing cache in use. Profiling results in this builder pass \
+will not be stored.
+[06/07/2022-19:05:53] [W] [TRT] Skipping tactic 0 due to insuficient memory on requested size of \
+29147520 detected for tactic 0.
+[06/07/2022-19:05:53] [E] Error[10]: [optimizer.cpp::computeCosts::2011] Error Code 10: Internal \
+Error (Could not find any implementation for node {ForeignNode[onnx::Gather_72...ScatterND_170]}.)
+[06/07/2022-19:05:53] [E] Error[2]: [builder.cpp::buildSerializedNetwork::609] Error Code 2: \
+Internal Error (Assertion enginePtr != nullptr failed. )
+[06/07/2022-19:05:53] [E] Engine could not be created from network
+[06/07/2022-19:05:53] [E] Building engine failed
+[06/07/2022-19:05:53] [E] Failed to create engine from model.
+[06/07/2022-19:05:53] [E] Engine set up failed
+&&&& FAILED TensorRT.trtexec [TensorRT v8205] # ./trtexec --onnx=debug.onnx --saveEngine=debug.trt
+"""
+
+# TensorRT 8.6.1: https://github.com/AUTOMATIC1111/stable-diffusion-webui-tensorrt/issues/54
+NO_OPERATOR_8_6 = """\
+[07/18/2023-14:17:05] [E] [TRT] ModelImporter.cpp:729: --- End node ---
+[07/18/2023-14:17:05] [E] [TRT] ModelImporter.cpp:732: ERROR: builtin_op_importers.cpp:5428 In \
+function importFallbackPluginImporter:
+[8] Assertion failed: creator && "Plugin not found, are the plugin name, version, and namespace \
+correct?"
+[07/18/2023-14:17:05] [E] Failed to parse onnx file
+[07/18/2023-14:17:05] [I] Finished parsing network model. Parse time: 1.98327
+[07/18/2023-14:17:05] [E] Parsing model failed
+[07/18/2023-14:17:05] [E] Failed to create engine from model or file.
+[07/18/2023-14:17:05] [E] Engine set up failed
+"""
+
+# The banners of later releases, each from an Orin but the third.
+BANNERS = {
+    # https://github.com/NVlabs/FoundationStereo/issues/90
+    "10.3.0": "&&&& RUNNING TensorRT.trtexec [TensorRT v100300] # /usr/src/tensorrt/bin/trtexec "
+    "--loadEngine=toddlerbot/depth/foundation_stereo_vits.engine --useCudaGraph",
+    # https://github.com/OE4T/meta-tegra/pull/2243
+    "10.16.2": "&&&& RUNNING TensorRT.trtexec [TensorRT v101602] [b10] # /usr/src/tensorrt/bin/"
+    "trtexec --onnx=/videos/tinyyolov2-8.onnx --saveEngine=/tmp/yolo.engine",
+    # https://github.com/NVIDIA/TensorRT/issues/4587
+    "10.13.3": "&&&& RUNNING TensorRT.trtexec [TensorRT v101303] [b9] # ./trtexec "
+    "--onnx=ISTD_NS.onnx --saveEngine=ISTD_N.trt",
+}
+
+# https://github.com/NVIDIA-AI-IOT/jetson_dla_tutorial/issues/3
+DLA_NOW = """\
+[W] [TRT] Layer '/model.24/Constant_1_output_0' (CONSTANT): Unsupported on DLA. Switching this \
+layer's device type to GPU.
+[W] [TRT] Layer '(Unnamed Layer* 277) [Shuffle]' (SHUFFLE): Unsupported on DLA. Switching this \
+layer's device type to GPU.
+"""
+# https://github.com/NVIDIA/TensorRT/issues/2318
+DLA_THEN = """\
+ [W] [TRT] Default DLA is enabled but layer Embedding matrix is not supported on DLA, falling back \
+to GPU.
+ [W] [TRT] Default DLA is enabled but layer LSTM encoder is not supported on DLA, falling back to \
+GPU.
+"""
+
+JOB = {
+    "onnx": "m.onnx",
+    "plan": "m.plan",
+    "layers": "l.json",
+    "input": "images",
+    "image_size": 96,
+    "precision": "int8",
+    "typing": "strong",
+    "workspace_mb": 512,
+    "timing_cache": "t.cache",
+    "dla_core": None,
+    "gpu_fallback": True,
+}
+
+
+def test_the_summaries_are_read():
+    report = trtexec.parse(XAVIER_8_4)
+    assert report.passed and report.version == "8.4.0" and report.errors == []
+    assert report.throughput == 41087.7
+    assert report.latency_ms == {
+        "min": 0.387207,
+        "max": 0.447357,
+        "mean": 0.402238,
+        "median": 0.401947,
+        "p99": 0.420288,
+    }
+    assert report.compute_ms["p99"] == 0.393188
+    assert trtexec.parse(ORIN_8_6).latency_ms["p90"] == 4.84772
+    cut = trtexec.parse(XAVIER_8_5)
+    assert cut.latency_ms["p99"] == 0.404907 and "p99" not in cut.compute_ms
+    assert trtexec.parse(DESKTOP_9_1).compute_ms["median"] == 29.2378
+
+
+@pytest.mark.parametrize(("version", "banner"), BANNERS.items())
+def test_the_release_is_read_from_the_banner(version, banner):
+    report = trtexec.parse(banner)
+    assert report.version == version
+    assert not report.passed
+
+
+def test_only_the_errors_that_explain_are_kept():
+    kernel, assertion = trtexec.parse(NO_KERNEL_8_2).errors
+    assert "Could not find any implementation for node" in kernel
+    assert "enginePtr" in assertion
+    (operator,) = trtexec.parse(NO_OPERATOR_8_6).errors
+    assert "Plugin not found" in operator  # it stands on a line of its own
+
+
+@pytest.mark.parametrize(
+    ("output", "code"),
+    [
+        (NO_KERNEL_8_2, "environment"),
+        (NO_OPERATOR_8_6, "environment"),
+        ("", "environment"),
+        # the words of onnx-tensorrt's ModelImporter.cpp, parseFromFile
+        (
+            "[01/31/2023-23:55:14] [E] [TRT] ModelImporter.cpp:682: Failed to parse ONNX model "
+            "from file: m.onnx!",
+            "data",
+        ),
+        # https://github.com/HuangJunJie2017/BEVDet/issues/132
+        (
+            "[01/31/2023-23:55:14] [E] Error[2]: [virtualMemoryBuffer.cpp::resizePhysical::144] "
+            "Error Code 2: OutOfMemory (no further information)",
+            "out_of_memory",
+        ),
+    ],
+)
+def test_a_failed_build_says_whose_fault_it_is(tmp_path, output, code):
+    with pytest.raises(AgentError) as caught:
+        trtexec.check_built(Finished(1, output), tmp_path / "plan")
+    assert caught.value.code == code
+
+
+def test_a_pass_without_a_plan_is_a_failure(tmp_path):
+    with pytest.raises(AgentError):
+        trtexec.check_built(Finished(0, XAVIER_8_4), tmp_path / "plan")
+
+
+@pytest.mark.parametrize(
+    ("release", "typing", "there", "absent"),
+    [
+        ((8, 5, 2), "strong", ["--int8", "--fp16", "--buildOnly"], ["--stronglyTyped"]),
+        ((8, 6, 2), "flags", ["--int8", "--fp16", "--skipInference"], ["--buildOnly"]),
+        ((10, 3, 0), "strong", ["--stronglyTyped", "--skipInference"], ["--int8", "--fp16"]),
+        ((10, 3, 0), "flags", ["--int8", "--fp16"], ["--stronglyTyped"]),
+        ((11, 4, 1), "flags", ["--skipInference"], ["--int8", "--fp16", "--stronglyTyped"]),
+    ],
+)
+def test_each_release_is_asked_in_its_own_options(release, typing, there, absent):
+    command = trtexec.build_command("/opt/trtexec", release, {**JOB, "typing": typing})
+    assert command[:3] == ["/opt/trtexec", "--onnx=m.onnx", "--saveEngine=m.plan"]
+    assert "--memPoolSize=workspace:512" in command
+    assert "--optShapes=images:1x96x96x3" in command
+    assert set(there) <= set(command) and not set(absent) & set(command)
+
+
+def test_dla_is_asked_for_with_or_without_the_gpu():
+    dla = trtexec.build_command("trtexec", (10, 3, 0), {**JOB, "dla_core": 1})
+    assert dla[-2:] == ["--useDLACore=1", "--allowGPUFallback"]
+    alone = {**JOB, "dla_core": 0, "gpu_fallback": False}
+    assert trtexec.build_command("trtexec", (10, 3, 0), alone)[-1] == "--useDLACore=0"
+
+
+def test_layers_that_left_the_dla_are_named():
+    assert layers.fell_back(DLA_NOW.splitlines() * 2) == [
+        "/model.24/Constant_1_output_0",
+        "(Unnamed Layer* 277) [Shuffle]",
+    ]
+    assert layers.fell_back(DLA_THEN.splitlines()) == ["Embedding matrix", "LSTM encoder"]
+
+
+def test_the_inspectors_layers_in_both_schemas():
+    # TensorRT 10's fields, then those of 11, as its migration guide describes them
+    old = {"Name": "conv", "LayerType": "CaskConvolution", "Inputs": [{"Name": "x"}]}
+    old["Inputs"][0]["Format/Datatype"] = "Int8 NC/32HW32"
+    new = {"Name": "conv", "LayerType": "CaskConvolution", "Inputs": [{"DataType": "Int8"}]}
+    for layer in (old, new):
+        (read,) = layers.from_inspector(json.dumps({"Layers": [layer]}))
+        assert read == {"name": "conv", "kind": "CaskConvolution", "inputs": ["Int8"]}
+    assert layers.from_inspector('{"Layers": ["conv"]}')[0]["name"] == "conv"
+
+
+STAND_IN = """#!{python}
+# A stand-in for trtexec: it replays what one printed elsewhere, and writes what it was asked to.
+import json, sys
+from pathlib import Path
+asked = dict(argument.partition("=")[::2] for argument in sys.argv[1:])
+if "--saveEngine" in asked:
+    Path(asked["--saveEngine"]).write_bytes(b"plan of " + Path(asked["--onnx"]).read_bytes()[:4])
+    layer = {{"Name": "conv", "LayerType": "CaskConvolution", "Inputs": []}}
+    Path(asked["--exportLayerInfo"]).write_text(json.dumps({{"Layers": [layer]}}))
+if "--exportTimes" in asked:
+    rows = [
+        {{"startComputeMs": at, "latencyMs": 1.5, "computeMs": 1.25}} for at in (50, 150, 250)
+    ]
+    Path(asked["--exportTimes"]).write_text(json.dumps(rows))
+print({banner!r})
+print({said!r})
+"""
+
+
+@pytest.fixture
+def stand_in(tmp_path, monkeypatch):
+    if pytest.importorskip("importlib.util").find_spec("tensorrt"):
+        pytest.skip("TensorRT's own module is installed here and comes first")
+    folder = tmp_path / "bin with spaces"
+    folder.mkdir()
+    program = folder / "trtexec"
+    said = DLA_NOW + XAVIER_8_4.replace("v8400", "v100300")
+    program.write_text(STAND_IN.format(python=sys.executable, banner=BANNERS["10.3.0"], said=said))
+    program.chmod(program.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
+    return str(program)
+
+
+def test_a_build_by_trtexec_where_there_is_no_module(tmp_path, stand_in):
+    bench = Bench(tmp_path / "work")
+    asked = {
+        "id": 1,
+        "runtime": "tensorrt",
+        "onnx": bench.put(model()),
+        "precision": "int8",
+        "image_size": SIDE,
+        "input": "images",
+        "dla_core": 0,
+    }
+    answer = build(asked, bench.work)
+    assert bench.work.file(answer["engine"]).read_bytes().startswith(b"plan of ")
+    sidecar = answer["sidecar"]
+    assert sidecar["versions"]["runtime"] == "10.3.0"
+    assert sidecar["build"]["command"][0] == stand_in
+    assert "--stronglyTyped" in sidecar["build"]["command"]
+    assert sidecar["build"]["typing"] == "strong"
+    assert sidecar["dla"]["core"] == 0 and len(sidecar["dla"]["fell_back"]) == 2
+    assert "Q/DQ" in bench.said("warn")[0]["text"]
+    (cache,) = (Path(part) for part in sidecar["build"]["command"] if "timingCacheFile" in part)
+    assert cache.name.startswith("tensorrt-10.3.0-")
+    assert json.loads(bench.work.file(answer["layers"]).read_text())[0]["name"] == "conv"
+    assert "Performance summary" in bench.work.file(answer["log"]).read_text()
+    assert build({**asked, "id": 2}, bench.work)["reused"]
+    assert len(bench.children.started) == 1
+
+
+def test_timing_by_trtexec_leaves_the_warm_up_out(tmp_path, stand_in):
+    bench = Bench(tmp_path / "work")
+    job = {
+        **JOB,
+        "warm_up_seconds": 0.1,
+        "minimum_runs": 200,
+        "minimum_seconds": 3.0,
+    }
+    times, report = trtexec.time(stand_in, tmp_path / "m.plan", job, bench.work)
+    assert times == trtexec.Times([1.5, 1.5], [1.25, 1.25])
+    assert report.compute_ms["median"] == 0.388443
+    (command,) = bench.children.started
+    assert {"--warmUp=100", "--iterations=200", "--duration=3"} <= set(command)

@@ -17,13 +17,19 @@ def build(
     image_size: int,
     folder: Path,
     events: Events,
+    older: Mapping[str, Path] | None = None,
 ) -> EngineFacts:
-    """Build an engine for each precision of `models`, a table from precision to ONNX file."""
+    """Build an engine for each precision of `models`, a table from precision to ONNX file.
+
+    `older` are files of the same precisions that a build kit holds for an older release.
+    """
     builder = runtime(profile.runtime)
     engines = []
     description = f"Building engines for {profile.name}"
     for precision, model in track(events, models.items(), description, len(models), "engines"):
         engines.append(builder.build(model, precision, image_size, profile, folder))
+    for precision, model in (older or {}).items():
+        builder.build(model, precision, image_size, profile, folder)
     kit = []
     notes = []
     if profile.build == "on_device":

@@ -8,7 +8,6 @@ from typing import Protocol
 import numpy as np
 
 from tmkd_deploy.engines.placement import Placement
-from tmkd_deploy.errors import DataError
 from tmkd_deploy.export.facts import Variant
 from tmkd_deploy.measure.results import EngineFile
 from tmkd_deploy.targets.profile import TargetProfile
@@ -40,8 +39,9 @@ class Runtime(Protocol):
 
         Raises:
             MissingExtra: the builder is not installed.
-            EnvironmentProblem: the builder refuses the model; its own words are passed on.
-            DataError: the model was exported for another runtime.
+            EnvironmentProblem: the builder refuses the model; the layer is named and its own words
+                are passed on.
+            DataError: the file is broken, or was made for another target or another size.
         """
 
     def open(self, engine: Path, threads: int) -> Session:
@@ -53,34 +53,3 @@ def variant_for(runtime: Runtime, precision: str) -> Variant:
     if precision == "int8":
         return Variant("student", "int8", runtime.placement, runtime.rest)  # type: ignore[arg-type]
     return Variant("student", precision)  # type: ignore[arg-type]
-
-
-def refuse_other_placement(onnx_file: Path, wanted: Placement) -> None:
-    """Raise where an INT8 model was exported for a runtime with another placement.
-
-    Raises:
-        DataError: it is no ONNX graph, or its tag names another placement; TensorRT, for one,
-            would read uint8 as int8 with no more than a warning, and accuracy would be gone.
-    """
-    import onnx  # noqa: PLC0415 - only builders need it
-    from google.protobuf.message import DecodeError  # noqa: PLC0415
-
-    unreadable = DataError(
-        "The file is no ONNX graph.", where=str(onnx_file), advice="Export the student again."
-    )
-    try:
-        proto = onnx.load(str(onnx_file), load_external_data=False)
-    except DecodeError as error:
-        raise unreadable from error
-    if not proto.graph.node:
-        # stray bytes may well be "parsed" into an empty graph
-        raise unreadable
-    tags = {entry.key: entry.value for entry in proto.metadata_props}
-    placement = tags.get("tmkd_deploy.placement", "none")
-    if placement not in ("none", wanted.value):
-        raise DataError(
-            f"This model was quantized for another runtime: its activations are {placement}, "
-            f"and {wanted.value} ones are needed.",
-            where=str(onnx_file),
-            advice="Export the student for this target instead of taking another target's file.",
-        )

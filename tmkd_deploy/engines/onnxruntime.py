@@ -5,16 +5,21 @@ from __future__ import annotations
 import shutil
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tmkd_deploy.artifacts import sha256_of
-from tmkd_deploy.engines.interface import Session, refuse_other_placement
+from tmkd_deploy.engines.interface import Session
+from tmkd_deploy.engines.model_file import read_model, refused_layer
 from tmkd_deploy.engines.placement import Placement
 from tmkd_deploy.errors import EnvironmentProblem, MissingExtra
 from tmkd_deploy.measure.results import EngineFile
 from tmkd_deploy.runtime.onnxruntime_session import create_session
 from tmkd_deploy.targets.profile import TargetProfile
+
+if TYPE_CHECKING:
+    import onnx
 
 _INTEGER_LAYERS = {"QLinearConv", "ConvInteger", "QGemm", "QLinearMatMul", "MatMulInteger"}
 _FLOAT_LAYERS = {"Conv", "FusedConv", "Gemm", "FusedGemm", "MatMul", "FusedMatMul"}
@@ -32,10 +37,10 @@ class OnnxRuntime:
         self, onnx: Path, precision: str, image_size: int, profile: TargetProfile, folder: Path
     ) -> EngineFile:
         """Copy the model and count, in the graph as optimised here, the layers in integers."""
-        refuse_other_placement(onnx, self.placement)
+        proto = read_model(onnx, self.placement, image_size, profile)
         engine = folder / f"{precision}.onnx"
         shutil.copyfile(onnx, engine)
-        kinds = _optimised_kinds(engine)
+        kinds = _optimised_kinds(engine, proto)
         integers = sum(kind in _INTEGER_LAYERS for kind in kinds)
         return EngineFile(
             precision=precision,
@@ -66,7 +71,7 @@ class _OnnxSession:
         return logits
 
 
-def _optimised_kinds(engine: Path) -> list[str]:
+def _optimised_kinds(engine: Path, proto: onnx.ModelProto) -> list[str]:
     """The operators of the graph that ONNX Runtime makes of the model on this machine."""
     try:
         import onnx  # noqa: PLC0415 - only builders need it
@@ -81,13 +86,14 @@ def _optimised_kinds(engine: Path) -> list[str]:
         try:
             onnxruntime.InferenceSession(str(engine), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # ONNX Runtime's classes derive from Exception alone
-            raise _refused(engine, error) from error
+            raise _refused(engine, error, refused_layer(proto, str(error))) from error
         return [node.op_type for node in onnx.load(options.optimized_model_filepath).graph.node]
 
 
-def _refused(engine: Path, error: Exception) -> EnvironmentProblem:
+def _refused(engine: Path, error: Exception, layer: str | None = None) -> EnvironmentProblem:
     return EnvironmentProblem(
-        f"ONNX Runtime refuses the model: {error}",
+        f"ONNX Runtime refuses {layer or 'the model'}: {error}",
         where=str(engine),
-        advice="Check that this version of ONNX Runtime reads the model's opset.",
+        advice="Check that this version of ONNX Runtime reads the model's opset and has its "
+        "operators; another student may do without them.",
     )

@@ -5,14 +5,18 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tmkd_deploy.artifacts import sha256_of
-from tmkd_deploy.engines.interface import Session, refuse_other_placement
+from tmkd_deploy.engines.interface import Session
+from tmkd_deploy.engines.model_file import read_model, refused_layer
 from tmkd_deploy.engines.placement import Placement
-from tmkd_deploy.errors import DataError, EnvironmentProblem, MissingExtra
+from tmkd_deploy.errors import EnvironmentProblem, MissingExtra
 from tmkd_deploy.measure.results import EngineFile
 from tmkd_deploy.targets.profile import TargetProfile
+
+if TYPE_CHECKING:
+    import onnx
 
 _LAYER = re.compile(
     r"^Name: (?P<name>.*?), LayerType: (?P<kind>\w+), "
@@ -35,13 +39,13 @@ class TensorRTRtx:
         self, onnx: Path, precision: str, image_size: int, profile: TargetProfile, folder: Path
     ) -> EngineFile:
         """Build for the profile's compute capability, batch 1; keep the builder's layer log."""
-        refuse_other_placement(onnx, self.placement)
+        proto = read_model(onnx, self.placement, image_size, profile)
         try:
             import tensorrt_rtx  # noqa: PLC0415 - a runtime is loaded when it is used
         except ImportError as error:
             raise MissingExtra("Building for RTX GPUs", "tensorrt-rtx", "tensorrt_rtx") from error
         log = _logger(tensorrt_rtx)
-        plan = _build(tensorrt_rtx, log, onnx, image_size, str(profile.compute_capability))
+        plan = _build(tensorrt_rtx, log, onnx, proto, image_size, str(profile.compute_capability))
         engine = folder / f"{precision}.engine"
         engine.write_bytes(plan)
         layers = read_layers(log.lines)
@@ -117,19 +121,16 @@ def _logger(trt: Any) -> Any:
     return _LOGGER
 
 
-def _build(trt: Any, log: Any, onnx: Path, image_size: int, capability: str) -> bytes:
+def _build(
+    trt: Any, log: Any, file: Path, proto: onnx.ModelProto, image_size: int, capability: str
+) -> bytes:
     builder = trt.Builder(log)
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     parser = trt.OnnxParser(network, log)
-    parsed = parser.parse(onnx.read_bytes())
+    parsed = parser.parse(file.read_bytes())
     errors = [str(parser.get_error(index)) for index in range(parser.num_errors)]
-    # garbage is "parsed" into an empty network without an error
-    if not parsed or errors or network.num_inputs != 1 or network.num_outputs != 1:
-        raise DataError(
-            "TensorRT-RTX cannot read the model: " + ("; ".join(errors) or "it is no ONNX graph."),
-            where=str(onnx),
-            advice="Export the student again; if an operator is refused, choose another student.",
-        )
+    if not parsed or errors:
+        raise _refused(file, proto, "; ".join(errors or log.errors))
     config = builder.create_builder_config()
     known = getattr(trt.ComputeCapability, capability, None)
     if known is None:
@@ -146,9 +147,14 @@ def _build(trt: Any, log: Any, onnx: Path, image_size: int, capability: str) -> 
     config.add_optimization_profile(shapes)
     plan = builder.build_serialized_network(network, config)
     if plan is None:
-        raise EnvironmentProblem(
-            "TensorRT-RTX could not build the engine: " + ("; ".join(log.errors) or "no reason."),
-            where=str(onnx),
-            advice="If a layer is named, leave it out of quantization or choose another student.",
-        )
+        raise _refused(file, proto, "; ".join(log.errors))
     return bytes(plan)
+
+
+def _refused(file: Path, proto: onnx.ModelProto, words: str) -> EnvironmentProblem:
+    layer = refused_layer(proto, words)
+    return EnvironmentProblem(
+        f"TensorRT-RTX refuses {layer or 'the model'}: {words or 'it gives no reason.'}",
+        where=str(file),
+        advice="Leave the layer out of quantization, or choose another student.",
+    )

@@ -10,8 +10,8 @@ import onnx
 
 from tmkd_deploy import artifacts
 from tmkd_deploy.engines.facts import EngineFacts
-from tmkd_deploy.engines.interface import Runtime, variant_for
 from tmkd_deploy.engines.registry import runtime
+from tmkd_deploy.engines.variants import variants_for
 from tmkd_deploy.errors import RequestError
 from tmkd_deploy.explain import engine_findings, onnxruntime, siblings, tensorrt_rtx
 from tmkd_deploy.explain.findings import graph_findings
@@ -27,6 +27,7 @@ from tmkd_deploy.explain.interface import (
 from tmkd_deploy.explain.ledger import largest_drop
 from tmkd_deploy.export.facts import MODEL, OnnxFacts
 from tmkd_deploy.measure.results import Measurements
+from tmkd_deploy.targets import profile as profiles
 
 _ON_DEVICE = (
     "The engine is built on the device, and its own layer list is not here: this explains the ONNX "
@@ -65,7 +66,7 @@ def explain(run: Path, target: str, precision: str) -> Explanation:
             advice=f"It built {', '.join(built)}; choose one with --precision.",
         )
     builder = runtime(facts.runtime)
-    source = _source(run, builder, precision)
+    source = _source(run, found.target, precision)
     view, notes = _engine_view(found, source, precision)
     speed: list[Finding] = []
     accuracy: list[Finding] = []
@@ -122,9 +123,9 @@ def _read(run: Path, target: str) -> _Run:
     return _Run(run, target, engines, measured, left_out)
 
 
-def _source(run: Path, builder: Runtime, precision: str) -> Graph:
+def _source(run: Path, target: str, precision: str) -> Graph:
     """The ONNX file that an engine was built from."""
-    folder = run / "export" / variant_for(builder, precision).name
+    folder = run / "export" / variants_for(profiles.get(target), precision)[0].name
     return Graph(onnx.load(artifacts.read(folder, "export", OnnxFacts).path(MODEL)))
 
 

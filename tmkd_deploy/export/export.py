@@ -9,10 +9,12 @@ import onnx
 import torch
 
 from tmkd_deploy.data.prepared import PreparedData
+from tmkd_deploy.engines.model_file import opset_of
 from tmkd_deploy.errors import EnvironmentProblem, MissingExtra
 from tmkd_deploy.events import Events
 from tmkd_deploy.export.facts import INPUT, MODEL, OnnxFacts, Variant
 from tmkd_deploy.export.graph import count_quantized, to_onnx
+from tmkd_deploy.export.modules import carry_modules
 from tmkd_deploy.models.classifier import Classifier
 from tmkd_deploy.quantize.insert import use_placement
 from tmkd_deploy.quiet import quiet
@@ -38,9 +40,10 @@ def export(
         EnvironmentProblem: the file does not compute what torch computes.
     """
     use_placement(classifier.network, variant.placement)
-    proto = to_onnx(classifier, recipe.data.image_size, recipe.export.opset)
+    opset = variant.opset or recipe.export.opset
+    proto = to_onnx(classifier, recipe.data.image_size, opset, variant.float_weights)
     if variant.precision == "fp16" or variant.rest == "fp16":
-        proto = _rest_to_fp16(proto, recipe.export.opset)
+        proto = _rest_to_fp16(proto, opset)
     _tag(proto, variant)
     onnx.save(proto, folder / MODEL)
     images = np.asarray(data.images("test")[: recipe.export.parity_images])
@@ -59,7 +62,7 @@ def export(
     )
     return OnnxFacts(
         variant=variant.name,
-        opset=recipe.export.opset,
+        opset=opset_of(proto),
         bytes=(folder / MODEL).stat().st_size,
         largest_difference=difference,
         agreement=agreement,
@@ -104,6 +107,7 @@ def _rest_to_fp16(proto: onnx.ModelProto, opset: int) -> onnx.ModelProto:
         # modelopt raises an error of its own about the one that names the package
         missing = error.name or getattr(error.__context__, "name", None) or "modelopt"
         raise MissingExtra("FP16 typing", "train", missing) from error
+    carry_modules(proto, typed)
     onnx.checker.check_model(typed, full_check=True)
     return typed
 

@@ -11,19 +11,23 @@ from tmkd_deploy.engines.placement import Placement
 MODEL = "model.onnx"
 INPUT = "images"
 OUTPUT = "logits"
+# under this key a node carries the module of the user's model that it comes from
+MODULE = "tmkd_deploy.module"
 
 
 @dataclass(frozen=True)
 class Variant:
     """One ONNX file: whose it is, its precision, and for INT8 what the runtime expects.
 
-    `rest` is the type of everything that is not quantized.
+    `rest` is the type of everything that is not quantized. An `opset` of None is the recipe's; a
+    number is for targets that read none which a recipe may ask for.
     """
 
     model: Literal["teacher", "student"]
     precision: Literal["fp32", "fp16", "int8"]
     placement: Placement | None = None
     rest: Literal["fp32", "fp16"] = "fp32"
+    opset: int | None = None
 
     @property
     def name(self) -> str:
@@ -31,7 +35,14 @@ class Variant:
         parts: list[str] = [self.model, self.precision]
         if self.placement:
             parts += [self.placement.value, self.rest]
+        if self.opset:
+            parts.append(f"opset{self.opset}")
         return "-".join(parts)
+
+    @property
+    def float_weights(self) -> bool:
+        """Whether quantized weights are stored in floating point, as TensorRT 8 reads them."""
+        return self.placement is Placement.SIGNED and self.opset is not None
 
 
 class OnnxFacts(Facts):

@@ -142,6 +142,13 @@ class TensorRTSession:
                 str(engine),
                 "Build the engine again on this device.",
             )
+        if not hasattr(self._engine, "num_io_tensors"):
+            raise AgentError(
+                ENVIRONMENT,
+                f"TensorRT {trt.__version__} builds engines, but 8.5 is the first that is run here.",
+                None,
+                "Flash JetPack 5.1 or later.",
+            )
         self._context = self._engine.create_execution_context()
         if self._context is None:
             raise failure("The engine cannot be readied to run:", log, str(engine), "")

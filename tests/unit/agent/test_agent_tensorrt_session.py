@@ -205,6 +205,13 @@ def test_a_refused_engine_is_told_in_the_runtimes_words(cuda, tensorrt, tmp_path
     assert cuda() == 0
 
 
+def test_a_release_too_old_to_run_engines_is_named(cuda, tensorrt, engine, monkeypatch):
+    monkeypatch.delattr(Engine, "num_io_tensors")
+    monkeypatch.setattr(tensorrt, "__version__", "8.4.1.5")
+    with pytest.raises(AgentError, match=r"8\.4\.1\.5 builds engines, but 8\.5"):
+        sessions.open_session("tensorrt", engine, 1, None)
+
+
 def test_cudas_own_words_and_what_they_mean(cuda):
     with pytest.raises(AgentError, match="cudaMalloc: out of memory") as caught:
         Cuda().device_memory(1 << 41)

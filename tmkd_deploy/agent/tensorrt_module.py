@@ -145,7 +145,7 @@ class TensorRTSession:
         if not hasattr(self._engine, "num_io_tensors"):
             raise AgentError(
                 ENVIRONMENT,
-                f"TensorRT {trt.__version__} builds engines, but 8.5 is the first that is run here.",
+                f"TensorRT {trt.__version__} builds engines, but 8.5 is the first that we run.",
                 None,
                 "Flash JetPack 5.1 or later.",
             )

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tmkd_deploy import artifacts
 from tmkd_deploy.artifacts import Facts
+from tmkd_deploy.engines.variants import refuse_unreadable_opset
 from tmkd_deploy.errors import ExitCode, RequestError, from_os_error
 from tmkd_deploy.events import Events, SilentEvents
 from tmkd_deploy.pipeline.company import Alone, company
@@ -138,13 +139,7 @@ def _chosen_targets(recipe: Recipe, names: Sequence[str] | None) -> list[Target]
     result = []
     for name, target in chosen.items():
         profile = profiles.get(name)
-        if recipe.export.opset > profile.opset_ceiling:
-            raise RequestError(
-                f"The target {name!r} reads ONNX up to opset {profile.opset_ceiling}, and the "
-                f"recipe asks for {recipe.export.opset}.",
-                where="export.opset",
-                advice=f"Set export.opset to {profile.opset_ceiling} or less.",
-            )
+        refuse_unreadable_opset(profile, recipe.export.opset)
         precisions = target.precisions or profile.precisions
         refused = [each for each in precisions if each not in profile.precisions]
         if refused:

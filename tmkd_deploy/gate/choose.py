@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from tmkd_deploy.artifacts import Facts
+from tmkd_deploy.gate import reasons
 from tmkd_deploy.gate.judge import judge, shipped_accuracy, shipped_latency
 from tmkd_deploy.gate.verdict import Outcome, Verdict
 from tmkd_deploy.measure.results import Measurements
@@ -16,55 +19,46 @@ class Judged(Facts):
     verdict: Verdict
 
 
-def choose_and_judge(budgets: Budgets, measurements: Measurements) -> Judged:
+def choose_and_judge(
+    budgets: Budgets, measurements: Measurements, may_ship: Sequence[str]
+) -> Judged:
     """Choose the engine that ships, then hold it against all budgets."""
-    chosen = choose(budgets, measurements)
+    chosen = choose(budgets, measurements, may_ship)
     return Judged(measurements=chosen, verdict=judge(budgets, chosen))
 
 
-def choose(budgets: Budgets, measurements: Measurements) -> Measurements:
+def choose(budgets: Budgets, measurements: Measurements, may_ship: Sequence[str]) -> Measurements:
     """The same measurements with the engine that ships and the reason in words.
 
-    Where nothing ran, the first engine in the target's order of preference ships unmeasured. Where
-    no engine keeps the accuracy budgets, the most accurate one stands for the target, and fails.
+    `may_ship` names precisions in the order of preference; their siblings were measured to compare
+    with. Where nothing ran, the first of them ships unmeasured. Where none keeps the accuracy
+    budgets, the most accurate one stands for the target, and fails.
     """
-    candidates = [_shipping(measurements, engine.precision) for engine in measurements.engines]
+    built = [engine.precision for engine in measurements.engines]
+    candidates = [_shipping(measurements, each) for each in may_ship if each in built]
     timed = [candidate for candidate in candidates if shipped_latency(candidate)]
     if not timed:
         return candidates[0].model_copy(
-            update={
-                "shipped_reason": f"The {candidates[0].shipped} engine comes first in this "
-                "target's order of preference; none was measured."
-            }
+            update={"shipped_reason": reasons.unmeasured(candidates[0].shipped)}
         )
     accuracy_only = Budgets(
         accuracy=budgets.accuracy,
         accuracy_drop_points=budgets.accuracy_drop_points,
         quantization_drop_points=budgets.quantization_drop_points,
     )
-    accurate = [c for c in timed if judge(accuracy_only, c).outcome is Outcome.PASSED]
-    if not accurate:
-        best = max(timed, key=_top1)
-        reason = "No engine keeps the accuracy budgets; this is the most accurate one."
-        return best.model_copy(update={"shipped_reason": reason})
-    fastest = min(accurate, key=_p50)
-    return fastest.model_copy(update={"shipped_reason": _reason(fastest, timed, accurate)})
-
-
-def _reason(fastest: Measurements, timed: list[Measurements], accurate: list[Measurements]) -> str:
-    sentences = [
-        f"The {fastest.shipped} engine is the fastest that keeps the accuracy budgets: "
-        f"its median is {_p50(fastest):.3f} ms."
+    everything = [_shipping(measurements, precision) for precision in built]
+    accurate = [
+        each.shipped
+        for each in everything
+        if shipped_latency(each) and judge(accuracy_only, each).outcome is Outcome.PASSED
     ]
-    for other in timed:
-        if other.shipped == fastest.shipped:
-            continue
-        if other not in accurate:
-            sentences.append(f"The {other.shipped} engine breaks the accuracy budgets.")
-        else:
-            ratio = _p50(other) / _p50(fastest)
-            sentences.append(f"The {other.shipped} engine takes {ratio:.2f} times as long.")
-    return " ".join(sentences)
+    keeping = [candidate for candidate in timed if candidate.shipped in accurate]
+    if not keeping:
+        best = max(timed, key=_top1)
+        return best.model_copy(update={"shipped_reason": reasons.NONE_ACCURATE})
+    fastest = min(keeping, key=_p50)
+    reason = reasons.fastest(fastest, accurate, may_ship)
+    return fastest.model_copy(update={"shipped_reason": reason})
 
 
 def _shipping(measurements: Measurements, precision: str) -> Measurements:

@@ -103,6 +103,8 @@ class Target(Section):
 
     target: str = Field(description="A name that `tmkd-deploy targets list` shows.")
     precisions: list[Literal["fp32", "fp16", "int8"]] | None = Field(
-        None, description="Engines to build; the target's own list where left out."
+        None,
+        description="Engines that may ship, the preferred first; the target's own list where left "
+        "out. The fp32 and fp16 engines that a target has are built and measured in any case.",
     )
     budgets: Budgets = Field(Budgets(), description="What the shipped engine must keep to.")

@@ -1,12 +1,15 @@
 """Which engine ships, and the reason that is given for it."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tmkd_deploy.gate.choose import choose, choose_and_judge
 from tmkd_deploy.gate.verdict import Outcome
 from tmkd_deploy.measure.results import (
     EngineFile,
     Latency,
+    LatencyRatio,
     LatencyRow,
     LedgerRow,
     Measurements,
@@ -44,22 +47,28 @@ def latency_row(engine, p50):
     )
 
 
-def measured(p50, top1):
-    """Measurements of engines in the order of `top1`; an empty `p50` means that none was timed."""
+def measured(p50, top1, ratios=(), int8_layers=(None, None)):
+    """Measurements of engines in the order of `top1`; an empty `p50` means that none was timed.
+
+    `ratios` are (numerator, denominator, ratio, interval).
+    """
     engines = [
         EngineFile(
             precision=precision,
             file=f"{precision}.onnx",
             bytes=1000,
             sha256="0" * 64,
-            int8_layers=None,
-            total_layers=None,
+            int8_layers=int8_layers[0] if precision == "int8" else None,
+            total_layers=int8_layers[1] if precision == "int8" else None,
         )
         for precision in top1
     ]
     latency = Latency(
         rows=[latency_row(name, value) for name, value in p50.items()],
-        ratios=[],
+        ratios=[
+            LatencyRatio(numerator=above, denominator=below, ratio=ratio, interval=interval)
+            for above, below, ratio, interval in ratios
+        ],
         protocol={},
         machine={},
         warnings=[],
@@ -85,11 +94,12 @@ def measured(p50, top1):
 
 
 ACCURATE = {"int8": 0.95, "fp32": 0.96}
+ALL = ("int8", "fp16", "fp32")
 BUDGETS = Budgets(accuracy=0.94, latency_p50_ms=3.0)
 
 
 def test_the_fastest_engine_ships():
-    chosen = choose(BUDGETS, measured({"teacher": 8.0, "int8": 1.0, "fp32": 2.0}, ACCURATE))
+    chosen = choose(BUDGETS, measured({"teacher": 8.0, "int8": 1.0, "fp32": 2.0}, ACCURATE), ALL)
     assert chosen.shipped == "int8"
     assert chosen.confusion == CONFUSIONS["int8"]
     assert "int8 engine is the fastest" in chosen.shipped_reason
@@ -98,7 +108,7 @@ def test_the_fastest_engine_ships():
 
 
 def test_int8_that_is_slower_does_not_ship_and_the_reason_says_so():
-    judged = choose_and_judge(BUDGETS, measured({"int8": 2.5, "fp32": 2.0}, ACCURATE))
+    judged = choose_and_judge(BUDGETS, measured({"int8": 2.5, "fp32": 2.0}, ACCURATE), ALL)
     chosen = judged.measurements
     assert chosen.shipped == "fp32"
     assert chosen.confusion == CONFUSIONS["fp32"]
@@ -108,7 +118,7 @@ def test_int8_that_is_slower_does_not_ship_and_the_reason_says_so():
 
 def test_speed_does_not_make_up_for_accuracy():
     figures = measured({"int8": 1.0, "fp32": 2.0}, {"int8": 0.90, "fp32": 0.96})
-    judged = choose_and_judge(BUDGETS, figures)
+    judged = choose_and_judge(BUDGETS, figures, ALL)
     assert judged.measurements.shipped == "fp32"
     assert "int8 engine breaks the accuracy budgets" in judged.measurements.shipped_reason
     assert judged.verdict.outcome is Outcome.PASSED
@@ -126,14 +136,14 @@ def test_where_none_is_accurate_the_most_accurate_stands_and_fails(budgets):
     figures = measured(
         {"int8": 1.0, "fp32": 2.0, "fp16": 1.5}, {"int8": 0.93, "fp32": 0.96, "fp16": 0.90}
     )
-    judged = choose_and_judge(budgets, figures)
+    judged = choose_and_judge(budgets, figures, ALL)
     assert judged.measurements.shipped == "fp32"
     assert judged.measurements.shipped_reason.startswith("No engine keeps the accuracy budgets")
     assert judged.verdict.outcome is Outcome.FAILED
 
 
 def test_an_accurate_engine_that_is_too_slow_fails_by_its_latency():
-    judged = choose_and_judge(BUDGETS, measured({"int8": 5.0, "fp32": 6.0}, ACCURATE))
+    judged = choose_and_judge(BUDGETS, measured({"int8": 5.0, "fp32": 6.0}, ACCURATE), ALL)
     assert judged.measurements.shipped == "int8"
     failed = [check.budget for check in judged.verdict.checks if check.outcome is Outcome.FAILED]
     assert failed == ["latency_p50_ms"]
@@ -141,13 +151,13 @@ def test_an_accurate_engine_that_is_too_slow_fails_by_its_latency():
 
 def test_without_budgets_the_fastest_ships():
     figures = measured({"int8": 2.5, "fp32": 2.0}, {"int8": 0.95, "fp32": 0.10})
-    judged = choose_and_judge(Budgets(), figures)
+    judged = choose_and_judge(Budgets(), figures, ALL)
     assert judged.measurements.shipped == "fp32"
     assert judged.verdict.outcome is Outcome.PASSED
 
 
 def test_unmeasured_engines_ship_in_order_of_preference_and_are_inconclusive():
-    judged = choose_and_judge(BUDGETS, measured({}, ACCURATE))
+    judged = choose_and_judge(BUDGETS, measured({}, ACCURATE), ALL)
     assert judged.measurements.shipped == "int8"
     assert "none was measured" in judged.measurements.shipped_reason
     assert judged.verdict.outcome is Outcome.INCONCLUSIVE
@@ -157,8 +167,67 @@ def test_unmeasured_engines_ship_in_order_of_preference_and_are_inconclusive():
 
 def test_choosing_changes_nothing_but_the_choice():
     before = measured({"int8": 2.5, "fp32": 2.0}, ACCURATE)
-    after = choose(BUDGETS, before)
+    after = choose(BUDGETS, before, ALL)
     changed = {
         name for name in type(before).model_fields if getattr(before, name) != getattr(after, name)
     }
     assert changed == {"shipped", "shipped_reason", "confusion"}
+
+
+def reason(p50, top1, **more):
+    return choose(BUDGETS, measured(p50, top1, **more), ALL).shipped_reason
+
+
+def test_int8_that_is_slower_beyond_the_interval_loses_and_the_reason_says_why():
+    ratios = [("fp32", "int8", 0.8, (0.78, 0.82))]
+    times = {"int8": 2.5, "fp32": 2.0}
+    told = reason(times, ACCURATE, ratios=ratios, int8_layers=(35, 54))
+    assert "The int8 engine takes 1.25 (1.22 to 1.28) times as long." in told
+    assert "INT8 loses by its speed: its median is 1.25 (1.22 to 1.28) times the fp32" in told
+    assert "Only 35 of its 54 layers run in integers" in told
+    assert "`tmkd-deploy explain RUN --target cpu`" in told
+    told = reason(times, ACCURATE, ratios=ratios, int8_layers=(54, 54))
+    assert "All its 54 layers run in integers" in told
+
+
+def test_int8_that_is_slower_within_the_interval_is_not_said_to_lose():
+    ratios = [("fp32", "int8", 0.99, (0.95, 1.03))]
+    told = reason({"int8": 2.02, "fp32": 2.0}, ACCURATE, ratios=ratios)
+    assert "INT8 is not shown to be faster here" in told and "loses" not in told
+
+
+def test_int8_that_breaks_the_accuracy_budgets_loses_by_its_accuracy():
+    told = reason({"int8": 1.0, "fp32": 2.0}, {"int8": 0.90, "fp32": 0.96})
+    assert "INT8 loses by its accuracy" in told and "explain RUN --target cpu" in told
+
+
+def test_int8_that_wins_is_not_said_to_lose():
+    assert "loses" not in reason({"int8": 1.0, "fp32": 2.0}, ACCURATE)
+    # slower than an engine that breaks the accuracy budgets is no loss
+    assert "loses" not in reason({"int8": 2.5, "fp32": 2.0}, {"int8": 0.95, "fp32": 0.90})
+
+
+def test_a_sibling_that_may_not_ship_is_compared_with():
+    figures = measured({"int8": 2.5, "fp32": 2.0}, ACCURATE)
+    chosen = choose(BUDGETS, figures, ["int8"])
+    assert chosen.shipped == "int8"
+    told = chosen.shipped_reason
+    assert "The fp32 engine takes 0.80 times as long, and is measured to compare with" in told
+    assert "INT8 loses by its speed" in told
+
+
+def test_the_recipes_order_decides_where_nothing_was_measured():
+    assert choose(BUDGETS, measured({}, ACCURATE), ["fp32", "int8"]).shipped == "fp32"
+
+
+@given(
+    st.lists(st.floats(0.1, 10.0), min_size=3, max_size=3),
+    st.lists(st.sampled_from([0.90, 0.95, 0.96]), min_size=3, max_size=3),
+)
+def test_no_engine_ships_that_is_slower_than_an_accurate_sibling(times, shares):
+    p50, top1 = dict(zip(ALL, times, strict=True)), dict(zip(ALL, shares, strict=True))
+    chosen = choose(BUDGETS, measured(p50, top1), ALL)
+    accurate = [name for name, share in top1.items() if share >= 0.94]
+    if accurate:
+        assert chosen.shipped in accurate
+        assert all(p50[chosen.shipped] <= p50[name] for name in accurate)

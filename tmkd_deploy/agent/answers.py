@@ -17,8 +17,7 @@ class Answers:
     """Writes answers to file descriptor `out`; `request` is the id of the request at work."""
 
     def __init__(self, out: int) -> None:
-        # closefd, because this copy of standard output belongs to the answers alone
-        self._out = open(out, "wb", closefd=True)  # noqa: SIM115 - open while we live
+        self._out = open(out, "wb")  # noqa: SIM115 - open as long as the process lives
         self._lock = threading.Lock()
         self._last_progress = 0.0
         self.request: int | None = None

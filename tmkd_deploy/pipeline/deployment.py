@@ -10,8 +10,9 @@ import numpy as np
 from tmkd_deploy.artifacts import Artifact
 from tmkd_deploy.bundle.pack import BundleFacts, clearest_images, pack
 from tmkd_deploy.engines.facts import EngineFacts
-from tmkd_deploy.engines.interface import Runtime, variant_for
+from tmkd_deploy.engines.interface import Runtime
 from tmkd_deploy.engines.registry import runtime
+from tmkd_deploy.engines.variants import variants_for
 from tmkd_deploy.export.facts import MODEL, ComparedFacts, OnnxFacts, Variant
 from tmkd_deploy.gate.choose import Judged, choose_and_judge
 from tmkd_deploy.measure.latency import machine
@@ -39,30 +40,37 @@ class Deployment:
 
     def onnx(self, target: Target) -> dict[str, Artifact[OnnxFacts]]:
         """The ONNX file of each precision, and the teacher's where engines can run here."""
-        builder = _runtime(target)
-        files: dict[str, Artifact[OnnxFacts]] = {
-            precision: self._exported(variant_for(builder, precision))
-            for precision in _built(target)
-        }
-        if builder.runs_here:
+        files = {name: self._exported(found[0]) for name, found in _variants(target).items()}
+        if _runtime(target).runs_here:
             files["teacher"] = self._exported(Variant("teacher", "fp32"))
         return files
+
+    def older_onnx(self, target: Target) -> dict[str, Artifact[OnnxFacts]]:
+        """The files that a build kit holds beside those, for devices with an older release."""
+        found = _variants(target).items()
+        return {name: self._exported(files[1]) for name, files in found if len(files) > 1}
 
     def engines(self, target: Target) -> Artifact[EngineFacts]:
         """The engines of a target, or the kit that builds them on the device."""
         profile = profiles.get(target.target)
         models = {name: file for name, file in self.onnx(target).items() if name != "teacher"}
+        older = self.older_onnx(target)
         package = _PACKAGES[profile.runtime]
         asks = {"profile": profile.model_dump(mode="json"), "version": _version(package)}
 
         def make(folder: Path) -> EngineFacts:
             from tmkd_deploy.engines.build import build  # noqa: PLC0415
 
-            paths = {precision: file.path(MODEL) for precision, file in models.items()}
-            return build(profile, paths, self.recipe.data.image_size, folder, self.reach.events)
+            paths, older_paths = (
+                {precision: file.path(MODEL) for precision, file in files.items()}
+                for files in (models, older)
+            )
+            size = self.recipe.data.image_size
+            return build(profile, paths, size, folder, self.reach.events, older_paths)
 
         rooms = ("engines", "runtime/onnxruntime_session.py", "measure/results.py")
-        return self.reach.stage("build", EngineFacts, asks, models, rooms, make, target.target)
+        inputs: Inputs = {**models, **{f"older {name}": file for name, file in older.items()}}
+        return self.reach.stage("build", EngineFacts, asks, inputs, rooms, make, target.target)
 
     def compared(self, target: Target) -> Artifact[ComparedFacts] | None:
         """The student quantized in other ways, where the recipe asks and its runtime runs them."""
@@ -276,11 +284,14 @@ def _runtime(target: Target) -> Runtime:
     return runtime(profiles.get(target.target).runtime)
 
 
-def _built(target: Target) -> list[str]:
-    """What is built: floating-point siblings beside an INT8 engine, asked for or not."""
-    asked = target.precisions or []
-    precisions = profiles.get(target.target).precisions
-    return [each for each in precisions if each in asked or each != "int8"]
+def _variants(target: Target) -> dict[str, list[Variant]]:
+    """The ONNX files of each precision that is built, the main one first.
+
+    Its floating-point siblings are built and measured beside an INT8 engine, asked for or not.
+    """
+    profile, asked = profiles.get(target.target), target.precisions or []
+    built = [each for each in profile.precisions if each in asked or each != "int8"]
+    return {precision: variants_for(profile, precision) for precision in built}
 
 
 def _version(package: str | None) -> str:

@@ -22,6 +22,7 @@ from tmkd_deploy.cli import (
     failures,
     interrupts,
     output,
+    quantize,
     recipe,
     stages,
     targets,
@@ -75,6 +76,7 @@ def _start(
 
 
 stages.add_to(app)
+app.command("quantize")(quantize.quantize)
 app.add_typer(bundle.app, name="bundle")
 app.command("compare")(compare.compare)
 app.command("explain")(explain.explain)

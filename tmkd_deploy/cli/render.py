@@ -16,6 +16,7 @@ from rich.text import Text
 from tmkd_deploy.gate.choose import Judged
 from tmkd_deploy.gate.verdict import Outcome, Verdict
 from tmkd_deploy.measure.results import Measurements
+from tmkd_deploy.quantize.facts import FallbackFacts
 from tmkd_deploy.report import tables, wording
 from tmkd_deploy.report.tables import Table
 
@@ -58,6 +59,11 @@ def grid(table: Table, columns: Sequence[str] | None = None) -> RichTable:
 def run(result: RunResult) -> str:
     """The stages of a run and what they found, one block a target."""
     blocks: list[RenderableType] = [_stages(result)]
+    blocks.extend(
+        f"\n{stage.facts.summary}"
+        for stage in result.stages
+        if isinstance(stage.facts, FallbackFacts)
+    )
     found = {(stage.target, type(stage.facts)): stage.facts for stage in result.stages}
     for target in dict.fromkeys(stage.target for stage in result.stages):
         judged, measured = found.get((target, Judged)), found.get((target, Measurements))

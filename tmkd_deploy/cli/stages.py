@@ -65,8 +65,8 @@ RUN = StageCommand("run", "report", "", "Do everything, from the data to the rep
 
 
 def add_to(app: typer.Typer) -> None:
-    """Add the commands to `app`, in the order of the work; `bundle` has a file of its own."""
-    for stage in (RUN, DISTILL, QUANTIZE, EXPORT, VALIDATE):
+    """Add the commands to `app`; `quantize` and `bundle` have files of their own."""
+    for stage in (RUN, DISTILL, EXPORT, VALIDATE):
         app.command(stage.name, help=stage.help)(_command(stage))
     for stage in (GATE, REPORT):
         app.command(stage.name, help=stage.help)(judging_command(stage))
@@ -83,7 +83,7 @@ def _command(stage: StageCommand) -> Callable[..., None]:
         as_json: AsJson = False,
         quiet: Quiet = False,
     ) -> None:
-        _execute(
+        execute(
             stage,
             path=recipe,
             overrides=overrides or (),
@@ -112,7 +112,7 @@ def judging_command(stage: StageCommand) -> Callable[..., None]:
         as_json: AsJson = False,
         quiet: Quiet = False,
     ) -> None:
-        _execute(
+        execute(
             stage,
             path=recipe,
             overrides=overrides or (),
@@ -127,7 +127,7 @@ def judging_command(stage: StageCommand) -> Callable[..., None]:
     return command
 
 
-def _execute(
+def execute(
     stage: StageCommand,
     *,
     path: Path,
@@ -139,7 +139,41 @@ def _execute(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    from tmkd_deploy.cli import progress, render  # noqa: PLC0415
+    """Reach the goal of `stage` and tell what came of it."""
+    result = reach(
+        stage,
+        path=path,
+        overrides=overrides,
+        targets=targets,
+        runs=runs,
+        force=force,
+        only=only,
+        quiet=quiet,
+    )
+    exit_code = result.exit_code if stage.judging else ExitCode.OK
+    if as_json:
+        output.emit_json(as_dict(stage, result, exit_code))
+    else:
+        from tmkd_deploy.cli import render  # noqa: PLC0415
+
+        output.emit(render.run(result))
+        output.emit(_next(stage, result, path, exit_code))
+    raise typer.Exit(int(exit_code))
+
+
+def reach(
+    stage: StageCommand,
+    *,
+    path: Path,
+    overrides: Sequence[str],
+    targets: Sequence[str],
+    runs: Path,
+    force: bool,
+    only: bool,
+    quiet: bool,
+) -> RunResult:
+    """Reach the goal of `stage`; a process that does not lead ends here."""
+    from tmkd_deploy.cli import progress  # noqa: PLC0415
     from tmkd_deploy.recipe.load import load  # noqa: PLC0415
 
     recipe = load(path, overrides)
@@ -157,16 +191,11 @@ def _execute(
         )
     if not result.leads:
         raise typer.Exit()
-    exit_code = result.exit_code if stage.judging else ExitCode.OK
-    if as_json:
-        output.emit_json(_as_dict(stage, result, exit_code))
-    else:
-        output.emit(render.run(result))
-        output.emit(_next(stage, result, path, exit_code))
-    raise typer.Exit(int(exit_code))
+    return result
 
 
-def _as_dict(stage: StageCommand, result: RunResult, exit_code: ExitCode) -> dict[str, Any]:
+def as_dict(stage: StageCommand, result: RunResult, exit_code: ExitCode) -> dict[str, Any]:
+    """What a command tells a program."""
     return {
         "command": stage.name,
         "run": str(result.folder),
@@ -190,9 +219,10 @@ def _next(stage: StageCommand, result: RunResult, path: Path, exit_code: ExitCod
     if stage.goal == "report":
         return f"Next: open {result.folder / 'report.html'}"
     if exit_code != ExitCode.OK:
-        return f"Next: read why in the report: tmkd-deploy report {_argument(path)}".rstrip()
-    return f"Next: tmkd-deploy {stage.next} {_argument(path)}".rstrip()
+        return f"Next: read why in the report: tmkd-deploy report {argument(path)}".rstrip()
+    return f"Next: tmkd-deploy {stage.next} {argument(path)}".rstrip()
 
 
-def _argument(path: Path) -> str:
+def argument(path: Path) -> str:
+    """The recipe as an argument of the command to run next."""
     return "" if path == DEFAULT_RECIPE else shlex.quote(str(path))

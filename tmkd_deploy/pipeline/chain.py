@@ -14,6 +14,7 @@ from tmkd_deploy.errors import ExitCode, RequestError, from_os_error
 from tmkd_deploy.events import Events, SilentEvents
 from tmkd_deploy.pipeline.company import Alone, company
 from tmkd_deploy.pipeline.deployment import Deployment
+from tmkd_deploy.pipeline.fallback import settle
 from tmkd_deploy.pipeline.lock import only_process_in
 from tmkd_deploy.pipeline.reach import Reach
 from tmkd_deploy.pipeline.stage import Runner, StageResult
@@ -26,6 +27,7 @@ GOALS = (
     "teach",
     "weigh",
     "distill",
+    "sensitivity",
     "quantize",
     "export",
     "build",
@@ -35,6 +37,7 @@ GOALS = (
     "report",
 )
 _TRAINING_GOALS = GOALS[: GOALS.index("quantize") + 1]
+_QUANTIZED_GOALS = GOALS[GOALS.index("quantize") :]
 
 
 @dataclass(frozen=True)
@@ -87,10 +90,16 @@ def run(
                 else:
                     events = SilentEvents()
                 reach = Reach(recipe, folder, runner, events)
+                if _seeks_layers(recipe, goal):
+                    reach.recipe = settle(reach, _chosen_targets(recipe, None)[0])
                 _go(goal, Training(reach), chosen)
         except OSError as error:
             raise from_os_error(error) from error
     return RunResult(folder, runner.results, reach.exit_code(), together.leads)
+
+
+def _seeks_layers(recipe: Recipe, goal: str) -> bool:
+    return recipe.quantize.enabled and recipe.quantize.fallback > 0 and goal in _QUANTIZED_GOALS
 
 
 def _sweep(folder: Path) -> None:
@@ -112,6 +121,7 @@ def _go(goal: str, training: Training, targets: list[Target]) -> None:
         "teach": lambda: training.teacher,
         "weigh": lambda: training.weighed,
         "distill": lambda: training.student,
+        "sensitivity": lambda: training.sensitivity,
         "quantize": lambda: training.quantized,
         "report": lambda: deployment.report(targets),
     }

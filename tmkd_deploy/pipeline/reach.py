@@ -59,6 +59,10 @@ class Reach:
                 self._remove_checkpoints(name)
         return self._reached[name, target]
 
+    def reached(self, name: str) -> Artifact[Any] | None:
+        """The artifact of a stage that was reached before; None where it was not."""
+        return self._reached.get((name, None))
+
     def conduct(self, stage: str) -> Conduct:
         """How the trainings of a shared stage are conducted, its checkpoints included."""
         from tmkd_deploy.training.checkpoint import Checkpoints  # noqa: PLC0415

@@ -49,8 +49,9 @@ def write_report(
 ) -> ReportFacts:
     """Write every format of the report into `folder`.
 
-    `upstream` holds the artifacts data, teacher, weighed, student and, unless switched off,
-    quantized; `times` the folder of each stage's artifact and whether it was reused.
+    `upstream` holds the artifacts data, teacher, weighed, student, unless switched off quantized,
+    and fallback where layers to leave out were sought; `times` the folder of each stage's artifact
+    and whether it was reused.
     """
     report = RunReport(
         name=recipe.name,
@@ -124,6 +125,8 @@ def _notes(upstream: Mapping[str, Artifact[Any]]) -> list[str]:
             f"{100 * facts.post_training_top1:.1f} % top-1; fine-tuning through fake quantizers "
             f"gives {100 * facts.top1:.1f} %."
         )
+    if "fallback" in upstream:
+        notes.append(upstream["fallback"].facts.summary)
     return notes
 
 

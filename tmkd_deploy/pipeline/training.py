@@ -16,9 +16,10 @@ from tmkd_deploy.data.prepare import prepare
 from tmkd_deploy.data.prepared import DataFacts, PreparedData
 from tmkd_deploy.data.sources import source_fingerprint
 from tmkd_deploy.distill.facts import StudentFacts, TeacherFacts, TextFacts
+from tmkd_deploy.engines.placement import Placement
 from tmkd_deploy.engines.registry import runtime
 from tmkd_deploy.pipeline.reach import Inputs, Reach, plain
-from tmkd_deploy.quantize.facts import QuantizationFacts
+from tmkd_deploy.quantize.facts import QuantizationFacts, SensitivityFacts
 from tmkd_deploy.recipe.schema import Recipe
 from tmkd_deploy.recipe.vocabulary import VIEWS
 from tmkd_deploy.targets import profile as profiles
@@ -119,18 +120,46 @@ class Training:
                 self.reach.conduct("distill"),
             )
 
-        asks = _student_asks(recipe)
+        asks = student_asks(recipe)
         return self.reach.stage("distill", StudentFacts, asks, inputs, _MODELS, make, shared=True)
+
+    @functools.cached_property
+    def sensitivity(self) -> Artifact[SensitivityFacts]:
+        """What quantizing each layer costs, on the grid of the first target."""
+        recipe, placement = self.recipe, self._placement()
+        asks = {
+            "seed": recipe.seed,
+            "teacher": recipe.teacher.visual.model,
+            "student": plain(recipe.student),
+            "calibration": plain(recipe.quantize.calibration),
+            "leave_out": recipe.quantize.leave_out,
+            "placement": placement.value,
+        }
+        inputs: Inputs = {"data": self.prepared, "teacher": self.teacher, "student": self.student}
+
+        def make(_: Path) -> SensitivityFacts:
+            from tmkd_deploy.quantize.sensitivity import rank_layers  # noqa: PLC0415
+
+            return rank_layers(
+                recipe,
+                self.load_data(),
+                self.load_visual_teacher(),
+                self.load_student(),
+                placement,
+                self.reach.events,
+            )
+
+        rooms = ("models", "training", "quantize", "data/turns.py", "engines/placement.py")
+        return self.reach.stage("sensitivity", SensitivityFacts, asks, inputs, rooms, make)
 
     @functools.cached_property
     def quantized(self) -> Artifact[QuantizationFacts]:
         """The student fine-tuned through fake quantizers, on the grid of the first target."""
-        recipe = self.recipe
-        placement = runtime(profiles.get(recipe.targets[0].target).runtime).placement
+        recipe, placement = self.recipe, self._placement()
         asks = {
-            **_student_asks(recipe),
-            # what is compared with it changes nothing in it
-            "quantize": {**plain(recipe.quantize), "compare": None},
+            **student_asks(recipe),
+            # what is compared with it changes nothing in it, nor does how layers were chosen
+            "quantize": {**plain(recipe.quantize), "compare": None, "fallback": None},
             "placement": placement.value,
         }
         inputs: Inputs = {
@@ -158,6 +187,9 @@ class Training:
         return self.reach.stage(
             "quantize", QuantizationFacts, asks, inputs, rooms, make, shared=True
         )
+
+    def _placement(self) -> Placement:
+        return runtime(profiles.get(self.recipe.targets[0].target).runtime).placement
 
     def all_models(self) -> None:
         """Everything that is trained, for what comes after."""
@@ -240,7 +272,8 @@ def _text_asks(recipe: Recipe) -> dict[str, Any]:
     return asks
 
 
-def _student_asks(recipe: Recipe) -> dict[str, Any]:
+def student_asks(recipe: Recipe) -> dict[str, Any]:
+    """What of the recipe the student depends on, what its teachers depend on apart."""
     return {
         "seed": recipe.seed,
         "views": plain(recipe.views),

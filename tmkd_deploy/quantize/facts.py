@@ -1,6 +1,8 @@
-"""What the quantize stage records; readable without torch."""
+"""What the stages that quantize record; readable without torch."""
 
 from __future__ import annotations
+
+from enum import Enum
 
 from tmkd_deploy.artifacts import Facts
 
@@ -24,3 +26,85 @@ class QuantizationFacts(Facts):
     post_training_top1: float
     top1: float
     control_top1: float | None = None
+
+
+class Cost(Facts):
+    """What rounding changes in a student's answers on the images of a sensitivity analysis.
+
+    `divergence` is the mean over the images of the Kullback-Leibler divergence, in nats, of the
+    rounded student's probabilities from the unquantized student's. `teacher_divergence` is by how
+    much the divergence from the teacher's grows; below 0 the student comes closer. `points` is the
+    change in top-1 in points (below 0 is a loss), `changed` the share of decisions that change.
+    """
+
+    divergence: float
+    teacher_divergence: float
+    points: float
+    changed: float
+
+
+class LayerSensitivity(Facts):
+    """One layer: the cost of rounding it `alone`, and of all others `without` it."""
+
+    layer: str
+    alone: Cost
+    without: Cost
+
+
+class SensitivityFacts(Facts):
+    """What quantizing each layer costs after calibration alone, the costliest first.
+
+    `images` training images were looked at, `calibrated_on` of them those of the calibration set.
+    `top1` is the unquantized student's on them, `teacher_divergence` its divergence from the
+    teacher in nats. `by_count` has what all costs when the first 0, 1, 2 ... of `layers` are left
+    out, up to all of them; additions and poolings are still rounded then.
+    """
+
+    images: int
+    calibrated_on: int
+    placement: str
+    left_out: list[str]
+    top1: float
+    teacher_divergence: float
+    layers: list[LayerSensitivity]
+    by_count: list[Cost]
+
+
+class Ending(str, Enum):
+    """How a search for layers to leave out ended.
+
+    WITHIN: the last engine tried keeps every budget. UNCERTAIN: it breaks none, but a measurement
+    could not tell of all. NONE: no number of layers keeps them. OUT_OF_TRIES: none of those tried.
+    """
+
+    WITHIN = "within"
+    UNCERTAIN = "uncertain"
+    NONE = "none"
+    OUT_OF_TRIES = "out_of_tries"
+
+
+class Attempt(Facts):
+    """One engine of a search: the layers left out beyond the recipe's own, and what it showed.
+
+    `estimated_points` is the change in top-1 that calibration alone gives on training images,
+    `points` that of the INT8 engine against the unquantized student on the test split. `not_kept`
+    explains each budget that it breaks, or of which the measurement could not tell.
+    """
+
+    left_out: list[str]
+    estimated_points: float
+    points: float | None
+    p50_ms: float | None
+    not_kept: list[str]
+
+
+class FallbackFacts(Facts):
+    """A search for layers to leave out, until the INT8 engine of `target` keeps its budgets.
+
+    The last of `attempts` stands, whatever the `ending`; `summary` says it in sentences.
+    """
+
+    target: str
+    ending: Ending
+    attempts: list[Attempt]
+    summary: str

@@ -8,7 +8,7 @@ this as from the least placement, and ONNX Runtime needs all of it to keep whole
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
@@ -68,18 +68,19 @@ def insert_quantizers(classifier: Classifier, leave_out: Iterable[str] = ()) -> 
     layers = weighted_layers(traced)
     left_out = _matched(leave_out, list(layers))
     modules = dict(traced.named_modules())
-    chosen: dict[fx.Node, None] = {}
+    chosen: dict[fx.Node, set[str]] = {}
     for node in traced.graph.nodes:
         if not _computes(node, modules) or node.target in left_out:
             continue
+        computes = str(node.target) if node.op == "call_module" else node.name
         for source in node.all_input_nodes:
-            chosen[_source(source, modules)] = None
+            chosen.setdefault(_source(source, modules), set()).add(computes)
         tail = _tail(node, modules)
         if not _only_feeds_output(tail):
-            chosen[tail] = None
-    for number, node in enumerate(chosen):
+            chosen.setdefault(tail, set()).add(computes)
+    for number, (node, wanted_by) in enumerate(chosen.items()):
         name = f"quantizer_{number}"
-        traced.add_module(name, ActivationQuantizer())
+        traced.add_module(name, ActivationQuantizer(wanted_by))
         with traced.graph.inserting_after(node):
             quantized = traced.graph.call_module(name, (node,))
         node.replace_all_uses_with(quantized, delete_user_cb=partial(operator.ne, quantized))
@@ -118,6 +119,22 @@ def use_placement(network: nn.Module, placement: Placement | None) -> None:
     for module in network.modules():
         if isinstance(module, (ActivationQuantizer, WeightQuantizer)):
             module.use(placement)
+
+
+def use_placement_where(
+    network: nn.Module, placement: Placement, computes: Callable[[str], bool]
+) -> None:
+    """Round as if quantizers had been inserted for those layers alone that `computes` accepts.
+
+    It is asked for the name of every layer, addition and pooling that wants something rounded.
+    """
+    for module in network.modules():
+        if isinstance(module, ActivationQuantizer):
+            module.use(placement if any(map(computes, module.wanted_by)) else None)
+    for name in quantized_layers(network):
+        parametrization = network.get_submodule(f"{name}.parametrizations.weight.0")
+        if isinstance(parametrization, WeightQuantizer):
+            parametrization.use(placement if computes(name) else None)
 
 
 def fix_weight_scales(network: nn.Module) -> None:

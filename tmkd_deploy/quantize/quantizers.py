@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -21,15 +21,16 @@ class ActivationQuantizer(nn.Module):
     """Rounds one tensor to eight bits with a single scale.
 
     `amax` is the largest magnitude represented; `non_negative` whether calibration saw no negative
-    value. Until `use` is called the tensor passes unchanged; while `collector` is set it is
-    observed.
+    value. `wanted_by` names the layers, additions and poolings that want the tensor rounded. Until
+    `use` is called the tensor passes unchanged; while `collector` is set it is observed.
     """
 
     amax: Tensor
     non_negative: Tensor
 
-    def __init__(self) -> None:
+    def __init__(self, wanted_by: Iterable[str] = ()) -> None:
         super().__init__()
+        self.wanted_by = frozenset(wanted_by)
         self.register_buffer("amax", torch.tensor(1.0))
         self.register_buffer("non_negative", torch.tensor(False))
         self.collector: Collector | None = None

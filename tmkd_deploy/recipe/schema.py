@@ -131,6 +131,13 @@ class Recipe(Section):
             raise ValueError("targets: a target is named twice")
         return self
 
+    @model_validator(mode="after")
+    def _fallback_has_a_budget(self) -> Recipe:
+        asked = self.quantize.enabled and self.quantize.fallback
+        if asked and not self.targets[0].budgets.limits_accuracy:
+            raise ValueError("quantize.fallback: the first target has no accuracy budget to keep")
+        return self
+
 
 def json_schema() -> dict[str, Any]:
     """The recipe's JSON Schema, for editors."""

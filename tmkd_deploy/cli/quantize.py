@@ -1,0 +1,85 @@
+"""`quantize`: fine-tune for 8-bit arithmetic, or rank layers by what that costs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tmkd_deploy.cli import output, stages
+from tmkd_deploy.cli.options import (
+    DEFAULT_RECIPE,
+    DEFAULT_RUNS,
+    AsJson,
+    Force,
+    Overrides,
+    Quiet,
+    RecipePath,
+    Runs,
+    Targets,
+)
+from tmkd_deploy.errors import ExitCode, MissingExtra
+
+if TYPE_CHECKING:
+    from tmkd_deploy.quantize.facts import SensitivityFacts
+
+_RANKING = stages.StageCommand("quantize --sensitivity", "sensitivity", "", "")
+
+Sensitivity = Annotated[
+    bool, typer.Option("--sensitivity", help="Only rank layers by what quantizing each costs.")
+]
+
+
+def quantize(
+    *,
+    recipe: RecipePath = DEFAULT_RECIPE,
+    sensitivity: Sensitivity = False,
+    overrides: Overrides = None,
+    targets: Targets = None,
+    runs: Runs = DEFAULT_RUNS,
+    force: Force = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Fine-tune the student for 8-bit arithmetic."""
+    if not sensitivity:
+        stages.execute(
+            stages.QUANTIZE,
+            path=recipe,
+            overrides=overrides or (),
+            targets=targets or (),
+            runs=runs,
+            force=force,
+            only=False,
+            as_json=as_json,
+            quiet=quiet,
+        )
+    result = stages.reach(
+        _RANKING,
+        path=recipe,
+        overrides=overrides or (),
+        targets=targets or (),
+        runs=runs,
+        force=force,
+        only=False,
+        quiet=quiet,
+    )
+    gains = _gains(result.folder)
+    if as_json:
+        told = stages.as_dict(_RANKING, result, ExitCode.OK)
+        output.emit_json({**told, "gains_ms": gains})
+        return
+    from tmkd_deploy.cli import render_sensitivity  # noqa: PLC0415
+
+    facts: SensitivityFacts = result.facts("sensitivity")  # type: ignore[assignment]
+    output.emit(render_sensitivity.as_text(facts, gains, stages.argument(recipe)))
+
+
+def _gains(folder: Path) -> dict[str, dict[str, float]]:
+    """What INT8 gains for each layer of targets that were measured; needs their runtime."""
+    try:
+        from tmkd_deploy.explain.gains import gains  # noqa: PLC0415
+    except ImportError as error:
+        raise MissingExtra("Timing layers", "train", error.name or "onnx") from error
+    return gains(folder)

@@ -1,0 +1,61 @@
+"""What computing each layer in integers gains on a target, by its engines' own profiles."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from pathlib import Path
+
+import onnx
+
+from tmkd_deploy import artifacts
+from tmkd_deploy.engines.facts import EngineFacts
+from tmkd_deploy.engines.interface import variant_for
+from tmkd_deploy.engines.registry import runtime
+from tmkd_deploy.explain import onnxruntime
+from tmkd_deploy.explain.graph import Graph
+from tmkd_deploy.export.facts import MODEL, OnnxFacts
+from tmkd_deploy.measure.results import Measurements
+
+_PRECISIONS = ("fp32", "int8")
+
+
+def gains(run: Path) -> dict[str, dict[str, float]]:
+    """By target and layer: milliseconds that the INT8 engine takes less than the FP32 engine.
+
+    A layer's time is its share in the engine's profile, made now on this machine, of the median
+    latency in the run folder; what holds no weight counts with the layer before it, conversions
+    included. There is an entry for each target on ONNX Runtime whose two engines were measured.
+
+    Raises:
+        ArtifactError: an artifact of the run is truncated or of another version.
+        MissingExtra: ONNX Runtime is not installed.
+    """
+    found = {}
+    for manifest in sorted(run.glob(f"measure/*/{artifacts.MANIFEST}")):
+        measured = artifacts.read(manifest.parent, "measure", Measurements).facts
+        latency = measured.latency
+        medians = {row.engine: row.p50_ms for row in latency.rows} if latency else {}
+        if measured.runtime != "onnxruntime" or not medians.keys() >= set(_PRECISIONS):
+            continue
+        threads = int(latency.protocol.get("threads", 1)) if latency else 1
+        wide, narrow = (
+            _milliseconds(run, measured.target, precision, threads, medians[precision])
+            for precision in _PRECISIONS
+        )
+        found[measured.target] = {layer: wide[layer] - narrow[layer] for layer in wide}
+    return found
+
+
+def _milliseconds(
+    run: Path, target: str, precision: str, threads: int, median: float
+) -> defaultdict[str, float]:
+    engines = artifacts.read(run / "build" / target, "build", EngineFacts)
+    file = next(each.file for each in engines.facts.engines if each.precision == precision)
+    variant = variant_for(runtime(engines.facts.runtime), precision)
+    exported = artifacts.read(run / "export" / variant.name, "export", OnnxFacts)
+    source = Graph(onnx.load(exported.path(MODEL)))
+    times: defaultdict[str, float] = defaultdict(float)
+    for layer in onnxruntime.view(engines.path(file), source, threads).layers:
+        if layer.layer:
+            times[layer.layer] += (layer.time_share or 0.0) * median
+    return times

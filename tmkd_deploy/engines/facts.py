@@ -9,7 +9,8 @@ from tmkd_deploy.measure.results import EngineFile
 class EngineFacts(Facts):
     """The engines built for one target.
 
-    `kit` names the files of a build kit where the engine itself is built on the device.
+    `kit` names the files of a build kit where the engine itself is yet to be built on the device;
+    `device` the device that built them, None where that was this machine.
     """
 
     target: str
@@ -17,3 +18,4 @@ class EngineFacts(Facts):
     engines: list[EngineFile]
     kit: list[str]
     notes: list[str]
+    device: str | None = None

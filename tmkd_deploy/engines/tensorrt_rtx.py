@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tmkd_deploy.agent.layers import from_log
 from tmkd_deploy.artifacts import sha256_of
 from tmkd_deploy.engines.interface import Session
+from tmkd_deploy.engines.layers import count_int8
 from tmkd_deploy.engines.model_file import read_model, refused_layer
 from tmkd_deploy.engines.placement import Placement
 from tmkd_deploy.errors import EnvironmentProblem, MissingExtra
@@ -17,14 +18,6 @@ from tmkd_deploy.targets.profile import TargetProfile
 
 if TYPE_CHECKING:
     import onnx
-
-_LAYER = re.compile(
-    r"^Name: (?P<name>.*?), LayerType: (?P<kind>\w+), "
-    r"Inputs: \[(?P<inputs>.*?)\], (?:Constants|Outputs): "
-)
-_TYPE = re.compile(r"Datatype: (\w+)")
-# what the builder calls kernels that only move, cast or combine values point by point
-_POINTWISE = {"kgen", "NoOp", "Reformat", "reformat", "constant", "signal", "wait", "shape_call"}
 
 
 class TensorRTRtx:
@@ -48,17 +41,17 @@ class TensorRTRtx:
         plan = _build(tensorrt_rtx, log, onnx, proto, image_size, str(profile.compute_capability))
         engine = folder / f"{precision}.engine"
         engine.write_bytes(plan)
-        layers = read_layers(log.lines)
+        layers = from_log(log.lines)
         (folder / f"{precision}.layers.json").write_text(json.dumps(layers, indent=1) + "\n")
         (folder / f"{precision}.builder.log").write_text("\n".join(log.lines) + "\n")
-        weighted = [layer for layer in layers if layer["kind"] not in _POINTWISE]
+        int8_layers, total_layers = count_int8(layers)
         return EngineFile(
             precision=precision,
             file=engine.name,
             bytes=len(plan),
             sha256=sha256_of(engine),
-            int8_layers=sum("Int8" in layer["inputs"] for layer in weighted),
-            total_layers=len(weighted),
+            int8_layers=int8_layers,
+            total_layers=total_layers,
         )
 
     def open(self, engine: Path, threads: int) -> Session:
@@ -72,22 +65,6 @@ class TensorRTRtx:
             where=str(engine),
             advice="Run the engine on its device with your application.",
         )
-
-
-def read_layers(lines: list[str]) -> list[dict[str, Any]]:
-    """The layers of a built engine from its builder's detailed log: name, kind, input types."""
-    layers = []
-    for line in lines:
-        found = _LAYER.match(line)
-        if found:
-            layers.append(
-                {
-                    "name": found["name"],
-                    "kind": found["kind"],
-                    "inputs": _TYPE.findall(found["inputs"]),
-                }
-            )
-    return layers
 
 
 class _Lines:

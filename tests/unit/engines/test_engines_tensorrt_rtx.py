@@ -5,7 +5,7 @@ import json
 import pytest
 
 from tmkd_deploy.engines.interface import variant_for
-from tmkd_deploy.engines.tensorrt_rtx import TensorRTRtx, read_layers
+from tmkd_deploy.engines.tensorrt_rtx import TensorRTRtx
 from tmkd_deploy.errors import DataError, EnvironmentProblem
 from tmkd_deploy.targets.profile import get
 
@@ -63,15 +63,3 @@ def test_an_unknown_gpu_names_the_builder(exported_digits, tmp_path):
 def test_engines_are_not_run_here(engines):
     with pytest.raises(EnvironmentProblem, match="RTX GPU"):
         TensorRTRtx().open(engines[1] / "int8.engine", 1)
-
-
-def test_layers_are_read_from_the_builders_words():
-    lines = [
-        "Building the engine",
-        "Name: conv1, LayerType: CaskConvolution, Inputs: [ { Name: x, Dimensions: [1,8,8,8], "
-        "Format/Datatype: Int8 NC/32HW32 }], Outputs: [ { Name: y }]",
-    ]
-    layers = read_layers(lines)
-    assert [layer["name"] for layer in layers] == ["conv1"]
-    assert layers[0]["kind"] == "CaskConvolution"
-    assert layers[0]["inputs"] == ["Int8"]

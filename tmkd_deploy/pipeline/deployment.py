@@ -224,6 +224,8 @@ class Deployment:
         }
         if self.recipe.quantize.enabled:
             upstream["quantized"] = self.training.quantized
+        if sought := self.reach.reached("fallback"):
+            upstream["fallback"] = sought
         inputs: Inputs = {
             **upstream,
             **{f"gate {name}": artifact for name, artifact in judged.items()},
@@ -253,7 +255,6 @@ class Deployment:
             "export": plain(recipe.export),
             "teacher": recipe.teacher.visual.model,
             "student": plain(recipe.student),
-            "leave_out": recipe.quantize.leave_out,
         }
         inputs: Inputs = {"data": self.training.prepared}
         if variant.model == "teacher":

@@ -37,6 +37,11 @@ class Quantize(Section):
     leave_out: list[str] = Field(
         default_factory=list, description="Modules of the student kept in floating point, by name."
     )
+    fallback: Annotated[int, Field(ge=0)] = Field(
+        0,
+        description="How many engines are tried, at most, to find the fewest layers that have to "
+        "be left out for the INT8 engine of the first target to keep its budgets; 0 seeks none.",
+    )
     control: bool = Field(
         False,
         description="Also fine-tune the student on the same schedule without quantizers, so that "
@@ -96,6 +101,12 @@ class Budgets(Section):
         None, description="Points of top-1 lost against the unquantized student at most."
     )
     engine_megabytes: Positive | None = Field(None, description="Size of the engine at most.")
+
+    @property
+    def limits_accuracy(self) -> bool:
+        """Whether any of them is about accuracy."""
+        kinds = (self.accuracy, self.accuracy_drop_points, self.quantization_drop_points)
+        return any(limit is not None for limit in kinds)
 
 
 class Target(Section):

@@ -21,6 +21,8 @@ from pathlib import Path
 
 import pytest
 
+from tmkd_deploy.devices.channel import Channel
+
 SSHD = shutil.which("sshd", path=f"/usr/sbin:/usr/local/sbin:{os.environ.get('PATH', '')}")
 needs_sshd = pytest.mark.skipif(
     SSHD is None or shutil.which("ssh") is None,
@@ -57,7 +59,9 @@ class SshDevice:
             make_key(key)
         self.port = 0
         self._server: subprocess.Popen[bytes] | None = None
-        self.give_python(f'exec "{sys._base_executable}" -sS "$@"', self._small_site())  # type: ignore[attr-defined]
+        self.python = f'exec "{sys._base_executable}" -sS'  # type: ignore[attr-defined]
+        self._site = self._small_site()
+        self.give_python(f'{self.python} "$@"')
 
     @property
     def user(self) -> str:
@@ -67,12 +71,17 @@ class SshDevice:
     def address(self) -> str:
         return f"ssh://{self.user}@127.0.0.1:{self.port}"
 
-    def give_python(self, line: str, python_path: Path | None = None) -> None:
+    def give_python(self, line: str) -> None:
         """Let `python3` on the device be a shell script of this line."""
         script = self.bin / "python3"
-        export = f'export PYTHONPATH="{python_path}"\n' if python_path else ""
-        script.write_text(f"#!/bin/sh\n{export}{line}\n", encoding="utf-8")
+        text = f'#!/bin/sh\nexport PYTHONPATH="{self._site}"\n{line}\n'
+        script.write_text(text, encoding="utf-8")
         script.chmod(0o755)
+
+    def alter_python(self, change: str) -> None:
+        """Let the device's Python be a stand-in: this one, after this program has run in it."""
+        # its words are `-c`, our program, and a name for lists of processes
+        self.give_python(f"{self.python} -c '{change}; import sys; exec(sys.argv[2])' \"$@\"")
 
     def trust(self, key: Path) -> None:
         """Let the client take the server for who it is if it shows this key."""
@@ -84,7 +93,8 @@ class SshDevice:
         """Let the client use this key and nothing of the real user's."""
         self.config.write_text(
             f"IdentityFile {key}\nIdentitiesOnly yes\nIdentityAgent none\n"
-            f"UserKnownHostsFile {self.known_hosts}\nGlobalKnownHostsFile /dev/null\n",
+            f"UserKnownHostsFile {self.known_hosts}\nGlobalKnownHostsFile /dev/null\n"
+            "KexAlgorithms curve25519-sha256\n",  # the quickest; a test connects often
             encoding="utf-8",
         )
 
@@ -236,3 +246,17 @@ def children_of(pid: int) -> list[int]:
         found += below
         ahead += below
     return found
+
+
+def before_step(monkeypatch: pytest.MonkeyPatch, number: int, act: Callable[[], object]) -> None:
+    """Let a channel `act` once, before its `number`th reading or writing from now."""
+    step, left = Channel._step, number
+
+    def acting(channel: Channel, outgoing: memoryview, patience: float) -> int:
+        nonlocal left
+        left -= 1
+        if left == 0:
+            act()
+        return step(channel, outgoing, patience)
+
+    monkeypatch.setattr(Channel, "_step", acting)

@@ -4,34 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from recorded_events import RecordedEvents
+
 from tmkd_deploy.devices.news import News
 
 
-class Recorded:
-    """Events and task in one: what was told, in order."""
-
-    def __init__(self) -> None:
-        self.told: list[tuple[Any, ...]] = []
-
-    def begin(self, description: str, total: int, unit: str) -> Recorded:
-        self.told.append(("begin", description, total, unit))
-        return self
-
-    def advance(self, steps: int = 1, **figures: float) -> None:
-        self.told.append(("advance", steps))
-
-    def finish(self) -> None:
-        self.told.append(("finish",))
-
-    def say(self, message: str) -> None:
-        self.told.append(("say", message))
-
-    def warn(self, message: str) -> None:
-        self.told.append(("warn", message))
-
-
 def told(*messages: dict[str, Any]) -> list[tuple[Any, ...]]:
-    events = Recorded()
+    events = RecordedEvents()
     news = News(events, "Measuring", "orin")
     for message in messages:
         news(message)

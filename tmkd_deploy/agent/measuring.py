@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 from tmkd_deploy.agent import sessions
 from tmkd_deploy.agent.errors import REQUEST, AgentError
 from tmkd_deploy.agent.fields import field, optional
-from tmkd_deploy.agent.machine import machine
 from tmkd_deploy.agent.predict import read_images
 from tmkd_deploy.agent.timing import Settings, time_in_turns
 from tmkd_deploy.agent.watch import Watch
@@ -20,7 +19,7 @@ def measure(request: dict[str, Any], work: Work) -> dict[str, Any]:
     """Time the engines of a request in turns; never answered from memory.
 
     Returns:
-        What `time_in_turns` does, and the `machine`.
+        What `time_in_turns` does.
 
     Raises:
         AgentError: `request`: there is no engine, or two have one name; `data`: a file is not here,
@@ -42,7 +41,7 @@ def measure(request: dict[str, Any], work: Work) -> dict[str, Any]:
         )
         for name, engine in zip(names, engines)
     }
-    timed = time_in_turns(
+    return time_in_turns(
         opened,
         images,
         Settings(
@@ -53,7 +52,6 @@ def measure(request: dict[str, Any], work: Work) -> dict[str, Any]:
         work.answer,
         Watch(children=work.children),
     )
-    return {**timed, "machine": machine()}
 
 
 def _seconds(settings: dict[str, Any], name: str) -> float:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Mapping, NamedTuple
 
 import numpy as np
 
+from tmkd_deploy.agent.machine import machine
 from tmkd_deploy.agent.steady import BLOCKS, is_steady
 from tmkd_deploy.agent.watch import Watch
 
@@ -23,9 +24,6 @@ if TYPE_CHECKING:
         def say(self, text: str) -> None:
             """Something worth a line."""
 
-        def warn(self, text: str) -> None:
-            """Something not to be overlooked."""
-
         def progress(self, done: int, total: int, unit: str) -> None:
             """How much of the timing is done."""
 
@@ -39,7 +37,7 @@ LEAST_COUNTED = 5
 # How often its least time a warm-up may last, and how many blocks it may in any case see.
 WARM_UP_LIMIT = 10
 BLOCKS_ANYHOW = 3 * BLOCKS
-RUNS_A_BLOCK = 5
+RUNS_A_BLOCK = 3
 _BURST_SECONDS = 0.5
 
 
@@ -68,14 +66,15 @@ def time_in_turns(
     Returns:
         What JSON can hold, by engine where not said otherwise: `blocks`, milliseconds of each
         counted run, a list for each round; `device_ms`, a list for each engine whose session times
-        its device alone; `warm_up`; `throughput`; and of the machine `conditions`.
+        its device alone; `warm_up`; `throughput`; and of the machine `conditions` and `machine`.
     """
     frames = [np.ascontiguousarray(images[index : index + 1]) for index in range(len(images))]
     watch.begin()
     warmed: dict[str, dict[str, Any]] = {}
     for name, session in sessions.items():
         warmed[name] = warm_up(session, frames, settings.warm_up_seconds)
-        _tell(listener, name, warmed[name])
+        outcome = "is steady" if warmed[name]["steady"] else "is not steady, but timed all the same"
+        listener.say(f"After {warmed[name]['seconds']:.1f} s of warm-up {name} {outcome}.")
     blocks, device_ms = _timed(sessions, frames, settings, warmed, listener, watch)
     throughput = {
         name: _throughput(session, frames, settings.minimum_seconds, watch)
@@ -87,13 +86,14 @@ def time_in_turns(
         "warm_up": warmed,
         "throughput": throughput,
         "conditions": watch.end(),
+        "machine": machine(),
     }
 
 
 def warm_up(session: Session, frames: list[np.ndarray], least_seconds: float) -> dict[str, Any]:
     """Run an engine until it is steady, for `least_seconds` at least and ten times that at most.
 
-    A block is at least 5 runs and a twentieth of `least_seconds`. Where runs are so slow that ten
+    A block is at least 3 runs and a twentieth of `least_seconds`. Where runs are so slow that ten
     times the least time is less than 60 blocks, up to 60 blocks are run.
 
     Returns:
@@ -117,16 +117,6 @@ def warm_up(session: Session, frames: list[np.ndarray], least_seconds: float) ->
         if steady or (seconds >= WARM_UP_LIMIT * least_seconds and len(medians) >= BLOCKS_ANYHOW):
             last = statistics.median(medians[-BLOCKS // 2 :])
             return {"seconds": seconds, "runs": runs, "steady": steady, "last_ms": last}
-
-
-def _tell(listener: Listener, name: str, warmed: dict[str, Any]) -> None:
-    if warmed["steady"]:
-        listener.say(f"Warmed up {name} in {warmed['seconds']:.1f} s.")
-    else:
-        listener.warn(
-            f"The engine {name} did not become steady within {warmed['seconds']:.0f} seconds of "
-            "warm-up: its times still changed when the timing began."
-        )
 
 
 def _timed(
@@ -184,7 +174,7 @@ def _throughput(
     It calls in bursts of half a second, and looks at the machine's conditions between them; that
     time is not counted.
     """
-    for frame in frames[:RUNS_A_BLOCK]:
+    for frame in frames[:UNCOUNTED]:
         session.infer(frame)
     runs, seconds = 0, 0.0
     watch.begin_energy()

@@ -1,27 +1,36 @@
-"""The latency protocol of `docs/latency.md`: engines interleaved in one run, batch 1."""
+"""From raw times, taken here or on a device, to latencies that can be judged.
+
+The times are taken by the protocol of `docs/latency.md`, in `tmkd_deploy/agent/timing.py`.
+"""
 
 from __future__ import annotations
 
-import os
-import platform
-import time
 from collections.abc import Mapping
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from tmkd_deploy.agent.machine import machine
+from tmkd_deploy.agent.timing import UNCOUNTED, Settings, time_in_turns
+from tmkd_deploy.agent.watch import Watch
 from tmkd_deploy.engines.interface import Session
-from tmkd_deploy.events import Events
-from tmkd_deploy.measure.results import Latency, LatencyRatio, LatencyRow
+from tmkd_deploy.events import Events, Task
+from tmkd_deploy.measure.results import (
+    Conditions,
+    DeviceTime,
+    Latency,
+    LatencyRatio,
+    LatencyRow,
+    Throughput,
+    WarmUp,
+)
 from tmkd_deploy.measure.statistics import median_ratio_interval, percentile_interval
 from tmkd_deploy.recipe.schema import Measure
-from tmkd_deploy.runtime.onnxruntime_session import has_vnni, precise_int8_default
 
-# An engine runs this often before the next one's turn; the first runs of a turn, which find the
-# caches filled by another engine, are not counted.
-_TURN = 12
-_UNCOUNTED = 2
+__all__ = ["latency_from", "machine", "measure_latency"]
+
 _HISTOGRAM_BINS = 40
+_CLOCKS = {True: "locked", False: "not locked", None: "unknown"}
 
 
 def measure_latency(
@@ -31,7 +40,7 @@ def measure_latency(
     seed: int,
     events: Events,
 ) -> Latency:
-    """Time every engine in turns within one run.
+    """Time engines that run here, in turns within one run.
 
     Args:
         engines: for each engine's name, its label and its session. The order is that of the turns.
@@ -39,33 +48,35 @@ def measure_latency(
         settings: least runs and seconds counted for each engine, and its warm-up.
         seed: of the bootstrap intervals.
     """
-    frames = [np.ascontiguousarray(images[index : index + 1]) for index in range(len(images))]
-    for name, (label, session) in engines.items():
-        _warm_up(session, frames, settings.warm_up_seconds)
-        events.say(f"Warmed up {label or name}.")
-    times: dict[str, list[list[float]]] = {name: [] for name in engines}
-    spent = dict.fromkeys(engines, 0.0)
-    seconds = round(settings.minimum_seconds * len(engines))
-    task = events.begin("Timing the engines in turns", max(seconds, 1), "seconds")
-    told = 0
-    load_before = _load()
+    listener = _Listener(events)
     try:
-        while not _enough(times, spent, settings):
-            first = len(times[next(iter(engines))]) * _TURN
-            for name, (_, session) in engines.items():
-                turn = _timed_turn(session, frames, first)
-                times[name].append(turn)
-                spent[name] += sum(turn) / 1000.0
-            whole = min(int(sum(spent.values())), seconds)
-            task.advance(whole - told)
-            told = whole
+        timed = time_in_turns(
+            {name: session for name, (_, session) in engines.items()},
+            images,
+            Settings(settings.warm_up_seconds, settings.minimum_runs, settings.minimum_seconds),
+            listener,
+            Watch(),
+        )
     finally:
-        task.finish()
-    blocks = {name: np.array(rounds) for name, rounds in times.items()}
-    rows = [_row(name, engines[name][0], blocks[name], seed) for name in engines]
+        listener.finish()
+    labels = {name: label for name, (label, _) in engines.items()}
+    return latency_from(timed, labels, settings, seed)
+
+
+def latency_from(
+    timed: Mapping[str, Any], labels: Mapping[str, str], settings: Measure, seed: int
+) -> Latency:
+    """Percentiles, intervals and ratios of what `time_in_turns` measured here or on a device.
+
+    Args:
+        timed: its answer, as it is or as JSON brought it home.
+        labels: of the engines by name, in the order of the rows.
+        seed: of the bootstrap intervals.
+    """
+    blocks = {name: np.array(timed["blocks"][name]) for name in labels}
     # the slower references go above the line, so that a ratio reads "times as fast"
-    names = [name for name in ("teacher", "fp32") if name in engines]
-    names += [name for name in engines if name not in names]
+    names = [name for name in ("teacher", "fp32") if name in labels]
+    names += [name for name in labels if name not in names]
     ratios = [
         LatencyRatio(
             numerator=above,
@@ -76,78 +87,29 @@ def measure_latency(
         for index, above in enumerate(names)
         for below in names[index + 1 :]
     ]
+    conditions = Conditions.model_validate(timed["conditions"])
     return Latency(
-        rows=rows,
+        rows=[_row(timed, name, label, blocks[name], seed) for name, label in labels.items()],
         ratios=ratios,
         protocol={
             "batch": 1,
             "threads": settings.threads,
             "warm_up_seconds": settings.warm_up_seconds,
-            "runs_a_turn": _TURN - _UNCOUNTED,
-            "uncounted_runs_a_turn": _UNCOUNTED,
             "rounds": len(blocks[names[0]]),
+            "uncounted_runs_a_turn": UNCOUNTED,
             "boundary": "host input ready to host output ready",
             "order": "engines in turns within one run",
+            "throughput": "one caller, back to back, after the turns",
         },
-        machine=machine(),
-        warnings=_warnings(max(load_before, _load())),
+        machine={**timed["machine"], "clocks": _CLOCKS[conditions.before.clocks.locked]},
+        warnings=_warnings(timed, labels, conditions),
+        conditions=conditions,
     )
 
 
-def machine() -> dict[str, str | int | bool]:
-    """What the figures were measured on."""
-    vnni = has_vnni()
-    return {
-        "architecture": platform.machine(),
-        "processor": _processor(),
-        "cores": os.cpu_count() or 1,
-        "system": platform.platform(terse=True),
-        "python": platform.python_version(),
-        "vnni": "unknown" if vnni is None else vnni,
-        "precise_int8": precise_int8_default(),
-        "clocks": "not locked",
-    }
-
-
-def _warm_up(session: Session, frames: list[np.ndarray], seconds: float) -> None:
-    """Run until times are steady: two successive medians of 20 runs within 5 %, at least once."""
-    begun = time.perf_counter()
-    previous = 0.0
-    while True:
-        turn = []
-        for frame in (frames * (20 // len(frames) + 1))[:20]:
-            start = time.perf_counter()
-            session.infer(frame)
-            turn.append(time.perf_counter() - start)
-        now = float(np.median(turn))
-        elapsed = time.perf_counter() - begun
-        steady = abs(now - previous) <= 0.05 * now
-        if elapsed >= seconds and (steady or elapsed >= 10 * seconds):
-            return
-        previous = now
-
-
-def _timed_turn(session: Session, frames: list[np.ndarray], first: int) -> list[float]:
-    turn = []
-    for run in range(_TURN):
-        frame = frames[(first + run) % len(frames)]
-        start = time.perf_counter_ns()
-        session.infer(frame)
-        turn.append((time.perf_counter_ns() - start) / 1e6)
-    return turn[_UNCOUNTED:]
-
-
-def _enough(
-    times: dict[str, list[list[float]]], spent: dict[str, float], settings: Measure
-) -> bool:
-    return all(
-        len(rounds) * (_TURN - _UNCOUNTED) >= settings.minimum_runs
-        and spent[name] >= settings.minimum_seconds
-        for name, rounds in times.items()
-    )
-
-
-def _row(name: str, label: str, blocks: np.ndarray, seed: int) -> LatencyRow:
+def _row(
+    timed: Mapping[str, Any], name: str, label: str, blocks: np.ndarray, seed: int
+) -> LatencyRow:
     p50, p90, p99 = np.percentile(blocks, [50, 90, 99]).tolist()
     # the few slowest runs would squeeze all the others into one bar
     shown = blocks[blocks <= np.percentile(blocks, 99.5)]
@@ -164,12 +126,45 @@ def _row(name: str, label: str, blocks: np.ndarray, seed: int) -> LatencyRow:
         p99_interval_ms=percentile_interval(blocks, 99, seed),
         histogram_edges_ms=edges.tolist(),
         histogram_counts=counts.tolist(),
+        device=_device_time(timed["device_ms"].get(name)),
+        throughput=Throughput.model_validate(timed["throughput"][name]),
+        warm_up=WarmUp.model_validate(timed["warm_up"][name]),
     )
 
 
-def _warnings(load: float) -> list[str]:
-    cores = os.cpu_count() or 1
-    warnings = ["The clocks are not locked: figures of another run may differ."]
+def _device_time(times: list[float] | None) -> DeviceTime | None:
+    if times is None:
+        return None
+    p50, p90, p99 = np.percentile(times, [50, 90, 99]).tolist()
+    return DeviceTime(mean_ms=float(np.mean(times)), p50_ms=p50, p90_ms=p90, p99_ms=p99)
+
+
+def _warnings(
+    timed: Mapping[str, Any], labels: Mapping[str, str], conditions: Conditions
+) -> list[str]:
+    warnings = []
+    locked = conditions.before.clocks.locked and conditions.after.clocks.locked
+    if locked is None:
+        warnings.append(
+            "Nothing tells whether the clocks are locked: figures of another run may differ."
+        )
+    elif not locked:
+        warnings.append("The clocks are not locked: figures of another run may differ.")
+    if conditions.throttled:
+        causes = ", ".join(f"{name} {count}" for name, count in conditions.throttle_events.items())
+        warnings.append(
+            f"The machine throttled while it was measured ({causes}): its milliseconds are those "
+            "of a throttled machine."
+        )
+    for name, label in labels.items():
+        warmed = timed["warm_up"][name]
+        if not warmed["steady"]:
+            warnings.append(
+                f"After {warmed['seconds']:.0f} seconds of warm-up the times of '{label or name}' "
+                "still changed."
+            )
+    cores = int(timed["machine"]["cores"])
+    load = max(conditions.before.load or 0.0, conditions.after.load or 0.0)
     if load > 1.5 * cores:
         warnings.append(
             f"The machine was busy: its load was {load:.1f} on {cores} cores. "
@@ -178,14 +173,23 @@ def _warnings(load: float) -> list[str]:
     return warnings
 
 
-def _load() -> float:
-    return os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+class _Listener:
+    """Passes on what the timing tells to the events of a stage."""
 
+    def __init__(self, events: Events) -> None:
+        self._events = events
+        self._task: Task | None = None
+        self._told = 0
 
-def _processor() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        for line in cpuinfo.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or "unknown"
+    def say(self, text: str) -> None:
+        self._events.say(text)
+
+    def progress(self, done: int, total: int, unit: str) -> None:
+        if self._task is None:
+            self._task = self._events.begin("Timing the engines in turns", total, unit)
+        self._task.advance(done - self._told)
+        self._told = done
+
+    def finish(self) -> None:
+        if self._task is not None:
+            self._task.finish()

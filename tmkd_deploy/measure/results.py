@@ -71,8 +71,53 @@ class LedgerRow(Facts):
         )
 
 
+class WarmUp(Facts):
+    """What it took until an engine was `steady`, or until it was timed all the same.
+
+    `last_ms` is the median of its last blocks.
+    """
+
+    seconds: float
+    runs: int
+    steady: bool
+    last_ms: float
+
+
+class Energy(Facts):
+    """What the rails that `source` names took, with nothing subtracted for an idle machine."""
+
+    joules: float
+    source: str
+    millijoules_per_inference: float
+
+
+class Throughput(Facts):
+    """Images one caller gets through, who asks for the next once the last one's logits are there.
+
+    `energy` is that of the same seconds, None where the machine does not let it be read.
+    """
+
+    images_per_second: float
+    runs: int
+    seconds: float
+    energy: Energy | None
+
+
+class DeviceTime(Facts):
+    """Milliseconds between events on the device around an engine's work, without the copies."""
+
+    mean_ms: float
+    p50_ms: float
+    p90_ms: float
+    p99_ms: float
+
+
 class LatencyRow(Facts):
-    """Latency of one engine in milliseconds, host input ready to host output ready, batch 1."""
+    """Latency of one engine in milliseconds, host input ready to host output ready, batch 1.
+
+    What follows the histogram is None where it was not measured: results of an earlier version, and
+    `device` for an engine whose runtime does not time its device alone.
+    """
 
     engine: str
     label: str
@@ -85,6 +130,58 @@ class LatencyRow(Facts):
     p99_interval_ms: Interval
     histogram_edges_ms: list[float]
     histogram_counts: list[int]
+    device: DeviceTime | None = None
+    throughput: Throughput | None = None
+    warm_up: WarmUp | None = None
+
+
+class Clocks(Facts):
+    """Whether the clocks are locked, who governs the CPU's, and the fastest of CPU and GPU."""
+
+    locked: bool | None
+    governor: str | None
+    cpu_hz: int | None
+    gpu_hz: int | None
+
+
+class Reading(Facts):
+    """A machine at one moment; `load` is the mean number of runnable threads of the last minute.
+
+    `throttle_counts` are events since it started, `throttling` what slows it down at the moment.
+    """
+
+    clocks: Clocks
+    temperature_c: dict[str, float]
+    throttle_counts: dict[str, int]
+    throttling: list[str] | None
+    load: float | None
+
+
+class PowerMode(Facts):
+    """A Jetson's power mode."""
+
+    id: int
+    name: str
+
+
+class Conditions(Facts):
+    """A machine before, while and after engines were timed; None is what it does not tell.
+
+    Over all `looks` (of `look_ms` each, none during a counted run): least and greatest clocks, the
+    highest temperature of each zone, and by what it was throttled, with the number of events or of
+    looks that saw it.
+    """
+
+    before: Reading
+    after: Reading
+    power_mode: PowerMode | None
+    looks: int
+    look_ms: float
+    cpu_hz: tuple[int, int] | None
+    gpu_hz: tuple[int, int] | None
+    temperature_c: dict[str, float]
+    throttled: bool | None
+    throttle_events: dict[str, int]
 
 
 class LatencyRatio(Facts):
@@ -104,6 +201,7 @@ class Latency(Facts):
     protocol: dict[str, float | int | str]
     machine: dict[str, str | int | bool]
     warnings: list[str]
+    conditions: Conditions | None = None
 
 
 class EngineFile(Facts):

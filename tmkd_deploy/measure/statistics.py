@@ -11,6 +11,8 @@ from tmkd_deploy.measure.results import Interval
 
 _Z = 1.959963984540054
 _RESAMPLES = 1000
+_STRETCHES = 8
+_T = 2.364624251592785  # the 97.5th percentile of Student's t with 7 degrees of freedom
 
 
 def share_interval(right: int, total: int) -> Interval:
@@ -61,24 +63,71 @@ def p_value_text(p_value: float) -> str:
 
 
 def percentile_interval(blocks: np.ndarray, percentile: float, seed: int) -> Interval:
-    """The 95 % bootstrap interval of a percentile of times [rounds, runs of a round].
+    """The 95 % interval of a percentile of times, as another measurement would find it.
 
-    Whole rounds are drawn, because times next to each other are alike.
+    Two parts, added in squares as logarithms. How exactly these times tell the percentile: the
+    bootstrap interval over rounds, drawn whole because times next to each other are alike. And how
+    far the machine drifts: what it does from one measurement to the next is taken to be what it
+    did from one eighth of this one to the next, so the second part is Student's t of 7 degrees of
+    freedom times the standard deviation of the eighths' logarithmic medians.
+    benchmarks/latency_agreement.py measures how often this holds.
+
+    Args:
+        blocks: positive times [rounds, runs of a round] in the order of the rounds, of which there
+            are at least 8.
     """
-    return _bootstrap(lambda drawn: float(np.percentile(blocks[drawn], percentile)), blocks, seed)
-
-
-def median_ratio_interval(numerator: np.ndarray, denominator: np.ndarray, seed: int) -> Interval:
-    """The 95 % bootstrap interval of the ratio of medians, rounds drawn in pairs."""
-    return _bootstrap(
-        lambda drawn: float(np.median(numerator[drawn]) / np.median(denominator[drawn])),
-        numerator,
-        seed,
+    return _with_drift(
+        float(np.percentile(blocks, percentile)),
+        _bootstrap(
+            lambda drawn: np.percentile(_joined(blocks, drawn), percentile, axis=1), blocks, seed
+        ),
+        _log_medians(blocks),
     )
 
 
-def _bootstrap(figure: Callable[[np.ndarray], float], blocks: np.ndarray, seed: int) -> Interval:
+def median_ratio_interval(numerator: np.ndarray, denominator: np.ndarray, seed: int) -> Interval:
+    """The 95 % interval of the ratio of medians, made like `percentile_interval`, in pairs.
+
+    Rounds are drawn in pairs, and the drift is that of the eighths' ratios, so that what disturbs
+    both engines alike widens nothing.
+    """
+    return _with_drift(
+        float(np.median(numerator) / np.median(denominator)),
+        _bootstrap(
+            lambda drawn: (
+                np.median(_joined(numerator, drawn), axis=1)
+                / np.median(_joined(denominator, drawn), axis=1)
+            ),
+            numerator,
+            seed,
+        ),
+        _log_medians(numerator) - _log_medians(denominator),
+    )
+
+
+def _log_medians(blocks: np.ndarray) -> np.ndarray:
+    stretches = np.array_split(np.arange(len(blocks)), _STRETCHES)
+    return np.log([np.median(blocks[rounds]) for rounds in stretches])
+
+
+def _with_drift(estimate: float, sampled: Interval, levels: np.ndarray) -> Interval:
+    drift = _T * float(levels.std(ddof=1))
+    low, high = (math.hypot(math.log(estimate / end), drift) for end in sampled)
+    return estimate * math.exp(-low), estimate * math.exp(high)
+
+
+def _bootstrap(
+    figures: Callable[[np.ndarray], np.ndarray], blocks: np.ndarray, seed: int
+) -> Interval:
     random = np.random.default_rng(seed)
     drawn = random.integers(0, len(blocks), size=(_RESAMPLES, len(blocks)))
-    low, high = np.percentile([figure(rows) for rows in drawn], [2.5, 97.5])
+    # many resamples at a time, but not more than some ten megabytes of them
+    parts = np.array_split(drawn, min(_RESAMPLES, 1 + _RESAMPLES * blocks.size // 1_000_000))
+    low, high = np.percentile(np.concatenate([figures(part) for part in parts]), [2.5, 97.5])
     return float(low), float(high)
+
+
+def _joined(blocks: np.ndarray, drawn: np.ndarray) -> np.ndarray:
+    """The times of each resample's rounds in one row."""
+    joined: np.ndarray = blocks[drawn].reshape(len(drawn), -1)
+    return joined

@@ -13,7 +13,7 @@ from PIL import Image
 
 from tmkd_deploy.errors import MissingExtra
 from tmkd_deploy.recipe.vocabulary import VIEWS
-from tmkd_deploy.report import charts, tables, view_weights, wording
+from tmkd_deploy.report import charts, tables, timing_tables, view_weights, wording
 from tmkd_deploy.report.interface import RunReport, TargetReport, Views
 from tmkd_deploy.report.tables import Table
 
@@ -49,6 +49,8 @@ class TargetPage:
     latency: Table | None
     ratios: Table | None
     latency_chart: str | None
+    speed: Table | None
+    conditions: Table | None
     engines: Table
     confusion_chart: str | None
     confusions: Table
@@ -106,6 +108,10 @@ def _page(index: int, target: TargetReport) -> TargetPage:
         ratios=tables.ratios(measured, timed) if timed and timed.ratios else None,
         latency_chart=charts.latency(timed, measured.shipped, f"latency-{index}")
         if timed
+        else None,
+        speed=timing_tables.speed(measured, timed) if timed else None,
+        conditions=timing_tables.conditions(timed.conditions)
+        if timed and timed.conditions
         else None,
         engines=tables.engines(measured),
         confusion_chart=charts.confusion(measured, f"confusion-{index}") if has_mistakes else None,

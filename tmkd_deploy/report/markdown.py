@@ -6,7 +6,8 @@ import html
 import re
 from collections.abc import Iterator
 
-from tmkd_deploy.report import tables, view_weights, wording
+from tmkd_deploy.measure.results import Measurements
+from tmkd_deploy.report import tables, timing_tables, view_weights, wording
 from tmkd_deploy.report.interface import RunReport, TargetReport
 from tmkd_deploy.report.tables import Table
 
@@ -90,14 +91,7 @@ def _target(target: TargetReport) -> Iterator[str]:
             yield table(tables.flips(row))
             yield "</details>"
     yield "### Latency"
-    if measured.latency:
-        yield table(tables.latency(measured, measured.latency))
-        if measured.latency.ratios:
-            yield table(tables.ratios(measured, measured.latency))
-        for warning in measured.latency.warnings:
-            yield f"- {escape(warning)}"
-    else:
-        yield f"Latency was not measured. {escape(measured.not_measured or '')}".rstrip()
+    yield from _latency(measured)
     yield table(tables.engines(measured))
     if any(map(any, measured.confusion)):
         yield "### Mistakes"
@@ -110,6 +104,23 @@ def _target(target: TargetReport) -> Iterator[str]:
     if target.bundle_file:
         size = f" ({wording.size(target.bundle_bytes)})" if target.bundle_bytes else ""
         yield f"Bundle: {escape(target.bundle_file)}{size}"
+
+
+def _latency(measured: Measurements) -> Iterator[str]:
+    timed = measured.latency
+    if timed is None:
+        yield f"Latency was not measured. {escape(measured.not_measured or '')}".rstrip()
+        return
+    yield table(tables.latency(measured, timed))
+    if timed.ratios:
+        yield table(tables.ratios(measured, timed))
+    speed = timing_tables.speed(measured, timed)
+    if speed:
+        yield table(speed)
+    if timed.conditions:
+        yield table(timing_tables.conditions(timed.conditions))
+    for warning in timed.warnings:
+        yield f"- {escape(warning)}"
 
 
 def _quantization(report: RunReport) -> Iterator[str]:

@@ -3,13 +3,15 @@
 A `Sleeper` stands in for an engine here, because only then is the right answer known.
 """
 
+import json
 import time
+from itertools import groupby
 
 import numpy as np
 import pytest
 
 from tmkd_deploy.events import SilentEvents
-from tmkd_deploy.measure.latency import machine, measure_latency
+from tmkd_deploy.measure.latency import latency_from, machine, measure_latency
 from tmkd_deploy.recipe.schema import Measure
 
 SETTINGS = Measure(threads=1, warm_up_seconds=0.01, minimum_runs=50, minimum_seconds=0.01)
@@ -77,23 +79,31 @@ def test_a_fast_engine_runs_until_its_least_time_is_over():
     assert all(row.runs * row.mean_ms >= 60 for row in latency.rows)
 
 
+def phases(latency, asked):
+    """Engine and images of each stretch of runs: the warm-ups, the turns, the throughputs."""
+    stretches = [
+        (name, [image for _, image in runs]) for name, runs in groupby(asked, lambda run: run[0])
+    ]
+    assert len(stretches) == 3 * (latency.protocol["rounds"] + 2)
+    return stretches[:3], stretches[3:-3], stretches[-3:]
+
+
 def test_engines_take_turns_within_one_run(measured):
     latency, asked = measured
+    warm_ups, turns, throughputs = phases(latency, asked)
     order = ["teacher", "int8", "fp32"]
-    turns = latency.protocol["rounds"]
-    length = latency.protocol["runs_a_turn"] + latency.protocol["uncounted_runs_a_turn"]
-    timed_part = [name for name, _ in asked][-turns * length * 3 :]
-    expected = [name for _ in range(turns) for name in order for _ in range(length)]
-    assert timed_part == expected
+    for phase in (warm_ups, throughputs):
+        assert [name for name, _ in phase] == order
+    assert [name for name, _ in turns] == latency.protocol["rounds"] * order
+    counted = {row.engine: row.runs // latency.protocol["rounds"] for row in latency.rows}
+    for name, images in turns:
+        assert len(images) == counted[name] + latency.protocol["uncounted_runs_a_turn"]
 
 
 def test_every_engine_sees_the_same_images_in_the_same_order(measured):
-    latency, asked = measured
-    turns = latency.protocol["rounds"]
-    length = latency.protocol["runs_a_turn"] + latency.protocol["uncounted_runs_a_turn"]
-    timed_part = asked[-turns * length * 3 :]
+    _, turns, _ = phases(*measured)
     seen = {
-        name: [image for other, image in timed_part if other == name]
+        name: [image for other, images in turns if other == name for image in images]
         for name in ("teacher", "int8", "fp32")
     }
     assert seen["teacher"] == seen["int8"] == seen["fp32"]
@@ -102,19 +112,130 @@ def test_every_engine_sees_the_same_images_in_the_same_order(measured):
 
 def test_every_engine_is_warmed_up_before_the_first_is_timed(measured):
     latency, asked = measured
-    turns = latency.protocol["rounds"]
-    length = latency.protocol["runs_a_turn"] + latency.protocol["uncounted_runs_a_turn"]
-    warm_up = [name for name, _ in asked][: -turns * length * 3]
-    assert {name: warm_up.count(name) >= 20 for name in ("teacher", "int8", "fp32")} == {
-        "teacher": True,
-        "int8": True,
-        "fp32": True,
-    }
+    warm_ups, _, _ = phases(latency, asked)
+    for row, (name, images) in zip(latency.rows, warm_ups, strict=True):
+        assert row.engine == name
+        assert row.warm_up.runs == len(images) >= 60
+        assert row.warm_up.seconds >= SETTINGS.warm_up_seconds
+
+
+def test_throughput_is_that_of_back_to_back_runs(measured):
+    latency, asked = measured
+    _, _, throughputs = phases(latency, asked)
+    for row, (_, images) in zip(latency.rows, throughputs, strict=True):
+        assert row.throughput.runs <= len(images)
+        assert row.throughput.seconds >= SETTINGS.minimum_seconds
+        assert row.throughput.images_per_second == row.throughput.runs / row.throughput.seconds
+        # a sleeper never sleeps too little
+        assert row.throughput.images_per_second <= 1000 / min(8, row.p50_ms) * 1.4
 
 
 def test_the_machine_is_told(measured):
     latency, _ = measured
-    assert latency.machine == machine()
+    assert {**latency.machine, "clocks": None} == {**machine(), "clocks": None}
     assert latency.machine["cores"] >= 1
     assert latency.protocol["batch"] == 1 and latency.protocol["threads"] == 1
-    assert any("clocks are not locked" in warning for warning in latency.warnings)
+    assert latency.conditions.looks >= 2
+    locked = latency.conditions.before.clocks.locked
+    assert locked or any("clocks are" in warning for warning in latency.warnings)
+
+
+# ---- from raw blocks, as a device sends them home ----
+
+READING = {
+    "clocks": {"locked": True, "governor": "schedutil", "cpu_hz": 1728000000, "gpu_hz": 1020000000},
+    "temperature_c": {"gpu-thermal": 50.0},
+    "throttle_counts": {"oc3": 27390},
+    "throttling": [],
+    "load": 0.4,
+}
+RNG = np.random.default_rng(5)
+BLOCKS = {
+    "teacher": RNG.gamma(60, 0.1, (40, 5)),
+    "int8": RNG.gamma(60, 0.02, (40, 37)),
+}
+
+
+def from_device(**changes):
+    warm_up = {"seconds": 1.5, "runs": 700, "steady": True, "last_ms": 1.2}
+    throughput = {"images_per_second": 800.0, "runs": 2400, "seconds": 3.0}
+    energy = {"joules": 30.0, "source": "the module's input VDD_IN (INA3221)"}
+    energy["millijoules_per_inference"] = 12.5
+    timed = {
+        "blocks": {name: blocks.tolist() for name, blocks in BLOCKS.items()},
+        "device_ms": {"int8": (0.5 * BLOCKS["int8"]).ravel().tolist()},
+        "warm_up": {"teacher": warm_up, "int8": warm_up},
+        "throughput": {
+            "teacher": {**throughput, "energy": None},
+            "int8": {**throughput, "energy": energy},
+        },
+        "conditions": {
+            "before": READING,
+            "after": READING,
+            "power_mode": {"id": 2, "name": "MAXN_SUPER"},
+            "looks": 20,
+            "look_ms": 3.0,
+            "cpu_hz": [1728000000, 1728000000],
+            "gpu_hz": [1020000000, 1020000000],
+            "temperature_c": {"gpu-thermal": 52.5},
+            "throttled": False,
+            "throttle_events": {},
+            **changes.pop("conditions", {}),
+        },
+        "machine": {"architecture": "aarch64", "cores": 6},
+        **changes,
+    }
+    labels = {"teacher": "teacher, fp32", "int8": "student, int8 engine"}
+    return latency_from(json.loads(json.dumps(timed)), labels, SETTINGS, 3)
+
+
+def test_figures_from_raw_blocks_are_numpys():
+    latency = from_device()
+    for row in latency.rows:
+        blocks = BLOCKS[row.engine]
+        assert row.runs == blocks.size
+        assert [row.p50_ms, row.p90_ms, row.p99_ms] == list(np.percentile(blocks, [50, 90, 99]))
+        assert row.mean_ms == blocks.mean()
+    (ratio,) = latency.ratios
+    assert (ratio.numerator, ratio.denominator) == ("teacher", "int8")
+    assert ratio.ratio == np.median(BLOCKS["teacher"]) / np.median(BLOCKS["int8"])
+    assert ratio.interval[0] < ratio.ratio < ratio.interval[1]
+
+
+def test_what_only_a_device_tells_is_kept_and_the_rest_is_none():
+    teacher, int8 = from_device().rows
+    assert teacher.device is None and teacher.throughput.energy is None
+    assert int8.device.p50_ms == np.percentile(0.5 * BLOCKS["int8"], 50)
+    assert int8.throughput.energy.millijoules_per_inference == 12.5
+    latency = from_device()
+    assert latency.machine == {"architecture": "aarch64", "cores": 6, "clocks": "locked"}
+    assert latency.conditions.power_mode.name == "MAXN_SUPER"
+    assert latency.warnings == []
+
+
+def test_throttling_an_unsteady_engine_and_a_busy_machine_are_warned_of():
+    latency = from_device(
+        conditions={
+            "throttled": True,
+            "throttle_events": {"oc3": 41},
+            "after": {**READING, "load": 9.5, "clocks": {**READING["clocks"], "locked": False}},
+        },
+        warm_up={
+            "teacher": {"seconds": 1.0, "runs": 60, "steady": True, "last_ms": 6.0},
+            "int8": {"seconds": 10.0, "runs": 600, "steady": False, "last_ms": 1.0},
+        },
+    )
+    clocks, throttled, unsteady, busy = latency.warnings
+    assert "clocks are not locked" in clocks
+    assert "oc3 41" in throttled
+    assert "'student, int8 engine'" in unsteady and "10 seconds" in unsteady
+    assert "9.5 on 6 cores" in busy
+
+
+def test_unknown_clocks_are_not_called_unlocked():
+    unknown = {**READING, "clocks": dict.fromkeys(READING["clocks"])}
+    latency = from_device(conditions={"before": unknown, "after": unknown})
+    assert latency.machine["clocks"] == "unknown"
+    assert latency.warnings == [
+        "Nothing tells whether the clocks are locked: figures of another run may differ."
+    ]

@@ -1,5 +1,6 @@
 """Intervals against published values, brute force and what must hold for any counts."""
 
+import math
 from fractions import Fraction
 from math import comb
 
@@ -140,7 +141,7 @@ def test_p_values_are_worded_with_the_digits_that_matter(p_value, text):
 def test_percentile_intervals_hold_the_percentile(seed, percentile):
     blocks = np.random.default_rng(seed).gamma(20, 0.05, (30, 10))
     low, high = percentile_interval(blocks, percentile, seed)
-    assert blocks.min() <= low <= np.percentile(blocks, percentile) <= high <= blocks.max()
+    assert 0 < low <= np.percentile(blocks, percentile) <= high
     assert percentile_interval(blocks, percentile, seed) == (low, high)
 
 
@@ -163,3 +164,36 @@ def test_whole_rounds_are_drawn():
     narrow = percentile_interval(np.random.default_rng(1).gamma(20, 0.05, (30, 10)), 50, 0)
     wide = percentile_interval(np.repeat(rounds, 10, axis=1), 50, 0)
     assert wide[1] - wide[0] > 1.5 * (narrow[1] - narrow[0])
+
+
+@pytest.mark.parametrize("drift", [0.0, 0.02, 0.1])
+def test_intervals_hold_what_a_machine_drifts_between_measurements(drift):
+    """Levels wander from stretch to stretch of a run, and by as much from run to run."""
+    random = np.random.default_rng(4)
+
+    def run():
+        levels = np.exp(random.normal(0, drift, 9))
+        # the run's own level times those of its stretches
+        rounds = levels[0] * np.repeat(levels[1:], 5)[:, None]
+        blocks = rounds * random.gamma(400, 1 / 400, (40, 10))
+        return float(np.median(blocks)), percentile_interval(blocks, 50, 0)
+
+    pairs = [(run(), run()) for _ in range(30)]
+    agree = sum(
+        first[0] <= second[1] and second[0] <= first[1] for (_, first), (_, second) in pairs
+    )
+    assert agree >= 29
+    widths = [high / low for pair in pairs for _, (low, high) in pair]
+    # and are not so wide that they say nothing
+    assert np.median(widths) < math.exp(8 * math.hypot(drift, 0.01))
+
+
+def test_a_ratio_is_not_widened_by_what_both_engines_share():
+    random = np.random.default_rng(0)
+    shared = np.repeat(random.uniform(0.5, 2.0, (8, 1)), 5, axis=0)
+    below = shared * random.normal(1.0, 0.01, (40, 10))
+    above = 3.0 * shared * random.normal(1.0, 0.01, (40, 10))
+    low, high = median_ratio_interval(above, below, 0)
+    assert low <= 3.0 <= high and high / low < 1.1
+    low, high = percentile_interval(above, 50, 0)
+    assert high / low > 2

@@ -1,0 +1,110 @@
+"""What else was found out while engines were timed: throughput, energy, the conditions."""
+
+from __future__ import annotations
+
+from tmkd_deploy.measure.results import Conditions, Latency, Measurements
+from tmkd_deploy.report import wording
+from tmkd_deploy.report.tables import Table
+
+
+def speed(measured: Measurements, timed: Latency) -> Table | None:
+    """Throughput, energy, device-only time and warm-up of every engine; None where not measured."""
+    rows = []
+    for row in timed.rows:
+        if row.throughput is None or row.warm_up is None:
+            return None
+        energy = row.throughput.energy
+        steady = "" if row.warm_up.steady else ", not steady"
+        rows.append(
+            [
+                row.label,
+                f"{row.throughput.images_per_second:.4g} images/s",
+                f"{energy.millijoules_per_inference:.3g} mJ" if energy else wording.NOT_MEASURED,
+                wording.milliseconds(row.device.p50_ms) if row.device else wording.NONE,
+                f"{wording.duration(row.warm_up.seconds)}{steady}",
+            ]
+        )
+    names = [row.engine for row in timed.rows]
+    return Table(
+        "Throughput of one caller, back to back, after the turns; energy of one image meanwhile, "
+        f"{_source(timed)}; median time on the device alone; warm-up until steady.",
+        ["Engine", "Throughput", "Energy", "Device alone", "Warm-up"],
+        rows,
+        numeric=frozenset({1, 2, 3, 4}),
+        marked=names.index(measured.shipped) if measured.shipped in names else None,
+    )
+
+
+def conditions(found: Conditions) -> Table:
+    """Clocks, temperature, throttling and load before, during and after."""
+    before, after = found.before, found.after
+    rows = [
+        ["Clocks", _locked(before.clocks.locked), wording.NONE, _locked(after.clocks.locked)],
+        [
+            "CPU clock",
+            _hertz(before.clocks.cpu_hz),
+            _hertz(*(found.cpu_hz or (None,))),
+            _hertz(after.clocks.cpu_hz),
+        ],
+        [
+            "GPU clock",
+            _hertz(before.clocks.gpu_hz),
+            _hertz(*(found.gpu_hz or (None,))),
+            _hertz(after.clocks.gpu_hz),
+        ],
+        [
+            "Hottest zone",
+            _hottest(before.temperature_c),
+            _hottest(found.temperature_c),
+            _hottest(after.temperature_c),
+        ],
+        ["Throttling", _now(before.throttling), _throttled(found), _now(after.throttling)],
+        ["Load", _load(before.load), wording.NONE, _load(after.load)],
+    ]
+    mode = f"Power mode {found.power_mode.name}. " if found.power_mode else ""
+    return Table(
+        f"{mode}The machine while latency was measured, looked at {found.looks} times between "
+        "counted runs.",
+        ["Condition", "Before", "During", "After"],
+        rows,
+    )
+
+
+def _source(timed: Latency) -> str:
+    sources = {
+        row.throughput.energy.source
+        for row in timed.rows
+        if row.throughput and row.throughput.energy
+    }
+    return " and ".join(sorted(sources)) or "which this machine does not tell"
+
+
+def _locked(locked: bool | None) -> str:
+    return {True: "locked", False: "not locked", None: "unknown"}[locked]
+
+
+def _hertz(*ends: int | None) -> str:
+    known = sorted({f"{hertz / 1e6:.0f}" for hertz in ends if hertz is not None}, key=int)
+    return f"{' to '.join(known)} MHz" if known else "unknown"
+
+
+def _hottest(zones: dict[str, float]) -> str:
+    if not zones:
+        return "unknown"
+    zone = max(zones, key=lambda name: zones[name])
+    return f"{zones[zone]:.1f} °C ({zone})"
+
+
+def _now(throttling: list[str] | None) -> str:
+    return "unknown" if throttling is None else ", ".join(throttling) or "none"
+
+
+def _throttled(found: Conditions) -> str:
+    if found.throttled is None:
+        return "unknown"
+    events = (f"{cause} {count} times" for cause, count in found.throttle_events.items())
+    return ", ".join(events) or "none"
+
+
+def _load(load: float | None) -> str:
+    return "unknown" if load is None else f"{load:.2f}"

@@ -91,10 +91,18 @@ def test_the_fastest_engine_ships_and_says_why(summary) -> None:
     assert shipped in found["shipped"]["reason"]
 
 
+def test_floating_point_siblings_are_built_although_int8_alone_may_ship(summary) -> None:
+    for target in set(TARGETS) - {"cpu"}:
+        found = summary["targets"][target]
+        built = {engine["precision"] for engine in found["engines"]}
+        assert built == {"int8", "fp16", "fp32"}
+        assert found["shipped"]["engine"] == "int8"
+
+
 @needs_rtx
 def test_the_rtx_engine_has_int8_layers_and_is_honestly_unmeasured(complete, summary) -> None:
     found = summary["targets"]["rtx-ada"]
-    (engine,) = found["engines"]
+    engine = next(each for each in found["engines"] if each["precision"] == "int8")
     assert 0 < engine["int8_layers"] <= engine["total_layers"]
     assert found["latency"] is None and "no GPU" in found["not_measured"]
     assert found["bundle"]["bytes"] > engine["bytes"]

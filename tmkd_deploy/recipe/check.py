@@ -7,11 +7,16 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+import yaml
+
 from tmkd_deploy.errors import RequestError
 from tmkd_deploy.recipe.names import did_you_mean
 from tmkd_deploy.recipe.schema import Recipe
+from tmkd_deploy.targets import profile as profiles
 
 EMBEDDED_CLIP = "tmkd-clip-tiny"
+# what was measured of families of students, for docs/students.md
+_FAMILIES = Path(__file__).parent / "families.yaml"
 
 
 def check(recipe: Recipe) -> list[str]:
@@ -23,7 +28,12 @@ def check(recipe: Recipe) -> list[str]:
     Raises:
         RequestError: a model or a pretrained tag is unknown; the nearest names are offered.
     """
-    return [*_check_timm(recipe), *_check_open_clip(recipe), *_missing_files(recipe)]
+    return [
+        *_check_timm(recipe),
+        *_check_open_clip(recipe),
+        *_missing_files(recipe),
+        *_slow_in_int8(recipe),
+    ]
 
 
 def _check_timm(recipe: Recipe) -> list[str]:
@@ -100,3 +110,27 @@ def _exists(path: Path) -> bool:
     # `data.path` may be a glob or a range of shards.
     pattern = re.sub(r"\{\d+\.\.\d+\}", "*", str(path.relative_to(path.anchor)))
     return path.exists() or any(Path(path.anchor).glob(pattern))
+
+
+def _slow_in_int8(recipe: Recipe) -> list[str]:
+    """A sentence for each target on which the student's family is known to lose in INT8."""
+    if not recipe.quantize.enabled:
+        return []
+    families = yaml.safe_load(_FAMILIES.read_text(encoding="utf-8"))
+    sentences = []
+    for target in recipe.targets:
+        runtime = profiles.get(target.target).runtime
+        for family in families:
+            belongs = recipe.student.model.startswith(family["prefix"])
+            wanted = target.precisions is None or "int8" in target.precisions
+            if belongs and wanted and family["runtime"] == runtime:
+                times = " and ".join(
+                    f"{ratio:.2f} times at {size} px"
+                    for size, ratio in family["times_as_long"].items()
+                )
+                sentences.append(
+                    f"student.model names a family whose INT8 engine is slower than its FP32 "
+                    f"engine on {target.target}: {family['measured']} took {times} "
+                    f"(docs/students.md). The nearest family that gains is {family['instead']}."
+                )
+    return sentences

@@ -42,7 +42,7 @@ from tmkd_deploy.devices.device import Device
 
 events = RecordedEvents(lambda: print("at work", flush=True))
 with Device(parse(sys.argv[1]), events) as device:
-    measure(device, Path(sys.argv[2]), Path(sys.argv[3]), seconds=40)
+    measure(device, Path(sys.argv[2]), Path(sys.argv[3]), seconds=20)
 """
 
 
@@ -214,8 +214,9 @@ def test_a_connection_that_is_cut_at_any_point(
         device.lock()
         begin("upload")
         sha256 = device.upload(large)
-        begin("predict")
-        assert classes(device, engine, images, tmp_path) == [0, 1, 2] * 10
+        if during == "predict":
+            begin("predict")
+            assert classes(device, engine, images, tmp_path) == [0, 1, 2] * 10
         begin("download")
         device.download(sha256, tmp_path / "back")
         device.request("clean")
@@ -256,7 +257,7 @@ def test_an_agent_that_is_killed_makes_one_think_of_memory(
     events = RecordedEvents(kill)
     with Device(parse(server.address), events) as device:
         with pytest.raises(EnvironmentProblem, match="memory ran out") as caught:
-            measure(device, engine, images, seconds=40)
+            measure(device, engine, images, seconds=20)
         assert caught.value.where == server.address
         assert events.warnings == [], "what ran out of memory once does so again"
         device.lock()

@@ -6,6 +6,8 @@ from typing import Protocol
 
 from tmkd_deploy.errors import EnvironmentProblem
 
+_SHOWN_LETTERS = 200
+
 
 class Route(Protocol):
     """The way to one device."""
@@ -43,6 +45,11 @@ def ended(where: str, code: int, stderr: str) -> EnvironmentProblem:
 
 
 def last_line(text: str) -> str:
-    """The last line that is not blank, or an empty string."""
+    """The last line that is not blank, as `printable` shows it; or an empty string."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1] if lines else ""
+    return printable(lines[-1]) if lines else ""
+
+
+def printable(text: str) -> str:
+    """The beginning of a foreign text, without what could steer a terminal."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text[:_SHOWN_LETTERS])

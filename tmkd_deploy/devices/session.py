@@ -13,7 +13,7 @@ from tmkd_deploy.agent import SCHEMA
 from tmkd_deploy.agent.errors import BUSY, DATA, REQUEST
 from tmkd_deploy.devices.channel import Channel, Dropped, Silent
 from tmkd_deploy.devices.payload import agent_zip, opening
-from tmkd_deploy.devices.routes import Route
+from tmkd_deploy.devices.routes import Route, printable
 from tmkd_deploy.errors import (
     BusyError,
     DataError,
@@ -148,8 +148,9 @@ class Session:
         try:
             message: Message = json.loads(line)
         except ValueError:
+            begins = printable(line.decode(errors="replace"))
             raise EnvironmentProblem(
-                f'The device sent an answer that cannot be read: "{_short(line)}".',
+                f'The device sent an answer that cannot be read: "{begins}".',
                 where=self._where,
                 advice="Run again; if it happens again, report it.",
             ) from None
@@ -169,10 +170,10 @@ class Session:
             return
         self._noise += line + b"\n"
         if len(self._noise) > _NOISE_AT_MOST:
-            first, _, _ = bytes(self._noise).lstrip().partition(b"\n")
+            first, _, _ = self._noise.decode(errors="replace").lstrip().partition("\n")
             raise EnvironmentProblem(
                 "The device prints without end in place of starting the agent; it began with "
-                f'"{_short(first)}".',
+                f'"{printable(first)}".',
                 where=self._where,
                 advice="Let the login scripts there (such as ~/.bashrc) print nothing where there "
                 "is no terminal.",
@@ -200,9 +201,3 @@ class Session:
                 where=self._where,
                 advice="Look whether it still runs and what keeps it busy (`top`), then run again.",
             ) from None
-
-
-def _short(line: bytes) -> str:
-    """The beginning of a line, as a person may see it."""
-    text = line[:80].decode(errors="replace")
-    return "".join(letter if letter.isprintable() else "?" for letter in text)

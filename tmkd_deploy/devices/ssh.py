@@ -134,7 +134,7 @@ class SshRoute:
 
     def _unreachable(self, stderr: str) -> Unreachable:
         return Unreachable(
-            f'The device cannot be reached: ssh said "{last_line(stderr)}".',
+            f'The device cannot be reached: ssh said "{last_line(stderr) or "nothing"}".',
             where=self._where,
             advice=f"Check that it is on and its address right; `{self._by_hand()}` must work.",
         )

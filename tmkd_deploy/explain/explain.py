@@ -24,7 +24,7 @@ from tmkd_deploy.explain.interface import (
     shares,
     slowest,
 )
-from tmkd_deploy.explain.ledger import largest_drop
+from tmkd_deploy.explain.ledger import RANK_LAYERS, largest_drop
 from tmkd_deploy.export.facts import MODEL, OnnxFacts
 from tmkd_deploy.measure.results import Measurements
 from tmkd_deploy.targets import profile as profiles
@@ -154,6 +154,9 @@ def _next(found: _Run, findings: Sequence[Finding]) -> str:
     if blocked and found.engines.facts.runtime == "onnxruntime":
         names = ", ".join(dict.fromkeys(blocked))
         return f"tmkd-deploy validate {target} --set 'quantize.leave_out=[{names}]'"
-    if any(each.kind is Kind.LARGEST_DROP and each.certain for each in findings):
+    drops = [each for each in findings if each.kind is Kind.LARGEST_DROP and each.certain]
+    if any(RANK_LAYERS in each.advice for each in drops):
+        return RANK_LAYERS
+    if drops:
         return f"tmkd-deploy report, and look at the ledger of {found.target}"
     return f"tmkd-deploy gate {target}"

@@ -8,12 +8,14 @@ from tmkd_deploy.explain.interface import Finding, Kind
 from tmkd_deploy.measure.results import ClassFlips, LedgerRow
 from tmkd_deploy.report import wording
 
+RANK_LAYERS = "tmkd-deploy quantize --sensitivity"
 _CLASSES_NAMED = 5
 _ADVICE = {
     "student": "Distil for longer, choose a larger student, or look at which term of the loss "
     "helps: this loss has nothing to do with quantization.",
-    "fake_quantized": "Find out which layers cost most and name those in quantize.leave_out, "
-    "raise quantize.epochs, or choose another quantize.calibration.method.",
+    "fake_quantized": f"Find out with `{RANK_LAYERS}` which layers cost most and name those in "
+    "quantize.leave_out, or let quantize.fallback find out how many it takes; raise "
+    "quantize.epochs, or choose another quantize.calibration.method.",
     "onnx": "The exporter changed decisions: export anew with another export.opset, and report "
     "the model if that does not help.",
     "engine": "The runtime computes otherwise than the ONNX standard: look for saturation and for "

@@ -49,13 +49,15 @@ def view(engine: Path, source: Graph, threads: int) -> EngineView:
     told_by_place = kinds == [node.op_type for node in graph.nodes]
     for place, event in enumerate(runs[0]):
         name, operator = event["name"].removesuffix(_KERNEL), kinds[place]
-        near = graph.near(graph.nodes[place]) if told_by_place else None
+        node = graph.nodes[place] if told_by_place else None
+        own, near = (graph.layer(node), graph.near(node)) if node is not None else (None, None)
         layers.append(
             EngineLayer(
                 name=name,
                 operator=operator,
                 computes_in=_computes_in(operator, event["args"]),
-                layer=near or names.of(name),
+                # a weight may have been stored anew, without its name
+                layer=own or names.of(name) or near,
                 time_share=float(times[place] / max(times.sum(), 1.0)),
             )
         )

@@ -1,0 +1,52 @@
+"""What each layer gains in integers, from the profiles of two real engines."""
+
+import shutil
+
+import pytest
+from report_fixture import run_report
+
+from tmkd_deploy import artifacts
+from tmkd_deploy.engines.build import build
+from tmkd_deploy.engines.interface import variant_for
+from tmkd_deploy.engines.registry import runtime
+from tmkd_deploy.events import SilentEvents
+from tmkd_deploy.explain.gains import gains
+from tmkd_deploy.export.facts import MODEL
+from tmkd_deploy.targets.profile import get
+
+
+@pytest.fixture
+def run_folder(exported_digits, tmp_path):
+    """Exported, built and as if measured for the CPU."""
+    models = {}
+    for precision in ("fp32", "int8"):
+        variant = variant_for(runtime("onnxruntime"), precision)
+        file, facts = exported_digits(variant)
+        place = tmp_path / "export" / variant.name
+        with artifacts.writing(place, kind="export", fingerprint="", inputs={}) as draft:
+            shutil.copyfile(file, draft.folder / MODEL)
+            draft.facts = facts
+        models[precision] = place / MODEL
+    place = tmp_path / "build" / "cpu"
+    with artifacts.writing(place, kind="build", fingerprint="", inputs={}) as draft:
+        draft.facts = build(get("cpu"), models, 32, draft.folder, SilentEvents())
+    for each in run_report().targets:
+        target = get(each.measurements.target)
+        place = tmp_path / "measure" / target.name
+        with artifacts.writing(place, kind="measure", fingerprint="", inputs={}) as draft:
+            draft.facts = each.measurements.model_copy(update={"runtime": target.runtime})
+    return tmp_path
+
+
+def test_a_target_that_was_measured_has_a_figure_for_each_layer(run_folder):
+    medians = {row.engine: row.p50_ms for row in run_report().targets[0].measurements.latency.rows}
+    found = gains(run_folder)
+    assert set(found) == {"cpu"}
+    layers = {"conv1.0", "layer1.0.conv1", "layer1.0.downsample.1", "layer4.0.conv2", "fc"}
+    assert layers <= set(found["cpu"])
+    assert all(-medians["int8"] < gain < medians["fp32"] for gain in found["cpu"].values())
+
+
+def test_where_nothing_was_measured_nothing_is_said(run_folder):
+    shutil.rmtree(run_folder / "measure")
+    assert gains(run_folder) == {}

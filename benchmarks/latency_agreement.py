@@ -1,0 +1,192 @@
+"""Whether the latency protocol agrees with a minimal loop, and with itself.
+
+python -m benchmarks.latency_agreement > benchmarks/results/latency_agreement.json
+
+It needs an engine of ONNX Runtime, by default the demo's INT8 student, and a machine with nothing
+else to do; it takes about 20 minutes.
+
+Against a loop: in one run the protocol times a session in turns with a loop of a few lines over the
+same ONNX Runtime session, which takes its own times and their median. Repeated 20 times.
+
+Against itself: 100 pairs of measurements, one after the other, each in a process of its own that
+opens the engine anew. Two agree if the intervals of their p50 have a value in common. (Of exact
+95 % intervals of equal width, 99.4 % of pairs do.) Two stricter readings are counted as well:
+whether the difference of both p50 lies within the root of the sum of both half widths' squares
+(95 % for exact intervals), and whether each p50 lies in the other's interval (83 %).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+
+from tmkd_deploy.agent.onnxruntime_cpu import OnnxRuntimeSession
+from tmkd_deploy.agent.timing import UNCOUNTED
+from tmkd_deploy.engines.interface import Session
+from tmkd_deploy.events import SilentEvents
+from tmkd_deploy.measure.latency import machine, measure_latency
+from tmkd_deploy.recipe.schema import Measure
+from tmkd_deploy.runtime.onnxruntime_session import create_session
+
+SETTINGS = Measure(threads=1, warm_up_seconds=1.0, minimum_runs=200, minimum_seconds=1.0)
+LOOP_RUNS = 20
+PAIRS = 100
+RUNS_A_CALL = 10
+
+
+class MinimalLoop:
+    """Takes its own times of the bare ONNX Runtime session, ten runs whenever it has its turn."""
+
+    def __init__(self, session: onnxruntime.InferenceSession) -> None:
+        self.session = session
+        self.name = session.get_inputs()[0].name
+        self.seconds: list[float] = []
+
+    def infer(self, images: np.ndarray) -> np.ndarray:
+        for _ in range(RUNS_A_CALL):
+            begun = time.perf_counter()
+            logits: np.ndarray = self.session.run(None, {self.name: images})[0]
+            self.seconds.append(time.perf_counter() - begun)
+        return logits
+
+
+def pixels(session: onnxruntime.InferenceSession) -> np.ndarray:
+    """Random images of the size that the engine takes."""
+    side = session.get_inputs()[0].shape[1]
+    return np.random.default_rng(0).integers(0, 256, (32, side, side, 3), dtype=np.uint8)
+
+
+def against_a_loop(engine: str) -> dict[str, float]:
+    """Median milliseconds by the protocol and by the loop, in one interleaved run."""
+    session = create_session(engine, threads=SETTINGS.threads)
+    loop = MinimalLoop(session)
+    engines: dict[str, tuple[str, Session]] = {
+        "ours": ("ours", OnnxRuntimeSession(session)),
+        "loop": ("loop", loop),
+    }
+    latency = measure_latency(engines, pixels(session), SETTINGS, 0, SilentEvents())
+    ours, as_ours = latency.rows
+    assert as_ours.warm_up is not None
+    # the runs of its warm-up are the first, those of its throughput the last
+    first = RUNS_A_CALL * as_ours.warm_up.runs
+    in_turns = RUNS_A_CALL * (as_ours.runs + UNCOUNTED * int(latency.protocol["rounds"]))
+    bare_ms = 1000 * statistics.median(loop.seconds[first : first + in_turns])
+    return {"ours_ms": ours.p50_ms, "loop_ms": bare_ms, "ratio": ours.p50_ms / bare_ms}
+
+
+def one_measurement(engine: str) -> dict[str, Any]:
+    """p50 and its interval of one short measurement."""
+    session = create_session(engine, threads=SETTINGS.threads)
+    engines = {"ours": ("ours", OnnxRuntimeSession(session))}
+    row = measure_latency(engines, pixels(session), SETTINGS, 0, SilentEvents()).rows[0]
+    return {"p50_ms": row.p50_ms, "interval_ms": row.p50_interval_ms}
+
+
+def in_a_process(what: str, engine: str) -> dict[str, Any]:
+    """What `what` finds in a process of its own."""
+    command = [sys.executable, "-m", "benchmarks.latency_agreement"]
+    done = subprocess.run(
+        [*command, "--engine", engine, "--only", what], check=True, stdout=subprocess.PIPE
+    )
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def overlap(first: dict[str, Any], second: dict[str, Any]) -> bool:
+    return bool(
+        first["interval_ms"][0] <= second["interval_ms"][1]
+        and second["interval_ms"][0] <= first["interval_ms"][1]
+    )
+
+
+def differ_by_chance(first: dict[str, Any], second: dict[str, Any]) -> bool:
+    halves = [(one["interval_ms"][1] - one["interval_ms"][0]) / 2 for one in (first, second)]
+    return bool(abs(first["p50_ms"] - second["p50_ms"]) <= math.hypot(*halves))
+
+
+def hold_each_other(first: dict[str, Any], second: dict[str, Any]) -> bool:
+    return all(
+        one["interval_ms"][0] <= other["p50_ms"] <= one["interval_ms"][1]
+        for one, other in ((first, second), (second, first))
+    )
+
+
+def coverage(pairs: list[tuple[dict[str, Any], dict[str, Any]]]) -> dict[str, int]:
+    """How many pairs agree, by each reading."""
+    readings: dict[str, Callable[[dict[str, Any], dict[str, Any]], bool]] = {
+        "intervals_have_a_value_in_common": overlap,
+        "difference_within_root_of_squared_half_widths": differ_by_chance,
+        "each_p50_in_the_others_interval": hold_each_other,
+    }
+    return {
+        "pairs": len(pairs),
+        **{name: sum(agree(*pair) for pair in pairs) for name, agree in readings.items()},
+    }
+
+
+def everything(engine: str, loop_runs: int, count: int) -> dict[str, Any]:
+    """All figures, with the machine and the load they were taken under."""
+    loads = [os.getloadavg()[0]]
+    loops = [in_a_process("loop", engine) for _ in range(loop_runs)]
+    loads.append(os.getloadavg()[0])
+    measured = [in_a_process("one", engine) for _ in range(2 * count)]
+    loads.append(os.getloadavg()[0])
+    medians = [one["p50_ms"] for one in measured]
+    return {
+        "command": "python -m benchmarks.latency_agreement",
+        "machine": machine(),
+        "load_average": {"before": loads[0], "between": loads[1], "after": loads[2]},
+        "settings": SETTINGS.model_dump(),
+        "engine_bytes": Path(engine).stat().st_size,
+        "against_a_minimal_loop": {
+            "runs": len(loops),
+            "within_3_percent": sum(abs(one["ratio"] - 1) <= 0.03 for one in loops),
+            "median_ratio": statistics.median(one["ratio"] for one in loops),
+            "furthest_ratio": max((one["ratio"] for one in loops), key=lambda r: abs(r - 1)),
+            "all": loops,
+        },
+        "against_itself": {
+            "one_after_the_other": coverage(list(zip(measured[::2], measured[1::2], strict=True))),
+            "minutes_apart": coverage(list(zip(measured[:count], measured[count:], strict=True))),
+            "half_width_percent": 100
+            * statistics.median(
+                (one["interval_ms"][1] - one["interval_ms"][0]) / 2 / one["p50_ms"]
+                for one in measured
+            ),
+            "spread_of_p50_percent": 100 * statistics.pstdev(medians) / statistics.mean(medians),
+            "all": measured,
+        },
+    }
+
+
+def main() -> None:
+    """Print the figures as JSON."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--engine", default="runs/quickstart/build/cpu/int8.onnx")
+    parser.add_argument("--loop-runs", type=int, default=LOOP_RUNS)
+    parser.add_argument("--pairs", type=int, default=PAIRS)
+    parser.add_argument("--only", choices=("loop", "one"), help=argparse.SUPPRESS)
+    asked = parser.parse_args()
+    if asked.only == "loop":
+        found: dict[str, Any] = against_a_loop(asked.engine)
+    elif asked.only == "one":
+        found = one_measurement(asked.engine)
+    else:
+        found = everything(asked.engine, asked.loop_runs, asked.pairs)
+    print(json.dumps(found, indent=None if asked.only else 1))
+
+
+if __name__ == "__main__":
+    main()

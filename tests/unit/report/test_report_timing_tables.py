@@ -1,0 +1,103 @@
+"""Throughput, energy and conditions in the report."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from report_fixture import cpu_measurements, cpu_target, latency, run_report
+
+from tmkd_deploy.measure.results import (
+    Clocks,
+    Conditions,
+    DeviceTime,
+    Energy,
+    PowerMode,
+    Reading,
+    Throughput,
+    WarmUp,
+)
+from tmkd_deploy.report import timing_tables
+from tmkd_deploy.report.html import Html
+from tmkd_deploy.report.markdown import Markdown
+
+ENERGY = Energy(
+    joules=30.0, source="the module's input VDD_IN (INA3221)", millijoules_per_inference=12.5
+)
+READING = Reading(
+    clocks=Clocks(locked=False, governor="schedutil", cpu_hz=1_728_000_000, gpu_hz=1_020_000_000),
+    temperature_c={"cpu-thermal": 49.0, "gpu-thermal": 51.6},
+    throttle_counts={"oc3": 1},
+    throttling=[],
+    load=1.18,
+)
+CONDITIONS = Conditions(
+    before=READING,
+    after=READING,
+    power_mode=PowerMode(id=2, name="MAXN_SUPER"),
+    looks=20,
+    look_ms=2.0,
+    cpu_hz=(1_728_000_000, 1_728_000_000),
+    gpu_hz=(306_000_000, 1_020_000_000),
+    temperature_c={"cpu-thermal": 60.0, "gpu-thermal": 70.1},
+    throttled=True,
+    throttle_events={"oc3": 41},
+)
+
+
+def measured_latency(energy=ENERGY):
+    timed = latency()
+    rows = [
+        row.model_copy(
+            update={
+                "throughput": Throughput(
+                    images_per_second=812.3, runs=2400, seconds=3.0, energy=energy
+                ),
+                "warm_up": WarmUp(seconds=1.5, runs=900, steady=row.engine != "int8", last_ms=1.2),
+                "device": DeviceTime(mean_ms=0.9, p50_ms=0.85, p90_ms=1.0, p99_ms=1.2)
+                if row.engine == "int8"
+                else None,
+            }
+        )
+        for row in timed.rows
+    ]
+    return timed.model_copy(update={"rows": rows, "conditions": CONDITIONS})
+
+
+def test_speed_says_what_was_measured_of_each_engine():
+    table = timing_tables.speed(cpu_measurements(), measured_latency())
+    rows = {row[0]: row[1:] for row in table.rows}
+    shipped = rows["Distilled student, INT8"]
+    assert shipped == ["812.3 images/s", "12.5 mJ", "0.850 ms", "1.5 s, not steady"]
+    assert rows["Teacher, FP32"] == ["812.3 images/s", "12.5 mJ", "–", "1.5 s"]
+    assert "VDD_IN (INA3221)" in table.caption
+
+
+def test_energy_that_cannot_be_read_is_said_not_to_be_measured():
+    table = timing_tables.speed(cpu_measurements(), measured_latency(energy=None))
+    assert {row[2] for row in table.rows} == {"not measured"}
+
+
+def test_results_of_an_earlier_version_have_no_such_table():
+    assert timing_tables.speed(cpu_measurements(), latency()) is None
+
+
+def test_conditions_before_during_and_after():
+    table = timing_tables.conditions(CONDITIONS)
+    assert "MAXN_SUPER" in table.caption
+    assert {row[0]: row[1:] for row in table.rows} == {
+        "Clocks": ["not locked", "–", "not locked"],
+        "CPU clock": ["1728 MHz"] * 3,
+        "GPU clock": ["1020 MHz", "306 to 1020 MHz", "1020 MHz"],
+        "Hottest zone": ["51.6 °C (gpu-thermal)", "70.1 °C (gpu-thermal)", "51.6 °C (gpu-thermal)"],
+        "Throttling": ["none", "oc3 41 times", "none"],
+        "Load": ["1.18", "–", "1.18"],
+    }
+
+
+@pytest.mark.parametrize("page", [Markdown(), Html()], ids=["markdown", "html"])
+def test_pages_show_both_tables(page):
+    target = cpu_target()
+    shown = target.measurements.model_copy(update={"latency": measured_latency()})
+    text = page.render(run_report(replace(target, measurements=shown)))
+    assert "812.3 images/s" in text and "oc3 41 times" in text

@@ -28,6 +28,14 @@ Targets = Annotated[
         help="Only this target, in the recipe or not; may be repeated.  [default: the recipe's]",
     ),
 ]
+Device = Annotated[
+    str | None,
+    typer.Option(
+        "--device",
+        metavar="ADDRESS",
+        help="Where the target is attached: ssh://[user@]host[:port], or local.",
+    ),
+]
 Force = Annotated[bool, typer.Option("--force", help="Do this command's own work anew.")]
 Only = Annotated[
     bool,

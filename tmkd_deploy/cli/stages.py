@@ -16,6 +16,7 @@ from tmkd_deploy.cli.options import (
     DEFAULT_RECIPE,
     DEFAULT_RUNS,
     AsJson,
+    Device,
     Force,
     Only,
     Overrides,
@@ -78,6 +79,7 @@ def _command(stage: StageCommand) -> Callable[..., None]:
         recipe: RecipePath = DEFAULT_RECIPE,
         overrides: Overrides = None,
         targets: Targets = None,
+        device: Device = None,
         runs: Runs = DEFAULT_RUNS,
         force: Force = False,
         as_json: AsJson = False,
@@ -88,6 +90,7 @@ def _command(stage: StageCommand) -> Callable[..., None]:
             path=recipe,
             overrides=overrides or (),
             targets=targets or (),
+            device=device,
             runs=runs,
             force=force,
             only=False,
@@ -106,6 +109,7 @@ def judging_command(stage: StageCommand) -> Callable[..., None]:
         recipe: RecipePath = DEFAULT_RECIPE,
         overrides: Overrides = None,
         targets: Targets = None,
+        device: Device = None,
         runs: Runs = DEFAULT_RUNS,
         force: Force = False,
         only: Only = False,
@@ -117,6 +121,7 @@ def judging_command(stage: StageCommand) -> Callable[..., None]:
             path=recipe,
             overrides=overrides or (),
             targets=targets or (),
+            device=device,
             runs=runs,
             force=force,
             only=only,
@@ -133,6 +138,7 @@ def execute(
     path: Path,
     overrides: Sequence[str],
     targets: Sequence[str],
+    device: str | None = None,
     runs: Path,
     force: bool,
     only: bool,
@@ -145,6 +151,7 @@ def execute(
         path=path,
         overrides=overrides,
         targets=targets,
+        device=device,
         runs=runs,
         force=force,
         only=only,
@@ -157,7 +164,10 @@ def execute(
         from tmkd_deploy.cli import render  # noqa: PLC0415
 
         output.emit(render.run(result))
-        output.emit(_next(stage, result, path, exit_code))
+        repeated = [argument(path), *(f"--target {shlex.quote(each)}" for each in targets)]
+        if device:
+            repeated.append(f"--device {shlex.quote(device)}")
+        output.emit(_next(stage, result, " ".join(filter(None, repeated)), exit_code))
     raise typer.Exit(int(exit_code))
 
 
@@ -167,6 +177,7 @@ def reach(
     path: Path,
     overrides: Sequence[str],
     targets: Sequence[str],
+    device: str | None = None,
     runs: Path,
     force: bool,
     only: bool,
@@ -185,6 +196,7 @@ def reach(
             runs=runs,
             goal=stage.goal,
             targets=targets or None,
+            device=device,
             events=events,
             force=force,
             only=only,
@@ -215,12 +227,12 @@ def as_dict(stage: StageCommand, result: RunResult, exit_code: ExitCode) -> dict
     }
 
 
-def _next(stage: StageCommand, result: RunResult, path: Path, exit_code: ExitCode) -> str:
+def _next(stage: StageCommand, result: RunResult, arguments: str, exit_code: ExitCode) -> str:
     if stage.goal == "report":
         return f"Next: open {result.folder / 'report.html'}"
     if exit_code != ExitCode.OK:
-        return f"Next: read why in the report: tmkd-deploy report {argument(path)}".rstrip()
-    return f"Next: tmkd-deploy {stage.next} {argument(path)}".rstrip()
+        return f"Next: read why in the report: tmkd-deploy report {arguments}".rstrip()
+    return f"Next: tmkd-deploy {stage.next} {arguments}".rstrip()
 
 
 def argument(path: Path) -> str:

@@ -10,13 +10,17 @@ from tmkd_deploy.export.facts import Variant
 from tmkd_deploy.targets.profile import TargetProfile
 
 
-def variants_for(profile: TargetProfile, precision: str) -> list[Variant]:
+def variants_for(
+    profile: TargetProfile, precision: str, release: str | None = None
+) -> list[Variant]:
     """The ONNX files of the student that `precision` is built from, the main one first.
 
-    There are two where devices of the profile may carry TensorRT 8 or a newer one.
+    There are two where devices of the profile may carry TensorRT 8 or a newer one, and one where
+    an attached device says which `release` it carries.
     """
     builder = runtime(profile.runtime)
-    releases = [row.tensorrt for row in profile.software] if builder.name == "tensorrt" else []
+    possible = [release] if release else [row.tensorrt for row in profile.software]
+    releases = possible if builder.name == "tensorrt" else []
     by_ceiling = "flags" if profile.opset_ceiling <= FLAGS_OPSET else "strong"
     typings = dict.fromkeys(map(typing_of, releases)) or [by_ceiling]
     return [

@@ -13,14 +13,13 @@ from tmkd_deploy.data.prepared import PreparedData
 from tmkd_deploy.distill.distill import Student
 from tmkd_deploy.distill.teach import Teachers
 from tmkd_deploy.engines.facts import EngineFacts
-from tmkd_deploy.engines.interface import Session
-from tmkd_deploy.engines.onnxruntime import OnnxRuntime
+from tmkd_deploy.engines.on_device import TEACHER
 from tmkd_deploy.engines.placement import Placement
 from tmkd_deploy.engines.registry import runtime
-from tmkd_deploy.events import Events, track
+from tmkd_deploy.events import Events
 from tmkd_deploy.export.export import reference_logits
 from tmkd_deploy.export.facts import ComparedFacts
-from tmkd_deploy.measure.latency import measure_latency
+from tmkd_deploy.measure.bench import Bench, Subject
 from tmkd_deploy.measure.ledger import Entry, confusion_matrix, ledger
 from tmkd_deploy.measure.results import Latency, Measurements
 from tmkd_deploy.models.classifier import Classifier
@@ -49,10 +48,9 @@ def measure(
     recipe: Recipe,
     data: PreparedData,
     models: Models,
-    engines: Artifact[EngineFacts],
+    facts: EngineFacts,
     onnx: Mapping[str, Path],
-    teacher_onnx: Path | None,
-    compared: Artifact[ComparedFacts] | None,
+    bench: Bench | None,
     folder: Path,
     events: Events,
 ) -> Measurements:
@@ -60,64 +58,36 @@ def measure(
 
     Args:
         onnx: for each precision the ONNX file that its engine was built from.
-        teacher_onnx: the teacher for the same runtime, timed beside the engines; None where the
-            engines cannot run here.
-        compared: the student quantized in other ways, measured beside the engines.
+        bench: runs the engines, each under its precision; the teacher under its name; and others
+            that are compared with them, under names of their own, so that none of them can ship.
+            None where nothing at hand runs them.
         folder: receives `logits-<precision>.npy`, float32 [N, C], of each engine (of its ONNX file
-            in the reference evaluation where the engine cannot run here).
+            in the reference evaluation where nothing runs the engine).
     """
-    facts = engines.facts
-    builder = runtime(facts.runtime)
     images, labels = data.images("test"), np.asarray(data.labels("test"))
-    sessions: dict[str, tuple[str, Session]] = {}
-    if builder.runs_here:
-        for engine in facts.engines:
-            session = builder.open(engines.path(engine.file), recipe.measure.threads)
-            sessions[engine.precision] = (f"student, {engine.precision} engine", session)
-    entries = _torch_entries(models, recipe, builder.placement, images)
+    entries = _torch_entries(models, recipe, runtime(facts.runtime).placement, images)
     last: dict[str, np.ndarray] = {}
     for engine in facts.engines:
         precision = engine.precision
         origin = "fake_quantized" if precision == "int8" else "student"
-        last[precision] = reference_logits(onnx[precision], images)
-        entries.append(
-            Entry(
-                f"onnx-{precision}",
-                "onnx",
-                precision,
-                f"ONNX {precision}",
-                last[precision],
-                origin,
-            )
-        )
-        if precision in sessions:
-            last[precision] = _engine_logits(sessions[precision], images, events)
-            entries.append(
-                Entry(
-                    precision,
-                    "engine",
-                    precision,
-                    f"{facts.target} engine {precision}",
-                    last[precision],
-                    f"onnx-{precision}",
-                )
-            )
+        reference = reference_logits(onnx[precision], images)
+        row = f"onnx-{precision}"
+        entries.append(Entry(row, "onnx", precision, f"ONNX {precision}", reference, origin))
+        last[precision] = reference
+        if bench is not None:
+            last[precision] = bench.logits(precision)
+            label = f"{facts.target} engine {precision}"
+            entries.append(Entry(precision, "engine", precision, label, last[precision], row))
     for precision, logits in last.items():
         np.save(folder / f"logits-{precision}.npy", logits, allow_pickle=False)
-    others = _compared_sessions(compared, recipe.measure.threads)
-    for name, other in others.items():
-        logits = _engine_logits(other, images, events)
-        entries.append(Entry(name, "post_training", "int8", other[0], logits, "student"))
     latency: Latency | None = None
-    if sessions and teacher_onnx:
-        teacher = builder.open(teacher_onnx, recipe.measure.threads)
-        latency = measure_latency(
-            {"teacher": ("teacher, fp32", teacher), **sessions, **others},
-            np.asarray(images[:32]),
-            recipe.measure,
-            recipe.seed,
-            events,
-        )
+    if bench is not None:
+        for name in [name for name in bench.subjects if name not in (*last, TEACHER)]:
+            label = bench.subjects[name].label
+            entries.append(
+                Entry(name, "post_training", "int8", label, bench.logits(name), "student")
+            )
+        latency = bench.latency(recipe.seed)
         for warning in latency.warnings:
             events.warn(warning)
     classes = len(data.class_names)
@@ -138,7 +108,7 @@ def measure(
         confusion=confusions[first],
         confusion_by_engine=confusions,
         latency=latency,
-        not_measured=None if sessions else _why_not(facts),
+        not_measured=None if bench else _why_not(facts),
         teacher_parameters=models.teachers.facts.visual_parameters,
         student_parameters=models.student.facts.parameters,
     )
@@ -204,31 +174,27 @@ def _torch_entries(
     return entries
 
 
-def _compared_sessions(
-    compared: Artifact[ComparedFacts] | None, threads: int
-) -> dict[str, tuple[str, Session]]:
-    """Label and session of each, under names that are no precision, so that none can ship."""
-    if compared is None:
-        return {}
-    return {
-        each.name: (
-            each.label,
-            OnnxRuntime().open(compared.path(each.file), threads, each.precise_int8),
-        )
-        for each in compared.facts.files
-    }
+def subjects(
+    engines: Artifact[EngineFacts],
+    teacher: Path | None,
+    compared: Artifact[ComparedFacts] | None,
+) -> dict[str, Subject]:
+    """What goes on the bench, in the order of its turns.
 
-
-def _engine_logits(named: tuple[str, Session], images: np.ndarray, events: Events) -> np.ndarray:
-    """Logits of every image, one at a time, as a camera would bring them."""
-    label, session = named
-    frames = (np.ascontiguousarray(images[index : index + 1]) for index in range(len(images)))
-    return np.concatenate(
-        [
-            session.infer(frame)
-            for frame in track(events, frames, f"Evaluating the {label}", len(images), "images")
-        ]
-    ).astype(np.float32)
+    Args:
+        teacher: its engine for the same runtime.
+        compared: the student quantized in other ways, as files of ONNX Runtime.
+    """
+    facts = engines.facts
+    found = {TEACHER: Subject("teacher, fp32", facts.runtime, teacher)} if teacher else {}
+    for engine in facts.engines:
+        label = f"student, {engine.precision} engine"
+        found[engine.precision] = Subject(label, facts.runtime, engines.path(engine.file))
+    if compared:
+        for each in compared.facts.files:
+            file = compared.path(each.file)
+            found[each.name] = Subject(each.label, "onnxruntime", file, each.precise_int8)
+    return found
 
 
 def _why_not(facts: EngineFacts) -> str:

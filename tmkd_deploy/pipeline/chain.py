@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tmkd_deploy import artifacts
 from tmkd_deploy.artifacts import Facts
+from tmkd_deploy.devices.address import parse
 from tmkd_deploy.engines.variants import refuse_unreadable_opset
 from tmkd_deploy.errors import ExitCode, RequestError, from_os_error
 from tmkd_deploy.events import Events, SilentEvents
@@ -21,6 +22,7 @@ from tmkd_deploy.pipeline.stage import Runner, StageResult
 from tmkd_deploy.pipeline.training import Training
 from tmkd_deploy.recipe.schema import Recipe, Target
 from tmkd_deploy.targets import profile as profiles
+from tmkd_deploy.targets.pick import pick, refuse_elsewhere
 
 GOALS = (
     "prepare",
@@ -66,6 +68,7 @@ def run(
     runs: Path,
     goal: str,
     targets: Sequence[str] | None,
+    device: str | None = None,
     events: Events,
     force: bool = False,
     only: bool = False,
@@ -76,10 +79,12 @@ def run(
         runs: holds the run folder, `runs/<recipe.name>`.
         targets: names of targets, or None for all of the recipe; one that the recipe does not
             name is added without budgets.
+        device: address of the device that the one target asked for is attached to; None leaves it
+            to the recipe.
         force: run the goal's own stage although it is fresh.
         only: run the goal's own stage alone, on what the run folder holds, fresh or stale.
     """
-    chosen = _chosen_targets(recipe, targets)
+    asked = _asked_targets(recipe, targets, device)
     folder = runs / recipe.name
     with company() as together:
         runner = Runner(goal if force else None, goal if only else None, together)
@@ -90,8 +95,10 @@ def run(
                 else:
                     events = SilentEvents()
                 reach = Reach(recipe, folder, runner, events)
+                chosen = [_chosen(target, reach) for target in asked]
                 if _seeks_layers(recipe, goal):
-                    reach.recipe = settle(reach, _chosen_targets(recipe, None)[0])
+                    first = _asked_targets(recipe, None, None)[0]
+                    reach.recipe = settle(reach, _chosen(first, reach))
                 _go(goal, Training(reach), chosen)
         except OSError as error:
             raise from_os_error(error) from error
@@ -139,33 +146,57 @@ def _go(goal: str, training: Training, targets: list[Target]) -> None:
             for_each[goal](target)
 
 
-def _chosen_targets(recipe: Recipe, names: Sequence[str] | None) -> list[Target]:
-    """The targets asked for, under their profiles' own names, checked against their profiles."""
+def _asked_targets(recipe: Recipe, names: Sequence[str] | None, device: str | None) -> list[Target]:
+    """The targets asked for, under the names by which they were."""
     asked = {profiles.get(target.target).name: target for target in recipe.targets}
-    chosen = asked
+    chosen = list(recipe.targets)
     if names:
-        wanted = [profiles.get(name).name for name in names]
-        chosen = {name: asked.get(name, Target(target=name)) for name in wanted}
-    result = []
-    for name, target in chosen.items():
-        profile = profiles.get(name)
-        refuse_unreadable_opset(profile, recipe.export.opset)
-        precisions = target.precisions or profile.precisions
-        refused = [each for each in precisions if each not in profile.precisions]
-        if refused:
-            raise RequestError(
-                f"The target {name!r} has no {' or '.join(refused)} engines.",
-                where="targets.precisions",
-                advice=f"It has {', '.join(profile.precisions)}.",
-            )
-        if not recipe.quantize.enabled:
-            precisions = [each for each in precisions if each != "int8"]
-        if not precisions:
-            raise RequestError(
-                f"Nothing is left to build for {name!r}: only INT8 is asked for, and "
-                "quantization is switched off.",
-                where="quantize.enabled",
-                advice="Switch quantization on, or add another precision to the target.",
-            )
-        result.append(target.model_copy(update={"target": name, "precisions": precisions}))
-    return result
+        known = {profiles.get(name).name: name for name in names}
+        chosen = [
+            asked.get(profile, Target(target=name)).model_copy(update={"target": name})
+            for profile, name in known.items()
+        ]
+    if device is None:
+        return chosen
+    if len(chosen) > 1:
+        raise RequestError(
+            f"A device is one target, and {len(chosen)} are asked for.",
+            where="--device",
+            advice="Name the one that is attached with --target, or write device: under each "
+            "target of the recipe.",
+        )
+    return [chosen[0].model_copy(update={"device": str(parse(device))})]
+
+
+def _chosen(target: Target, reach: Reach) -> Target:
+    """A target under its profile's own name, checked against it and against its device."""
+    recipe = reach.recipe
+    if reach.runner.only:
+        name = profiles.get(target.target).name
+    else:
+        facts = reach.attached.facts(target.device) if target.device else None
+        name, why = pick(target.target, facts)
+        if why:
+            reach.events.say(why)
+        if facts is None:
+            refuse_elsewhere(profiles.get(name))
+    profile = profiles.get(name)
+    refuse_unreadable_opset(profile, recipe.export.opset)
+    precisions = target.precisions or profile.precisions
+    refused = [each for each in precisions if each not in profile.precisions]
+    if refused:
+        raise RequestError(
+            f"The target {name!r} has no {' or '.join(refused)} engines.",
+            where="targets.precisions",
+            advice=f"It has {', '.join(profile.precisions)}.",
+        )
+    if not recipe.quantize.enabled:
+        precisions = [each for each in precisions if each != "int8"]
+    if not precisions:
+        raise RequestError(
+            f"Nothing is left to build for {name!r}: only INT8 is asked for, and "
+            "quantization is switched off.",
+            where="quantize.enabled",
+            advice="Switch quantization on, or add another precision to the target.",
+        )
+    return target.model_copy(update={"target": name, "precisions": precisions})

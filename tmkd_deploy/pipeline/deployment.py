@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import importlib.metadata
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from tmkd_deploy.artifacts import Artifact
 from tmkd_deploy.bundle.pack import BundleFacts, clearest_images, pack
+from tmkd_deploy.data.prepared import images_name
 from tmkd_deploy.engines.facts import EngineFacts
 from tmkd_deploy.engines.interface import Runtime
+from tmkd_deploy.engines.on_device import TEACHER, build_on_device, engine_name, tensorrt_release
 from tmkd_deploy.engines.registry import runtime
 from tmkd_deploy.engines.variants import variants_for
 from tmkd_deploy.export.facts import MODEL, ComparedFacts, OnnxFacts, Variant
 from tmkd_deploy.gate.choose import Judged, choose_and_judge
+from tmkd_deploy.measure.bench import Bench, DeviceBench, HereBench, Subject
 from tmkd_deploy.measure.latency import machine
 from tmkd_deploy.measure.results import Measurements
 from tmkd_deploy.pipeline.reach import Inputs, plain
@@ -27,6 +33,7 @@ from tmkd_deploy.targets import profile as profiles
 _GOLDEN_IMAGES = 4
 # how far a golden output may lie from the recorded one on another processor, in logits
 _GOLDEN_TOLERANCE = {"fp32": 0.01, "fp16": 0.1, "int8": 0.5}
+_SESSION = "runtime/onnxruntime_session.py"
 _PACKAGES = {"onnxruntime": "onnxruntime", "tensorrt_rtx": "tensorrt_rtx_cu13", "tensorrt": None}
 
 
@@ -39,21 +46,26 @@ class Deployment:
         self.recipe = training.recipe
 
     def onnx(self, target: Target) -> dict[str, Artifact[OnnxFacts]]:
-        """The ONNX file of each precision, and the teacher's where engines can run here."""
-        files = {name: self._exported(found[0]) for name, found in _variants(target).items()}
-        if _runtime(target).runs_here:
-            files["teacher"] = self._exported(Variant("teacher", "fp32"))
+        """The ONNX file of each precision, and the teacher's where engines can be run."""
+        files = {name: self._exported(found[0]) for name, found in self._variants(target).items()}
+        if target.device or _runtime(target).runs_here:
+            opset = next(iter(self._variants(target).values()))[0].opset
+            files[TEACHER] = self._exported(Variant("teacher", "fp32", opset=opset))
         return files
 
     def older_onnx(self, target: Target) -> dict[str, Artifact[OnnxFacts]]:
         """The files that a build kit holds beside those, for devices with an older release."""
-        found = _variants(target).items()
+        found = self._variants(target).items()
         return {name: self._exported(files[1]) for name, files in found if len(files) > 1}
 
     def engines(self, target: Target) -> Artifact[EngineFacts]:
         """The engines of a target, or the kit that builds them on the device."""
+        if kept := self.reach.kept("build", EngineFacts, target.target):
+            return kept
+        if target.device:
+            return self._engines_of_device(target, target.device)
         profile = profiles.get(target.target)
-        models = {name: file for name, file in self.onnx(target).items() if name != "teacher"}
+        models = {name: file for name, file in self.onnx(target).items() if name != TEACHER}
         older = self.older_onnx(target)
         package = _PACKAGES[profile.runtime]
         asks = {"profile": profile.model_dump(mode="json"), "version": _version(package)}
@@ -68,9 +80,30 @@ class Deployment:
             size = self.recipe.data.image_size
             return build(profile, paths, size, folder, self.reach.events, older_paths)
 
-        rooms = ("engines", "runtime/onnxruntime_session.py", "measure/results.py")
+        rooms = ("engines", _SESSION, "measure/results.py")
         inputs: Inputs = {**models, **{f"older {name}": file for name, file in older.items()}}
         return self.reach.stage("build", EngineFacts, asks, inputs, rooms, make, target.target)
+
+    def _engines_of_device(self, target: Target, address: str) -> Artifact[EngineFacts]:
+        profile, models = profiles.get(target.target), self.onnx(target)
+        if profile.runtime == "onnxruntime":
+            del models[TEACHER]  # its ONNX file is its engine
+        asks = {
+            "profile": profile.model_dump(mode="json"),
+            "device": self.reach.attached.identity(address),
+            "dla_core": target.dla_core,
+        }
+
+        def make(folder: Path) -> EngineFacts:
+            paths = {name: file.path(MODEL) for name, file in models.items()}
+            size, events = self.recipe.data.image_size, self.reach.events
+            with self.reach.attached.held(address) as device:
+                return build_on_device(
+                    device, profile, paths, size, target.dla_core, folder, events
+                )
+
+        rooms = ("engines", "agent", "devices", _SESSION, "measure/results.py")
+        return self.reach.stage("build", EngineFacts, asks, {**models}, rooms, make, target.target)
 
     def compared(self, target: Target) -> Artifact[ComparedFacts] | None:
         """The student quantized in other ways, where the recipe asks and its runtime runs them."""
@@ -110,11 +143,12 @@ class Deployment:
 
     def measured(self, target: Target) -> Artifact[Measurements]:
         """Accuracy and latency of every engine of a target."""
+        if kept := self.reach.kept("measure", Measurements, target.target):
+            return kept
         recipe = self.recipe
         engines, files = self.engines(target), self.onnx(target)
         asks = {"seed": recipe.seed, "measure": plain(recipe.measure)}
-        if _runtime(target).runs_here:
-            asks["machine"] = machine()
+        asks["machine"] = self.machine(target)
         inputs: Inputs = {
             "data": self.training.prepared,
             "teacher": self.training.teacher,
@@ -129,7 +163,7 @@ class Deployment:
             inputs["compared"] = compared
 
         def make(folder: Path) -> Measurements:
-            from tmkd_deploy.measure.measure import Models, measure  # noqa: PLC0415
+            from tmkd_deploy.measure.measure import Models, measure, subjects  # noqa: PLC0415
 
             student = self.training.load_student()
             models = Models(
@@ -140,21 +174,35 @@ class Deployment:
                 self.training.load_control() if recipe.quantize.enabled else None,
             )
             paths = {name: file.path(MODEL) for name, file in files.items()}
-            teacher = paths.pop("teacher", None)
-            return measure(
-                recipe,
-                self.training.load_data(),
-                models,
-                engines,
-                paths,
-                teacher,
-                compared,
-                folder,
-                self.reach.events,
-            )
+            teacher = paths.pop(TEACHER, None)
+            if target.device and _runtime(target).name != "onnxruntime":
+                teacher = engines.path(engine_name(TEACHER, engines.facts.runtime))
+            data, events = self.training.load_data(), self.reach.events
+            with self._bench(target, subjects(engines, teacher, compared)) as bench:
+                return measure(recipe, data, models, engines.facts, paths, bench, folder, events)
 
-        rooms = ("measure", "engines", "quantize", "runtime/onnxruntime_session.py")
+        rooms = ("measure", "engines", "quantize", "agent", "devices", _SESSION)
         return self.reach.stage("measure", Measurements, asks, inputs, rooms, make, target.target)
+
+    def machine(self, target: Target) -> dict[str, Any] | None:
+        """What a target's engines run on; None where nothing at hand runs them."""
+        if target.device:
+            return self.reach.attached.identity(target.device)
+        return machine() if _runtime(target).runs_here else None
+
+    @contextmanager
+    def _bench(self, target: Target, engines: Mapping[str, Subject]) -> Iterator[Bench | None]:
+        """Where the engines run; None where nothing at hand runs them."""
+        settings = self.recipe.measure
+        if target.device:
+            file = self.training.prepared.path(images_name("test"))
+            with self.reach.attached.held(target.device) as device:
+                yield DeviceBench(engines, file, settings, device)
+        elif _runtime(target).runs_here:
+            images = self.training.load_data().images("test")
+            yield HereBench(engines, images, settings, self.reach.events)
+        else:
+            yield None
 
     def judged(self, target: Target) -> Artifact[Judged]:
         """Which engine of a target ships, and whether it keeps the budgets."""
@@ -174,7 +222,7 @@ class Deployment:
 
     def bundled(self, target: Target) -> Artifact[BundleFacts] | None:
         """The bundle of a target; None where the engine has yet to be built on the device."""
-        if profiles.get(target.target).build == "on_device":
+        if self.engines(target).facts.kit:
             self.judged(target)
             self.reach.events.say(
                 f"There is no engine for {target.target} to bundle before it is built there."
@@ -248,6 +296,18 @@ class Deployment:
         publish(artifact, self.reach.folder)
         return artifact
 
+    def _variants(self, target: Target) -> dict[str, list[Variant]]:
+        """The ONNX files of each precision that is built, the main one first.
+
+        Floating-point siblings are built and measured beside an INT8 engine, asked for or not.
+        """
+        profile, asked = profiles.get(target.target), target.precisions or []
+        release = None
+        if target.device:
+            release = tensorrt_release(self.reach.attached.facts(target.device))
+        built = [each for each in profile.precisions if each in asked or each != "int8"]
+        return {precision: variants_for(profile, precision, release) for precision in built}
+
     def _exported(self, variant: Variant) -> Artifact[OnnxFacts]:
         recipe = self.recipe
         asks = {
@@ -283,16 +343,6 @@ class Deployment:
 
 def _runtime(target: Target) -> Runtime:
     return runtime(profiles.get(target.target).runtime)
-
-
-def _variants(target: Target) -> dict[str, list[Variant]]:
-    """The ONNX files of each precision that is built, the main one first.
-
-    Its floating-point siblings are built and measured beside an INT8 engine, asked for or not.
-    """
-    profile, asked = profiles.get(target.target), target.precisions or []
-    built = [each for each in profile.precisions if each in asked or each != "int8"]
-    return {precision: variants_for(profile, precision) for precision in built}
 
 
 def _version(package: str | None) -> str:

@@ -13,10 +13,9 @@ from tmkd_deploy.artifacts import Artifact, Facts
 from tmkd_deploy.errors import RequestError
 from tmkd_deploy.gate.judge import judge
 from tmkd_deploy.gate.verdict import Outcome
-from tmkd_deploy.measure.latency import machine
 from tmkd_deploy.measure.results import LedgerRow, Measurements
 from tmkd_deploy.pipeline.deployment import Deployment
-from tmkd_deploy.pipeline.reach import Inputs, Reach, plain
+from tmkd_deploy.pipeline.reach import Inputs, Reach, never, plain
 from tmkd_deploy.pipeline.stage import Runner
 from tmkd_deploy.pipeline.training import Training, student_asks
 from tmkd_deploy.quantize.facts import Attempt, Ending, FallbackFacts
@@ -48,7 +47,7 @@ def settle(reach: Reach, target: Target) -> Recipe:
         RequestError: the target has no INT8 engine, or several processes run.
     """
     if reach.runner.only:
-        facts = reach.stage("fallback", FallbackFacts, {}, {}, _JUDGING, _never).facts
+        facts = reach.stage("fallback", FallbackFacts, {}, {}, _JUDGING, never).facts
     else:
         _refuse(reach, target)
         facts = _sought(reach, target)
@@ -89,10 +88,6 @@ def _sought(reach: Reach, target: Target) -> FallbackFacts:
     return reach.stage("fallback", FallbackFacts, asks, inputs, _JUDGING, make).facts
 
 
-def _never(_: Path) -> FallbackFacts:
-    raise AssertionError("a run with --only makes nothing on the way")
-
-
 def _refuse(reach: Reach, target: Target) -> None:
     if "int8" not in (target.precisions or ()):
         raise RequestError(
@@ -122,7 +117,7 @@ def _measured(
         "measure": plain(recipe.measure),
         "target": profiles.get(target.target).model_dump(mode="json"),
         "precisions": target.precisions,
-        "machine": machine(),
+        "machine": Deployment(training).machine(target),
     }
     inputs: Inputs = {
         "data": training.prepared,

@@ -10,6 +10,7 @@ from tmkd_deploy import artifacts
 from tmkd_deploy.artifacts import Artifact, Facts
 from tmkd_deploy.errors import ArtifactError, ExitCode
 from tmkd_deploy.events import Events
+from tmkd_deploy.pipeline.attached import Attached
 from tmkd_deploy.pipeline.stage import Runner, Stage
 from tmkd_deploy.recipe.schema import Recipe, Section
 
@@ -31,6 +32,7 @@ class Reach:
         self.folder = folder
         self.runner = runner
         self.events = events
+        self.attached = Attached(events)
         self._reached: dict[tuple[str, str | None], Artifact[Any]] = {}
         self._fingerprints: dict[str, str] = {}
 
@@ -58,6 +60,15 @@ class Reach:
             if shared:
                 self._remove_checkpoints(name)
         return self._reached[name, target]
+
+    def kept(self, name: str, facts_type: type[F], target: str) -> Artifact[F] | None:
+        """The artifact as the run folder holds it, where only a later stage is to run.
+
+        Nothing that it depends on is looked at then, an attached device for one.
+        """
+        if self.runner.only in (None, name):
+            return None
+        return self.stage(name, facts_type, {}, {}, (), never, target)
 
     def reached(self, name: str) -> Artifact[Any] | None:
         """The artifact of a stage that was reached before; None where it was not."""
@@ -108,6 +119,11 @@ class Reach:
         }
         worst_first = (ExitCode.GATE_FAILED, ExitCode.INCONCLUSIVE)
         return next((code for code in worst_first if code in codes), ExitCode.OK)
+
+
+def never(_: Path) -> Any:
+    """What makes a stage that is only read."""
+    raise AssertionError("a run with --only makes nothing on the way")
 
 
 def plain(section: Section) -> dict[str, Any]:

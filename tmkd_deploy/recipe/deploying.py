@@ -6,6 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
+from tmkd_deploy.devices.address import parse
+from tmkd_deploy.errors import RequestError
 from tmkd_deploy.recipe.section import Count, Fraction, NotNegative, Positive, Section
 
 
@@ -113,9 +115,27 @@ class Target(Section):
     """A device to build for, with the budgets it must meet there."""
 
     target: str = Field(description="A name that `tmkd-deploy targets list` shows.")
+    device: str | None = Field(
+        None,
+        description="Where it is attached: ssh://[user@]host[:port], or local for this machine. "
+        "Engines are then built and measured there. The option --device stands for it.",
+    )
+    dla_core: Annotated[int, Field(ge=0, le=3)] | None = Field(
+        None,
+        description="Build for this core of the deep learning accelerator of an attached Jetson; "
+        "layers that it cannot run are listed and run on the GPU.",
+    )
     precisions: list[Literal["fp32", "fp16", "int8"]] | None = Field(
         None,
         description="Engines that may ship, the preferred first; the target's own list where left "
         "out. The fp32 and fp16 engines that a target has are built and measured in any case.",
     )
     budgets: Budgets = Field(Budgets(), description="What the shipped engine must keep to.")
+
+    @field_validator("device")
+    @classmethod
+    def _is_an_address(cls, device: str | None) -> str | None:
+        try:
+            return device and str(parse(device))
+        except RequestError as error:
+            raise ValueError(f"{error.problem} {error.advice}") from error

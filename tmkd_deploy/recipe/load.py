@@ -126,16 +126,15 @@ def _paths_of(value: Any, path: KeyPath = ()) -> set[KeyPath]:
 
 
 def _name_problems(document: Document) -> list[Problem]:
-    """Replace aliases of targets by their names; tell of names that nobody knows."""
+    """Names that nobody knows."""
     found = []
     targets = document.value.get("targets")
     for index, entry in enumerate(targets if isinstance(targets, list) else []):
         name = entry.get("target") if isinstance(entry, dict) else None
         if not isinstance(name, str):
             continue
-        entry["target"] = profile.canonical(name)
         known = profile.names()
-        if entry["target"] not in known:
+        if profile.canonical(name) not in known:
             advice = did_you_mean(name, [*known, *profile.aliases()])
             place: KeyPath = ("targets", index, "target")
             found.append(Problem(place, f'There is no target "{name}".', advice))

@@ -20,6 +20,7 @@ from tmkd_deploy.recipe.teaching import (
     Views,
     VisualTeacher,
 )
+from tmkd_deploy.targets.profile import canonical
 
 __all__ = [
     "Budgets",
@@ -126,7 +127,7 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _targets_once(self) -> Recipe:
-        names = [target.target for target in self.targets]
+        names = [canonical(target.target) for target in self.targets]
         if len(set(names)) != len(names):
             raise ValueError("targets: a target is named twice")
         return self

@@ -1,0 +1,132 @@
+"""Where engines run to be measured: on this machine, or on an attached device."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from tmkd_deploy.devices.device import Device
+from tmkd_deploy.engines.onnxruntime import OnnxRuntime
+from tmkd_deploy.events import Events, track
+from tmkd_deploy.measure.latency import latency_from, measure_latency
+from tmkd_deploy.measure.results import Latency
+from tmkd_deploy.recipe.schema import Measure
+
+# every run of the latency protocol takes the next of so many images
+TIMED_IMAGES = 32
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One engine on the bench; `precise_int8` as in `runtime.onnxruntime_session`."""
+
+    label: str
+    runtime: str
+    file: Path
+    precise_int8: bool | None = None
+
+
+class Bench(Protocol):
+    """Runs engines by name; their order is that of the turns in which they are timed."""
+
+    subjects: Mapping[str, Subject]
+
+    def logits(self, name: str) -> np.ndarray:
+        """Logits, float32 [N, C], of every test image, one at a time as a camera brings them."""
+
+    def latency(self, seed: int) -> Latency:
+        """Time all subjects interleaved; `seed` is that of the bootstrap intervals."""
+
+
+class HereBench:
+    """This machine, whose engines are those of ONNX Runtime."""
+
+    def __init__(
+        self, subjects: Mapping[str, Subject], images: np.ndarray, settings: Measure, events: Events
+    ) -> None:
+        """`images`: the test images, uint8 [N, H, W, 3]."""
+        self.subjects = subjects
+        self._images = images
+        self._settings = settings
+        self._events = events
+        self._sessions = {
+            name: OnnxRuntime().open(subject.file, settings.threads, subject.precise_int8)
+            for name, subject in subjects.items()
+        }
+
+    def logits(self, name: str) -> np.ndarray:
+        """As `Bench.logits`."""
+        session, images = self._sessions[name], self._images
+        frames = (np.ascontiguousarray(images[index : index + 1]) for index in range(len(images)))
+        description = f"Evaluating the {self.subjects[name].label}"
+        tracked = track(self._events, frames, description, len(images), "images")
+        return np.concatenate([session.infer(frame) for frame in tracked]).astype(np.float32)
+
+    def latency(self, seed: int) -> Latency:
+        """As `Bench.latency`."""
+        return measure_latency(
+            {name: (self.subjects[name].label, each) for name, each in self._sessions.items()},
+            np.asarray(self._images[:TIMED_IMAGES]),
+            self._settings,
+            seed,
+            self._events,
+        )
+
+
+class DeviceBench:
+    """An attached device, locked for this run; files travel there once and are known by hash."""
+
+    def __init__(
+        self, subjects: Mapping[str, Subject], images: Path, settings: Measure, device: Device
+    ) -> None:
+        """`images`: the .npy file of the test images, uint8 [N, H, W, 3]."""
+        self.subjects = subjects
+        self._settings = settings
+        self._device = device
+        self._images = images
+        self._sent: dict[str, str] = {}
+
+    def logits(self, name: str) -> np.ndarray:
+        """As `Bench.logits`."""
+        answer = self._device.request(
+            "predict",
+            **self._engine(name),
+            images=self._device.upload(self._images),
+            threads=self._settings.threads,
+        )
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / "logits.npy"
+            self._device.download(answer["logits"], file)
+            logits: np.ndarray = np.load(file, allow_pickle=False)
+        return logits
+
+    def latency(self, seed: int) -> Latency:
+        """As `Bench.latency`."""
+        settings = self._settings
+        with tempfile.TemporaryDirectory() as folder:
+            few = Path(folder) / "images.npy"
+            images = np.load(self._images, mmap_mode="r", allow_pickle=False)
+            np.save(few, images[:TIMED_IMAGES], allow_pickle=False)
+            timed = self._device.request(
+                "measure",
+                engines=[{"name": name, **self._engine(name)} for name in self.subjects],
+                images=self._device.upload(few),
+                settings=settings.model_dump(),
+            )
+        labels = {name: subject.label for name, subject in self.subjects.items()}
+        return latency_from(timed, labels, settings, seed)
+
+    def _engine(self, name: str) -> dict[str, Any]:
+        subject = self.subjects[name]
+        if name not in self._sent:
+            self._sent[name] = self._device.upload(subject.file)
+        return {
+            "runtime": subject.runtime,
+            "engine": self._sent[name],
+            "precise_int8": subject.precise_int8,
+        }

@@ -37,9 +37,11 @@ import sys
 from pathlib import Path
 from recorded_events import RecordedEvents
 from test_devices_over_ssh import measure
+from tmkd_deploy.cli.interrupts import listen
 from tmkd_deploy.devices.address import parse
 from tmkd_deploy.devices.device import Device
 
+listen()
 events = RecordedEvents(lambda: print("at work", flush=True))
 with Device(parse(sys.argv[1]), events) as device:
     measure(device, Path(sys.argv[2]), Path(sys.argv[3]), seconds=20)
@@ -189,10 +191,10 @@ def test_an_upload_goes_on_where_it_stopped(server: SshDevice, large: Path) -> N
 
 @pytest.mark.parametrize(
     ("during", "step"),
-    [("lock", 1), ("lock", 2)]
-    + [("upload", step) for step in (1, 2, 3, 4, 9, 25, 48)]
+    [("lock", 1)]
+    + [("upload", step) for step in (1, 2, 4, 25, 48)]
     + [("predict", 1), ("predict", 2)]
-    + [("download", step) for step in (1, 2, 17)],
+    + [("download", step) for step in (1, 17)],
 )
 def test_a_connection_that_is_cut_at_any_point(
     during: str,
@@ -279,5 +281,5 @@ def test_the_end_of_the_host_ends_the_work_there(
         assert host.stdout.readline() == "at work\n"
         assert server.processes()
         host.send_signal(number)
-        host.wait()
+        assert host.wait() == -number
     server.wait_until_idle()

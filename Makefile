@@ -1,10 +1,11 @@
 # Each command does its own set-up: a Debian or Ubuntu machine with Python 3.10 to 3.13 is enough.
 
-.PHONY: help demo test lint types check clean
+.PHONY: help demo test emulated-device lint types check clean
 
 help:
 	@echo "make demo   run the whole chain on real images (recipes/quickstart.yaml)"
 	@echo "make test   run the tests"
+	@echo "make emulated-device   run the chain on an emulated aarch64 device behind SSH (as root)"
 	@echo "make lint   check style and formatting"
 	@echo "make types  check types"
 	@echo "make check  lint, types and test"
@@ -15,6 +16,10 @@ demo: .venv/.installed
 
 test: .venv/.installed
 	.venv/bin/pytest
+
+emulated-device: .venv/.installed
+	sh .ci/emulator.sh
+	.venv/bin/pytest -rs tests/integration/test_emulated_device.py
 
 lint: .venv/.installed
 	.venv/bin/ruff check

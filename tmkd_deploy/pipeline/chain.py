@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -13,6 +15,7 @@ from tmkd_deploy.devices.address import parse
 from tmkd_deploy.engines.variants import refuse_unreadable_opset
 from tmkd_deploy.errors import ExitCode, RequestError, from_os_error
 from tmkd_deploy.events import Events, SilentEvents
+from tmkd_deploy.pipeline.at_once import at_once
 from tmkd_deploy.pipeline.company import Alone, company
 from tmkd_deploy.pipeline.deployment import Deployment
 from tmkd_deploy.pipeline.fallback import settle
@@ -39,6 +42,7 @@ GOALS = (
     "report",
 )
 _TRAINING_GOALS = GOALS[: GOALS.index("quantize") + 1]
+_DEVICE_GOALS = GOALS[GOALS.index("build") :]
 _QUANTIZED_GOALS = GOALS[GOALS.index("quantize") :]
 
 
@@ -139,11 +143,38 @@ def _go(goal: str, training: Training, targets: list[Target]) -> None:
         "gate": deployment.judged,
         "bundle": deployment.bundled,
     }
+    if not runner.only:
+        _use_devices(goal, deployment, targets)
     if goal in for_all:
         for_all[goal]()
     else:
         for target in targets:
             for_each[goal](target)
+
+
+def _use_devices(goal: str, deployment: Deployment, targets: list[Target]) -> None:
+    """Build or measure on all attached devices at the same time; one device after another's work
+    would keep all but one of them waiting."""
+    if goal not in _DEVICE_GOALS:
+        return
+    attached: dict[str, list[Target]] = {}
+    for target in targets:
+        if target.device:
+            attached.setdefault(target.device, []).append(target)
+    if len(attached) < 2:
+        return
+    # what this machine makes for them is made before, in turn
+    deployment.training.all_models()
+    for target in itertools.chain.from_iterable(attached.values()):
+        deployment.onnx(target)
+        deployment.compared(target)
+    work = deployment.engines if goal == "build" else deployment.measured
+
+    def use(device: str) -> None:
+        for target in attached[device]:
+            work(target)
+
+    at_once([functools.partial(use, device) for device in attached])
 
 
 def _asked_targets(recipe: Recipe, names: Sequence[str] | None, device: str | None) -> list[Target]:

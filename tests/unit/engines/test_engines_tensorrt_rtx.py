@@ -4,7 +4,6 @@ import json
 
 import pytest
 
-from tmkd_deploy.agent.layers import from_log
 from tmkd_deploy.engines.interface import variant_for
 from tmkd_deploy.engines.tensorrt_rtx import TensorRTRtx
 from tmkd_deploy.errors import DataError, EnvironmentProblem

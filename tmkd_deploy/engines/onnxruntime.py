@@ -38,9 +38,9 @@ class OnnxRuntime:
     ) -> EngineFile:
         """Copy the model and count, in the graph as optimised here, the layers in integers."""
         proto = read_model(onnx, self.placement, image_size, profile)
+        kinds = _optimised_kinds(onnx, proto)
         engine = folder / f"{precision}.onnx"
         shutil.copyfile(onnx, engine)
-        kinds = _optimised_kinds(engine, proto)
         integers = sum(kind in _INTEGER_LAYERS for kind in kinds)
         return EngineFile(
             precision=precision,
@@ -71,7 +71,7 @@ class _OnnxSession:
         return logits
 
 
-def _optimised_kinds(engine: Path, proto: onnx.ModelProto) -> list[str]:
+def _optimised_kinds(file: Path, proto: onnx.ModelProto) -> list[str]:
     """The operators of the graph that ONNX Runtime makes of the model on this machine."""
     try:
         import onnx  # noqa: PLC0415 - only builders need it
@@ -84,16 +84,16 @@ def _optimised_kinds(engine: Path, proto: onnx.ModelProto) -> list[str]:
     with tempfile.TemporaryDirectory() as folder:
         options.optimized_model_filepath = str(Path(folder) / "optimised.onnx")
         try:
-            onnxruntime.InferenceSession(str(engine), options, providers=["CPUExecutionProvider"])
+            onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # ONNX Runtime's classes derive from Exception alone
-            raise _refused(engine, error, refused_layer(proto, str(error))) from error
+            raise _refused(file, error, refused_layer(proto, str(error))) from error
         return [node.op_type for node in onnx.load(options.optimized_model_filepath).graph.node]
 
 
-def _refused(engine: Path, error: Exception, layer: str | None = None) -> EnvironmentProblem:
+def _refused(file: Path, error: Exception, layer: str | None = None) -> EnvironmentProblem:
     return EnvironmentProblem(
         f"ONNX Runtime refuses {layer or 'the model'}: {error}",
-        where=str(engine),
+        where=str(file),
         advice="Check that this version of ONNX Runtime reads the model's opset and has its "
         "operators; another student may do without them.",
     )

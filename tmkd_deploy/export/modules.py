@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Iterable
 
 import onnx
 
@@ -21,10 +22,13 @@ def remember_modules(proto: onnx.ModelProto) -> None:
     del proto.graph.metadata_props[:]
     for value in (*proto.graph.input, *proto.graph.output, *proto.graph.initializer):
         del value.metadata_props[:]
+    constants = {tensor.name for tensor in proto.graph.initializer}
     for node in proto.graph.node:
         notes = {entry.key: entry.value for entry in node.metadata_props}
         del node.metadata_props[:]
-        module = _module(notes.get(_SCOPES, "[]"))
+        # a batch norm that the exporter folds gives a convolution its own scopes, so the name of
+        # the weight goes first
+        module = _holder(node.input[1:2], constants) or _module(notes.get(_SCOPES, "[]"))
         if module:
             node.metadata_props.add(key=MODULE, value=module)
 
@@ -44,15 +48,27 @@ def carry_modules(before: onnx.ModelProto, after: onnx.ModelProto) -> None:
             node.metadata_props.add(key=MODULE, value=known[names[0]])
 
 
+def _holder(weights: Iterable[str], constants: set[str]) -> str:
+    """The module whose `weight` a node takes; empty where it takes none."""
+    for name in weights:
+        module, _, _ = name.rpartition(".weight")
+        if name in constants and module:
+            return _inside_network(module)
+    return ""
+
+
 def _module(scopes: str) -> str:
     """The innermost module in a list such as ['', 'classifier', 'classifier.network.fc', 'linear'].
 
     Empty where the node belongs to no module of the user's, such as a quantizer of ours.
     """
     modules = ast.literal_eval(scopes)[:-1]
-    for scope in reversed(modules):
-        root = next((each for each in _ROOTS if scope.startswith(each)), None)
-        if root is not None:
-            module = str(scope[len(root) :].partition(".parametrizations.")[0])
-            return "" if module.startswith("quantizer_") else module
-    return ""
+    innermost = next((scope for scope in reversed(modules) if _inside_network(scope)), "")
+    module = _inside_network(innermost).partition(".parametrizations.")[0]
+    return "" if module.startswith("quantizer_") else module
+
+
+def _inside_network(name: str) -> str:
+    """A name as the user's model has it; empty where it is none of it."""
+    root = next((each for each in _ROOTS if name.startswith(each)), None)
+    return "" if root is None else name[len(root) :]

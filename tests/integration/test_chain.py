@@ -214,7 +214,7 @@ def test_a_failed_gate_is_exit_code_1(project: Project) -> None:
     assert done.code == 1, done.told
     assert "cpu: gate ✗ failed" in done.out
     assert "latency_p50_ms" in done.out
-    assert done.out.endswith("Next: read why in the report: tmkd-deploy report\n")
+    assert done.out.endswith(f"tmkd-deploy report --target cpu --set {budget}\n")
     done = project.run("report", "--target", "cpu", "--set", budget)
     assert done.code == 0, done.told
     report = ElementTree.parse(project.run_folder / "junit.xml")

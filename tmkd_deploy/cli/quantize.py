@@ -43,28 +43,10 @@ def quantize(
     quiet: Quiet = False,
 ) -> None:
     """Fine-tune the student for 8-bit arithmetic."""
+    asked = stages.Asked(recipe, overrides, targets, None, runs, force)
     if not sensitivity:
-        stages.execute(
-            stages.QUANTIZE,
-            path=recipe,
-            overrides=overrides or (),
-            targets=targets or (),
-            runs=runs,
-            force=force,
-            only=False,
-            as_json=as_json,
-            quiet=quiet,
-        )
-    result = stages.reach(
-        _RANKING,
-        path=recipe,
-        overrides=overrides or (),
-        targets=targets or (),
-        runs=runs,
-        force=force,
-        only=False,
-        quiet=quiet,
-    )
+        stages.execute(stages.QUANTIZE, asked, as_json, quiet)
+    result = stages.reach(_RANKING, asked, quiet)
     gains = _gains(result.folder)
     if as_json:
         told = stages.as_dict(_RANKING, result, ExitCode.OK)
@@ -73,7 +55,7 @@ def quantize(
     from tmkd_deploy.cli import render_sensitivity  # noqa: PLC0415
 
     facts: SensitivityFacts = result.facts("sensitivity")  # type: ignore[assignment]
-    output.emit(render_sensitivity.as_text(facts, gains, stages.argument(recipe)))
+    output.emit(render_sensitivity.as_text(facts, gains, asked.arguments()))
 
 
 def _gains(folder: Path) -> dict[str, dict[str, float]]:

@@ -68,7 +68,7 @@ def run(result: RunResult) -> str:
     for target in dict.fromkeys(stage.target for stage in result.stages):
         judged, measured = found.get((target, Judged)), found.get((target, Measurements))
         if isinstance(judged, Judged):  # it holds the measurements too, with the engine that ships
-            blocks.extend([*_measured(judged.measurements), *_judged(judged.verdict)])
+            blocks.extend([*_measured(judged.measurements), *_judged(judged)])
         elif isinstance(measured, Measurements):
             blocks.extend(_measured(measured))
     return as_text(blocks)
@@ -105,11 +105,16 @@ def _measured(facts: Measurements) -> list[RenderableType]:
         blocks.append("")
         blocks.append(grid(tables.ratios(facts, facts.latency)))
         blocks.extend(f"Warning: {warning}" for warning in facts.latency.warnings)
-    blocks.append(f"\nThe {facts.shipped.upper()} engine is chosen. {facts.shipped_reason}")
     return blocks
 
 
-def _judged(verdict: Verdict) -> list[RenderableType]:
+def _judged(judged: Judged) -> list[RenderableType]:
+    facts, verdict = judged.measurements, judged.verdict
+    chosen = f"\nThe {facts.shipped.upper()} engine is chosen. {facts.shipped_reason}"
+    return [chosen, *_verdict(verdict)]
+
+
+def _verdict(verdict: Verdict) -> list[RenderableType]:
     heading = Text(f"\n{verdict.target}: gate ", style="bold")
     heading.append(wording.outcome(verdict.outcome), style=COLOUR[verdict.outcome])
     if not verdict.checks:

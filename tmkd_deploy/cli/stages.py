@@ -85,18 +85,7 @@ def _command(stage: StageCommand) -> Callable[..., None]:
         as_json: AsJson = False,
         quiet: Quiet = False,
     ) -> None:
-        execute(
-            stage,
-            path=recipe,
-            overrides=overrides or (),
-            targets=targets or (),
-            device=device,
-            runs=runs,
-            force=force,
-            only=False,
-            as_json=as_json,
-            quiet=quiet,
-        )
+        execute(stage, Asked(recipe, overrides, targets, device, runs, force), as_json, quiet)
 
     return command
 
@@ -116,47 +105,38 @@ def judging_command(stage: StageCommand) -> Callable[..., None]:
         as_json: AsJson = False,
         quiet: Quiet = False,
     ) -> None:
-        execute(
-            stage,
-            path=recipe,
-            overrides=overrides or (),
-            targets=targets or (),
-            device=device,
-            runs=runs,
-            force=force,
-            only=only,
-            as_json=as_json,
-            quiet=quiet,
-        )
+        execute(stage, Asked(recipe, overrides, targets, device, runs, force, only), as_json, quiet)
 
     return command
 
 
-def execute(
-    stage: StageCommand,
-    *,
-    path: Path,
-    overrides: Sequence[str],
-    targets: Sequence[str],
-    device: str | None = None,
-    runs: Path,
-    force: bool,
-    only: bool,
-    as_json: bool,
-    quiet: bool,
-) -> None:
+@dataclass(frozen=True)
+class Asked:
+    """What a command's options ask of the pipeline."""
+
+    path: Path
+    overrides: Sequence[str] | None
+    targets: Sequence[str] | None
+    device: str | None
+    runs: Path
+    force: bool
+    only: bool = False
+
+    def arguments(self) -> str:
+        """Those that the command to run next needs again."""
+        words = [] if self.path == DEFAULT_RECIPE else [str(self.path)]
+        for target in self.targets or ():
+            words += ["--target", target]
+        if self.device:
+            words += ["--device", self.device]
+        for override in self.overrides or ():
+            words += ["--set", override]
+        return shlex.join(words)
+
+
+def execute(stage: StageCommand, asked: Asked, as_json: bool, quiet: bool) -> None:
     """Reach the goal of `stage` and tell what came of it."""
-    result = reach(
-        stage,
-        path=path,
-        overrides=overrides,
-        targets=targets,
-        device=device,
-        runs=runs,
-        force=force,
-        only=only,
-        quiet=quiet,
-    )
+    result = reach(stage, asked, quiet)
     exit_code = result.exit_code if stage.judging else ExitCode.OK
     if as_json:
         output.emit_json(as_dict(stage, result, exit_code))
@@ -164,42 +144,28 @@ def execute(
         from tmkd_deploy.cli import render  # noqa: PLC0415
 
         output.emit(render.run(result))
-        repeated = [argument(path), *(f"--target {shlex.quote(each)}" for each in targets)]
-        if device:
-            repeated.append(f"--device {shlex.quote(device)}")
-        output.emit(_next(stage, result, " ".join(filter(None, repeated)), exit_code))
+        output.emit(_next(stage, result, asked.arguments(), exit_code))
     raise typer.Exit(int(exit_code))
 
 
-def reach(
-    stage: StageCommand,
-    *,
-    path: Path,
-    overrides: Sequence[str],
-    targets: Sequence[str],
-    device: str | None = None,
-    runs: Path,
-    force: bool,
-    only: bool,
-    quiet: bool,
-) -> RunResult:
+def reach(stage: StageCommand, asked: Asked, quiet: bool) -> RunResult:
     """Reach the goal of `stage`; a process that does not lead ends here."""
     from tmkd_deploy.cli import progress  # noqa: PLC0415
     from tmkd_deploy.recipe.load import load  # noqa: PLC0415
 
-    recipe = load(path, overrides)
+    recipe = load(asked.path, asked.overrides or ())
     with progress.listener(quiet) as events:
         from tmkd_deploy.pipeline import chain  # noqa: PLC0415
 
         result = chain.run(
             recipe,
-            runs=runs,
+            runs=asked.runs,
             goal=stage.goal,
-            targets=targets or None,
-            device=device,
+            targets=asked.targets or None,
+            device=asked.device,
             events=events,
-            force=force,
-            only=only,
+            force=asked.force,
+            only=asked.only,
         )
     if not result.leads:
         raise typer.Exit()
@@ -233,8 +199,3 @@ def _next(stage: StageCommand, result: RunResult, arguments: str, exit_code: Exi
     if exit_code != ExitCode.OK:
         return f"Next: read why in the report: tmkd-deploy report {arguments}".rstrip()
     return f"Next: tmkd-deploy {stage.next} {arguments}".rstrip()
-
-
-def argument(path: Path) -> str:
-    """The recipe as an argument of the command to run next."""
-    return "" if path == DEFAULT_RECIPE else shlex.quote(str(path))

@@ -137,7 +137,7 @@ def _go(goal: str, training: Training, targets: list[Target]) -> None:
         "report": lambda: deployment.report(targets),
     }
     for_each: dict[str, Callable[[Target], object]] = {
-        "export": deployment.onnx,
+        "export": deployment.exports.onnx,
         "build": deployment.engines,
         "measure": deployment.measured,
         "gate": deployment.judged,
@@ -166,8 +166,8 @@ def _use_devices(goal: str, deployment: Deployment, targets: list[Target]) -> No
     # what this machine makes for them is made before, in turn
     deployment.training.all_models()
     for target in itertools.chain.from_iterable(attached.values()):
-        deployment.onnx(target)
-        deployment.compared(target)
+        deployment.exports.onnx(target)
+        deployment.exports.compared(target)
     work = deployment.engines if goal == "build" else deployment.measured
 
     def use(device: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,20 +13,17 @@ from tmkd_deploy.artifacts import Artifact
 from tmkd_deploy.bundle.pack import BundleFacts, clearest_images, pack
 from tmkd_deploy.data.prepared import images_name
 from tmkd_deploy.engines.facts import EngineFacts
-from tmkd_deploy.engines.interface import Runtime
-from tmkd_deploy.engines.on_device import TEACHER, build_on_device, engine_name, tensorrt_release
-from tmkd_deploy.engines.registry import runtime
-from tmkd_deploy.engines.variants import variants_for
-from tmkd_deploy.export.facts import MODEL, ComparedFacts, OnnxFacts, Variant
+from tmkd_deploy.engines.on_device import TEACHER, build_on_device, engine_name
+from tmkd_deploy.export.facts import MODEL
 from tmkd_deploy.gate.choose import Judged, choose_and_judge
 from tmkd_deploy.measure.bench import Bench, DeviceBench, HereBench, Subject
 from tmkd_deploy.measure.latency import machine
 from tmkd_deploy.measure.results import Measurements
+from tmkd_deploy.pipeline.exports import Exports, runtime_of, version_of
 from tmkd_deploy.pipeline.reach import Inputs, plain
 from tmkd_deploy.pipeline.reporting import ReportFacts, publish, write_report
 from tmkd_deploy.pipeline.training import Training
 from tmkd_deploy.recipe.schema import Target
-from tmkd_deploy.runtime.onnxruntime_session import precise_int8_default
 from tmkd_deploy.targets import profile as profiles
 
 _GOLDEN_IMAGES = 4
@@ -44,19 +40,7 @@ class Deployment:
         self.training = training
         self.reach = training.reach
         self.recipe = training.recipe
-
-    def onnx(self, target: Target) -> dict[str, Artifact[OnnxFacts]]:
-        """The ONNX file of each precision, and the teacher's where engines can be run."""
-        files = {name: self._exported(found[0]) for name, found in self._variants(target).items()}
-        if target.device or _runtime(target).runs_here:
-            opset = next(iter(self._variants(target).values()))[0].opset
-            files[TEACHER] = self._exported(Variant("teacher", "fp32", opset=opset))
-        return files
-
-    def older_onnx(self, target: Target) -> dict[str, Artifact[OnnxFacts]]:
-        """The files that a build kit holds beside those, for devices with an older release."""
-        found = self._variants(target).items()
-        return {name: self._exported(files[1]) for name, files in found if len(files) > 1}
+        self.exports = Exports(training)
 
     def engines(self, target: Target) -> Artifact[EngineFacts]:
         """The engines of a target, or the kit that builds them on the device."""
@@ -65,10 +49,10 @@ class Deployment:
         if target.device:
             return self._engines_of_device(target, target.device)
         profile = profiles.get(target.target)
-        models = {name: file for name, file in self.onnx(target).items() if name != TEACHER}
-        older = self.older_onnx(target)
+        models = {name: file for name, file in self.exports.onnx(target).items() if name != TEACHER}
+        older = self.exports.older_onnx(target)
         package = _PACKAGES[profile.runtime]
-        asks = {"profile": profile.model_dump(mode="json"), "version": _version(package)}
+        asks = {"profile": profile.model_dump(mode="json"), "version": version_of(package)}
 
         def make(folder: Path) -> EngineFacts:
             from tmkd_deploy.engines.build import build  # noqa: PLC0415
@@ -85,7 +69,7 @@ class Deployment:
         return self.reach.stage("build", EngineFacts, asks, inputs, rooms, make, target.target)
 
     def _engines_of_device(self, target: Target, address: str) -> Artifact[EngineFacts]:
-        profile, models = profiles.get(target.target), self.onnx(target)
+        profile, models = profiles.get(target.target), self.exports.onnx(target)
         if profile.runtime == "onnxruntime":
             del models[TEACHER]  # its ONNX file is its engine
         asks = {
@@ -105,48 +89,12 @@ class Deployment:
         rooms = ("engines", "agent", "devices", _SESSION, "measure/results.py")
         return self.reach.stage("build", EngineFacts, asks, {**models}, rooms, make, target.target)
 
-    def compared(self, target: Target) -> Artifact[ComparedFacts] | None:
-        """The student quantized in other ways, where the recipe asks and its runtime runs them."""
-        recipe = self.recipe
-        asked = recipe.quantize.enabled and recipe.quantize.compare
-        if not asked or _runtime(target).name != "onnxruntime":
-            return None
-        fp32 = self._exported(Variant("student", "fp32"))
-        asks = {
-            "seed": recipe.seed,
-            "student": plain(recipe.student),
-            "quantize": plain(recipe.quantize),
-            "export": plain(recipe.export),
-            "versions": [_version("onnxruntime"), _version("nvidia-modelopt")],
-            "precise": precise_int8_default(),
-        }
-        inputs: Inputs = {
-            "data": self.training.prepared,
-            "student": self.training.student,
-            "fp32": fp32,
-        }
-
-        def make(folder: Path) -> ComparedFacts:
-            from tmkd_deploy.export.post_training import compare_post_training  # noqa: PLC0415
-
-            return compare_post_training(
-                recipe,
-                self.training.load_data(),
-                self.training.load_student(),
-                fp32.path(MODEL),
-                folder,
-                self.reach.events,
-            )
-
-        rooms = ("models", "quantize", "export", "engines/placement.py")
-        return self.reach.stage("post_training", ComparedFacts, asks, inputs, rooms, make)
-
     def measured(self, target: Target) -> Artifact[Measurements]:
         """Accuracy and latency of every engine of a target."""
         if kept := self.reach.kept("measure", Measurements, target.target):
             return kept
         recipe = self.recipe
-        engines, files = self.engines(target), self.onnx(target)
+        engines, files = self.engines(target), self.exports.onnx(target)
         asks = {"seed": recipe.seed, "measure": plain(recipe.measure)}
         asks["machine"] = self.machine(target)
         inputs: Inputs = {
@@ -158,7 +106,7 @@ class Deployment:
         }
         if recipe.quantize.enabled:
             inputs["quantized"] = self.training.quantized
-        compared = self.compared(target)
+        compared = self.exports.compared(target)
         if compared:
             inputs["compared"] = compared
 
@@ -175,7 +123,7 @@ class Deployment:
             )
             paths = {name: file.path(MODEL) for name, file in files.items()}
             teacher = paths.pop(TEACHER, None)
-            if target.device and _runtime(target).name != "onnxruntime":
+            if target.device and runtime_of(target).name != "onnxruntime":
                 teacher = engines.path(engine_name(TEACHER, engines.facts.runtime))
             data, events = self.training.load_data(), self.reach.events
             with self._bench(target, subjects(engines, teacher, compared)) as bench:
@@ -188,7 +136,7 @@ class Deployment:
         """What a target's engines run on; None where nothing at hand runs them."""
         if target.device:
             return self.reach.attached.identity(target.device)
-        return machine() if _runtime(target).runs_here else None
+        return machine() if runtime_of(target).runs_here else None
 
     @contextmanager
     def _bench(self, target: Target, engines: Mapping[str, Subject]) -> Iterator[Bench | None]:
@@ -198,7 +146,7 @@ class Deployment:
             file = self.training.prepared.path(images_name("test"))
             with self.reach.attached.held(target.device) as device:
                 yield DeviceBench(engines, file, settings, device)
-        elif _runtime(target).runs_here:
+        elif runtime_of(target).runs_here:
             images = self.training.load_data().images("test")
             yield HereBench(engines, images, settings, self.reach.events)
         else:
@@ -295,58 +243,3 @@ class Deployment:
         )
         publish(artifact, self.reach.folder)
         return artifact
-
-    def _variants(self, target: Target) -> dict[str, list[Variant]]:
-        """The ONNX files of each precision that is built, the main one first.
-
-        Floating-point siblings are built and measured beside an INT8 engine, asked for or not.
-        """
-        profile, asked = profiles.get(target.target), target.precisions or []
-        release = None
-        if target.device:
-            release = tensorrt_release(self.reach.attached.facts(target.device))
-        built = [each for each in profile.precisions if each in asked or each != "int8"]
-        return {precision: variants_for(profile, precision, release) for precision in built}
-
-    def _exported(self, variant: Variant) -> Artifact[OnnxFacts]:
-        recipe = self.recipe
-        asks = {
-            "variant": variant.name,
-            "export": plain(recipe.export),
-            "teacher": recipe.teacher.visual.model,
-            "student": plain(recipe.student),
-        }
-        inputs: Inputs = {"data": self.training.prepared}
-        if variant.model == "teacher":
-            inputs["teacher"] = self.training.teacher
-        elif variant.precision == "int8":
-            inputs["quantized"] = self.training.quantized
-        else:
-            inputs["student"] = self.training.student
-
-        def make(folder: Path) -> OnnxFacts:
-            from tmkd_deploy.export.export import export  # noqa: PLC0415
-
-            if variant.model == "teacher":
-                model = self.training.load_visual_teacher()
-            elif variant.precision == "int8":
-                model = self.training.load_quantized()
-            else:
-                model = self.training.load_student().classifier
-            return export(
-                recipe, self.training.load_data(), model, variant, folder, self.reach.events
-            )
-
-        rooms = ("models", "quantize", "export", "engines/placement.py")
-        return self.reach.stage("export", OnnxFacts, asks, inputs, rooms, make, variant.name)
-
-
-def _runtime(target: Target) -> Runtime:
-    return runtime(profiles.get(target.target).runtime)
-
-
-def _version(package: str | None) -> str:
-    try:
-        return importlib.metadata.version(package) if package else ""
-    except importlib.metadata.PackageNotFoundError:
-        return "not installed"

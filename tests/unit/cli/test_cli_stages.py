@@ -21,6 +21,9 @@ class Distilled(Facts):
     top1: float
 
 
+PRECISIONS = ["int8", "fp16", "fp32"]
+
+
 class Pipeline:
     """Takes the place of the training, which takes minutes, and keeps what it was asked."""
 
@@ -29,12 +32,13 @@ class Pipeline:
         self.exit_code = ExitCode.OK
         self.asked: dict = {}
 
-    def run(self, recipe, *, runs, goal, targets, events: Events, force=False, only=False):
+    def run(self, recipe, *, runs, goal, targets, device, events: Events, force=False, only=False):
         self.asked = {
             "recipe": recipe,
             "runs": runs,
             "goal": goal,
             "targets": targets,
+            "device": device,
             "force": force,
             "only": only,
         }
@@ -43,7 +47,11 @@ class Pipeline:
         stages = [
             ("distill", None, Distilled(top1=float("nan"))),
             ("measure", "cpu", figures.measurements),
-            ("gate", "cpu", choose_and_judge(Budgets(accuracy=0.8), figures.measurements)),
+            (
+                "gate",
+                "cpu",
+                choose_and_judge(Budgets(accuracy=0.8), figures.measurements, PRECISIONS),
+            ),
         ]
         return chain.RunResult(
             folder=self.folder,

@@ -167,7 +167,9 @@ def test_an_upload_goes_on_where_it_stopped(server: SshDevice, large: Path) -> N
     def send_half(message: Any) -> None:
         with large.open("rb") as file:
             first.send_file(file, LARGE // 2, print)
-        wait_until(lambda: part.stat().st_size == LARGE // 2, "half of it is there")
+        wait_until(
+            lambda: part.exists() and part.stat().st_size == LARGE // 2, "half of it is there"
+        )
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

@@ -204,8 +204,8 @@ def test_a_disk_that_is_full_in_mid_upload(
 ) -> None:
     file = tmp_path / "engine"
     file.write_bytes(os.urandom(SMALL_DISK // 2))
-    before_step(monkeypatch, 20, lambda: fill(small_disk.agent_home))
     with Device(parse(small_disk.address), RecordedEvents()) as device:
+        before_step(monkeypatch, 12, lambda: fill(small_disk.agent_home))
         with pytest.raises(EnvironmentProblem, match="no room left") as caught:
             device.upload(file)
         assert caught.value.exit_code == ExitCode.ENVIRONMENT

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from tmkd_deploy.engines.build import build
-from tmkd_deploy.engines.interface import refuse_other_placement, variant_for
+from tmkd_deploy.engines.interface import variant_for
+from tmkd_deploy.engines.model_file import read_model
 from tmkd_deploy.engines.onnxruntime import OnnxRuntime
 from tmkd_deploy.engines.placement import Placement
 from tmkd_deploy.engines.registry import runtime
@@ -80,7 +81,7 @@ def test_another_runtimes_file_is_refused(exported_digits, tmp_path, name, varia
 
 @pytest.mark.parametrize("placement", list(Placement))
 def test_a_file_without_quantization_suits_every_runtime(exported_digits, placement):
-    refuse_other_placement(exported_digits(Variant("student", "fp32"))[0], placement)
+    read_model(exported_digits(Variant("student", "fp32"))[0], placement, 32, CPU)
 
 
 @pytest.mark.parametrize("content", [b"no graph at all", b"", b"\x08\x07" * 400])

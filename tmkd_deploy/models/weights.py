@@ -9,7 +9,7 @@ from pathlib import Path
 import timm
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load as from_bytes
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
@@ -59,7 +59,8 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
     advice = "Give a safetensors file or a torch checkpoint that holds tensors only."
     try:
         if path.suffix == ".safetensors":
-            tensors: dict[str, Tensor] = load_file(path)
+            # not load_file: a Ctrl-C while it reads comes out as an unreadable file
+            tensors: dict[str, Tensor] = from_bytes(path.read_bytes())
             return tensors
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:

@@ -179,7 +179,7 @@ def _configuration(job: dict[str, Any]) -> dict[str, Any]:
 
 def _run(argv: list[str], job: dict[str, Any], work: Work) -> children.Finished:
     try:
-        return children.run(argv, work, _TIMEOUT_SECONDS)
+        return children.run(argv, work.children, _TIMEOUT_SECONDS)
     except AgentError as error:
         if error.code != OUT_OF_MEMORY:
             raise

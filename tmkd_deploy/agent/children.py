@@ -9,12 +9,9 @@ import signal
 import subprocess
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Callable, NamedTuple, NoReturn
+from typing import Callable, NamedTuple, NoReturn
 
 from tmkd_deploy.agent.errors import ENVIRONMENT, OUT_OF_MEMORY, AgentError, HostGone
-
-if TYPE_CHECKING:
-    from tmkd_deploy.agent.work import Work
 
 _PR_SET_PDEATHSIG = 1
 
@@ -75,7 +72,7 @@ class Children:
 
 def run(
     argv: list[str],
-    work: Work,
+    children: Children,
     timeout_s: float,
     each_line: Callable[[str], None] | None = None,
 ) -> Finished:
@@ -87,7 +84,7 @@ def run(
     """
     program = Path(argv[0]).name
     try:
-        process = work.children.start(argv)
+        process = children.start(argv)
     except OSError as error:
         raise AgentError(
             ENVIRONMENT,
@@ -115,8 +112,8 @@ def run(
         process.wait()
     finally:
         timer.cancel()
-        work.children.end(process)
-    if work.children.ended:
+        children.end(process)
+    if children.ended:
         raise HostGone
     if late.is_set():
         raise AgentError(

@@ -171,7 +171,7 @@ def time(program: str, engine: Path, job: dict[str, Any], work: Work) -> tuple[T
         *([] if job["dla_core"] is None else [f"--useDLACore={job['dla_core']}"]),
     ]
     longest = 60.0 + 20 * (job["warm_up_seconds"] + job["minimum_seconds"])
-    finished = children.run(command, work, longest)
+    finished = children.run(command, work.children, longest)
     report = parse(finished.output)
     if finished.returncode != 0 or not report.passed or not times.is_file():
         raise _refused(report, finished)

@@ -8,7 +8,7 @@ from pathlib import Path
 from tmkd_deploy.engines.facts import EngineFacts
 from tmkd_deploy.engines.registry import runtime
 from tmkd_deploy.events import Events, track
-from tmkd_deploy.targets.profile import TargetProfile
+from tmkd_deploy.targets.target_profile import TargetProfile
 
 
 def build(

@@ -10,7 +10,7 @@ import numpy as np
 from tmkd_deploy.engines.placement import Placement
 from tmkd_deploy.export.facts import Variant
 from tmkd_deploy.measure.results import EngineFile
-from tmkd_deploy.targets.profile import TargetProfile
+from tmkd_deploy.targets.target_profile import TargetProfile
 
 
 class Session(Protocol):

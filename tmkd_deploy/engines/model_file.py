@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from tmkd_deploy.engines.placement import Placement
 from tmkd_deploy.errors import DataError
 from tmkd_deploy.export.facts import MODULE
-from tmkd_deploy.targets.profile import TargetProfile
+from tmkd_deploy.targets.target_profile import TargetProfile
 
 if TYPE_CHECKING:
     import onnx

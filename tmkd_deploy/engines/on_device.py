@@ -16,7 +16,7 @@ from tmkd_deploy.engines.tensorrt_typing import typing_of
 from tmkd_deploy.events import Events, track
 from tmkd_deploy.export.facts import INPUT
 from tmkd_deploy.measure.results import EngineFile
-from tmkd_deploy.targets.profile import TargetProfile
+from tmkd_deploy.targets.target_profile import TargetProfile
 
 TEACHER = "teacher"
 

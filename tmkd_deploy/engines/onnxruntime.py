@@ -16,7 +16,7 @@ from tmkd_deploy.engines.placement import Placement
 from tmkd_deploy.errors import EnvironmentProblem, MissingExtra
 from tmkd_deploy.measure.results import EngineFile
 from tmkd_deploy.runtime.onnxruntime_session import create_session
-from tmkd_deploy.targets.profile import TargetProfile
+from tmkd_deploy.targets.target_profile import TargetProfile
 
 if TYPE_CHECKING:
     import onnx

@@ -18,7 +18,7 @@ from tmkd_deploy.engines.tensorrt_typing import FLAGS_OPSET, trtexec_flags, typi
 from tmkd_deploy.errors import EnvironmentProblem
 from tmkd_deploy.export.facts import INPUT
 from tmkd_deploy.measure.results import EngineFile
-from tmkd_deploy.targets.profile import TargetProfile
+from tmkd_deploy.targets.target_profile import TargetProfile
 
 TRTEXEC = "/usr/src/tensorrt/bin/trtexec"
 

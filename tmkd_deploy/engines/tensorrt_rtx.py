@@ -14,7 +14,7 @@ from tmkd_deploy.engines.model_file import read_model, refused_layer
 from tmkd_deploy.engines.placement import Placement
 from tmkd_deploy.errors import EnvironmentProblem, MissingExtra
 from tmkd_deploy.measure.results import EngineFile
-from tmkd_deploy.targets.profile import TargetProfile
+from tmkd_deploy.targets.target_profile import TargetProfile
 
 if TYPE_CHECKING:
     import onnx

@@ -7,7 +7,7 @@ from tmkd_deploy.engines.registry import runtime
 from tmkd_deploy.engines.tensorrt_typing import FLAGS_OPSET, typing_of
 from tmkd_deploy.errors import RequestError
 from tmkd_deploy.export.facts import Variant
-from tmkd_deploy.targets.profile import TargetProfile
+from tmkd_deploy.targets.target_profile import TargetProfile
 
 
 def variants_for(

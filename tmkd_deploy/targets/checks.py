@@ -16,7 +16,7 @@ from typing import Any
 
 from tmkd_deploy.targets import support
 from tmkd_deploy.targets.finding import Finding
-from tmkd_deploy.targets.profile import Software, TargetProfile
+from tmkd_deploy.targets.target_profile import Software, TargetProfile
 
 # Our own choices: a model's files and engines take some tens of MB, a builder some hundreds.
 DISK_MB_NEEDED = 1024

@@ -12,7 +12,7 @@ from pydantic_core import ErrorDetails
 from tmkd_deploy.errors import RequestError
 from tmkd_deploy.recipe.document import Document, dotted, parse
 from tmkd_deploy.recipe.names import did_you_mean
-from tmkd_deploy.targets.profile import TargetProfile
+from tmkd_deploy.targets.target_profile import TargetProfile
 
 FOLDER = "TMKD_DEPLOY_TARGETS"
 SHOW = "Start from one that fits: tmkd-deploy targets show jetson-orin-nano"

@@ -6,7 +6,7 @@ from typing import Any
 
 from tmkd_deploy.errors import EnvironmentProblem, RequestError
 from tmkd_deploy.targets import probe, profile
-from tmkd_deploy.targets.profile import TargetProfile
+from tmkd_deploy.targets.target_profile import TargetProfile
 
 
 def pick(name: str, facts: dict[str, Any] | None) -> tuple[str, str]:

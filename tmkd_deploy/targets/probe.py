@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tmkd_deploy.targets import profile
-from tmkd_deploy.targets.profile import TargetProfile
+from tmkd_deploy.targets.target_profile import TargetProfile
 
 # Distributions that bring each runtime; the first one found counts.
 RUNTIMES = {

@@ -25,7 +25,8 @@ import ctypes, os, sys, types
 from tmkd_deploy.agent import __main__, children, requests
 
 def run(request, work):
-    return children.run(request["argv"], work, request["timeout_s"], work.answer.say)._asdict()
+    seconds, say = request["timeout_s"], work.answer.say
+    return children.run(request["argv"], work.children, seconds, say)._asdict()
 
 def chatter(request, work):
     print("by print", flush=True)

@@ -6,7 +6,7 @@ from collections import defaultdict
 import pytest
 
 from tmkd_deploy.targets import profile
-from tmkd_deploy.targets.profile import TargetProfile
+from tmkd_deploy.targets.target_profile import TargetProfile
 
 PROFILES = [profile.get(name) for name in profile.names()]
 JETSONS = [target for target in PROFILES if target.runtime == "tensorrt"]

@@ -5,7 +5,7 @@ from pydantic import ValidationError
 
 from tmkd_deploy.errors import RequestError
 from tmkd_deploy.targets import profile
-from tmkd_deploy.targets.profile import TargetProfile
+from tmkd_deploy.targets.target_profile import TargetProfile
 
 FIGURES = (
     *("compute_capability", "precisions", "opset_ceiling", "memory_mb", "workspace_mb"),

@@ -1,0 +1,111 @@
+"""What a target is: one YAML profile a device, closed and with the source of every figure."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from tmkd_deploy.artifacts import Facts
+
+# Where the engine of each runtime comes to be.
+PLACES = {"onnxruntime": "here", "tensorrt_rtx": "ahead_of_time", "tensorrt": "on_device"}
+
+Precision = Literal["fp32", "fp16", "int8"]
+
+
+class Software(Facts):
+    """What one release of JetPack carries.
+
+    `jetpack` stands for its patch releases too: "6.2" for 6.2.1. `l4t` are the releases of Jetson
+    Linux it comes with, each with its patch releases. `opset_ceiling` is the newest ONNX opset that
+    its TensorRT reads. `source` says where the row was read.
+    """
+
+    jetpack: str
+    tensorrt: str
+    cuda: str
+    python: str
+    opset_ceiling: int
+    l4t: list[str]
+    source: str
+
+
+class PowerMode(Facts):
+    """A mode of `nvpmodel`."""
+
+    id: int
+    name: str
+
+
+class TargetProfile(Facts):
+    """A device to build for.
+
+    `precisions` are in order of preference. `opset_ceiling` is the newest ONNX opset that its
+    runtime may be given where no device is asked. `compute_capability` is written as the builders
+    write it, such as SM89. `build` says where an engine comes to be: `here` on the machine that
+    runs it, `ahead_of_time` on any machine with the builder, `on_device` on the device. `machine`
+    is the architecture it must have, None where any will do; `device_tree` are the words by which
+    the device's own model name is known. `memory_mb` is that of the smallest module of the family,
+    `workspace_mb` what a builder may use of it, `dla_cores` those of the smallest module.
+    `power_modes` begin with the fastest. `software` begins with the release that is assumed where
+    no device is asked. `sources` names, for each figure, where it was read.
+    """
+
+    name: str
+    title: str
+    runtime: Literal["onnxruntime", "tensorrt_rtx", "tensorrt"]
+    precisions: Annotated[list[Precision], Field(min_length=1)]
+    opset_ceiling: int
+    compute_capability: str | None
+    build: Literal["here", "ahead_of_time", "on_device"]
+    machine: Literal["x86_64", "aarch64"] | None
+    device_tree: list[str]
+    memory_mb: int | None
+    workspace_mb: int | None
+    dla_cores: int
+    power_modes: list[PowerMode]
+    software: list[Software]
+    sources: dict[str, str]
+    notes: str
+
+    @model_validator(mode="after")
+    def _sound(self) -> TargetProfile:
+        if self.build != PLACES[self.runtime]:
+            raise ValueError(f"engines of {self.runtime} are built {PLACES[self.runtime]}")
+        if self.runtime != "onnxruntime" and self.compute_capability is None:
+            raise ValueError(f"{self.runtime} needs a compute_capability")
+        return self
+
+    def is_machine(self, machine: str) -> bool:
+        """Whether `machine`, as `platform.machine()` says it, is an architecture it may have."""
+        known = {"amd64": "x86_64", "arm64": "aarch64"}
+        return self.machine in (None, known.get(machine.lower(), machine.lower()))
+
+    def describes(self, model: str | None) -> bool:
+        """Whether a device of that `model`, as its device tree says it, is this target."""
+        words = set((model or "").lower().split())
+        return any(set(phrase.lower().split()) <= words for phrase in self.device_tree)
+
+    def release(self, jetpack: str | None, l4t: str | None) -> Software | None:
+        """The release that a device carries, by its JetPack or else its Jetson Linux."""
+        if jetpack:
+            return next((row for row in self.software if _is_of(jetpack, row.jetpack)), None)
+        revision = l4t_version(l4t)
+        rows = [(row, start) for row in self.software for start in row.l4t]
+        return next((row for row, start in rows if _is_of(revision, start)), None)
+
+
+def l4t_version(text: str | None) -> str:
+    """`36.4.3` from that, or from the first line of /etc/nv_tegra_release; empty if neither."""
+    line = re.search(r"R(\d+) \(release\), REVISION: ([\d.]+)", text or "")
+    return f"{line[1]}.{line[2]}" if line else (text or "")
+
+
+def _is_of(version: str, release: str) -> bool:
+    """Whether `version`, such as 6.2.1+b38, is `release` or a patch release of it."""
+    number = re.match(r"[\d.]*", version)
+    parts = number[0].split(".") if number else []
+    start = release.split(".")
+    return parts[: len(start)] == start

@@ -3,7 +3,7 @@
 python -m benchmarks.latency_agreement > benchmarks/results/latency_agreement.json
 
 It needs an engine of ONNX Runtime, by default the demo's INT8 student, and a machine with nothing
-else to do; it takes about 20 minutes.
+else to do; it takes about 40 minutes, for each measurement is as long as a recipe's are by default.
 
 Against a loop: in one run the protocol times a session in turns with a loop of a few lines over the
 same ONNX Runtime session, which takes its own times and their median. Repeated 20 times.
@@ -40,7 +40,7 @@ from tmkd_deploy.measure.latency import machine, measure_latency
 from tmkd_deploy.recipe.schema import Measure
 from tmkd_deploy.runtime.onnxruntime_session import create_session
 
-SETTINGS = Measure(threads=1, warm_up_seconds=1.0, minimum_runs=200, minimum_seconds=1.0)
+SETTINGS = Measure(threads=1)
 LOOP_RUNS = 20
 PAIRS = 100
 RUNS_A_CALL = 10

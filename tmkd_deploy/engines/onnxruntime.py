@@ -21,7 +21,10 @@ from tmkd_deploy.targets.target_profile import TargetProfile
 if TYPE_CHECKING:
     import onnx
 
-_INTEGER_LAYERS = {"QLinearConv", "ConvInteger", "QGemm", "QLinearMatMul", "MatMulInteger"}
+_INTEGER_LAYERS = {
+    *("QLinearConv", "ConvInteger", "QGemm", "QLinearMatMul"),
+    *("MatMulInteger", "MatMulIntegerToFloat"),
+}
 _FLOAT_LAYERS = {"Conv", "FusedConv", "Gemm", "FusedGemm", "MatMul", "FusedMatMul"}
 
 

@@ -16,7 +16,7 @@ from tmkd_deploy.export.facts import INPUT, MODEL, OnnxFacts, Variant
 from tmkd_deploy.export.graph import count_quantized, to_onnx
 from tmkd_deploy.export.modules import carry_modules
 from tmkd_deploy.models.classifier import Classifier
-from tmkd_deploy.quantize.insert import use_placement
+from tmkd_deploy.quantize.deployed import deploy_on
 from tmkd_deploy.quiet import quiet
 from tmkd_deploy.recipe.schema import Recipe
 from tmkd_deploy.training.fit import predict
@@ -39,7 +39,7 @@ def export(
     Raises:
         EnvironmentProblem: the file does not compute what torch computes.
     """
-    use_placement(classifier.network, variant.placement)
+    deploy_on(classifier.network, variant.placement)
     opset = variant.opset or recipe.export.opset
     proto = to_onnx(classifier, recipe.data.image_size, opset, variant.float_weights)
     if variant.precision == "fp16" or variant.rest == "fp16":

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from tmkd_deploy.errors import EnvironmentProblem, RequestError
 from tmkd_deploy.export.facts import INPUT, OUTPUT
+from tmkd_deploy.export.left_out import keep_in_float
 from tmkd_deploy.export.modules import remember_modules
 from tmkd_deploy.export.older_opset import OLDEST_EXPORTED, lowered
 from tmkd_deploy.export.pixels import take_pixels_as_they_are
@@ -75,6 +76,7 @@ def to_onnx(
     take_pixels_as_they_are(proto)
     if not float_weights:
         _constants_to_integers(proto)
+    keep_in_float(proto)
     remember_modules(proto)
     if opset < OLDEST_EXPORTED:
         return lowered(proto, opset)

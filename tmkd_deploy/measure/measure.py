@@ -15,7 +15,6 @@ from tmkd_deploy.distill.teach import Teachers
 from tmkd_deploy.engines.facts import EngineFacts
 from tmkd_deploy.engines.on_device import TEACHER
 from tmkd_deploy.engines.placement import Placement
-from tmkd_deploy.engines.registry import runtime
 from tmkd_deploy.events import Events
 from tmkd_deploy.export.export import reference_logits
 from tmkd_deploy.export.facts import ComparedFacts
@@ -23,7 +22,7 @@ from tmkd_deploy.measure.bench import Bench, Subject
 from tmkd_deploy.measure.ledger import Entry, confusion_matrix, ledger
 from tmkd_deploy.measure.results import Latency, Measurements
 from tmkd_deploy.models.classifier import Classifier
-from tmkd_deploy.quantize.insert import use_placement
+from tmkd_deploy.quantize.deployed import deploy_on
 from tmkd_deploy.recipe.schema import Recipe
 from tmkd_deploy.training.fit import predict, training_device
 
@@ -44,10 +43,28 @@ class Models:
     control: Classifier | None = None
 
 
+@dataclass(frozen=True)
+class InTorch:
+    """What PyTorch makes of the models, before any engine runs."""
+
+    entries: list[Entry]
+    teacher_parameters: int
+    student_parameters: int
+
+
+def in_torch(models: Models, recipe: Recipe, data: PreparedData, placement: Placement) -> InTorch:
+    """Run the models on the test split, the fake-quantized one as `placement` has it."""
+    return InTorch(
+        _torch_entries(models, recipe, placement, data.images("test")),
+        models.teachers.facts.visual_parameters,
+        models.student.facts.parameters,
+    )
+
+
 def measure(
     recipe: Recipe,
     data: PreparedData,
-    models: Models,
+    torch_side: InTorch,
     facts: EngineFacts,
     onnx: Mapping[str, Path],
     bench: Bench | None,
@@ -65,7 +82,7 @@ def measure(
             in the reference evaluation where nothing runs the engine).
     """
     images, labels = data.images("test"), np.asarray(data.labels("test"))
-    entries = _torch_entries(models, recipe, runtime(facts.runtime).placement, images)
+    entries = list(torch_side.entries)
     last: dict[str, np.ndarray] = {}
     for engine in facts.engines:
         precision = engine.precision
@@ -109,8 +126,8 @@ def measure(
         confusion_by_engine=confusions,
         latency=latency,
         not_measured=None if bench else _why_not(facts),
-        teacher_parameters=models.teachers.facts.visual_parameters,
-        student_parameters=models.student.facts.parameters,
+        teacher_parameters=torch_side.teacher_parameters,
+        student_parameters=torch_side.student_parameters,
     )
 
 
@@ -159,7 +176,7 @@ def _torch_entries(
             )
         )
     if models.quantized is not None:
-        use_placement(models.quantized.network, placement)
+        deploy_on(models.quantized.network, placement)
         entries.append(
             Entry(
                 "fake_quantized",

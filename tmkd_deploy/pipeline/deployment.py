@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -26,6 +27,9 @@ from tmkd_deploy.pipeline.training import Training
 from tmkd_deploy.recipe.schema import Target
 from tmkd_deploy.targets import profile as profiles
 
+if TYPE_CHECKING:
+    from tmkd_deploy.measure.measure import InTorch
+
 _GOLDEN_IMAGES = 4
 # how far a golden output may lie from the recorded one on another processor, in logits
 _GOLDEN_TOLERANCE = {"fp32": 0.01, "fp16": 0.1, "int8": 0.5}
@@ -41,6 +45,7 @@ class Deployment:
         self.reach = training.reach
         self.recipe = training.recipe
         self.exports = Exports(training)
+        self._torch = threading.Lock()
 
     def engines(self, target: Target) -> Artifact[EngineFacts]:
         """The engines of a target, or the kit that builds them on the device."""
@@ -111,26 +116,38 @@ class Deployment:
             inputs["compared"] = compared
 
         def make(folder: Path) -> Measurements:
-            from tmkd_deploy.measure.measure import Models, measure, subjects  # noqa: PLC0415
+            from tmkd_deploy.measure.measure import measure, subjects  # noqa: PLC0415
 
-            student = self.training.load_student()
-            models = Models(
-                self.training.load_teachers(),
-                student,
-                student.alone(recipe, self.training.load_data()),
-                self.training.load_quantized() if recipe.quantize.enabled else None,
-                self.training.load_control() if recipe.quantize.enabled else None,
-            )
+            torch_side = self._in_torch(target)
             paths = {name: file.path(MODEL) for name, file in files.items()}
             teacher = paths.pop(TEACHER, None)
             if target.device and runtime_of(target).name != "onnxruntime":
                 teacher = engines.path(engine_name(TEACHER, engines.facts.runtime))
             data, events = self.training.load_data(), self.reach.events
             with self._bench(target, subjects(engines, teacher, compared)) as bench:
-                return measure(recipe, data, models, engines.facts, paths, bench, folder, events)
+                return measure(
+                    recipe, data, torch_side, engines.facts, paths, bench, folder, events
+                )
 
         rooms = ("measure", "engines", "quantize", "agent", "devices", _SESSION)
         return self.reach.stage("measure", Measurements, asks, inputs, rooms, make, target.target)
+
+    def _in_torch(self, target: Target) -> InTorch:
+        from tmkd_deploy.measure.measure import Models, in_torch  # noqa: PLC0415
+
+        # While torch.fx traces a network in one thread, no network works in another: it exchanges
+        # `Module.__call__` for the whole process. Several devices are measured at a time.
+        with self._torch:
+            training, data = self.training, self.training.load_data()
+            student, quantized = training.load_student(), self.recipe.quantize.enabled
+            models = Models(
+                training.load_teachers(),
+                student,
+                student.alone(self.recipe, data),
+                training.load_quantized() if quantized else None,
+                training.load_control() if quantized else None,
+            )
+            return in_torch(models, self.recipe, data, runtime_of(target).placement)
 
     def machine(self, target: Target) -> dict[str, Any] | None:
         """What a target's engines run on; None where nothing at hand runs them."""

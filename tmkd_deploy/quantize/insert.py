@@ -74,7 +74,7 @@ def insert_quantizers(classifier: Classifier, leave_out: Iterable[str] = ()) -> 
             continue
         computes = str(node.target) if node.op == "call_module" else node.name
         for source in node.all_input_nodes:
-            chosen.setdefault(_source(source, modules), set()).add(computes)
+            chosen.setdefault(source_of(source, modules), set()).add(computes)
         tail = _tail(node, modules)
         if not _only_feeds_output(tail):
             chosen.setdefault(tail, set()).add(computes)
@@ -168,7 +168,7 @@ def _computes(node: fx.Node, modules: dict[str, nn.Module]) -> bool:
     return node.op == "call_function" and node.target in _JOINS | _POOL_FUNCTIONS
 
 
-def _source(node: fx.Node, modules: dict[str, nn.Module]) -> fx.Node:
+def source_of(node: fx.Node, modules: dict[str, nn.Module]) -> fx.Node:
     """The tensor itself, seen through layers that leave its values alone."""
     while node.op != "placeholder" and _is(node, _TRANSPARENT, modules, _TRANSPARENT_FUNCTIONS):
         node = node.all_input_nodes[0]
@@ -184,7 +184,7 @@ def _tail(node: fx.Node, modules: dict[str, nn.Module]) -> fx.Node:
         if not _is(user, following, modules, functions):
             break
         node = user
-    return _source(node, modules)
+    return source_of(node, modules)
 
 
 def _is(

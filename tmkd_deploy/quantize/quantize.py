@@ -18,6 +18,7 @@ from tmkd_deploy.events import Events
 from tmkd_deploy.models import weights
 from tmkd_deploy.models.classifier import Classifier
 from tmkd_deploy.quantize.calibration_set import CalibrationSet, draw
+from tmkd_deploy.quantize.deployed import deploy_on
 from tmkd_deploy.quantize.facts import QuantizationFacts
 from tmkd_deploy.quantize.fold import fold_batch_norms
 from tmkd_deploy.quantize.insert import (
@@ -68,8 +69,8 @@ def quantize(
         _fine_tune(recipe, data, teachers, student, classifier, _QUANTIZED, events, conduct)
     fold_batch_norms(network)
     refuse_weights(network)
-    use_placement(network, placement)
     weights.save(classifier, folder / "quantized.safetensors")
+    deploy_on(network, placement)
     after = top1_of(classifier, data)
     events.say(
         f"Quantized top-1 is {100 * before:.1f} % after calibration and {100 * after:.1f} % "
@@ -113,7 +114,7 @@ def post_training_quantized(
 def read_quantized(
     artifact: Artifact[QuantizationFacts], recipe: Recipe, data: PreparedData
 ) -> Classifier:
-    """The quantized student, its batch norms folded; choose a grid with `use_placement`."""
+    """The quantized student, its batch norms folded; choose a grid with `deploy_on`."""
     classifier = deployed_student(recipe, data)
     fold_batch_norms(insert_quantizers(classifier, artifact.facts.left_out))
     weights.load(classifier, artifact.path("quantized.safetensors"))

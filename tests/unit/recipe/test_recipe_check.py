@@ -60,3 +60,27 @@ def test_files_that_are_not_there_are_warned_of(tmp_path: Path) -> None:
     student = {"weights": str(tmp_path / "none.safetensors")}
     [warning] = check(recipe(data=data, student=student))
     assert "student.weights" in warning and "none.safetensors" in warning
+
+
+SMALL_MOBILENET = {"model": "mobilenetv3_small_100.lamb_in1k"}
+
+
+def test_a_family_that_loses_in_int8_is_warned_of_with_a_better_one() -> None:
+    [warning] = check(recipe(student=SMALL_MOBILENET))
+    assert "slower than its FP32 engine on cpu" in warning
+    assert "mobilenetv3_small_100 took" in warning and "docs/students.md" in warning
+    better = warning.partition("family that gains is ")[2].rstrip(".")
+    assert check(recipe(student={"model": better})) == []
+
+
+@pytest.mark.parametrize(
+    "sections",
+    [
+        {"quantize": {"enabled": False}},
+        {"targets": [{"target": "cpu", "precisions": ["fp32"]}]},
+        {"targets": [{"target": "rtx-ada"}]},
+        {"student": {"model": "resnet18"}},
+    ],
+)
+def test_no_family_is_warned_of_where_int8_does_not_lose(sections) -> None:
+    assert check(recipe(**{"student": SMALL_MOBILENET, **sections})) == []

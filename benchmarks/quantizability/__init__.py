@@ -1,0 +1,4 @@
+"""How well student families take INT8: accuracy, latency and what the builder makes of them.
+
+python -m benchmarks.quantizability
+"""

@@ -1,0 +1,87 @@
+"""Top-1 of each representation of a trained family, on identical images."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+
+from benchmarks.quantizability.engines import quantize_static
+from benchmarks.quantizability.families import PLAN, Place
+from benchmarks.quantizability.train import (
+    CPU,
+    calibration_images,
+    data,
+    quantized,
+    student,
+)
+from tmkd_deploy.engines.onnxruntime import OnnxRuntime
+from tmkd_deploy.export.graph import to_onnx
+from tmkd_deploy.measure.ledger import Entry, ledger
+from tmkd_deploy.measure.statistics import mcnemar_p_value
+from tmkd_deploy.training.fit import predict
+
+_BATCH = 50
+_OPSET = 20
+
+
+def measure(place: Place, family: str, seed: int) -> list[dict[str, Any]]:
+    """The ledger of one training: each row against the FP32 student, INT8 also against fake INT8.
+
+    `quantize_static` is as its documentation advises with VNNI, `quantize_static_7bit` as it
+    advises without. Our INT8 file is the same on both.
+    """
+    plain, fake = student(place, family, seed), quantized(place, family, seed)
+    images, labels = data().test.images, data().test.labels
+    entries = [
+        Entry("fp32", "student", "fp32", "FP32 student", predict(plain, images, CPU).numpy()),
+        _entry("calibrated", np.load(place.folder(family, seed) / "calibrated.npy")),
+        _entry("fine_tuned", predict(fake, images, CPU).numpy()),
+    ]
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        onnx.save(to_onnx(plain, PLAN.size, _OPSET), folder / "fp32.onnx")
+        onnx.save(to_onnx(fake, PLAN.size, _OPSET), folder / "int8.onnx")
+        files = {"fp32_engine": "fp32", "int8": "int8"}
+        for way, narrow in (("quantize_static", False), ("quantize_static_7bit", True)):
+            file = folder / f"{way}.onnx"
+            quantize_static(folder / "fp32.onnx", file, calibration_images(), narrow)
+            files[way] = way
+        for key, stem in files.items():
+            entries.append(_entry(key, _logits(folder / f"{stem}.onnx", images)))
+    rows = ledger(entries, labels, data().class_names)
+    decided = {entry.key: entry.logits.argmax(axis=1) for entry in entries}
+    return [
+        {
+            "row": entry.key,
+            "seed": seed,
+            "top1": row.top1,
+            "top1_interval": row.top1_interval,
+            "change_points": row.change_points,
+            "change_interval": row.change_interval,
+            "p_value": row.p_value,
+            "agreement_with_fp32": row.agreement_with_compared,
+            "agreement_with_fake": float((decided[entry.key] == decided["fine_tuned"]).mean()),
+            "p_value_against_int8": _p_value(decided[entry.key], decided["int8"], labels),
+        }
+        for entry, row in zip(entries, rows, strict=True)
+    ]
+
+
+def _p_value(decisions: np.ndarray, others: np.ndarray, labels: np.ndarray) -> float:
+    right, others_right = decisions == labels, others == labels
+    gained, lost = int((right & ~others_right).sum()), int((others_right & ~right).sum())
+    return mcnemar_p_value(gained, lost)
+
+
+def _entry(key: str, logits: np.ndarray) -> Entry:
+    return Entry(key, "engine", key, key, logits, "fp32")
+
+
+def _logits(file: Path, images: np.ndarray) -> np.ndarray:
+    session = OnnxRuntime().open(file, 1, precise_int8=False)
+    starts = range(0, len(images), _BATCH)
+    return np.concatenate([session.infer(images[start : start + _BATCH]) for start in starts])

@@ -1,0 +1,71 @@
+"""The student families, and the one schedule they are all trained by."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.evidence.plans import Plan
+
+# in the order of the page; what the names of a family's other members begin with
+PREFIXES = {
+    "resnet18": "resnet",
+    "resnet10t": "resnet",
+    "repvgg_a0": "repvgg",
+    "mobileone_s0": "mobileone",
+    "mobilenetv4_conv_small": "mobilenetv4_conv",
+    "tf_efficientnet_lite0": "tf_efficientnet_lite",
+    "mobilenetv3_small_100": "mobilenetv3",
+    "fastvit_t8": "fastvit",
+    "vit_tiny_patch16_224": "vit_",
+}
+FAMILIES = tuple(PREFIXES)
+# Latency does not depend on what a network has learnt, so it is measured at the sizes that are
+# used, and the training is done at one that two cores can pay.
+LATENCY_SIZES = (96, 224)
+BUILD_SIZE = 96
+BUILD_TARGET = "rtx-ada"
+CALIBRATION_IMAGES = 128
+FINE_TUNING_EPOCHS = 2
+FINE_TUNING_RATE = 2e-4
+
+PLAN = Plan(
+    size=32,
+    epochs=6,
+    teacher_epochs=0,
+    augment="flip",
+    signals="live",
+    train_images=3000,
+    teacher_images=1,
+    test_images=4000,
+    learning_rate=3e-3,
+    weight_decay=0.05,
+    batch_size=32,
+)
+DATA = "fashion-mnist"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where weights are kept and results written."""
+
+    work: Path
+    results: Path
+
+    def result(self, family: str) -> Path:
+        """The file of one family."""
+        return self.results / f"{family}.json"
+
+    def folder(self, family: str, seed: int) -> Path:
+        """Where the weights of one training lie."""
+        return self.work / f"{family}-seed{seed}"
+
+
+def arguments(family: str, size: int) -> dict[str, int]:
+    """What timm needs to be told for images of `size` pixels."""
+    return {"img_size": size} if family.startswith("vit") else {}
+
+
+def learning_rate(family: str) -> float:
+    """A transformer takes smaller steps."""
+    return 1e-3 if family.startswith("vit") else PLAN.learning_rate

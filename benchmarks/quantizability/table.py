@@ -1,0 +1,280 @@
+"""The tables of docs/students.md, and the families that `recipe check` warns of."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from benchmarks.quantizability.families import FAMILIES, LATENCY_SIZES, PREFIXES
+
+BEGIN, END = "<!-- tables:begin -->", "<!-- tables:end -->"
+WARNINGS = Path(__file__).parents[2] / "tmkd_deploy" / "recipe" / "families.yaml"
+# what the gate is asked for in the table
+ALLOWED_POINTS = 1.0
+
+_PARTS = {"accuracy", "latency", "tensorrt_rtx"}
+
+Result = dict[str, Any]
+
+
+def write_page(results: Path, page: Path) -> None:
+    """Put the tables between the page's marks, and the warnings into the package."""
+    before, _, rest = page.read_text(encoding="utf-8").partition(BEGIN)
+    _, _, after = rest.partition(END)
+    text = f"{before}{BEGIN}\n\n{render(results)}\n{END}{after}"
+    page.write_text(text, encoding="utf-8")
+    WARNINGS.write_text(render_warnings(results), encoding="utf-8")
+
+
+def render(results: Path) -> str:
+    """Every table, from the results of the families that have one."""
+    found = read(results)
+    parts = [_machine(found), _latency(found), _accuracy(found), _rtx(found), _beside(found)]
+    return "\n".join(parts)
+
+
+def read(results: Path) -> dict[str, Result]:
+    """The complete results by family, in the order of the page."""
+    files = {family: results / f"{family}.json" for family in FAMILIES}
+    found = {name: json.loads(file.read_text()) for name, file in files.items() if file.exists()}
+    return {name: each for name, each in found.items() if set(each) >= _PARTS}
+
+
+def ratio(result: Result, size: int, name: str, over: str = "fp32") -> tuple[float, float, float]:
+    """The time of `name` over that of `over`, with its interval."""
+    ratios = result["latency"][str(size)]["ratios"]
+    if each := ratios.get(f"{name} / {over}"):
+        low, high = each["interval"]
+        return each["ratio"], low, high
+    each = ratios[f"{over} / {name}"]
+    low, high = each["interval"]
+    return 1 / each["ratio"], 1 / high, 1 / low
+
+
+def row(result: Result, name: str, seed: int = 0) -> Result:
+    """The accuracy of one representation."""
+    found: Result = next(
+        each for each in result["accuracy"] if (each["row"], each["seed"]) == (name, seed)
+    )
+    return found
+
+
+def ships(result: Result, size: int) -> str:
+    """What the gate's rule ships: the fastest of those that lose at most a point."""
+    milliseconds = result["latency"][str(size)]["milliseconds"]
+    faster = milliseconds["int8"] < milliseconds["fp32"]
+    accurate = -row(result, "int8")["change_points"] <= ALLOWED_POINTS
+    return "INT8" if faster and accurate else "FP32"
+
+
+def advised(result: Result) -> str:
+    """What ONNX Runtime's documentation advises for the machine: eight bits need VNNI."""
+    return "quantize_static" if result["machine"]["vnni"] is True else "quantize_static_7bit"
+
+
+def behind(result: Result, size: int) -> str:
+    """Whether INT8 is behind `quantize_static` in speed and accuracy alike, and how surely."""
+    other = advised(result)
+    times, low, _ = ratio(result, size, "int8", other)
+    points = row(result, "int8")["top1"] - row(result, other)["top1"]
+    if times <= 1 or points >= 0:
+        return "no"
+    surely = low > 1 and row(result, other)["p_value_against_int8"] < 0.05
+    return "yes" if surely else "not shown"
+
+
+def render_warnings(results: Path) -> str:
+    """The families that lose in INT8 on a runtime, each with the nearest that wins, as YAML.
+
+    Nearest is the family whose FP32 student takes about as long at the larger size.
+    """
+    found = read(results)
+    size = LATENCY_SIZES[-1]
+    losers = {name for name, each in found.items() if _loses(each)}
+    winners = [name for name in found if name not in losers]
+    entries = []
+    for name in found:
+        if name not in losers or not winners:
+            continue
+        own = _fp32(found[name], size)
+        nearest = min(winners, key=lambda other: abs(_fp32(found[other], size) - own))
+        entries.append(
+            {
+                "prefix": PREFIXES[name],
+                "measured": name,
+                "runtime": "onnxruntime",
+                "times_as_long": {
+                    each: round(ratio(found[name], each, "int8")[0], 2) for each in LATENCY_SIZES
+                },
+                "instead": nearest,
+            }
+        )
+    head = (
+        "# Families of students whose INT8 engine is slower than their FP32 engine, by runtime.\n"
+        "# Written by `python -m benchmarks.quantizability`; docs/students.md has all figures.\n"
+    )
+    return head + yaml.safe_dump(entries, sort_keys=False)
+
+
+def _fp32(result: Result, size: int) -> float:
+    milliseconds: float = result["latency"][str(size)]["milliseconds"]["fp32"]
+    return milliseconds
+
+
+def _loses(result: Result) -> bool:
+    """Slower than FP32 beyond the interval at every size."""
+    return all(ratio(result, size, "int8")[1] > 1 for size in LATENCY_SIZES)
+
+
+def _machine(found: dict[str, Result]) -> str:
+    first = next(iter(found.values()))
+    machine, training = first["machine"], first["training"]
+    vnni = "with VNNI" if machine["vnni"] is True else "without VNNI"
+    return (
+        f"Measured on {machine['processor']} ({machine['cores']} cores, {vnni}) with one thread "
+        f"and ONNX Runtime {first['versions']['onnxruntime']}; trained on {training['images']} "
+        f"images of {training['data']} at {training['pixels']} px for {training['epochs']} epochs, "
+        f"tested on {training['test_images']}.\n"
+    )
+
+
+def _latency(found: dict[str, Result]) -> str:
+    sizes = LATENCY_SIZES
+
+    def rows() -> Iterator[list[str]]:
+        for name, each in found.items():
+            layers = each["layers"]
+            yield [
+                f"`{name}`",
+                f"{layers['int8']} of {layers['all']}",
+                *(f"{_fp32(each, size):.2f}" for size in sizes),
+                *(_ratio(each, size, "int8") for size in sizes),
+                *(_ratio(each, size, advised(each)) for size in sizes),
+            ]
+
+    columns = ["Family", "Layers in integers"]
+    for title in ("FP32 ms", "INT8", "quantize_static"):
+        columns += [f"{title}, {size} px" for size in sizes]
+    return (
+        "## Latency under ONNX Runtime\n\n"
+        "Median time at batch 1: of FP32 in milliseconds, of the others over FP32's in the same "
+        "interleaved run, with 95 % intervals; below 1 is faster.\n\n"
+    ) + _table(columns, rows())
+
+
+def _accuracy(found: dict[str, Result]) -> str:
+    seeds = sorted({each["seed"] for result in found.values() for each in result["accuracy"]})
+
+    def rows() -> Iterator[list[str]]:
+        for name, each in found.items():
+            for seed in seeds:
+                if not any(one["seed"] == seed for one in each["accuracy"]):
+                    continue
+                yield [
+                    f"`{name}`" if len(seeds) == 1 else f"`{name}`, seed {seed}",
+                    f"{100 * row(each, 'fp32', seed)['top1']:.1f} %",
+                    _change(row(each, "calibrated", seed)),
+                    _change(row(each, "int8", seed)),
+                    _change(row(each, "quantize_static", seed)),
+                    _change(row(each, "quantize_static_7bit", seed)),
+                    f"{100 * row(each, 'int8', seed)['agreement_with_fake']:.2f} %",
+                ]
+
+    columns = [
+        "Family",
+        "FP32 top-1",
+        "Ours, calibration alone",
+        "INT8 engine",
+        "quantize_static",
+        "quantize_static, 7 bits",
+        "Agreement",
+    ]
+    return (
+        "## Accuracy\n\n"
+        "Change of top-1 in points against the FP32 student, with paired 95 % intervals. Agreement "
+        "is that of the INT8 engine with the fake-quantized student in torch. The INT8 engine's "
+        "student was fine-tuned for two epochs more, which may gain points by itself; "
+        f"{len(seeds)} {'seed' if len(seeds) == 1 else 'seeds'}.\n\n"
+    ) + _table(columns, rows())
+
+
+def _rtx(found: dict[str, Result]) -> str:
+    def rows() -> Iterator[list[str]]:
+        for name, each in found.items():
+            built = each["tensorrt_rtx"]
+            sizes = built["megabytes"]
+            yield [
+                f"`{name}`",
+                f"{built['int8_layers']} of {built['all_layers']}",
+                *(f"{sizes[precision]:.2f}" for precision in ("fp32", "fp16", "int8")),
+            ]
+
+    built = next(iter(found.values()))["tensorrt_rtx"]
+    columns = ["Family", "Layers with INT8 inputs", "FP32 MB", "FP16 MB", "INT8 MB"]
+    return (
+        "## TensorRT-RTX\n\n"
+        f"Engines for {built['target']} at {built['size']} px, built without a GPU. How fast they "
+        "are was not measured.\n\n"
+    ) + _table(columns, rows())
+
+
+def _beside(found: dict[str, Result]) -> str:
+    def rows() -> Iterator[list[str]]:
+        for name, each in found.items():
+            for size in LATENCY_SIZES:
+                chosen = ships(each, size)
+                _, low, _ = ratio(each, size, "int8")
+                slower = "no" if chosen == "FP32" or low <= 1 else "yes"
+                other = advised(each)
+                against = ratio(each, size, "int8", other)
+                points = 100 * (row(each, "int8")["top1"] - row(each, other)["top1"])
+                yield [
+                    f"`{name}`, {size} px",
+                    chosen,
+                    slower,
+                    _interval(*against),
+                    _signed(points),
+                    behind(each, size),
+                ]
+
+    columns = [
+        "Family",
+        "Ships",
+        "Slower than FP32",
+        "Our time over quantize_static's",
+        "Our points over quantize_static's",
+        "Behind in both",
+    ]
+    return (
+        "## What ships, and beside quantize_static\n\n"
+        f"What the gate's rule ships where at most {ALLOWED_POINTS:g} point may be lost; whether "
+        "it is slower than its FP32 sibling beyond the interval; and whether our INT8 engine is "
+        "behind `quantize_static` in speed and accuracy at once: *yes* where both are beyond "
+        "chance, *not shown* where only the medians and means say so.\n\n"
+    ) + _table(columns, rows())
+
+
+def _ratio(result: Result, size: int, name: str) -> str:
+    return _interval(*ratio(result, size, name))
+
+
+def _interval(value: float, low: float, high: float) -> str:
+    return f"{value:.2f} ({low:.2f} to {high:.2f})"
+
+
+def _change(found: Result) -> str:
+    low, high = found["change_interval"]
+    return f"{_signed(found['change_points'])} ({_signed(low)} to {_signed(high)})"
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.1f}".replace("-", "−").replace("+0.0", "0.0").replace("−0.0", "0.0")
+
+
+def _table(columns: Sequence[str], rows: Iterator[list[str]]) -> str:
+    lines = [columns, ["---"] * len(columns), *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)

@@ -1,0 +1,66 @@
+"""Layers that are left in floating point, kept there."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+from onnx import numpy_helper
+
+
+def keep_in_float(proto: onnx.ModelProto) -> None:
+    """Give each layer with float weights that reads uint8 a DequantizeLinear with channels' scales.
+
+    ONNX Runtime rounds the float weights of a Conv or Gemm to int8 with one scale for the whole
+    tensor, wherever input and output are quantized (its pass is called WeightBiasQuantization): a
+    layer that was left out of quantization would be rounded more coarsely than any other. It lets
+    a layer be whose input is dequantized with a scale for each channel, which here are all alike.
+    """
+    constants = {tensor.name: tensor for tensor in proto.graph.initializer}
+    producers = {output: node for node in proto.graph.node for output in node.output}
+    for node in list(proto.graph.node):
+        if node.op_type not in ("Conv", "Gemm") or node.input[1] not in constants:
+            continue
+        source = producers.get(node.input[0])
+        if source is None or source.op_type != "DequantizeLinear":
+            continue
+        scale, zero_point = (
+            numpy_helper.to_array(constants[name]).reshape(-1) for name in source.input[1:]
+        )
+        if zero_point.dtype != np.uint8 or len(scale) != 1:
+            continue
+        channels = _channels(node, constants[node.input[1]])
+        own = f"{node.input[0]}_of_{node.name}"
+        for name, value in (("scale", scale), ("zero_point", zero_point)):
+            tensor = numpy_helper.from_array(value.repeat(channels), f"{own}_{name}")
+            proto.graph.initializer.append(tensor)
+        dequantize = onnx.helper.make_node(
+            "DequantizeLinear",
+            [source.input[0], f"{own}_scale", f"{own}_zero_point"],
+            [own],
+            name=own,
+            axis=1,
+        )
+        proto.graph.node.insert(list(proto.graph.node).index(node), dequantize)
+        node.input[0] = own
+    _drop_unread(proto)
+
+
+def _channels(node: onnx.NodeProto, weight: onnx.TensorProto) -> int:
+    """How many channels the layer reads: a Conv's weight is [out, in / groups, ...]."""
+    attributes: dict[str, int] = {each.name: each.i for each in node.attribute}
+    if node.op_type == "Conv":
+        return int(weight.dims[1]) * attributes.get("group", 1)
+    return int(weight.dims[1 if attributes.get("transB", 0) else 0])
+
+
+def _drop_unread(proto: onnx.ModelProto) -> None:
+    """Remove each DequantizeLinear that nothing reads any more, and its constants."""
+    read = {name for node in proto.graph.node for name in node.input}
+    read |= {output.name for output in proto.graph.output}
+    for node in list(proto.graph.node):
+        if node.op_type == "DequantizeLinear" and node.output[0] not in read:
+            proto.graph.node.remove(node)
+    read = {name for node in proto.graph.node for name in node.input}
+    kept = [tensor for tensor in proto.graph.initializer if tensor.name in read]
+    del proto.graph.initializer[:]
+    proto.graph.initializer.extend(kept)

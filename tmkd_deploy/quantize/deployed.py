@@ -1,0 +1,61 @@
+"""A quantized student as the engines of a placement will compute it."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import fx, nn
+from torch.nn.utils import parametrize
+
+from tmkd_deploy.engines.placement import Placement
+from tmkd_deploy.quantize.insert import source_of, use_placement, weighted_layers
+from tmkd_deploy.quantize.quantizers import ActivationQuantizer, WeightQuantizer
+
+# what ONNX Runtime computes along with a layer in integers; nn.Identity is a folded batch norm
+_WITHIN = (nn.Identity, nn.Dropout, nn.ReLU, nn.Hardtanh)
+_RELUS = (F.relu, F.relu6, torch.relu)
+
+
+def deploy_on(network: nn.Module, placement: Placement | None) -> None:
+    """Use `placement`, for good: where its engines round biases, so are the biases of `network`.
+
+    ONNX Runtime adds biases as int32, in steps of the input's scale times the weight's, in each
+    layer that it computes in integers: those whose output, or the ReLU after it, is rounded. Where
+    few products are added, as in depthwise convolutions, that step is not small beside the
+    output's. TensorRT adds biases in floating point. Batch norms must have been folded.
+    """
+    use_placement(network, placement)
+    if placement is not Placement.UNSIGNED or not isinstance(network, fx.GraphModule):
+        return
+    layers = weighted_layers(network)
+    modules = dict(network.named_modules())
+    for node in network.graph.nodes:
+        layer = layers.get(str(node.target)) if node.op == "call_module" else None
+        if layer is None or not parametrize.is_parametrized(layer, "weight"):
+            continue
+        source = modules.get(str(source_of(node.all_input_nodes[0], modules).target))
+        if isinstance(source, ActivationQuantizer) and _output_is_rounded(node, modules):
+            _round_bias(layer, source)
+
+
+def _output_is_rounded(node: fx.Node, modules: dict[str, nn.Module]) -> bool:
+    while len(node.users) == 1:
+        node = next(iter(node.users))
+        follows = modules.get(str(node.target)) if node.op == "call_module" else None
+        if isinstance(follows, ActivationQuantizer):
+            return True
+        relu = node.op == "call_function" and node.target in _RELUS
+        if not relu and not isinstance(follows, _WITHIN):
+            return False
+    return False
+
+
+def _round_bias(layer: nn.Module, source: ActivationQuantizer) -> None:
+    bias, quantizer = layer.bias, layer.get_submodule("parametrizations.weight.0")
+    if source.grid is None or not isinstance(bias, nn.Parameter):
+        return
+    assert isinstance(quantizer, WeightQuantizer)
+    original = layer.get_parameter("parametrizations.weight.original")
+    step = quantizer.scale(original) * source.grid[0]
+    with torch.no_grad():
+        bias.copy_((bias / step).round() * step)

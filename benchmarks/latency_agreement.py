@@ -13,6 +13,9 @@ opens the engine anew. Two agree if the intervals of their p50 have a value in c
 95 % intervals of equal width, 99.4 % of pairs do.) Two stricter readings are counted as well:
 whether the difference of both p50 lies within the root of the sum of both half widths' squares
 (95 % for exact intervals), and whether each p50 lies in the other's interval (83 %).
+
+The raw times are kept in --raw DIR. With --again they are not taken anew: the figures are made of
+those that lie there, so that a changed rule is judged on the same measurements.
 """
 
 from __future__ import annotations
@@ -20,7 +23,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
 import statistics
 import subprocess
 import sys
@@ -33,10 +35,11 @@ import numpy as np
 import onnxruntime
 
 from tmkd_deploy.agent.onnxruntime_cpu import OnnxRuntimeSession
-from tmkd_deploy.agent.timing import UNCOUNTED
+from tmkd_deploy.agent.timing import UNCOUNTED, Settings, time_in_turns
+from tmkd_deploy.agent.watch import Watch
 from tmkd_deploy.engines.interface import Session
 from tmkd_deploy.events import SilentEvents
-from tmkd_deploy.measure.latency import machine, measure_latency
+from tmkd_deploy.measure.latency import latency_from, measure_latency
 from tmkd_deploy.recipe.schema import Measure
 from tmkd_deploy.runtime.onnxruntime_session import create_session
 
@@ -86,21 +89,38 @@ def against_a_loop(engine: str) -> dict[str, float]:
     return {"ours_ms": ours.p50_ms, "loop_ms": bare_ms, "ratio": ours.p50_ms / bare_ms}
 
 
+class Silent:
+    """Nobody listens to the timing."""
+
+    def say(self, text: str) -> None: ...
+
+    def progress(self, done: int, total: int, unit: str) -> None: ...
+
+
 def one_measurement(engine: str) -> dict[str, Any]:
-    """p50 and its interval of one short measurement."""
+    """The raw times of one measurement."""
     session = create_session(engine, threads=SETTINGS.threads)
-    engines = {"ours": ("ours", OnnxRuntimeSession(session))}
-    row = measure_latency(engines, pixels(session), SETTINGS, 0, SilentEvents()).rows[0]
+    settings = Settings(SETTINGS.warm_up_seconds, SETTINGS.minimum_runs, SETTINGS.minimum_seconds)
+    sessions = {"ours": OnnxRuntimeSession(session)}
+    return time_in_turns(sessions, pixels(session), settings, Silent(), Watch())
+
+
+def p50_of(timed: dict[str, Any]) -> dict[str, Any]:
+    """The figures of one measurement."""
+    row = latency_from(timed, {"ours": "ours"}, SETTINGS, 0).rows[0]
     return {"p50_ms": row.p50_ms, "interval_ms": row.p50_interval_ms}
 
 
-def in_a_process(what: str, engine: str) -> dict[str, Any]:
-    """What `what` finds in a process of its own."""
-    command = [sys.executable, "-m", "benchmarks.latency_agreement"]
-    done = subprocess.run(
-        [*command, "--engine", engine, "--only", what], check=True, stdout=subprocess.PIPE
-    )
-    found: dict[str, Any] = json.loads(done.stdout)
+def in_a_process(what: str, engine: str, raw: Path, number: int, again: bool) -> dict[str, Any]:
+    """What `what` finds in a process of its own, or what it found there before."""
+    kept = raw / f"{what}-{number}.json"
+    if not (again and kept.exists()):
+        command = [sys.executable, "-m", "benchmarks.latency_agreement"]
+        done = subprocess.run(
+            [*command, "--engine", engine, "--only", what], check=True, stdout=subprocess.PIPE
+        )
+        kept.write_bytes(done.stdout)
+    found: dict[str, Any] = json.loads(kept.read_text())
     return found
 
 
@@ -136,18 +156,18 @@ def coverage(pairs: list[tuple[dict[str, Any], dict[str, Any]]]) -> dict[str, in
     }
 
 
-def everything(engine: str, loop_runs: int, count: int) -> dict[str, Any]:
+def everything(engine: str, loop_runs: int, count: int, raw: Path, again: bool) -> dict[str, Any]:
     """All figures, with the machine and the load they were taken under."""
-    loads = [os.getloadavg()[0]]
-    loops = [in_a_process("loop", engine) for _ in range(loop_runs)]
-    loads.append(os.getloadavg()[0])
-    measured = [in_a_process("one", engine) for _ in range(2 * count)]
-    loads.append(os.getloadavg()[0])
+    raw.mkdir(parents=True, exist_ok=True)
+    loops = [in_a_process("loop", engine, raw, run, again) for run in range(loop_runs)]
+    timed = [in_a_process("one", engine, raw, run, again) for run in range(2 * count)]
+    loads = [one["conditions"]["after"]["load"] for one in timed]
+    measured = [p50_of(one) for one in timed]
     medians = [one["p50_ms"] for one in measured]
     return {
         "command": "python -m benchmarks.latency_agreement",
-        "machine": machine(),
-        "load_average": {"before": loads[0], "between": loads[1], "after": loads[2]},
+        "machine": timed[0]["machine"],
+        "load_average": {"least": min(loads), "greatest": max(loads)},
         "settings": SETTINGS.model_dump(),
         "engine_bytes": Path(engine).stat().st_size,
         "against_a_minimal_loop": {
@@ -178,13 +198,15 @@ def main() -> None:
     parser.add_argument("--loop-runs", type=int, default=LOOP_RUNS)
     parser.add_argument("--pairs", type=int, default=PAIRS)
     parser.add_argument("--only", choices=("loop", "one"), help=argparse.SUPPRESS)
+    parser.add_argument("--raw", type=Path, default=Path("runs/latency_agreement"))
+    parser.add_argument("--again", action="store_true", help="use the times that lie in --raw")
     asked = parser.parse_args()
     if asked.only == "loop":
         found: dict[str, Any] = against_a_loop(asked.engine)
     elif asked.only == "one":
         found = one_measurement(asked.engine)
     else:
-        found = everything(asked.engine, asked.loop_runs, asked.pairs)
+        found = everything(asked.engine, asked.loop_runs, asked.pairs, asked.raw, asked.again)
     print(json.dumps(found, indent=None if asked.only else 1))
 
 

@@ -91,7 +91,7 @@ def _png(number, split):
     return stream.getvalue()
 
 
-@pytest.mark.parametrize("signals", ["cached", "live"])
+@pytest.mark.parametrize("signals", ["cached", pytest.param("live", marks=pytest.mark.slow)])
 def test_the_cifar_rows_run_on_a_bare_machine(root, tmp_path, signals):
     for name in ("cifar100", "weights"):
         (tmp_path / name).symlink_to(root / name)

@@ -146,13 +146,20 @@ def test_what_is_there_is_not_sent_again(
         return rest
 
     monkeypatch.setattr(Channel, "send_until_line", counted)
-    with Device(parse(server.address), RecordedEvents()) as device:
+    events = RecordedEvents()
+    with Device(parse(server.address), events) as device:
         assert device.upload(large) == hashlib.sha256(large.read_bytes()).hexdigest()
         assert sent == LARGE
         sha256 = device.upload(large)
         assert sent == LARGE
         device.download(sha256, tmp_path / "back")
     assert (tmp_path / "back").read_bytes() == large.read_bytes()
+    begun = [told[1:] for told in events.told if told[0] == "begin"]
+    megabytes = LARGE // 2**20
+    assert begun == [
+        (f"Sending {large.name} ({server.address})", megabytes, "MB"),
+        (f"Fetching back ({server.address})", megabytes, "MB"),
+    ]
 
 
 def test_an_upload_goes_on_where_it_stopped(server: SshDevice, large: Path) -> None:

@@ -10,7 +10,12 @@ _LOGGED = re.compile(
     r"Name: (?P<name>.*?), LayerType: (?P<kind>\w+), "
     r"Inputs: \[(?P<inputs>.*?)\], (?:Constants|Outputs): "
 )
-_LOGGED_TYPE = re.compile(r"Datatype: (\w+)")
+_LOGGED_TYPE = re.compile(r"(?:Format/Datatype|Datatype): ([^,}]+)")
+# Up to TensorRT 8.6, and in some later releases, a type is a word within a description such as
+# "Thirty-two wide channel vectorized row major Int8 format"; later "Int8", or "Int8 NC/32HW32".
+# Seen in https://github.com/NVIDIA/TensorRT/issues/4020 and /issues/3737.
+_TYPE = re.compile(r"\b(U?Int(?:4|8|32|64)|FP4|FP8|FP16|Half|BF(?:loat)?16|FP32|Float|Bool)\b")
+_ALSO = {"FP16": "Half", "FP32": "Float", "BFloat16": "BF16"}
 # The words of TensorRT 8.4 and later, then those of 8.0 and before. Seen in
 # https://github.com/NVIDIA-AI-IOT/jetson_dla_tutorial/issues/3 and
 # https://github.com/NVIDIA/TensorRT/issues/2318
@@ -23,6 +28,8 @@ _FELL_BACK = re.compile(
 def from_log(lines: Iterable[str]) -> list[dict[str, Any]]:
     """Name, kind and input types of each layer, from a builder's verbose log.
 
+    Types are called Int8, Half, Float and so on, whatever the release calls them.
+
     The builder writes them where the profiling verbosity is detailed; this needs no GPU.
     """
     found = (_LOGGED.search(line) for line in lines)
@@ -30,7 +37,7 @@ def from_log(lines: Iterable[str]) -> list[dict[str, Any]]:
         {
             "name": layer["name"],
             "kind": layer["kind"],
-            "inputs": _LOGGED_TYPE.findall(layer["inputs"]),
+            "inputs": [_type_in(words) for words in _LOGGED_TYPE.findall(layer["inputs"])],
         }
         for layer in found
         if layer
@@ -61,7 +68,13 @@ def from_inspector(text: str) -> list[dict[str, Any]]:
 def _type_of(tensor: dict[str, Any]) -> str:
     """The type of a tensor; TensorRT 11 has parted type and format, earlier ones join them."""
     joined = tensor.get("Format/Datatype", "")
-    return str(tensor.get("DataType") or tensor.get("Datatype") or joined).split(" ")[0]
+    return _type_in(str(tensor.get("DataType") or tensor.get("Datatype") or joined))
+
+
+def _type_in(words: str) -> str:
+    """TensorRT's name of the type, such as Int8, Half or Float; the words where none is known."""
+    found = _TYPE.search(words)
+    return _ALSO.get(found[1], found[1]) if found else words.strip()
 
 
 def fell_back(lines: Iterable[str]) -> list[str]:

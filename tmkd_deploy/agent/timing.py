@@ -56,7 +56,9 @@ def time_in_turns(
     listener: Listener,
     watch: Watch,
 ) -> dict[str, Any]:
-    """Warm up every engine, time them in turns, then measure the throughput of each.
+    """Warm up every engine and time them in turns; half-way, measure the throughput of each.
+
+    The turns lie before and after the throughput so that they span more of what the machine does.
 
     Args:
         sessions: the engines in the order of their turns, at least one.
@@ -75,14 +77,16 @@ def time_in_turns(
         warmed[name] = warm_up(session, frames, settings.warm_up_seconds)
         outcome = "is steady" if warmed[name]["steady"] else "is not steady, but timed all the same"
         listener.say(f"After {warmed[name]['seconds']:.1f} s of warm-up {name} {outcome}.")
-    blocks, device_ms = _timed(sessions, frames, settings, warmed, listener, watch)
+    turns = _Turns(sessions, frames, settings, warmed)
+    turns.go_on(0.5, listener, watch)
     throughput = {
         name: _throughput(session, frames, settings.minimum_seconds, watch)
         for name, session in sessions.items()
     }
+    turns.go_on(1.0, listener, watch)
     return {
-        "blocks": blocks,
-        "device_ms": device_ms,
+        "blocks": turns.blocks,
+        "device_ms": turns.device_ms,
         "warm_up": warmed,
         "throughput": throughput,
         "conditions": watch.end(),
@@ -119,39 +123,59 @@ def warm_up(session: Session, frames: list[np.ndarray], least_seconds: float) ->
             return {"seconds": seconds, "runs": runs, "steady": steady, "last_ms": last}
 
 
-def _timed(
-    sessions: Mapping[str, Session],
-    frames: list[np.ndarray],
-    settings: Settings,
-    warmed: Mapping[str, Mapping[str, Any]],
-    listener: Listener,
-    watch: Watch,
-) -> tuple[dict[str, list[list[float]]], dict[str, list[float]]]:
-    blocks: dict[str, list[list[float]]] = {name: [] for name in sessions}
-    device_ms: dict[str, list[float]] = {
-        name: [] for name, session in sessions.items() if hasattr(session, "device_ms")
-    }
-    counted = {name: _runs_a_turn(settings, warmed[name]["last_ms"]) for name in sessions}
-    spent = dict.fromkeys(sessions, 0.0)
-    rounds = 0
-    while rounds < ROUNDS // 2 or not all(
-        rounds * counted[name] >= settings.minimum_runs and spent[name] >= settings.minimum_seconds
-        for name in sessions
-    ):
-        for name, session in sessions.items():
-            first = rounds * (UNCOUNTED + counted[name])
-            turn: list[float] = []
-            for run in range(UNCOUNTED + counted[name]):
-                turn.append(_run(session, frames[(first + run) % len(frames)]))
-                if name in device_ms and run >= UNCOUNTED:
-                    device_ms[name].append(session.device_ms())  # type: ignore[attr-defined]
-            blocks[name].append(turn[UNCOUNTED:])
-            spent[name] += sum(turn[UNCOUNTED:]) / 1000.0
-            watch.look()
-        rounds += 1
-        listener.progress(min(rounds, ROUNDS), ROUNDS, "rounds")
-    listener.progress(ROUNDS, ROUNDS, "rounds")
-    return blocks, device_ms
+class _Turns:
+    """The rounds in which every engine has its turn, and what was timed in them.
+
+    `blocks` and `device_ms` are those of `time_in_turns`.
+    """
+
+    def __init__(
+        self,
+        sessions: Mapping[str, Session],
+        frames: list[np.ndarray],
+        settings: Settings,
+        warmed: Mapping[str, Mapping[str, Any]],
+    ) -> None:
+        self._sessions = sessions
+        self._frames = frames
+        self._settings = settings
+        self._counted = {name: _runs_a_turn(settings, warmed[name]["last_ms"]) for name in sessions}
+        self._spent = dict.fromkeys(sessions, 0.0)
+        self._rounds = 0
+        self.blocks: dict[str, list[list[float]]] = {name: [] for name in sessions}
+        self.device_ms: dict[str, list[float]] = {
+            name: [] for name, session in sessions.items() if hasattr(session, "device_ms")
+        }
+
+    def go_on(self, share: float, listener: Listener, watch: Watch) -> None:
+        """Go on until `share` of what the settings ask for is done."""
+        while not self._done(share):
+            for name, session in self._sessions.items():
+                self._turn(name, session)
+                watch.look()
+            self._rounds += 1
+            listener.progress(min(self._rounds, ROUNDS), ROUNDS, "rounds")
+        if share == 1.0:
+            listener.progress(ROUNDS, ROUNDS, "rounds")
+
+    def _done(self, share: float) -> bool:
+        least = self._settings
+        return self._rounds >= share * ROUNDS / 2 and all(
+            self._rounds * self._counted[name] >= share * least.minimum_runs
+            and self._spent[name] >= share * least.minimum_seconds
+            for name in self._sessions
+        )
+
+    def _turn(self, name: str, session: Session) -> None:
+        runs = UNCOUNTED + self._counted[name]
+        first = self._rounds * runs
+        turn: list[float] = []
+        for run in range(runs):
+            turn.append(_run(session, self._frames[(first + run) % len(self._frames)]))
+            if name in self.device_ms and run >= UNCOUNTED:
+                self.device_ms[name].append(session.device_ms())  # type: ignore[attr-defined]
+        self.blocks[name].append(turn[UNCOUNTED:])
+        self._spent[name] += sum(turn[UNCOUNTED:]) / 1000.0
 
 
 def _runs_a_turn(settings: Settings, run_ms: float) -> int:

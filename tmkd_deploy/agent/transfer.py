@@ -63,6 +63,7 @@ def fetch(request: dict[str, Any], work: Work) -> dict[str, Any]:
             data = base64.b64encode(chunk).decode("ascii")
             work.answer.send("chunk", id=work.answer.request, offset=offset, data=data)
             offset += len(chunk)
+            work.answer.progress(offset, size, "bytes")
     return {"bytes": size}
 
 

@@ -140,7 +140,8 @@ class Device:
         try:
             with unfinished.open("wb") as file:
                 self._persist(
-                    f"Fetching {path.name}", lambda session, _: _fetch(session, sha256, file)
+                    f"Fetching {path.name}",
+                    lambda session, news: _fetch(session, sha256, file, news),
                 )
             if sha256_of(unfinished) != sha256:
                 raise DataError(
@@ -191,12 +192,14 @@ class Device:
             )
 
 
-def _fetch(session: Session, sha256: str, file: BinaryIO) -> None:
+def _fetch(session: Session, sha256: str, file: BinaryIO, news: News) -> None:
     """Append to `file` what it lacks of a file of the device."""
 
     def listen(message: Message) -> None:
         if message.get("type") == "chunk":
             file.write(base64.b64decode(message["data"]))
+        else:
+            news(message)
 
     session.ask("fetch", {"sha256": sha256, "offset": file.tell()}, listen)
 

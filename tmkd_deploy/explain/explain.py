@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from tmkd_deploy.engines.facts import EngineFacts
 from tmkd_deploy.engines.registry import runtime
 from tmkd_deploy.engines.variants import variants_for
 from tmkd_deploy.errors import RequestError
-from tmkd_deploy.explain import engine_findings, onnxruntime, siblings, tensorrt_rtx
+from tmkd_deploy.explain import engine_findings, onnxruntime, siblings, tensorrt
 from tmkd_deploy.explain.findings import graph_findings
 from tmkd_deploy.explain.graph import Graph, LayerNames
 from tmkd_deploy.explain.interface import (
@@ -29,7 +30,7 @@ from tmkd_deploy.export.facts import MODEL, OnnxFacts
 from tmkd_deploy.measure.results import Measurements
 from tmkd_deploy.targets import profile as profiles
 
-_ON_DEVICE = (
+_NO_LAYERS = (
     "The engine is built on the device, and its own layer list is not here: this explains the ONNX "
     "file that it is built from."
 )
@@ -66,7 +67,7 @@ def explain(run: Path, target: str, precision: str) -> Explanation:
             advice=f"It built {', '.join(built)}; choose one with --precision.",
         )
     builder = runtime(facts.runtime)
-    source = _source(run, found.target, precision)
+    source = _source(found, precision)
     view, notes = _engine_view(found, source, precision)
     speed: list[Finding] = []
     accuracy: list[Finding] = []
@@ -123,10 +124,32 @@ def _read(run: Path, target: str) -> _Run:
     return _Run(run, target, engines, measured, left_out)
 
 
-def _source(run: Path, target: str, precision: str) -> Graph:
-    """The ONNX file that an engine was built from."""
-    folder = run / "export" / variants_for(profiles.get(target), precision)[0].name
-    return Graph(onnx.load(artifacts.read(folder, "export", OnnxFacts).path(MODEL)))
+def _source(found: _Run, precision: str) -> Graph:
+    """The ONNX file that an engine was built from.
+
+    A device has said which it was given. Without its word it is the one meant for the target's
+    newest software, which comes first.
+    """
+    given = _given(found.engines, precision)
+    for variant in variants_for(profiles.get(found.target), precision):
+        folder = found.folder / "export" / variant.name
+        if given is None or folder.exists():
+            exported = artifacts.read(folder, "export", OnnxFacts)
+            if given in (None, exported.manifest.files[MODEL].sha256):
+                return Graph(onnx.load(exported.path(MODEL)))
+    raise RequestError(
+        f"The {precision} engine of {found.target!r} was built from an ONNX file that is gone.",
+        where=str(found.folder / "export"),
+        advice="Build it anew with: tmkd-deploy export",
+    )
+
+
+def _given(engines: artifacts.Artifact[EngineFacts], precision: str) -> str | None:
+    """The hash of the ONNX file that a device built from, by the manifest beside its engine."""
+    sidecar = f"{precision}.manifest.json"
+    if sidecar not in engines.manifest.files:
+        return None
+    return str(json.loads(engines.path(sidecar).read_text(encoding="utf-8"))["onnx"]["sha256"])
 
 
 def _engine_view(found: _Run, source: Graph, precision: str) -> tuple[EngineView | None, list[str]]:
@@ -136,10 +159,10 @@ def _engine_view(found: _Run, source: Graph, precision: str) -> tuple[EngineView
         latency = found.measured.latency if found.measured else None
         threads = int(latency.protocol.get("threads", 1)) if latency else 1
         return onnxruntime.view(found.engines.path(engine), source, threads), []
-    if facts.runtime == "tensorrt_rtx":
-        layers = found.engines.path(f"{precision}.layers.json")
-        return tensorrt_rtx.view(layers, LayerNames(source)), []
-    return None, [_ON_DEVICE]
+    layers = f"{precision}.layers.json"
+    if layers not in found.engines.manifest.files:
+        return None, [_NO_LAYERS]
+    return tensorrt.view(found.engines.path(layers), LayerNames(source), facts.runtime), []
 
 
 def _next(found: _Run, findings: Sequence[Finding]) -> str:

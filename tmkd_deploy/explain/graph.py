@@ -20,6 +20,9 @@ _CONSTANT = re.compile(
 )
 # what runtimes append to a node's name when they rewrite it
 _REWRITTEN = re.compile(r"(_token_\d+|_nchwc|_myl\d+_\d+|_kernel_time)+$")
+# what TensorRT puts between the names of the nodes that it makes one layer of, as in
+# "weight + Quantize + Conv + Relu", "Conv_1 || Conv_2", "PWN(Sigmoid, Mul)", "{ForeignNode[a...b]}"
+_BETWEEN = re.compile(r"\.{3}|[\s+|,(){}\[\]]+")
 
 QUANTIZE = "QuantizeLinear"
 DEQUANTIZE = "DequantizeLinear"
@@ -157,6 +160,14 @@ class LayerNames:
                 self._near[name] = near
 
     def of(self, name: str) -> str | None:
-        """The layer that an engine's layer comes from; None where its name does not tell."""
-        plain = _REWRITTEN.sub("", name)
-        return self._near.get(plain) or self._near.get(f"node_{plain}")
+        """The layer that an engine's layer comes from; None where its name does not tell.
+
+        Of several nodes that became one layer, the first that is known counts: it is the one with
+        the weight.
+        """
+        for part in (name, *_BETWEEN.split(name)):
+            plain = _REWRITTEN.sub("", part)
+            found = self._near.get(plain) or self._near.get(f"node_{plain}")
+            if found:
+                return found
+        return None

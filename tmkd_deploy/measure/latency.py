@@ -99,7 +99,7 @@ def latency_from(
             "uncounted_runs_a_turn": UNCOUNTED,
             "boundary": "host input ready to host output ready",
             "order": "engines in turns within one run",
-            "throughput": "one caller, back to back, after the turns",
+            "throughput": "one caller, back to back, half-way through the rounds",
         },
         machine={**timed["machine"], "clocks": _CLOCKS[conditions.before.clocks.locked]},
         warnings=_warnings(timed, labels, conditions),

@@ -26,7 +26,7 @@ def speed(measured: Measurements, timed: Latency) -> Table | None:
         )
     names = [row.engine for row in timed.rows]
     return Table(
-        "Throughput of one caller, back to back, after the turns; energy of one image meanwhile, "
+        "Throughput of one caller, back to back, amid the turns; energy of one image meanwhile, "
         f"{_source(timed)}; median time on the device alone; warm-up until steady.",
         ["Engine", "Throughput", "Energy", "Device alone", "Warm-up"],
         rows,

@@ -135,11 +135,15 @@ def test_a_file_is_fetched_from_any_place_on(agent: Any) -> None:
     for offset in (0, 1, 262_144, len(CONTENT) - 1, len(CONTENT)):
         assert agent.ask("fetch", sha256=SHA256, offset=offset) == {"bytes": len(CONTENT)}
         fetched = CONTENT[:offset]
-        for line in agent.news:
+        chunks = [line for line in agent.news if line["type"] == "chunk"]
+        for line in chunks:
             assert line["offset"] == len(fetched)
             fetched += base64.b64decode(line["data"])
         assert fetched == CONTENT
-        assert all(len(line["data"]) <= (256 << 10) * 4 / 3 + 4 for line in agent.news)
+        assert all(len(line["data"]) <= (256 << 10) * 4 / 3 + 4 for line in chunks)
+        told = [line for line in agent.news if line["type"] == "progress"]
+        ends = [(line["done"], line["total"], line["unit"]) for line in told[-1:]]
+        assert ends == [(len(CONTENT), len(CONTENT), "bytes")] * bool(chunks)
 
 
 def test_what_the_device_does_not_hold_cannot_be_fetched(agent: Any) -> None:

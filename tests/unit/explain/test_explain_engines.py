@@ -8,7 +8,7 @@ import pytest
 
 from tmkd_deploy.engines.placement import Placement
 from tmkd_deploy.errors import DataError, EnvironmentProblem
-from tmkd_deploy.explain import onnxruntime, tensorrt_rtx
+from tmkd_deploy.explain import onnxruntime, tensorrt
 from tmkd_deploy.explain.engine_findings import float_layers, reformats
 from tmkd_deploy.explain.graph import Graph, LayerNames
 from tmkd_deploy.explain.interface import EngineLayer, EngineView, Kind, shares, slowest
@@ -89,7 +89,7 @@ def test_tensorrt_rtx_names_every_layer_and_its_type(inverted_residuals, tmp_pat
     onnx.save(proto, tmp_path / "model.onnx")
     TensorRTRtx().build(tmp_path / "model.onnx", "int8", 32, get("rtx-ada"), tmp_path)
     graph = Graph(proto)
-    view = tensorrt_rtx.view(tmp_path / "int8.layers.json", LayerNames(graph))
+    view = tensorrt.view(tmp_path / "int8.layers.json", LayerNames(graph), "tensorrt_rtx")
     known = {graph.layer(node) for node, _ in graph.weighted()}
     assert known <= {layer.layer for layer in view.layers}
     integers = {layer.layer for layer in view.layers if layer.computes_in == "int8"}
@@ -124,7 +124,7 @@ def test_recorded_layers_are_told_apart(tmp_path):
     graph = onnx.helper.make_graph(nodes, "two layers", [], [], weights)
     path = tmp_path / "int8.layers.json"
     path.write_text(RECORDED)
-    view = tensorrt_rtx.view(path, LayerNames(Graph(onnx.helper.make_model(graph))))
+    view = tensorrt.view(path, LayerNames(Graph(onnx.helper.make_model(graph))), "tensorrt_rtx")
     types = [layer.computes_in for layer in view.layers]
     assert types == ["int8", "pointwise", "fp16", "reformat", "fp16"]
     assert [layer.layer for layer in view.layers] == ["stem", "stem", "stem", "stem", "fc"]
@@ -140,7 +140,7 @@ def test_a_broken_list_of_layers_is_a_data_error(tmp_path, content):
     path = tmp_path / "int8.layers.json"
     path.write_text(content)
     with pytest.raises(DataError) as caught:
-        tensorrt_rtx.view(path, LayerNames(Graph(onnx.ModelProto())))
+        tensorrt.view(path, LayerNames(Graph(onnx.ModelProto())), "tensorrt")
     assert caught.value.where == str(path)
 
 

@@ -9,10 +9,12 @@ import pytest
 from tmkd_deploy import artifacts
 from tmkd_deploy.cli.main import main
 from tmkd_deploy.engines.build import build
+from tmkd_deploy.engines.facts import EngineFacts
 from tmkd_deploy.engines.placement import Placement
 from tmkd_deploy.errors import ExitCode
 from tmkd_deploy.events import SilentEvents
 from tmkd_deploy.export.facts import MODEL, OnnxFacts
+from tmkd_deploy.measure.results import EngineFile
 from tmkd_deploy.targets.profile import get
 
 LAYER = "blocks.1.1.conv_dw"
@@ -121,3 +123,90 @@ def test_an_altered_engine_is_refused(run_folder, tmp_path, capsys):
     code, told = explained(capsys, copied, "--target", "cpu")
     assert code == ExitCode.DATA
     assert "build/cpu" in told.err
+
+
+# ---- engines that a device has built: its inspector's words, as the agent sends them home ----
+
+
+def device_built(run_folder, folder, given):
+    """A run in which a Jetson built the engine from the file named `given`, of two that lie there.
+
+    The plan is made up, and so are the layers; their form is the inspector's.
+    """
+    source = run_folder / "export" / VARIANTS["jetson-orin-nano"]
+    proto = onnx.load(source / MODEL)
+    convolutions = [node.name for node in proto.graph.node if node.op_type == "Conv"]
+    kinds = ["Half"] + ["Int8"] * (len(convolutions) - 1)
+    layers = [
+        {"name": "Reformatting CopyNode for Input Tensor 0 to w", "kind": "Reformat", "inputs": []},
+        *(
+            {"name": f"w + q + {name} + r", "kind": "CaskConvolution", "inputs": [kind]}
+            for name, kind in zip(convolutions, kinds, strict=True)
+        ),
+        {"name": "PWN(PWN(a), PWN(b))", "kind": "PointWiseV2", "inputs": ["Half"]},
+    ]
+    for variant in ("student-int8-signed-fp16", "student-int8-signed-fp32-opset17"):
+        facts = artifacts.read(source, "export", OnnxFacts).facts
+        place = folder / "export" / variant
+        with artifacts.writing(place, kind="export", fingerprint="", inputs={}) as draft:
+            proto.doc_string = variant
+            onnx.save(proto, draft.folder / MODEL)
+            draft.facts = facts.model_copy(update={"variant": variant})
+    place = folder / "build" / "jetson-orin-nano"
+    with artifacts.writing(place, kind="build", fingerprint="", inputs={}) as draft:
+        (draft.folder / "int8.engine").write_bytes(b"plan")
+        (draft.folder / "int8.layers.json").write_text(json.dumps(layers))
+        model = folder / "export" / given / MODEL
+        digest = artifacts.sha256_of(model) if model.exists() else "0" * 64
+        (draft.folder / "int8.manifest.json").write_text(json.dumps({"onnx": {"sha256": digest}}))
+        draft.facts = EngineFacts(
+            target="jetson-orin-nano",
+            runtime="tensorrt",
+            engines=[
+                EngineFile(
+                    precision="int8",
+                    file="int8.engine",
+                    bytes=4,
+                    sha256="0" * 64,
+                    int8_layers=len(convolutions) - 1,
+                    total_layers=len(convolutions),
+                )
+            ],
+            kit=[],
+            notes=[],
+            device="NVIDIA Jetson Orin Nano",
+        )
+    return folder, convolutions
+
+
+@pytest.mark.parametrize("given", ["student-int8-signed-fp16", "student-int8-signed-fp32-opset17"])
+def test_an_engine_built_on_a_device_is_explained_by_its_inspector(
+    run_folder, tmp_path, capsys, given, monkeypatch
+):
+    folder, convolutions = device_built(run_folder, tmp_path / "device", given)
+    opened = []
+    read = onnx.load
+    monkeypatch.setattr(onnx, "load", lambda path: opened.append(str(path)) or read(path))
+    code, told = explained(capsys, folder, "--json")
+    (only,) = json.loads(told.out)["explanations"]
+    assert code == ExitCode.OK
+    assert [path.split("/")[-2] for path in opened] == [given]
+    assert "inspector" in only["engine"]["source"]
+    shares = {each["computes_in"]: each["layers"] for each in only["shares"]}
+    assert shares == {
+        "int8": len(convolutions) - 1,
+        "fp16": 1,
+        "pointwise": 1,
+        "reformat": 1,
+    }
+    floats = [each["layer"] for each in only["speed"] if each["kind"] == "float_layer"]
+    assert floats == ["conv_stem"]
+
+
+def test_an_engine_whose_model_was_exported_anew_is_not_explained_by_the_new_one(
+    run_folder, tmp_path, capsys
+):
+    folder, _ = device_built(run_folder, tmp_path / "device", "another")
+    code, told = explained(capsys, folder)
+    assert code == ExitCode.REQUEST
+    assert "built from an ONNX file that is gone" in told.err

@@ -1,4 +1,4 @@
-"""TensorRT-RTX's own words: the layers that its builder listed when it made the engine."""
+"""The own words of TensorRT and TensorRT-RTX: the layers listed when the engine was built."""
 
 from __future__ import annotations
 
@@ -16,16 +16,28 @@ _GENERATED = re.compile(r"^__myl_(?P<operations>\w+?)_myl\d+_\d+$")
 _OPERATION = re.compile(r"[A-Z][a-z]*")
 # quantizing is a product, a rounding and two limits; the rest casts or moves values
 _CONVERTING = {"Mul", "Min", "Max", "Roun", "Cast", "Tran", "Resh", "Conc", "Move", "Copy", "Etc"}
-_CONVERTING_KINDS = {"Reformat", "reformat", "NoOp", "constant", "signal", "wait", "shape_call"}
+_CONVERTING_KINDS = {
+    *("reformat", "noop", "constant", "shuffle"),
+    *("signal", "wait", "shape_call"),
+}
 _TYPES = {"Int8": "int8", "UInt8": "int8", "Half": "fp16", "Float": "fp32"}
-UNTIMED = (
-    "Times are not known: TensorRT-RTX engines run on an RTX GPU only, and none ran here, so the "
-    "shares count layers."
-)
+# of a runtime: where its list comes from, and why it has no times
+_SOURCES = {
+    "tensorrt": (
+        "TensorRT's engine inspector, on the device",
+        "Times of single layers are not known: the device times engines as a whole, so the shares "
+        "count layers.",
+    ),
+    "tensorrt_rtx": (
+        "TensorRT-RTX's own list of layers, from its builder's log",
+        "Times are not known: TensorRT-RTX engines run on an RTX GPU only, and none ran here, so "
+        "the shares count layers.",
+    ),
+}
 
 
-def view(layers: Path, names: LayerNames) -> EngineView:
-    """The engine's layers as its builder's log lists them, with the type each takes in.
+def view(layers: Path, names: LayerNames, runtime: str) -> EngineView:
+    """The engine's layers as its `runtime` listed them, with the type each takes in.
 
     A generated kernel has no name of the user's; it belongs to the layer that runs before it.
 
@@ -52,7 +64,8 @@ def view(layers: Path, names: LayerNames) -> EngineView:
             where=str(layers),
             advice="Build the engine anew with: tmkd-deploy export --force",
         ) from error
-    return EngineView("TensorRT-RTX's own list of layers, from its builder's log", found, UNTIMED)
+    source, untimed = _SOURCES[runtime]
+    return EngineView(source, found, untimed)
 
 
 def _computes_in(entry: dict[str, Any]) -> str:
@@ -60,7 +73,10 @@ def _computes_in(entry: dict[str, Any]) -> str:
     if generated:
         operations = set(_OPERATION.findall(generated["operations"]))
         return "reformat" if operations <= _CONVERTING else "pointwise"
-    if entry["kind"] in _CONVERTING_KINDS:
+    kind = entry["kind"].lower()
+    if kind in _CONVERTING_KINDS:
         return "reformat"
+    if kind.startswith("pointwise"):
+        return "pointwise"
     types = [_TYPES.get(each, "fp32") for each in entry["inputs"]]
     return next((each for each in ("int8", "fp16") if each in types), "fp32")

@@ -76,16 +76,18 @@ def _since(moment: Any) -> str:
 
 
 def _end(pid: Any, file: TextIO) -> bool:
-    """End an agent that holds the lock, and take it; whether that worked."""
-    if not isinstance(pid, int) or not _is_agent(pid):
-        return False
+    """End an agent that holds the lock, and take it; whether that worked.
+
+    One that is dying already has no name any more but may hold the lock yet, so it is waited for.
+    """
     for stop in (signal.SIGTERM, signal.SIGKILL):
-        try:
-            os.kill(pid, stop)
-        except ProcessLookupError:
-            pass
-        except PermissionError:
-            return False
+        if isinstance(pid, int) and _is_agent(pid):
+            try:
+                os.kill(pid, stop)
+            except ProcessLookupError:
+                pass
+            except PermissionError:
+                return False
         deadline = time.monotonic() + _SECONDS_TO_END
         while time.monotonic() < deadline:
             if _try(file):

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
+import json
+import time
 from collections.abc import Callable
 from typing import Any
+
+import pytest
 
 
 def test_the_second_run_is_told_who_holds_the_device(start: Callable[..., Any]) -> None:
@@ -38,6 +43,23 @@ def test_the_same_run_takes_over_from_its_broken_connection(start: Callable[...,
     third = start()
     third.line()
     assert third.refused("lock", owner="bob")["code"] == "busy"
+
+
+@pytest.mark.parametrize("pid", [None, 2**22 + 1], ids=["unknown", "gone"])
+def test_an_agent_that_is_dying_is_waited_for(start: Callable[..., Any], pid: int | None) -> None:
+    """Its memory, and so its name, is gone before its files are closed; this test plays it."""
+    first, second = start(), start()
+    first.line(), second.line()
+    first.ask("lock", owner="ann")
+    first.close()
+    (path,) = first.folder.rglob("lock")
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        json.dump({"owner": "ann", "since": time.time(), "pid": pid}, file)
+        file.flush()
+        second.begin("lock", owner="ann")
+        time.sleep(0.5)
+    assert second.end()["type"] == "result"
 
 
 def test_force_ends_another_run(start: Callable[..., Any]) -> None:

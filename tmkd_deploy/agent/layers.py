@@ -10,12 +10,12 @@ _LOGGED = re.compile(
     r"Name: (?P<name>.*?), LayerType: (?P<kind>\w+), "
     r"Inputs: \[(?P<inputs>.*?)\], (?:Constants|Outputs): "
 )
-_LOGGED_TYPE = re.compile(r"(?:Format/Datatype|Datatype): ([^,}]+)")
+_LOGGED_TYPE = re.compile(r"Datatype: ([^,}]+)")
 # Up to TensorRT 8.6, and in some later releases, a type is a word within a description such as
 # "Thirty-two wide channel vectorized row major Int8 format"; later "Int8", or "Int8 NC/32HW32".
 # Seen in https://github.com/NVIDIA/TensorRT/issues/4020 and /issues/3737.
 _TYPE = re.compile(r"\b(U?Int(?:4|8|32|64)|FP4|FP8|FP16|Half|BF(?:loat)?16|FP32|Float|Bool)\b")
-_ALSO = {"FP16": "Half", "FP32": "Float", "BFloat16": "BF16"}
+_OTHER_NAMES = {"FP16": "Half", "FP32": "Float", "BFloat16": "BF16"}
 # The words of TensorRT 8.4 and later, then those of 8.0 and before. Seen in
 # https://github.com/NVIDIA-AI-IOT/jetson_dla_tutorial/issues/3 and
 # https://github.com/NVIDIA/TensorRT/issues/2318
@@ -74,7 +74,7 @@ def _type_of(tensor: dict[str, Any]) -> str:
 def _type_in(words: str) -> str:
     """TensorRT's name of the type, such as Int8, Half or Float; the words where none is known."""
     found = _TYPE.search(words)
-    return _ALSO.get(found[1], found[1]) if found else words.strip()
+    return _OTHER_NAMES.get(found[1], found[1]) if found else words.strip()
 
 
 def fell_back(lines: Iterable[str]) -> list[str]:

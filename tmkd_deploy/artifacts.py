@@ -11,8 +11,8 @@ import datetime
 import hashlib
 import json
 import os
+import secrets
 import shutil
-import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -110,8 +110,10 @@ def writing(
     """
     begun = time.monotonic()
     destination.parent.mkdir(parents=True, exist_ok=True)
-    beside = Path(tempfile.mkdtemp(prefix=f".{destination.name}-draft-", dir=destination.parent))
+    beside = _draft_of(destination)
     try:
+        # within `try`: an interrupt may come as soon as the folder is there
+        beside.mkdir(mode=0o700)
         draft = Draft(beside)
         yield draft
         if draft.facts is None:
@@ -211,16 +213,22 @@ def _entries(folder: Path) -> dict[str, FileEntry]:
     }
 
 
+def _draft_of(destination: Path) -> Path:
+    """A name beside `destination` that nobody has, and that `sweep_drafts` knows."""
+    return destination.with_name(f".{destination.name}-draft-{secrets.token_hex(8)}")
+
+
 def _replace(beside: Path, destination: Path) -> None:
-    if destination.exists():
-        retired = Path(
-            tempfile.mkdtemp(prefix=f".{destination.name}-draft-", dir=destination.parent)
-        )
-        destination.replace(retired / "old")
+    """Put `beside` in place; an interrupt leaves the old artifact or the new one, and no other."""
+    retired = _draft_of(destination)
+    try:
+        if destination.exists():
+            destination.replace(retired)
         beside.replace(destination)
+    finally:
+        if retired.exists() and not destination.exists():
+            retired.replace(destination)
         shutil.rmtree(retired, ignore_errors=True)
-    else:
-        beside.replace(destination)
 
 
 def _broken(folder: Path, what: str) -> ArtifactError:

@@ -1,6 +1,7 @@
 """What runs again and what does not, and what is left behind when something goes wrong."""
 
 import json
+import os
 
 import pytest
 
@@ -163,6 +164,40 @@ def test_an_interrupted_second_run_keeps_the_first_result(kitchen):
         Runner().run(kitchen.stage("grind", {"beans": "robusta"}, make=make))
     assert no_drafts(kitchen.folder)
     assert kitchen.all() == []
+
+
+def interrupted_after(monkeypatch, name, wanted):
+    """Ctrl-C as soon as the operating system has done `name`, the first time that is `wanted`."""
+    real, waiting = getattr(os, name), [True]
+
+    def interrupted(*arguments, **options):
+        done = real(*arguments, **options)
+        if waiting and wanted(*map(str, arguments[:2])):
+            waiting.clear()
+            raise KeyboardInterrupt
+        return done
+
+    monkeypatch.setattr(os, name, interrupted)
+
+
+def test_an_interrupt_as_soon_as_the_draft_is_there_leaves_none(kitchen, monkeypatch):
+    interrupted_after(monkeypatch, "mkdir", lambda path, *_: "-draft-" in path)
+    with pytest.raises(KeyboardInterrupt):
+        kitchen.all()
+    assert no_drafts(kitchen.folder)
+    assert kitchen.all() == ["grind", "brew", "wash"]
+
+
+def test_an_interrupt_between_the_old_result_and_the_new_one_keeps_the_old(kitchen, monkeypatch):
+    kitchen.all(water=80)
+    brewed = kitchen.folder / "brew" / "out.txt"
+    old = brewed.read_text()
+    interrupted_after(monkeypatch, "replace", lambda source, _: source == str(brewed.parent))
+    with pytest.raises(KeyboardInterrupt):
+        kitchen.all(water=90)
+    assert brewed.read_text() == old
+    assert no_drafts(kitchen.folder)
+    assert kitchen.all(water=90) == ["brew"]
 
 
 def test_what_a_killed_process_left_is_swept_and_nothing_else(kitchen):

@@ -37,11 +37,10 @@ import numpy as np
 import onnxruntime
 
 from tmkd_deploy.agent.onnxruntime_cpu import OnnxRuntimeSession
-from tmkd_deploy.agent.timing import Settings, time_in_turns
-from tmkd_deploy.agent.watch import Watch
+from tmkd_deploy.artifacts import write_text
 from tmkd_deploy.engines.interface import Session
 from tmkd_deploy.events import SilentEvents
-from tmkd_deploy.measure.latency import latency_from, measure_latency
+from tmkd_deploy.measure.latency import latency_from, measure_latency, time_here
 from tmkd_deploy.recipe.schema import Measure
 from tmkd_deploy.runtime.onnxruntime_session import create_session
 
@@ -105,20 +104,11 @@ def against_a_loop(engine: str) -> dict[str, float]:
     return {"ours_ms": p50_ms, "loop_ms": bare_ms, "ratio": p50_ms / bare_ms}
 
 
-class Silent:
-    """Nobody listens to the timing."""
-
-    def say(self, text: str) -> None: ...
-
-    def progress(self, done: int, total: int, unit: str) -> None: ...
-
-
 def one_measurement(engine: str) -> dict[str, Any]:
     """The raw times of one measurement."""
     session = create_session(engine, threads=SETTINGS.threads)
-    settings = Settings(SETTINGS.warm_up_seconds, SETTINGS.minimum_runs, SETTINGS.minimum_seconds)
     sessions = {"ours": OnnxRuntimeSession(session)}
-    return time_in_turns(sessions, pixels(session), settings, Silent(), Watch())
+    return time_here(sessions, pixels(session), SETTINGS, SilentEvents())
 
 
 def p50_of(timed: dict[str, Any]) -> dict[str, Any]:
@@ -133,9 +123,12 @@ def in_a_process(what: str, engine: str, raw: Path, number: int, again: bool) ->
     if not (again and kept.exists()):
         command = [sys.executable, "-m", "benchmarks.latency_agreement"]
         done = subprocess.run(
-            [*command, "--engine", engine, "--only", what], check=True, stdout=subprocess.PIPE
+            [*command, "--engine", engine, "--only", what],
+            check=True,
+            stdout=subprocess.PIPE,
+            text=True,
         )
-        kept.write_bytes(done.stdout)
+        write_text(kept, done.stdout)
     found: dict[str, Any] = json.loads(kept.read_text())
     return found
 
@@ -174,7 +167,6 @@ def coverage(pairs: list[tuple[dict[str, Any], dict[str, Any]]]) -> dict[str, in
 
 def everything(engine: str, loop_runs: int, count: int, raw: Path, again: bool) -> dict[str, Any]:
     """All figures, with the machine and the load they were taken under."""
-    raw.mkdir(parents=True, exist_ok=True)
     loops = [in_a_process("loop", engine, raw, run, again) for run in range(loop_runs)]
     timed = [in_a_process("one", engine, raw, run, again) for run in range(2 * count)]
     loads = [one["conditions"]["after"]["load"] for one in timed]

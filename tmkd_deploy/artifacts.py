@@ -10,7 +10,6 @@ import contextlib
 import datetime
 import hashlib
 import json
-import os
 import secrets
 import shutil
 import time
@@ -110,7 +109,7 @@ def writing(
     """
     begun = time.monotonic()
     destination.parent.mkdir(parents=True, exist_ok=True)
-    beside = _draft_of(destination)
+    beside = draft_of(destination)
     try:
         # within `try`: an interrupt may come as soon as the folder is there
         beside.mkdir(mode=0o700)
@@ -192,10 +191,15 @@ def sweep_drafts(parent: Path) -> None:
             leftover.unlink(missing_ok=True)
 
 
+def draft_of(destination: Path) -> Path:
+    """A name beside `destination` that nobody has, and that `sweep_drafts` knows."""
+    return destination.with_name(f".{destination.name}-draft-{secrets.token_hex(8)}")
+
+
 def write_text(path: Path, text: str) -> None:
     """Write `text` beside `path`, then rename it into place."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}-draft-{os.getpid()}")
+    beside = draft_of(path)
     try:
         beside.write_text(text, encoding="utf-8")
         beside.replace(path)
@@ -213,14 +217,9 @@ def _entries(folder: Path) -> dict[str, FileEntry]:
     }
 
 
-def _draft_of(destination: Path) -> Path:
-    """A name beside `destination` that nobody has, and that `sweep_drafts` knows."""
-    return destination.with_name(f".{destination.name}-draft-{secrets.token_hex(8)}")
-
-
 def _replace(beside: Path, destination: Path) -> None:
     """Put `beside` in place; an interrupt leaves the old artifact or the new one, and no other."""
-    retired = _draft_of(destination)
+    retired = draft_of(destination)
     try:
         if destination.exists():
             destination.replace(retired)

@@ -84,6 +84,7 @@ def time_in_turns(
         for name, session in sessions.items()
     }
     turns.go_on(1.0, listener, watch)
+    listener.progress(ROUNDS, ROUNDS, "rounds")
     return {
         "blocks": turns.blocks,
         "device_ms": turns.device_ms,
@@ -155,8 +156,6 @@ class _Turns:
                 watch.look()
             self._rounds += 1
             listener.progress(min(self._rounds, ROUNDS), ROUNDS, "rounds")
-        if share == 1.0:
-            listener.progress(ROUNDS, ROUNDS, "rounds")
 
     def _done(self, share: float) -> bool:
         least = self._settings

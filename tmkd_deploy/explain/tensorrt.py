@@ -16,10 +16,7 @@ _GENERATED = re.compile(r"^__myl_(?P<operations>\w+?)_myl\d+_\d+$")
 _OPERATION = re.compile(r"[A-Z][a-z]*")
 # quantizing is a product, a rounding and two limits; the rest casts or moves values
 _CONVERTING = {"Mul", "Min", "Max", "Roun", "Cast", "Tran", "Resh", "Conc", "Move", "Copy", "Etc"}
-_CONVERTING_KINDS = {
-    *("reformat", "noop", "constant", "shuffle"),
-    *("signal", "wait", "shape_call"),
-}
+_CONVERTING_KINDS = {"reformat", "noop", "constant", "shuffle", "signal", "wait", "shape_call"}
 _TYPES = {"Int8": "int8", "UInt8": "int8", "Half": "fp16", "Float": "fp32"}
 # of a runtime: where its list comes from, and why it has no times
 _SOURCES = {

@@ -27,7 +27,7 @@ from tmkd_deploy.measure.results import (
 from tmkd_deploy.measure.statistics import median_ratio_interval, percentile_interval
 from tmkd_deploy.recipe.schema import Measure
 
-__all__ = ["latency_from", "machine", "measure_latency"]
+__all__ = ["latency_from", "machine", "measure_latency", "time_here"]
 
 _HISTOGRAM_BINS = 40
 _CLOCKS = {True: "locked", False: "not locked", None: "unknown"}
@@ -48,10 +48,19 @@ def measure_latency(
         settings: least runs and seconds counted for each engine, and its warm-up.
         seed: of the bootstrap intervals.
     """
+    sessions = {name: session for name, (_, session) in engines.items()}
+    labels = {name: label for name, (label, _) in engines.items()}
+    return latency_from(time_here(sessions, images, settings, events), labels, settings, seed)
+
+
+def time_here(
+    sessions: Mapping[str, Session], images: np.ndarray, settings: Measure, events: Events
+) -> dict[str, Any]:
+    """The raw times that `measure_latency` makes figures of; what `time_in_turns` returns."""
     listener = _Listener(events)
     try:
-        timed = time_in_turns(
-            {name: session for name, (_, session) in engines.items()},
+        return time_in_turns(
+            sessions,
             images,
             Settings(settings.warm_up_seconds, settings.minimum_runs, settings.minimum_seconds),
             listener,
@@ -59,8 +68,6 @@ def measure_latency(
         )
     finally:
         listener.finish()
-    labels = {name: label for name, (label, _) in engines.items()}
-    return latency_from(timed, labels, settings, seed)
 
 
 def latency_from(

@@ -15,7 +15,6 @@ PROVIDERS = {
     "timm": ("timm", "train"),
     "open_clip": ("open_clip_torch", "train"),
     "modelopt": ("nvidia-modelopt", "train"),
-    "accelerate": ("accelerate", "train"),
     "kornia": ("kornia", "train"),
     "safetensors": ("safetensors", "train"),
     "pyarrow": ("pyarrow", "train"),

@@ -1,4 +1,4 @@
-"""Writes the tables of docs/recipe.md from the recipe's schema.
+"""Writes the tables of docs/reference/recipe.md from the recipe's schema.
 
 python docs/generate_recipe_reference.py
 """
@@ -11,7 +11,7 @@ from typing import Any
 
 from tmkd_deploy.recipe.schema import json_schema
 
-PAGE = Path(__file__).parent / "recipe.md"
+PAGE = Path(__file__).parent / "reference" / "recipe.md"
 BEGIN, END = "<!-- reference:begin -->", "<!-- reference:end -->"
 
 

@@ -11,7 +11,7 @@ from enum import IntEnum
 
 
 class ExitCode(IntEnum):
-    """What the process tells its caller; `docs/recipe.md` documents each code."""
+    """What the process tells its caller; `docs/reference/exit-codes.md` documents each code."""
 
     OK = 0
     GATE_FAILED = 1

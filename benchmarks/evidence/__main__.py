@@ -83,7 +83,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.evidence",
         description="Trains every row of the evidence table that has no result yet, and writes "
-        "docs/evidence.md.",
+        "docs/explanation/evidence.md.",
     )
     add = parser.add_argument
     add("--data-root", type=Path, required=True, help="folder of the data sets and weights")
@@ -97,7 +97,7 @@ def _arguments() -> argparse.Namespace:
         "--work", type=Path, default=REPOSITORY / "runs" / "evidence", help="teachers are kept here"
     )
     add("--results", type=Path, default=REPOSITORY / "benchmarks" / "results" / "evidence")
-    add("--table", type=Path, default=REPOSITORY / "docs" / "evidence.md")
+    add("--table", type=Path, default=REPOSITORY / "docs" / "explanation" / "evidence.md")
     add("--table-only", action="store_true", help="write the table from the results there are")
     return parser.parse_args()
 

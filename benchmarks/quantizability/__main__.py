@@ -32,7 +32,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2, help="students trained at a time")
     parser.add_argument("--work", type=Path, default=Path("runs/quantizability"))
     parser.add_argument("--results", type=Path, default=Path("benchmarks/results/quantizability"))
-    parser.add_argument("--page", type=Path, default=Path("docs/students.md"))
+    parser.add_argument("--page", type=Path, default=Path("docs/explanation/students.md"))
     chosen = parser.parse_args()
     torch.set_num_threads(1)
     place = Place(chosen.work, chosen.results)

@@ -1,4 +1,4 @@
-"""The tables of docs/students.md, and the families that `recipe check` warns of."""
+"""The tables of docs/explanation/students.md, and the families that `recipe check` warns of."""
 
 from __future__ import annotations
 
@@ -115,7 +115,8 @@ def render_warnings(results: Path) -> str:
         )
     head = (
         "# Families of students whose INT8 engine is slower than their FP32 engine, by runtime.\n"
-        "# Written by `python -m benchmarks.quantizability`; docs/students.md has all figures.\n"
+        "# Written by `python -m benchmarks.quantizability`; all figures are in\n"
+        "# docs/explanation/students.md.\n"
     )
     return head + yaml.safe_dump(entries, sort_keys=False)
 

@@ -1,4 +1,4 @@
-"""The tables of docs/recipe.md say what the schema says."""
+"""The tables of docs/reference/recipe.md say what the schema says."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The latency protocol of `docs/latency.md`. Host and devices both time engines by this file."""
+"""The latency protocol of `docs/explanation/latency.md`, used by the host and by devices."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The bundle stage: one file that an application can take.
 
-`docs/bundle.md` describes the format. The same inputs give the same bytes.
+`docs/reference/bundle.md` describes the format. The same inputs give the same bytes.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from tmkd_deploy.errors import DataError
 from tmkd_deploy.recipe.class_names import words
 from tmkd_deploy.recipe.vocabulary import VIEWS
 
-_HOW = "docs/method.md shows how to make such a file."
+_HOW = "docs/explanation/method.md shows how to make such a file."
 
 
 def read_embeddings(path: Path, class_names: Sequence[str]) -> Tensor:

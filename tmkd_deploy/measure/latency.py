@@ -1,6 +1,6 @@
 """From raw times, taken here or on a device, to latencies that can be judged.
 
-The times are taken by the protocol of `docs/latency.md`, in `tmkd_deploy/agent/timing.py`.
+`tmkd_deploy/agent/timing.py` takes the times, by the protocol of `docs/explanation/latency.md`.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from tmkd_deploy.recipe.schema import Recipe
 from tmkd_deploy.targets import profile as profiles
 
 EMBEDDED_CLIP = "tmkd-clip-tiny"
-# what was measured of families of students, for docs/students.md
+# what was measured of families of students, for docs/explanation/students.md
 _FAMILIES = Path(__file__).parent / "families.yaml"
 
 
@@ -131,6 +131,7 @@ def _slow_in_int8(recipe: Recipe) -> list[str]:
                 sentences.append(
                     f"student.model names a family whose INT8 engine is slower than its FP32 "
                     f"engine on {target.target}: {family['measured']} took {times} "
-                    f"(docs/students.md). The nearest family that gains is {family['instead']}."
+                    "(docs/explanation/students.md). The nearest family that gains is "
+                    f"{family['instead']}."
                 )
     return sentences

@@ -75,7 +75,7 @@ class Export(Section):
 
 
 class Measure(Section):
-    """The latency protocol of `docs/latency.md`."""
+    """The latency protocol of `docs/explanation/latency.md`."""
 
     threads: Count = Field(2, description="Threads of a CPU engine.")
     warm_up_seconds: Positive = Field(

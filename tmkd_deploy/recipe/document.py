@@ -151,5 +151,7 @@ def _finite(text: str) -> float:
 
 def _refused(where: str, problem: str) -> RequestError:
     return RequestError(
-        problem, where=where, advice="Write plain keys and values, as docs/recipe.md shows them."
+        problem,
+        where=where,
+        advice="Write plain keys and values, as docs/reference/recipe.md shows them.",
     )

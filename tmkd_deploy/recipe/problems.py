@@ -77,11 +77,13 @@ def _one(path: KeyPath, details: ErrorDetails) -> Problem:
             did_you_mean(key, keys_at(parent) or []),
         )
     if kind == "missing":
-        return Problem(path, f'The key "{key}" is missing.', "Add it; docs/recipe.md describes it.")
+        return Problem(
+            path, f'The key "{key}" is missing.', "Add it; docs/reference/recipe.md describes it."
+        )
     if kind == "value_error":
         reason = str(details["ctx"]["error"])
         return Problem(
-            path, f"This does not fit: {reason}.", "See docs/recipe.md for this section."
+            path, f"This does not fit: {reason}.", "See docs/reference/recipe.md for this section."
         )
     return Problem(
         path,

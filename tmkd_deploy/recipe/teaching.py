@@ -100,7 +100,7 @@ class TextTeacher(Section):
     embeddings: Path | None = Field(
         None,
         description="A safetensors file with the text embedding of each class, in place of a "
-        "model; see [method.md](method.md#precomputed-text-embeddings).",
+        "model; see [method.md](../explanation/method.md#precomputed-text-embeddings).",
     )
     epochs: Annotated[int, Field(ge=0)] = Field(
         10,

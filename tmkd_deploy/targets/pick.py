@@ -87,7 +87,7 @@ def _by_device(name: str, facts: dict[str, Any]) -> tuple[str, str]:
         raise EnvironmentProblem(
             f"The attached device is none that {name!r} stands for: it calls itself "
             f"{facts['model'] or 'nothing'}, and its GPU is {_capability(facts) or 'unknown'}.",
-            advice="Choose another target, or write a profile of your own: docs/targets.md.",
+            advice="Choose another target, or write your own profile: docs/reference/targets.md.",
         )
     smallest = min(alike, key=lambda each: (each.memory_mb or 0, each.name))
     return smallest.name, (

@@ -28,7 +28,7 @@ RESULTS = REPOSITORY / "benchmarks" / "results" / "quantizability"
 
 
 def test_the_page_shows_the_results() -> None:
-    page = (REPOSITORY / "docs" / "students.md").read_text(encoding="utf-8")
+    page = (REPOSITORY / "docs" / "explanation" / "students.md").read_text(encoding="utf-8")
     shown = page.partition(BEGIN)[2].partition(END)[0].strip()
     assert shown == render(RESULTS).strip()
 

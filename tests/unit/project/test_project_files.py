@@ -12,7 +12,11 @@ from tmkd_deploy.recipe.load import load
 
 ROOT = Path(__file__).parents[3]
 DOCKERFILES = [ROOT / "docker" / "Dockerfile.cpu", ROOT / "docker" / "Dockerfile.train"]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "docker" / "README.md"]
+PAGES = [
+    ROOT / "README.md",
+    *sorted((ROOT / "docs").glob("**/*.md")),
+    ROOT / "docker" / "README.md",
+]
 
 
 def name(path: Path) -> str:

@@ -68,7 +68,7 @@ SMALL_MOBILENET = {"model": "mobilenetv3_small_100.lamb_in1k"}
 def test_a_family_that_loses_in_int8_is_warned_of_with_a_better_one() -> None:
     [warning] = check(recipe(student=SMALL_MOBILENET))
     assert "slower than its FP32 engine on cpu" in warning
-    assert "mobilenetv3_small_100 took" in warning and "docs/students.md" in warning
+    assert "mobilenetv3_small_100 took" in warning and "docs/explanation/students.md" in warning
     better = warning.partition("family that gains is ")[2].rstrip(".")
     assert check(recipe(student={"model": better})) == []
 

@@ -1,6 +1,6 @@
 # Each command does its own set-up: a Debian or Ubuntu machine with Python 3.10 to 3.13 is enough.
 
-.PHONY: help demo test emulated-device lint types check clean
+.PHONY: help demo test emulated-device lint types docs check clean
 
 help:
 	@echo "make demo   run the whole chain on real images (recipes/quickstart.yaml)"
@@ -8,6 +8,7 @@ help:
 	@echo "make emulated-device   run the chain on an emulated aarch64 device behind SSH (as root)"
 	@echo "make lint   check style and formatting"
 	@echo "make types  check types"
+	@echo "make docs   build the documentation site into site/"
 	@echo "make check  lint, types and test"
 	@echo "make clean  remove .venv; finished runs in runs/ stay"
 
@@ -28,6 +29,9 @@ lint: .venv/.installed
 types: .venv/.installed
 	.venv/bin/mypy
 
+docs: .venv/.installed-docs
+	NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict --quiet
+
 check: lint types test
 
 clean:
@@ -36,4 +40,8 @@ clean:
 # The stamp is newer than pyproject.toml while nothing has to be installed.
 .venv/.installed: pyproject.toml
 	sh .ci/venv.sh
+	touch $@
+
+.venv/.installed-docs: .venv/.installed
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check --editable ".[docs]"
 	touch $@

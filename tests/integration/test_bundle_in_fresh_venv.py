@@ -76,7 +76,7 @@ def test_the_command_line_verifies_and_runs_it(fresh: Path, shelf: Path) -> None
     assert 0 < prediction["confidence"] <= 1
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/reference/bundle.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/how-to/application.md"])
 def test_the_lines_of_python_in_the_documentation_run_it(
     fresh: Path, shelf: Path, page: str
 ) -> None:

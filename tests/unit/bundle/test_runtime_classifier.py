@@ -16,7 +16,7 @@ from tmkd_deploy.errors import DataError
 from tmkd_deploy.runtime import RuntimeMissingError, load, verify
 from tmkd_deploy.runtime.image import UnreadableImage
 
-DOCUMENT = Path(__file__).parents[3] / "docs" / "reference" / "bundle.md"
+DOCUMENT = Path(__file__).parents[3] / "docs" / "how-to" / "application.md"
 
 
 def png(path: Path, colour: str, side: int = 50) -> Path:

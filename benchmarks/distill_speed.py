@@ -27,10 +27,10 @@ from torch import Tensor
 from benchmarks.evidence.plans import ViewConstants
 from benchmarks.evidence.rows import ROWS, Row
 from benchmarks.evidence.train import processor
+from tmkd_deploy.distill.fusion import even_weights
 from tmkd_deploy.distill.losses.total import StudentLoss
-from tmkd_deploy.distill.signals import Asking, LiveSignals, SignalCache, SignalSource
 from tmkd_deploy.distill.student import train_student
-from tmkd_deploy.distill.weights import even_weights
+from tmkd_deploy.distill.teacher_outputs import Asking, LiveSignals, SignalCache, SignalSource
 from tmkd_deploy.events import SilentEvents
 from tmkd_deploy.models.classifier import Classifier, create
 from tmkd_deploy.training.batches import TrainingImages

@@ -36,7 +36,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
-from tmkd_deploy.agent.onnxruntime_cpu import OnnxRuntimeSession
+from tmkd_deploy.agent.inference.onnxruntime_cpu import OnnxRuntimeSession
 from tmkd_deploy.artifacts import write_text
 from tmkd_deploy.engines.interface import Session
 from tmkd_deploy.events import SilentEvents

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from tmkd_deploy.recipe.vocabulary import Augment
+from tmkd_deploy.records.types import Augment
 
 
 @dataclass(frozen=True)

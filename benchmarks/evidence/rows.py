@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from tmkd_deploy.recipe.vocabulary import VIEWS, LogitLoss, View
+from tmkd_deploy.records.types import VIEWS, LogitLoss, View
 
 
 @dataclass(frozen=True)

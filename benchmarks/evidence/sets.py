@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 from PIL import Image  # it comes with timm
 
 from benchmarks.evidence.plans import Plan
+from tmkd_deploy.data.class_balanced import in_turns
 from tmkd_deploy.data.elpv import read_elpv
-from tmkd_deploy.data.turns import in_turns
 from tmkd_deploy.errors import MissingExtra
 
 FASHION = Path("/usr/share/datasets/fashion-mnist")

@@ -14,8 +14,9 @@ from torch import Tensor
 from benchmarks.evidence.plans import Plan
 from benchmarks.evidence.rows import Row
 from benchmarks.evidence.sets import DataSet
+from tmkd_deploy.distill.fusion import even_weights, semantic_weights
 from tmkd_deploy.distill.projection import fit_projection, projected_scores
-from tmkd_deploy.distill.signals import (
+from tmkd_deploy.distill.teacher_outputs import (
     Asking,
     LiveSignals,
     SignalCache,
@@ -23,11 +24,10 @@ from tmkd_deploy.distill.signals import (
     cache_signals,
 )
 from tmkd_deploy.distill.visual_teacher import features_by_view, fine_tune, top1_by_view
-from tmkd_deploy.distill.weights import even_weights, semantic_weights
 from tmkd_deploy.events import SilentEvents
 from tmkd_deploy.models import weights
 from tmkd_deploy.models.classifier import Classifier, create
-from tmkd_deploy.recipe.vocabulary import VIEWS
+from tmkd_deploy.records.types import VIEWS
 from tmkd_deploy.training.batches import TrainingImages
 from tmkd_deploy.training.fit import Schedule
 

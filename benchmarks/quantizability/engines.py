@@ -13,17 +13,17 @@ from onnxruntime import quantization
 from benchmarks.quantizability.families import BUILD_SIZE, BUILD_TARGET, LATENCY_SIZES, PLAN, Place
 from benchmarks.quantizability.train import QUIET, calibration_images, quantizable, student
 from tmkd_deploy.engines.onnxruntime import OnnxRuntime
-from tmkd_deploy.engines.placement import Placement
 from tmkd_deploy.engines.tensorrt_rtx import TensorRTRtx
 from tmkd_deploy.export.export import _rest_to_fp16
-from tmkd_deploy.export.facts import INPUT
-from tmkd_deploy.export.graph import to_onnx
+from tmkd_deploy.export.torch_to_onnx import to_onnx
 from tmkd_deploy.measure.latency import measure_latency
 from tmkd_deploy.models.classifier import Classifier
 from tmkd_deploy.quantize.deployed import deploy_on
 from tmkd_deploy.quantize.fold import fold_batch_norms
 from tmkd_deploy.recipe.schema import Measure
-from tmkd_deploy.targets import profile as profiles
+from tmkd_deploy.records.onnx_model import INPUT
+from tmkd_deploy.records.quant_scheme import Placement
+from tmkd_deploy.targets import catalog as profiles
 
 _OPSET = 20
 _IMAGES = 32

@@ -22,7 +22,6 @@ from benchmarks.quantizability.families import (
 )
 from tmkd_deploy.distill.losses.total import StudentLoss
 from tmkd_deploy.distill.student import train_student
-from tmkd_deploy.engines.placement import Placement
 from tmkd_deploy.events import SilentEvents
 from tmkd_deploy.models import weights
 from tmkd_deploy.models.classifier import Classifier, create, merge_branches
@@ -31,6 +30,7 @@ from tmkd_deploy.quantize.fold import fold_batch_norms
 from tmkd_deploy.quantize.insert import BATCH_NORMS, insert_quantizers, use_placement
 from tmkd_deploy.quantize.scales import calibrate
 from tmkd_deploy.recipe.schema import Calibration, Distill
+from tmkd_deploy.records.quant_scheme import Placement
 from tmkd_deploy.training.batches import TrainingImages
 from tmkd_deploy.training.fit import Schedule, predict
 

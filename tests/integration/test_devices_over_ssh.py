@@ -22,7 +22,7 @@ from tmkd_deploy.devices.address import parse
 from tmkd_deploy.devices.channel import Channel
 from tmkd_deploy.devices.device import Device
 from tmkd_deploy.devices.session import Session
-from tmkd_deploy.devices.ssh import CONFIGURATION, SshRoute
+from tmkd_deploy.devices.ssh_route import CONFIGURATION, SshRoute
 from tmkd_deploy.errors import EnvironmentProblem, ExitCode
 
 pytestmark = needs_sshd

@@ -15,10 +15,10 @@ import pytest
 from recorded_events import RecordedEvents
 from sshd import SshDevice, before_step, free_port, needs_sshd, ssh_device
 
-from tmkd_deploy.devices import ssh
+from tmkd_deploy.devices import ssh_route
 from tmkd_deploy.devices.address import parse
 from tmkd_deploy.devices.device import Device
-from tmkd_deploy.devices.ssh import CONFIGURATION
+from tmkd_deploy.devices.ssh_route import CONFIGURATION
 from tmkd_deploy.errors import BusyError, DataError, EnvironmentProblem, ExitCode, TmkdError
 
 pytestmark = needs_sshd
@@ -74,7 +74,7 @@ def test_a_closed_port(server: SshDevice) -> None:
 def test_a_host_that_accepts_and_says_nothing(
     server: SshDevice, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ssh, "CONNECT_SECONDS", 1)
+    monkeypatch.setattr(ssh_route, "CONNECT_SECONDS", 1)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         error = refusal(f"ssh://127.0.0.1:{silent.getsockname()[1]}")
     assert "cannot be reached" in error.problem and "timed out" in error.problem

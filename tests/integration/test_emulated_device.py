@@ -13,7 +13,7 @@ import pytest
 from emulated import emulated_device, make_root, what_is_missing
 from project import Project
 
-from tmkd_deploy.devices.ssh import CONFIGURATION
+from tmkd_deploy.devices.ssh_route import CONFIGURATION
 
 _MISSING = what_is_missing()
 pytestmark = pytest.mark.skipif(_MISSING is not None, reason=str(_MISSING))

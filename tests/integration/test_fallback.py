@@ -11,7 +11,7 @@ from project import Done, Project
 from tmkd_deploy import artifacts
 from tmkd_deploy.artifacts import Artifact
 from tmkd_deploy.cli.main import main
-from tmkd_deploy.distill.facts import StudentFacts
+from tmkd_deploy.records.distillation import StudentFacts
 
 OPTIONS = ("--target", "cpu", "--json", "--set", "quantize.epochs=0")
 SEARCH = (

@@ -28,8 +28,8 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # What stages write down of themselves, and names of theirs that hold data and no behaviour.
 CONTRACTS = {
-    "tmkd_deploy.measure.results",
-    "tmkd_deploy.export.facts",
+    "tmkd_deploy.records.measurements",
+    "tmkd_deploy.records.onnx_model",
 }
 
 # What runs on a device: its files, what they may take from this package, and from elsewhere.

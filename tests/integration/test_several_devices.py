@@ -8,7 +8,7 @@ import pytest
 from project import Project
 from sshd import needs_sshd, ssh_device
 
-from tmkd_deploy.devices.ssh import CONFIGURATION
+from tmkd_deploy.devices.ssh_route import CONFIGURATION
 
 FAST = ("--set", "measure.minimum_runs=20", "--set", "measure.minimum_seconds=0.1")
 

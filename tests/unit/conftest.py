@@ -34,7 +34,7 @@ class Digits:
 
     def student(self) -> Any:
         from tmkd_deploy.distill.distill import Student
-        from tmkd_deploy.distill.facts import StudentFacts, ViewWeights
+        from tmkd_deploy.records.distillation import StudentFacts, ViewWeights
 
         facts = StudentFacts(
             model=MODEL,
@@ -59,10 +59,10 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Digits:
     import torch
     import torch.nn.functional as F
 
-    from tmkd_deploy.distill.facts import TeacherFacts
-    from tmkd_deploy.distill.teach import Teachers
+    from tmkd_deploy.distill.train_teacher import Teachers
     from tmkd_deploy.events import SilentEvents
     from tmkd_deploy.models.classifier import create
+    from tmkd_deploy.records.distillation import TeacherFacts
     from tmkd_deploy.training.batches import to_float
     from tmkd_deploy.training.fit import Schedule, fit, predict
 
@@ -102,8 +102,8 @@ def quantized_digits(
     """The digits' network quantized for a placement, as the stage reads it back."""
     from tmkd_deploy import artifacts
     from tmkd_deploy.events import SilentEvents
-    from tmkd_deploy.quantize.facts import QuantizationFacts
     from tmkd_deploy.quantize.quantize import quantize, read_quantized
+    from tmkd_deploy.records.quantization import QuantizationFacts
 
     def read(placement: Any) -> Any:
         if placement not in digits.quantized:
@@ -134,7 +134,7 @@ def exported_digits(
     """The ONNX file of a variant of the digits' network and what the export stage says of it."""
     from tmkd_deploy.events import SilentEvents
     from tmkd_deploy.export.export import export
-    from tmkd_deploy.export.facts import MODEL as FILE
+    from tmkd_deploy.records.onnx_model import MODEL as FILE
 
     made: dict[str, tuple[Path, Any]] = {}
 

@@ -13,9 +13,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from tmkd_deploy.agent.answers import Answers
-from tmkd_deploy.agent.children import Children
-from tmkd_deploy.agent.errors import (
+from tmkd_deploy.agent.agent_errors import (
     ENVIRONMENT,
     OUT_OF_MEMORY,
     REQUEST,
@@ -23,9 +21,11 @@ from tmkd_deploy.agent.errors import (
     HostGone,
     from_os_error,
 )
-from tmkd_deploy.agent.inbox import Inbox
-from tmkd_deploy.agent.requests import perform
-from tmkd_deploy.agent.work import Work
+from tmkd_deploy.agent.child_processes import Children
+from tmkd_deploy.agent.transport.context import Work
+from tmkd_deploy.agent.transport.dispatch import perform
+from tmkd_deploy.agent.transport.reader import Inbox
+from tmkd_deploy.agent.transport.writer import Answers
 
 _SECONDS_BETWEEN_SIGNS_OF_LIFE = 5.0
 _SECONDS_TO_FINISH = 0.3

@@ -21,8 +21,8 @@ from tmkd_deploy import __version__
 from tmkd_deploy.artifacts import Facts, sha256_of
 from tmkd_deploy.errors import ArtifactError, DataError
 from tmkd_deploy.gate.judge import shipped_accuracy, shipped_latency
-from tmkd_deploy.gate.verdict import Outcome, Verdict
-from tmkd_deploy.measure.results import Measurements
+from tmkd_deploy.records.measurements import Measurements
+from tmkd_deploy.records.verdict import Outcome, Verdict
 from tmkd_deploy.runtime import BundleError, verify
 from tmkd_deploy.runtime.manifest import (
     FORMAT_VERSION,

@@ -113,7 +113,7 @@ def _predict(classifier: Any, image: Path) -> Any:
 
 @contextlib.contextmanager
 def _bundle_errors() -> Iterator[None]:
-    from tmkd_deploy.runtime.errors import BundleError, RuntimeMissingError  # noqa: PLC0415
+    from tmkd_deploy.runtime.bundle_errors import BundleError, RuntimeMissingError  # noqa: PLC0415
 
     try:
         yield

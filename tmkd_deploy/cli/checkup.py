@@ -12,7 +12,7 @@ from typing import Any
 
 from tmkd_deploy.cli import extras
 from tmkd_deploy.recipe.schema import Recipe
-from tmkd_deploy.targets import probe, profile
+from tmkd_deploy.targets import catalog, machine_probe
 from tmkd_deploy.targets.finding import Finding
 
 DISK_GB_NEEDED = 2.0
@@ -24,7 +24,7 @@ UNASKED = {"dev", "docs", "onnxruntime-gpu"}
 
 def examine(recipe: Recipe | None, runs: Path) -> list[Finding]:
     """Everything worth knowing before work starts; with a recipe, what it needs decides."""
-    machine = probe.probe()
+    machine = machine_probe.probe()
     return [
         _python(),
         *_packages(_needed_extras(recipe), limited=recipe is not None),
@@ -50,7 +50,7 @@ def _needed_extras(recipe: Recipe | None) -> set[str]:
         needed.add("demo")
     by_runtime = {"onnxruntime": "onnxruntime", "tensorrt_rtx": "tensorrt-rtx"}
     for target in recipe.targets:
-        needed.add(by_runtime.get(profile.get(target.target).runtime, ""))
+        needed.add(by_runtime.get(catalog.get(target.target).runtime, ""))
     return needed
 
 
@@ -114,7 +114,7 @@ def _hardware(machine: dict[str, Any]) -> Iterator[Finding]:
 
 def _targets(recipe: Recipe, machine: dict[str, Any]) -> Iterator[Finding]:
     for asked in recipe.targets:
-        target = profile.get(asked.target)
+        target = catalog.get(asked.target)
         subject = f"Target {target.name}"
         if target.name in machine["can_run"]:
             yield Finding(subject, "good", "can be built and measured here")

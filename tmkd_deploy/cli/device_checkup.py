@@ -9,7 +9,7 @@ from tmkd_deploy.devices.device import Device
 from tmkd_deploy.errors import RequestError
 from tmkd_deploy.events import SilentEvents
 from tmkd_deploy.recipe.schema import Recipe
-from tmkd_deploy.targets import checks, pick, profile
+from tmkd_deploy.targets import catalog, device_checks, resolve
 from tmkd_deploy.targets.finding import Finding
 
 
@@ -29,18 +29,23 @@ def examine(facts: dict[str, Any], recipe: Recipe | None) -> list[Finding]:
     Without a recipe it is looked at as the device it calls itself.
     """
     if recipe is None:
-        described = pick.of(facts)
-        return checks.findings(facts, profile.get(described) if described else None)
+        described = resolve.of(facts)
+        return device_checks.findings(facts, catalog.get(described) if described else None)
     fitting, strange = [], []
     for asked in recipe.targets:
         try:
-            fitting.append(profile.get(pick.pick(asked.target, facts)[0]))
+            fitting.append(catalog.get(resolve.pick(asked.target, facts)[0]))
         except RequestError as error:
             strange.append((asked.target, error))
     if not fitting:
-        return [*checks.findings(facts, None), *(_not_this(*each, "wrong") for each in strange)]
+        return [
+            *device_checks.findings(facts, None),
+            *(_not_this(*each, "wrong") for each in strange),
+        ]
     # What is said of several targets alike is said once.
-    found = dict.fromkeys(each for target in fitting for each in checks.findings(facts, target))
+    found = dict.fromkeys(
+        each for target in fitting for each in device_checks.findings(facts, target)
+    )
     return [*found, *(_not_this(*each, "absent") for each in strange)]
 
 

@@ -69,7 +69,7 @@ def _explanations(folder: Path, target: str | None, precision: str) -> list[Expl
 
 
 def _run_folder(run: str, runs: Path) -> Path:
-    from tmkd_deploy.recipe.names import did_you_mean  # noqa: PLC0415
+    from tmkd_deploy.suggestions import did_you_mean  # noqa: PLC0415
 
     for folder in (Path(run), runs / run):
         if folder.is_dir():
@@ -83,10 +83,10 @@ def _run_folder(run: str, runs: Path) -> Path:
 
 
 def _known_target(name: str, built: list[str]) -> str:
-    from tmkd_deploy.recipe.names import did_you_mean  # noqa: PLC0415
-    from tmkd_deploy.targets import profile  # noqa: PLC0415
+    from tmkd_deploy.suggestions import did_you_mean  # noqa: PLC0415
+    from tmkd_deploy.targets import catalog  # noqa: PLC0415
 
-    known = profile.canonical(name)
+    known = catalog.canonical(name)
     if known not in built:
         raise RequestError(
             f"This run has no engine for the target {name!r}.", advice=did_you_mean(name, built)
@@ -95,7 +95,7 @@ def _known_target(name: str, built: list[str]) -> str:
 
 
 def _check_precision(name: str) -> None:
-    from tmkd_deploy.recipe.names import did_you_mean  # noqa: PLC0415
+    from tmkd_deploy.suggestions import did_you_mean  # noqa: PLC0415
 
     known = ("int8", "fp16", "fp32")
     if name not in known:

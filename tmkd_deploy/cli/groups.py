@@ -8,7 +8,7 @@ from typing import Any
 from typer.core import TyperGroup
 
 from tmkd_deploy.errors import RequestError
-from tmkd_deploy.recipe.names import did_you_mean
+from tmkd_deploy.suggestions import did_you_mean
 
 
 class SuggestingGroup(TyperGroup):

@@ -21,7 +21,7 @@ from rich.progress import Task as RichTask
 from rich.text import Text
 
 from tmkd_deploy.events import Events, Task
-from tmkd_deploy.report.wording import duration
+from tmkd_deploy.report.formatting import duration
 
 SECONDS_BETWEEN_LINES = 5.0
 

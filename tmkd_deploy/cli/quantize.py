@@ -22,7 +22,7 @@ from tmkd_deploy.cli.options import (
 from tmkd_deploy.errors import ExitCode, MissingExtra
 
 if TYPE_CHECKING:
-    from tmkd_deploy.quantize.facts import SensitivityFacts
+    from tmkd_deploy.records.quantization import SensitivityFacts
 
 _RANKING = stages.StageCommand("quantize --sensitivity", "sensitivity", "", "")
 

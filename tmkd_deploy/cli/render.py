@@ -14,10 +14,10 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from tmkd_deploy.gate.choose import Judged
-from tmkd_deploy.gate.verdict import Outcome, Verdict
-from tmkd_deploy.measure.results import Measurements
-from tmkd_deploy.quantize.facts import FallbackFacts
-from tmkd_deploy.report import tables, wording
+from tmkd_deploy.records.measurements import Measurements
+from tmkd_deploy.records.quantization import FallbackFacts
+from tmkd_deploy.records.verdict import Outcome, Verdict
+from tmkd_deploy.report import formatting, tables
 from tmkd_deploy.report.tables import Table
 
 if TYPE_CHECKING:
@@ -78,8 +78,8 @@ def _stages(result: RunResult) -> RichTable:
     rows = [
         [
             stage.stage,
-            stage.target or wording.NONE,
-            "unchanged, reused" if stage.reused else wording.duration(stage.seconds),
+            stage.target or formatting.NONE,
+            "unchanged, reused" if stage.reused else formatting.duration(stage.seconds),
             str(stage.folder),
         ]
         for stage in result.stages
@@ -116,7 +116,7 @@ def _judged(judged: Judged) -> list[RenderableType]:
 
 def _verdict(verdict: Verdict) -> list[RenderableType]:
     heading = Text(f"\n{verdict.target}: gate ", style="bold")
-    heading.append(wording.outcome(verdict.outcome), style=COLOUR[verdict.outcome])
+    heading.append(formatting.outcome(verdict.outcome), style=COLOUR[verdict.outcome])
     if not verdict.checks:
         return [heading, "The recipe sets no budget for this target."]
     blocks: list[RenderableType] = [heading]

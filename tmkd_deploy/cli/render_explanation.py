@@ -9,7 +9,7 @@ from rich.text import Text
 
 from tmkd_deploy.cli import render
 from tmkd_deploy.explain.interface import EngineView, Explanation, Finding
-from tmkd_deploy.report import wording
+from tmkd_deploy.report import formatting
 from tmkd_deploy.report.tables import Table
 
 _TYPES = {
@@ -47,8 +47,10 @@ def _engine(explanation: Explanation, view: EngineView) -> list[RenderableType]:
             [
                 _TYPES[each.computes_in],
                 str(each.layers),
-                wording.percent(each.share_of_layers),
-                wording.NONE if each.share_of_time is None else wording.percent(each.share_of_time),
+                formatting.percent(each.share_of_layers),
+                formatting.NONE
+                if each.share_of_time is None
+                else formatting.percent(each.share_of_time),
             ]
             for each in explanation.shares
         ],
@@ -66,7 +68,7 @@ def _engine(explanation: Explanation, view: EngineView) -> list[RenderableType]:
                     layer.layer or layer.name,
                     layer.operator,
                     _TYPES[layer.computes_in],
-                    wording.percent(layer.time_share or 0.0),
+                    formatting.percent(layer.time_share or 0.0),
                 ]
                 for layer in explanation.slowest
             ],

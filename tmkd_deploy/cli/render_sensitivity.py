@@ -8,8 +8,8 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from tmkd_deploy.cli import render
-from tmkd_deploy.quantize.facts import Cost, SensitivityFacts
-from tmkd_deploy.report import wording
+from tmkd_deploy.records.quantization import Cost, SensitivityFacts
+from tmkd_deploy.report import formatting
 from tmkd_deploy.report.tables import Table
 
 _COUNTS_SHOWN = 8
@@ -66,8 +66,8 @@ def _cost(cost: Cost) -> list[str]:
     return [
         _thousandths(cost.divergence),
         _thousandths(cost.teacher_divergence),
-        wording.points(cost.points),
-        wording.percent(cost.changed),
+        formatting.points(cost.points),
+        formatting.percent(cost.changed),
     ]
 
 
@@ -104,4 +104,4 @@ def _thousandths(nats: float) -> str:
 
 
 def _milliseconds(value: float | None) -> str:
-    return wording.NONE if value is None else f"{value:+.3f} ms".replace("-", "−")
+    return formatting.NONE if value is None else f"{value:+.3f} ms".replace("-", "−")

@@ -20,14 +20,14 @@ app = typer.Typer(
 @app.command("list")
 def list_targets(as_json: AsJson = False) -> None:
     """List every target."""
-    from tmkd_deploy.targets import profile  # noqa: PLC0415
+    from tmkd_deploy.targets import catalog  # noqa: PLC0415
 
-    profiles = [profile.get(name) for name in profile.names()]
+    profiles = [catalog.get(name) for name in catalog.names()]
     if as_json:
         output.emit_json(
             {
                 "targets": [each.model_dump(mode="json") for each in profiles],
-                "aliases": profile.aliases(),
+                "aliases": catalog.aliases(),
             }
         )
         return
@@ -40,7 +40,7 @@ def list_targets(as_json: AsJson = False) -> None:
     ]
     table = Table("", ["Name", "Device", "Runtime", "Precisions", "Built"], rows)
     output.emit(render.as_text([render.grid(table)]))
-    for alias, name in profile.aliases().items():
+    for alias, name in catalog.aliases().items():
         output.emit(f"{alias} stands for {name}.")
 
 
@@ -50,15 +50,15 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """Print one target's profile, with the source of each figure."""
-    from tmkd_deploy.targets import profile  # noqa: PLC0415
+    from tmkd_deploy.targets import catalog  # noqa: PLC0415
 
-    _print(profile.get(name).model_dump(mode="json"), as_json)
+    _print(catalog.get(name).model_dump(mode="json"), as_json)
 
 
 @app.command()
 def probe(as_json: AsJson = False) -> None:
     """Print what this machine is and which targets can be built and run here."""
-    from tmkd_deploy.targets import probe as local  # noqa: PLC0415
+    from tmkd_deploy.targets import machine_probe as local  # noqa: PLC0415
 
     _print(local.probe(), as_json)
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from tmkd_deploy.data.records import Encoded
+from tmkd_deploy.data.samples import Encoded
 from tmkd_deploy.errors import DataError
 from tmkd_deploy.runtime.image import UnreadableImage, read_rgb, resize
 

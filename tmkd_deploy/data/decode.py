@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from tmkd_deploy.data.block import Block, Outcome, Pixels, decode_block
-from tmkd_deploy.data.records import Records, Sample
+from tmkd_deploy.data.samples import Records, Sample
 from tmkd_deploy.data.workers import decode_in_workers
 from tmkd_deploy.events import Events
 from tmkd_deploy.runtime.image import UnreadableImage

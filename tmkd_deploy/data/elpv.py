@@ -10,7 +10,7 @@ import importlib.metadata
 import importlib.util
 from pathlib import Path
 
-from tmkd_deploy.data.records import File, Records, reading
+from tmkd_deploy.data.samples import File, Records, reading
 from tmkd_deploy.errors import DataError, MissingExtra
 
 LICENCE = (

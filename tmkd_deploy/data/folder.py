@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from tmkd_deploy.data.records import CORRECT_PATH, File, Records, reading
+from tmkd_deploy.data.samples import CORRECT_PATH, File, Records, reading
 from tmkd_deploy.errors import DataError
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff"})

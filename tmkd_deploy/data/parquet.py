@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tmkd_deploy.data.records import Records, numbered, reading, shards
+from tmkd_deploy.data.samples import Records, numbered, reading, shards
 from tmkd_deploy.errors import DataError, MissingExtra
 
 ROWS_AT_ONCE = 64

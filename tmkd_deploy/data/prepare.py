@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from tmkd_deploy.data.block import Pixels
-from tmkd_deploy.data.checks import (
+from tmkd_deploy.data.data_checks import (
     class_counts,
     contradictions,
     count_duplicates,
@@ -21,7 +21,7 @@ from tmkd_deploy.data.checks import (
 )
 from tmkd_deploy.data.decode import create_images, decode_all
 from tmkd_deploy.data.prepared import INDEX, DataFacts, Split, images_name, labels_name
-from tmkd_deploy.data.records import Sample
+from tmkd_deploy.data.samples import Sample
 from tmkd_deploy.data.sources import read_source
 from tmkd_deploy.data.split import stratified_split
 from tmkd_deploy.errors import EnvironmentProblem

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from tmkd_deploy.artifacts import sha256_of
 from tmkd_deploy.data import elpv, folder, parquet, webdataset
-from tmkd_deploy.data.records import Records, reading, shards
+from tmkd_deploy.data.samples import Records, reading, shards
 from tmkd_deploy.errors import DataError
-from tmkd_deploy.recipe.class_names import fault
 from tmkd_deploy.recipe.schema import Data
+from tmkd_deploy.records.class_names import fault
 
 READERS: dict[str, Callable[[Path, list[str] | None], Records]] = {
     "folder": folder.read_folder,

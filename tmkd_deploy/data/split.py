@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from fractions import Fraction
 
-from tmkd_deploy.data.records import Sample
+from tmkd_deploy.data.samples import Sample
 
 Twins = list[Sample]  # samples with identical pixels
 

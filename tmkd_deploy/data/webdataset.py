@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from tmkd_deploy.data.records import Records, numbered, reading, shards
+from tmkd_deploy.data.samples import Records, numbered, reading, shards
 from tmkd_deploy.errors import DataError
 
 SUFFIXES = frozenset({"png", "jpg", "jpeg", "webp"})

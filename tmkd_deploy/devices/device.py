@@ -17,11 +17,11 @@ from typing import Any, BinaryIO, TypeVar
 
 from tmkd_deploy.artifacts import sha256_of
 from tmkd_deploy.devices.address import Address, SshAddress
-from tmkd_deploy.devices.local import LocalRoute
-from tmkd_deploy.devices.news import News
+from tmkd_deploy.devices.local_route import LocalRoute
+from tmkd_deploy.devices.progress_forwarder import News
 from tmkd_deploy.devices.routes import Unreachable
 from tmkd_deploy.devices.session import Message, Session
-from tmkd_deploy.devices.ssh import SshRoute
+from tmkd_deploy.devices.ssh_route import SshRoute
 from tmkd_deploy.errors import DataError
 from tmkd_deploy.events import Events
 

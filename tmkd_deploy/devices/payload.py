@@ -9,6 +9,7 @@ import zipfile
 from pathlib import Path
 
 import tmkd_deploy
+from tmkd_deploy.agent import __main__ as agent_main
 
 # A Python program for any shell's single quotes. What it runs is what we send next, so no shell
 # ever reads anything that a user wrote. The name after it is what a list of processes shows.
@@ -61,6 +62,7 @@ sys.exit(main())
 """
 
 _PACKAGE = Path(tmkd_deploy.__file__).parent
+_AGENT = Path(agent_main.__file__).parent
 _ALSO_SENT = ("runtime/onnxruntime_session.py",)
 _EMPTY = ("__init__.py", "runtime/__init__.py")
 _OLDEST_DATE = (1980, 1, 1, 0, 0, 0)
@@ -70,7 +72,7 @@ _OLDEST_DATE = (1980, 1, 1, 0, 0, 0)
 def agent_zip() -> bytes:
     """The agent as a zip that Python can import from; the same files give the same bytes."""
     files = dict.fromkeys(_EMPTY, b"")
-    for path in [*(_PACKAGE / "agent").glob("*.py"), *(_PACKAGE / name for name in _ALSO_SENT)]:
+    for path in [*_AGENT.rglob("*.py"), *(_PACKAGE / name for name in _ALSO_SENT)]:
         files[path.relative_to(_PACKAGE).as_posix()] = path.read_bytes()
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, BinaryIO, NoReturn
 
 from tmkd_deploy.agent import SCHEMA
-from tmkd_deploy.agent.errors import BUSY, DATA, REQUEST
+from tmkd_deploy.agent.agent_errors import BUSY, DATA, REQUEST
 from tmkd_deploy.devices.channel import Channel, Dropped, Silent
 from tmkd_deploy.devices.payload import agent_zip, opening
 from tmkd_deploy.devices.routes import Route, printable

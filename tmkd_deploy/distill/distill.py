@@ -10,19 +10,24 @@ from safetensors.torch import load_file
 
 from tmkd_deploy.artifacts import Artifact
 from tmkd_deploy.data.prepared import PreparedData
-from tmkd_deploy.distill.facts import StudentFacts
 from tmkd_deploy.distill.gallery import keep_gallery, view_weights
 from tmkd_deploy.distill.losses.total import StudentLoss
-from tmkd_deploy.distill.signals import LiveSignals, SignalCache, SignalSource, cache_signals
 from tmkd_deploy.distill.student import train_student
-from tmkd_deploy.distill.teach import Teachers
+from tmkd_deploy.distill.teacher_outputs import (
+    LiveSignals,
+    SignalCache,
+    SignalSource,
+    cache_signals,
+)
+from tmkd_deploy.distill.train_teacher import Teachers
 from tmkd_deploy.events import Events
 from tmkd_deploy.models import weights
 from tmkd_deploy.models.classifier import Classifier, create, merge_branches, parameters_of
 from tmkd_deploy.recipe.schema import Recipe
+from tmkd_deploy.records.distillation import StudentFacts
 from tmkd_deploy.training.batches import TrainingImages
-from tmkd_deploy.training.conduct import Conduct
 from tmkd_deploy.training.fit import Schedule, predict, training_device
+from tmkd_deploy.training.trainer_config import Conduct
 
 _DISTILLING = "Distilling the student"
 _ALONE = "Training the student alone"

@@ -8,11 +8,11 @@ import numpy as np
 import torch
 
 from tmkd_deploy.data.prepared import PreparedData
-from tmkd_deploy.distill.facts import ViewWeights
-from tmkd_deploy.distill.teach import Teachers
+from tmkd_deploy.distill.train_teacher import Teachers
 from tmkd_deploy.distill.views import make_views
 from tmkd_deploy.recipe.schema import Recipe
-from tmkd_deploy.recipe.vocabulary import VIEWS
+from tmkd_deploy.records.distillation import ViewWeights
+from tmkd_deploy.records.types import VIEWS
 from tmkd_deploy.training.batches import to_float
 
 VIEW_IMAGES = "views.npy"

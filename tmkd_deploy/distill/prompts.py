@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tmkd_deploy.recipe.class_names import words
+from tmkd_deploy.records.class_names import words
 
 
 def fill(template: str, class_names: Sequence[str]) -> list[str]:

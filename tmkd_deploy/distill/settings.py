@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Literal, Protocol
 
-from tmkd_deploy.recipe.vocabulary import LogitLoss
+from tmkd_deploy.records.types import LogitLoss
 
 
 class ViewSettings(Protocol):

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from tmkd_deploy.distill.losses.total import Signals, StudentLoss
-from tmkd_deploy.distill.signals import SignalSource
+from tmkd_deploy.distill.teacher_outputs import SignalSource
 from tmkd_deploy.events import Events
 from tmkd_deploy.training.batches import TrainingImages
-from tmkd_deploy.training.conduct import Conduct
 from tmkd_deploy.training.fit import Schedule, Step, batch_of, fit
+from tmkd_deploy.training.trainer_config import Conduct
 
 
 def train_student(

@@ -12,8 +12,8 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from tmkd_deploy.errors import DataError
-from tmkd_deploy.recipe.class_names import words
-from tmkd_deploy.recipe.vocabulary import VIEWS
+from tmkd_deploy.records.class_names import words
+from tmkd_deploy.records.types import VIEWS
 
 _HOW = "docs/explanation/method.md shows how to make such a file."
 

@@ -18,10 +18,10 @@ from tmkd_deploy.events import Events, track
 from tmkd_deploy.models.weights import read_checkpoint
 from tmkd_deploy.quiet import quiet
 from tmkd_deploy.recipe import schema
-from tmkd_deploy.recipe.vocabulary import VIEWS
+from tmkd_deploy.records.types import VIEWS
 from tmkd_deploy.training.batches import to_float
-from tmkd_deploy.training.conduct import Conduct
 from tmkd_deploy.training.fit import Schedule, Step, fit
+from tmkd_deploy.training.trainer_config import Conduct
 
 _CONFIGURATIONS = Path(__file__).parent.parent / "models" / "open_clip"
 

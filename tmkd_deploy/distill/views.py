@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tmkd_deploy.distill.settings import ViewSettings
-from tmkd_deploy.recipe.vocabulary import VIEWS, View
+from tmkd_deploy.records.types import VIEWS, View
 
 
 def make_views(images: Tensor, settings: ViewSettings, views: list[View]) -> Tensor:

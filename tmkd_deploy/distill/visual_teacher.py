@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from tmkd_deploy.distill.settings import ViewSettings
 from tmkd_deploy.distill.views import make_views, one_view_each
 from tmkd_deploy.events import Events, track
-from tmkd_deploy.recipe.vocabulary import VIEWS, View
+from tmkd_deploy.records.types import VIEWS, View
 from tmkd_deploy.training.batches import Batch, TrainingImages, to_float
-from tmkd_deploy.training.conduct import Conduct
 from tmkd_deploy.training.fit import Schedule, Step, batch_of, fit
+from tmkd_deploy.training.trainer_config import Conduct
 
 _BATCH = 64
 

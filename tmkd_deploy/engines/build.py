@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from tmkd_deploy.engines.facts import EngineFacts
 from tmkd_deploy.engines.registry import runtime
 from tmkd_deploy.events import Events, track
+from tmkd_deploy.records.engine import EngineFacts
 from tmkd_deploy.targets.target_profile import TargetProfile
 
 

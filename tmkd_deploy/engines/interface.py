@@ -7,9 +7,9 @@ from typing import Protocol
 
 import numpy as np
 
-from tmkd_deploy.engines.placement import Placement
-from tmkd_deploy.export.facts import Variant
-from tmkd_deploy.measure.results import EngineFile
+from tmkd_deploy.records.measurements import EngineFile
+from tmkd_deploy.records.onnx_model import Variant
+from tmkd_deploy.records.quant_scheme import Placement
 from tmkd_deploy.targets.target_profile import TargetProfile
 
 

@@ -10,9 +10,9 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tmkd_deploy.engines.placement import Placement
 from tmkd_deploy.errors import DataError
-from tmkd_deploy.export.facts import MODULE
+from tmkd_deploy.records.onnx_model import MODULE
+from tmkd_deploy.records.quant_scheme import Placement
 from tmkd_deploy.targets.target_profile import TargetProfile
 
 if TYPE_CHECKING:

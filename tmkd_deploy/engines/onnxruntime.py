@@ -12,9 +12,9 @@ import numpy as np
 from tmkd_deploy.artifacts import sha256_of
 from tmkd_deploy.engines.interface import Session
 from tmkd_deploy.engines.model_file import read_model, refused_layer
-from tmkd_deploy.engines.placement import Placement
 from tmkd_deploy.errors import EnvironmentProblem, MissingExtra
-from tmkd_deploy.measure.results import EngineFile
+from tmkd_deploy.records.measurements import EngineFile
+from tmkd_deploy.records.quant_scheme import Placement
 from tmkd_deploy.runtime.onnxruntime_session import create_session
 from tmkd_deploy.targets.target_profile import TargetProfile
 

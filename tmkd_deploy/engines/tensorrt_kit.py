@@ -13,11 +13,11 @@ from pathlib import Path
 from tmkd_deploy.artifacts import sha256_of
 from tmkd_deploy.engines.interface import Session
 from tmkd_deploy.engines.model_file import opset_of, read_model
-from tmkd_deploy.engines.placement import Placement
 from tmkd_deploy.engines.tensorrt_typing import FLAGS_OPSET, trtexec_flags, typing_of
 from tmkd_deploy.errors import EnvironmentProblem
-from tmkd_deploy.export.facts import INPUT
-from tmkd_deploy.measure.results import EngineFile
+from tmkd_deploy.records.measurements import EngineFile
+from tmkd_deploy.records.onnx_model import INPUT
+from tmkd_deploy.records.quant_scheme import Placement
 from tmkd_deploy.targets.target_profile import TargetProfile
 
 TRTEXEC = "/usr/src/tensorrt/bin/trtexec"

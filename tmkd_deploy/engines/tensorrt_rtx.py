@@ -6,14 +6,14 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tmkd_deploy.agent.layers import from_log
+from tmkd_deploy.agent.build.engine_layers import from_log
 from tmkd_deploy.artifacts import sha256_of
+from tmkd_deploy.engines.int8_layers import count_int8
 from tmkd_deploy.engines.interface import Session
-from tmkd_deploy.engines.layers import count_int8
 from tmkd_deploy.engines.model_file import read_model, refused_layer
-from tmkd_deploy.engines.placement import Placement
 from tmkd_deploy.errors import EnvironmentProblem, MissingExtra
-from tmkd_deploy.measure.results import EngineFile
+from tmkd_deploy.records.measurements import EngineFile
+from tmkd_deploy.records.quant_scheme import Placement
 from tmkd_deploy.targets.target_profile import TargetProfile
 
 if TYPE_CHECKING:

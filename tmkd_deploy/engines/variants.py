@@ -6,7 +6,7 @@ from tmkd_deploy.engines.interface import Runtime, variant_for
 from tmkd_deploy.engines.registry import runtime
 from tmkd_deploy.engines.tensorrt_typing import FLAGS_OPSET, typing_of
 from tmkd_deploy.errors import RequestError
-from tmkd_deploy.export.facts import Variant
+from tmkd_deploy.records.onnx_model import Variant
 from tmkd_deploy.targets.target_profile import TargetProfile
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from tmkd_deploy.engines.placement import Placement
 from tmkd_deploy.explain.graph import QUANTIZE, Graph
 from tmkd_deploy.explain.interface import Finding, Kind
+from tmkd_deploy.records.quant_scheme import Placement
 
 _WANTED = {Placement.SIGNED: "int8", Placement.UNSIGNED: "uint8"}
 _COST = {

@@ -11,9 +11,9 @@ from __future__ import annotations
 import numpy as np
 import onnx
 
-from tmkd_deploy.engines.placement import Placement
 from tmkd_deploy.explain.graph import DEQUANTIZE, QUANTIZE, TRANSPARENT, Graph
 from tmkd_deploy.explain.interface import Finding, Kind
+from tmkd_deploy.records.quant_scheme import Placement
 
 _CLIPPING = ("Relu", "Clip")
 # a quantized range may exceed that of a Clip by rounding

@@ -10,11 +10,10 @@ from pathlib import Path
 import onnx
 
 from tmkd_deploy import artifacts
-from tmkd_deploy.engines.facts import EngineFacts
 from tmkd_deploy.engines.registry import runtime
 from tmkd_deploy.engines.variants import variants_for
 from tmkd_deploy.errors import RequestError
-from tmkd_deploy.explain import engine_findings, onnxruntime, siblings, tensorrt
+from tmkd_deploy.explain import engine_findings, onnxruntime, other_precisions, tensorrt
 from tmkd_deploy.explain.findings import graph_findings
 from tmkd_deploy.explain.graph import Graph, LayerNames
 from tmkd_deploy.explain.interface import (
@@ -26,9 +25,10 @@ from tmkd_deploy.explain.interface import (
     slowest,
 )
 from tmkd_deploy.explain.ledger import RANK_LAYERS, largest_drop
-from tmkd_deploy.export.facts import MODEL, OnnxFacts
-from tmkd_deploy.measure.results import Measurements
-from tmkd_deploy.targets import profile as profiles
+from tmkd_deploy.records.engine import EngineFacts
+from tmkd_deploy.records.measurements import Measurements
+from tmkd_deploy.records.onnx_model import MODEL, OnnxFacts
+from tmkd_deploy.targets import catalog as profiles
 
 _NO_LAYERS = (
     "The engine is built on the device, and its own layer list is not here: this explains the ONNX "
@@ -78,14 +78,14 @@ def explain(run: Path, target: str, precision: str) -> Explanation:
             speed += engine_findings.reformats(view)
     top = slowest(view) if view else []
     latency = found.measured.latency if found.measured else None
-    speed += siblings.slower_than_siblings(precision, latency, top)
-    speed += siblings.larger_than_siblings(precision, facts.engines)
+    speed += other_precisions.slower_than_siblings(precision, latency, top)
+    speed += other_precisions.larger_than_siblings(precision, facts.engines)
     if found.measured is None:
         notes.append(_UNMEASURED)
     else:
         accuracy, remarks = largest_drop(found.measured.ledger, precision)
         notes += remarks
-        accuracy += siblings.saturation(precision, latency)
+        accuracy += other_precisions.saturation(precision, latency)
     return Explanation(
         target=target,
         runtime=facts.runtime,

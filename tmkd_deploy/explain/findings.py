@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tmkd_deploy.engines.placement import Placement
 from tmkd_deploy.explain.activations import wrong_signs
 from tmkd_deploy.explain.blocked_pairs import blocked_pairs
+from tmkd_deploy.explain.excluded import left_out_layers
 from tmkd_deploy.explain.graph import Graph
 from tmkd_deploy.explain.interface import Finding
-from tmkd_deploy.explain.left_out import left_out_layers
 from tmkd_deploy.explain.residuals import unquantized_residuals
 from tmkd_deploy.explain.weight_scales import per_tensor_weights
+from tmkd_deploy.records.quant_scheme import Placement
 
 
 def graph_findings(

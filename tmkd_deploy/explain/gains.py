@@ -8,13 +8,13 @@ from pathlib import Path
 import onnx
 
 from tmkd_deploy import artifacts
-from tmkd_deploy.engines.facts import EngineFacts
 from tmkd_deploy.engines.interface import variant_for
 from tmkd_deploy.engines.registry import runtime
 from tmkd_deploy.explain import onnxruntime
 from tmkd_deploy.explain.graph import Graph
-from tmkd_deploy.export.facts import MODEL, OnnxFacts
-from tmkd_deploy.measure.results import Measurements
+from tmkd_deploy.records.engine import EngineFacts
+from tmkd_deploy.records.measurements import Measurements
+from tmkd_deploy.records.onnx_model import MODEL, OnnxFacts
 
 _PRECISIONS = ("fp32", "int8")
 

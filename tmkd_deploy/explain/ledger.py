@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tmkd_deploy.explain.interface import Finding, Kind
-from tmkd_deploy.measure.results import ClassFlips, LedgerRow
-from tmkd_deploy.report import wording
+from tmkd_deploy.records.measurements import ClassFlips, LedgerRow
+from tmkd_deploy.report import formatting
 
 RANK_LAYERS = "tmkd-deploy quantize --sensitivity"
 _CLASSES_NAMED = 5
@@ -51,12 +51,16 @@ def _is_on_the_way(row: LedgerRow, precision: str) -> bool:
 
 
 def _problem(row: LedgerRow, above: LedgerRow | None) -> str:
-    origin = f"{above.label} ({wording.percent(above.top1)})" if above else str(row.compared_with)
-    interval = f" ({wording.points_interval(row.change_interval)})" if row.change_interval else ""
+    origin = (
+        f"{above.label} ({formatting.percent(above.top1)})" if above else str(row.compared_with)
+    )
+    interval = (
+        f" ({formatting.points_interval(row.change_interval)})" if row.change_interval else ""
+    )
     sentences = [
-        f"The largest drop is the step from {origin} to {row.label} ({wording.percent(row.top1)}): "
-        f"{wording.points(row.change_points or 0.0)} points{interval}, {row.lost} images lost and "
-        f"{row.gained} gained."
+        f"Accuracy drops most from {origin} to {row.label} ({formatting.percent(row.top1)}): "
+        f"{formatting.points(row.change_points or 0.0)} points{interval}, "
+        f"{row.lost} images lost, {row.gained} gained."
     ]
     if not row.significant:
         sentences.append("With this many images, that may be chance.")
@@ -65,8 +69,8 @@ def _problem(row: LedgerRow, above: LedgerRow | None) -> str:
         before, after = above.expected_calibration_error, row.expected_calibration_error
         if before is not None and after is not None:
             sentences.append(
-                f"The expected calibration error goes from {wording.percent(before)} to "
-                f"{wording.percent(after)} there."
+                f"The expected calibration error goes from {formatting.percent(before)} to "
+                f"{formatting.percent(after)} there."
             )
     return " ".join(sentences)
 
@@ -88,5 +92,7 @@ def _calibration(way: Sequence[LedgerRow]) -> list[str]:
     known = [row for row in way if row.expected_calibration_error is not None]
     if len(known) < 2:
         return []
-    parts = [f"{row.label} {wording.percent(row.expected_calibration_error or 0)}" for row in known]
+    parts = [
+        f"{row.label} {formatting.percent(row.expected_calibration_error or 0)}" for row in known
+    ]
     return [f"Expected calibration error: {', '.join(parts)}."]

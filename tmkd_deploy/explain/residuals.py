@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import onnx
 
-from tmkd_deploy.engines.placement import Placement
 from tmkd_deploy.explain.graph import DEQUANTIZE, TRANSPARENT, WEIGHTED, Graph
 from tmkd_deploy.explain.interface import Finding, Kind
+from tmkd_deploy.records.quant_scheme import Placement
 
 _ADVICE = (
     "Quantize this input of the addition too, with the quantizer that its other takers use; this "

@@ -12,13 +12,13 @@ from tmkd_deploy.data.prepared import PreparedData
 from tmkd_deploy.engines.model_file import opset_of
 from tmkd_deploy.errors import EnvironmentProblem, MissingExtra
 from tmkd_deploy.events import Events
-from tmkd_deploy.export.facts import INPUT, MODEL, OnnxFacts, Variant
-from tmkd_deploy.export.graph import count_quantized, to_onnx
 from tmkd_deploy.export.modules import carry_modules
+from tmkd_deploy.export.torch_to_onnx import count_quantized, to_onnx
 from tmkd_deploy.models.classifier import Classifier
 from tmkd_deploy.quantize.deployed import deploy_on
 from tmkd_deploy.quiet import quiet
 from tmkd_deploy.recipe.schema import Recipe
+from tmkd_deploy.records.onnx_model import INPUT, MODEL, OnnxFacts, Variant
 from tmkd_deploy.training.fit import predict
 
 # The largest difference allowed, as a share of the largest logit. Rounding to eight bits may tip a

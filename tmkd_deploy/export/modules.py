@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 import onnx
 
-from tmkd_deploy.export.facts import MODULE
+from tmkd_deploy.records.onnx_model import MODULE
 
 _SCOPES = "pkg.torch.onnx.name_scopes"
 _ROOTS = ("classifier.network.backbone.", "classifier.network.")

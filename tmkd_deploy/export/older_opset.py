@@ -5,8 +5,8 @@ from __future__ import annotations
 import onnx
 
 from tmkd_deploy.errors import RequestError
-from tmkd_deploy.export.facts import MODULE
 from tmkd_deploy.export.modules import carry_modules
+from tmkd_deploy.records.onnx_model import MODULE
 
 # the oldest that torch's exporter writes by itself
 OLDEST_EXPORTED = 18

@@ -16,15 +16,15 @@ import numpy as np
 
 from tmkd_deploy.data.prepared import PreparedData
 from tmkd_deploy.distill.distill import Student
-from tmkd_deploy.engines.placement import Placement
 from tmkd_deploy.errors import EnvironmentProblem, MissingExtra
 from tmkd_deploy.events import Events, track
 from tmkd_deploy.export.export import export
-from tmkd_deploy.export.facts import INPUT, MODEL, Compared, ComparedFacts, Variant
 from tmkd_deploy.quantize.calibration_set import draw
 from tmkd_deploy.quantize.quantize import post_training_quantized
 from tmkd_deploy.quiet import quiet
 from tmkd_deploy.recipe.schema import Recipe
+from tmkd_deploy.records.onnx_model import INPUT, MODEL, Compared, ComparedFacts, Variant
+from tmkd_deploy.records.quant_scheme import Placement
 from tmkd_deploy.runtime.onnxruntime_session import precise_int8_default
 
 _BATCH = 32

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from tmkd_deploy.artifacts import Facts
 from tmkd_deploy.gate import reasons
 from tmkd_deploy.gate.judge import judge, shipped_accuracy, shipped_latency
-from tmkd_deploy.gate.verdict import Outcome, Verdict
-from tmkd_deploy.measure.results import Measurements
 from tmkd_deploy.recipe.schema import Budgets
+from tmkd_deploy.records.measurements import Measurements
+from tmkd_deploy.records.verdict import Outcome, Verdict
 
 
 class Judged(Facts):

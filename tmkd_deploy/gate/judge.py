@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tmkd_deploy.gate.verdict import Check, Outcome, Verdict
-from tmkd_deploy.measure.results import Interval, LatencyRow, LedgerRow, Measurements
 from tmkd_deploy.recipe.schema import Budgets
+from tmkd_deploy.records.measurements import Interval, LatencyRow, LedgerRow, Measurements
+from tmkd_deploy.records.verdict import Check, Outcome, Verdict
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tmkd_deploy.gate.judge import shipped_latency
-from tmkd_deploy.measure.results import Interval, Measurements
+from tmkd_deploy.records.measurements import Interval, Measurements
 
 NONE_ACCURATE = "No engine keeps the accuracy budgets; this is the most accurate one."
 

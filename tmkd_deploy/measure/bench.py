@@ -14,8 +14,8 @@ from tmkd_deploy.devices.device import Device
 from tmkd_deploy.engines.onnxruntime import OnnxRuntime
 from tmkd_deploy.events import Events, track
 from tmkd_deploy.measure.latency import latency_from, measure_latency
-from tmkd_deploy.measure.results import Latency
 from tmkd_deploy.recipe.schema import Measure
+from tmkd_deploy.records.measurements import Latency
 
 # every run of the latency protocol takes the next of so many images
 TIMED_IMAGES = 32

@@ -1,6 +1,6 @@
 """From raw times, taken here or on a device, to latencies that can be judged.
 
-`tmkd_deploy/agent/timing.py` takes the times, by the protocol of `docs/explanation/latency.md`.
+`agent/inference/timing.py` takes the times, by the protocol of `docs/explanation/latency.md`.
 """
 
 from __future__ import annotations
@@ -10,12 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from tmkd_deploy.agent.machine import machine
-from tmkd_deploy.agent.timing import UNCOUNTED, Settings, time_in_turns
-from tmkd_deploy.agent.watch import Watch
+from tmkd_deploy.agent.inference.timing import UNCOUNTED, Settings, time_in_turns
+from tmkd_deploy.agent.telemetry.machine import machine
+from tmkd_deploy.agent.telemetry.system_monitor import Watch
 from tmkd_deploy.engines.interface import Session
 from tmkd_deploy.events import Events, Task
-from tmkd_deploy.measure.results import (
+from tmkd_deploy.measure.statistics import median_ratio_interval, percentile_interval
+from tmkd_deploy.recipe.schema import Measure
+from tmkd_deploy.records.measurements import (
     Conditions,
     DeviceTime,
     Latency,
@@ -24,8 +26,6 @@ from tmkd_deploy.measure.results import (
     Throughput,
     WarmUp,
 )
-from tmkd_deploy.measure.statistics import median_ratio_interval, percentile_interval
-from tmkd_deploy.recipe.schema import Measure
 
 __all__ = ["latency_from", "machine", "measure_latency", "time_here"]
 

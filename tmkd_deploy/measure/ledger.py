@@ -10,12 +10,12 @@ import numpy as np
 
 from tmkd_deploy.measure.confidence import expected_calibration_error, top1_confidence
 from tmkd_deploy.measure.flips import flips_by_class, gain_note, loss_note
-from tmkd_deploy.measure.results import SIGNIFICANT, LedgerRow
 from tmkd_deploy.measure.statistics import (
     mcnemar_p_value,
     paired_change_interval,
     share_interval,
 )
+from tmkd_deploy.records.measurements import SIGNIFICANT, LedgerRow
 
 
 @dataclass(frozen=True)

@@ -11,19 +11,19 @@ import numpy as np
 from tmkd_deploy.artifacts import Artifact
 from tmkd_deploy.data.prepared import PreparedData
 from tmkd_deploy.distill.distill import Student
-from tmkd_deploy.distill.teach import Teachers
-from tmkd_deploy.engines.facts import EngineFacts
-from tmkd_deploy.engines.on_device import TEACHER
-from tmkd_deploy.engines.placement import Placement
+from tmkd_deploy.distill.train_teacher import Teachers
+from tmkd_deploy.engines.device_build import TEACHER
 from tmkd_deploy.events import Events
 from tmkd_deploy.export.export import reference_logits
-from tmkd_deploy.export.facts import ComparedFacts
 from tmkd_deploy.measure.bench import Bench, Subject
 from tmkd_deploy.measure.ledger import Entry, confusion_matrix, ledger
-from tmkd_deploy.measure.results import Latency, Measurements
 from tmkd_deploy.models.classifier import Classifier
 from tmkd_deploy.quantize.deployed import deploy_on
 from tmkd_deploy.recipe.schema import Recipe
+from tmkd_deploy.records.engine import EngineFacts
+from tmkd_deploy.records.measurements import Latency, Measurements
+from tmkd_deploy.records.onnx_model import ComparedFacts
+from tmkd_deploy.records.quant_scheme import Placement
 from tmkd_deploy.training.fit import predict, training_device
 
 _MAY_BE_TRAINING = (

@@ -70,7 +70,7 @@ def create(
     known = timm.list_models()
     if model.split(".", maxsplit=1)[0] not in known:
         # imported here: only the error needs it
-        from tmkd_deploy.recipe.names import did_you_mean  # noqa: PLC0415
+        from tmkd_deploy.suggestions import did_you_mean  # noqa: PLC0415
 
         raise RequestError(
             f"timm has no model named {model!r}.",

@@ -24,8 +24,8 @@ from tmkd_deploy.pipeline.reach import Reach
 from tmkd_deploy.pipeline.stage import Runner, StageResult
 from tmkd_deploy.pipeline.training import Training
 from tmkd_deploy.recipe.schema import Recipe, Target
-from tmkd_deploy.targets import profile as profiles
-from tmkd_deploy.targets.pick import pick, refuse_elsewhere
+from tmkd_deploy.targets import catalog as profiles
+from tmkd_deploy.targets.resolve import pick, refuse_elsewhere
 
 GOALS = (
     "prepare",

@@ -13,19 +13,19 @@ import numpy as np
 from tmkd_deploy.artifacts import Artifact
 from tmkd_deploy.bundle.pack import BundleFacts, clearest_images, pack
 from tmkd_deploy.data.prepared import images_name
-from tmkd_deploy.engines.facts import EngineFacts
-from tmkd_deploy.engines.on_device import TEACHER, build_on_device, engine_name
-from tmkd_deploy.export.facts import MODEL
+from tmkd_deploy.engines.device_build import TEACHER, build_on_device, engine_name
 from tmkd_deploy.gate.choose import Judged, choose_and_judge
 from tmkd_deploy.measure.bench import Bench, DeviceBench, HereBench, Subject
 from tmkd_deploy.measure.latency import machine
-from tmkd_deploy.measure.results import Measurements
 from tmkd_deploy.pipeline.exports import Exports, runtime_of, version_of
 from tmkd_deploy.pipeline.reach import Inputs, plain
 from tmkd_deploy.pipeline.reporting import ReportFacts, publish, write_report
 from tmkd_deploy.pipeline.training import Training
 from tmkd_deploy.recipe.schema import Target
-from tmkd_deploy.targets import profile as profiles
+from tmkd_deploy.records.engine import EngineFacts
+from tmkd_deploy.records.measurements import Measurements
+from tmkd_deploy.records.onnx_model import MODEL
+from tmkd_deploy.targets import catalog as profiles
 
 if TYPE_CHECKING:
     from tmkd_deploy.measure.measure import InTorch
@@ -69,7 +69,7 @@ class Deployment:
             size = self.recipe.data.image_size
             return build(profile, paths, size, folder, self.reach.events, older_paths)
 
-        rooms = ("engines", _SESSION, "measure/results.py")
+        rooms = ("engines", _SESSION, "records/measurements.py")
         inputs: Inputs = {**models, **{f"older {name}": file for name, file in older.items()}}
         return self.reach.stage("build", EngineFacts, asks, inputs, rooms, make, target.target)
 
@@ -91,7 +91,7 @@ class Deployment:
                     device, profile, paths, size, target.dla_core, folder, events
                 )
 
-        rooms = ("engines", "agent", "devices", _SESSION, "measure/results.py")
+        rooms = ("engines", "agent", "devices", _SESSION, "records/measurements.py")
         return self.reach.stage("build", EngineFacts, asks, {**models}, rooms, make, target.target)
 
     def measured(self, target: Target) -> Artifact[Measurements]:
@@ -174,7 +174,7 @@ class Deployment:
         measured = self.measured(target)
         may_ship = target.precisions or []
         asks = {"budgets": plain(target.budgets), "precisions": may_ship}
-        rooms = ("gate", "measure/results.py")
+        rooms = ("gate", "records/measurements.py")
         return self.reach.stage(
             "gate",
             Judged,

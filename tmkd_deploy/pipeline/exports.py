@@ -6,16 +6,16 @@ import importlib.metadata
 from pathlib import Path
 
 from tmkd_deploy.artifacts import Artifact
+from tmkd_deploy.engines.device_build import TEACHER, tensorrt_release
 from tmkd_deploy.engines.interface import Runtime
-from tmkd_deploy.engines.on_device import TEACHER, tensorrt_release
 from tmkd_deploy.engines.registry import runtime
 from tmkd_deploy.engines.variants import variants_for
-from tmkd_deploy.export.facts import MODEL, ComparedFacts, OnnxFacts, Variant
 from tmkd_deploy.pipeline.reach import Inputs, plain
 from tmkd_deploy.pipeline.training import Training
 from tmkd_deploy.recipe.schema import Target
+from tmkd_deploy.records.onnx_model import MODEL, ComparedFacts, OnnxFacts, Variant
 from tmkd_deploy.runtime.onnxruntime_session import precise_int8_default
-from tmkd_deploy.targets import profile as profiles
+from tmkd_deploy.targets import catalog as profiles
 
 
 class Exports:
@@ -72,7 +72,7 @@ class Exports:
                 self.reach.events,
             )
 
-        rooms = ("models", "quantize", "export", "engines/placement.py")
+        rooms = ("models", "quantize", "export", "records/quant_scheme.py")
         return self.reach.stage("post_training", ComparedFacts, asks, inputs, rooms, make)
 
     def _variants(self, target: Target) -> dict[str, list[Variant]]:
@@ -116,7 +116,7 @@ class Exports:
                 recipe, self.training.load_data(), model, variant, folder, self.reach.events
             )
 
-        rooms = ("models", "quantize", "export", "engines/placement.py")
+        rooms = ("models", "quantize", "export", "records/quant_scheme.py")
         return self.reach.stage("export", OnnxFacts, asks, inputs, rooms, make, variant.name)
 
 

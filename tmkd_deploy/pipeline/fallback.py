@@ -12,16 +12,16 @@ from pathlib import Path
 from tmkd_deploy.artifacts import Artifact, Facts
 from tmkd_deploy.errors import RequestError
 from tmkd_deploy.gate.judge import judge
-from tmkd_deploy.gate.verdict import Outcome
-from tmkd_deploy.measure.results import LedgerRow, Measurements
 from tmkd_deploy.pipeline.deployment import Deployment
 from tmkd_deploy.pipeline.reach import Inputs, Reach, never, plain
 from tmkd_deploy.pipeline.stage import Runner
 from tmkd_deploy.pipeline.training import Training, student_asks
-from tmkd_deploy.quantize.facts import Attempt, Ending, FallbackFacts
-from tmkd_deploy.quantize.fallback import Solution, Tried, fewest_estimated, solve
+from tmkd_deploy.quantize.mixed_precision import Solution, Tried, fewest_estimated, solve
 from tmkd_deploy.recipe.schema import Recipe, Target
-from tmkd_deploy.targets import profile as profiles
+from tmkd_deploy.records.measurements import LedgerRow, Measurements
+from tmkd_deploy.records.quantization import Attempt, Ending, FallbackFacts
+from tmkd_deploy.records.verdict import Outcome
+from tmkd_deploy.targets import catalog as profiles
 
 _ACCURACY = ("accuracy", "accuracy_drop_points", "quantization_drop_points")
 _ROOMS = (

@@ -15,7 +15,7 @@ from tmkd_deploy.pipeline.stage import Runner, Stage
 from tmkd_deploy.recipe.schema import Recipe, Section
 
 if TYPE_CHECKING:
-    from tmkd_deploy.training.conduct import Conduct
+    from tmkd_deploy.training.trainer_config import Conduct
 
 F = TypeVar("F", bound=Facts)
 Inputs = dict[str, Artifact[Any]]
@@ -77,8 +77,8 @@ class Reach:
     def conduct(self, stage: str) -> Conduct:
         """How the trainings of a shared stage are conducted, its checkpoints included."""
         from tmkd_deploy.training.checkpoint import Checkpoints  # noqa: PLC0415
-        from tmkd_deploy.training.conduct import Conduct  # noqa: PLC0415
         from tmkd_deploy.training.tracking import Tracking  # noqa: PLC0415
+        from tmkd_deploy.training.trainer_config import Conduct  # noqa: PLC0415
 
         asked, leads = self.recipe.training, self.runner.company.leads
         return Conduct(

@@ -11,11 +11,11 @@ import numpy as np
 from tmkd_deploy import artifacts
 from tmkd_deploy.artifacts import Artifact, Facts
 from tmkd_deploy.bundle.pack import BundleFacts
-from tmkd_deploy.distill.facts import StudentFacts
 from tmkd_deploy.gate.choose import Judged
 from tmkd_deploy.measure.latency import machine
 from tmkd_deploy.recipe.dump import to_yaml
 from tmkd_deploy.recipe.schema import Recipe
+from tmkd_deploy.records.distillation import StudentFacts
 from tmkd_deploy.report.html import Html
 from tmkd_deploy.report.interface import (
     DataFigures,

@@ -15,18 +15,18 @@ from tmkd_deploy.artifacts import Artifact, sha256_of
 from tmkd_deploy.data.prepare import prepare
 from tmkd_deploy.data.prepared import DataFacts, PreparedData
 from tmkd_deploy.data.sources import source_fingerprint
-from tmkd_deploy.distill.facts import StudentFacts, TeacherFacts, TextFacts
-from tmkd_deploy.engines.placement import Placement
 from tmkd_deploy.engines.registry import runtime
 from tmkd_deploy.pipeline.reach import Inputs, Reach, plain
-from tmkd_deploy.quantize.facts import QuantizationFacts, SensitivityFacts
 from tmkd_deploy.recipe.schema import Recipe
-from tmkd_deploy.recipe.vocabulary import VIEWS
-from tmkd_deploy.targets import profile as profiles
+from tmkd_deploy.records.distillation import StudentFacts, TeacherFacts, TextFacts
+from tmkd_deploy.records.quant_scheme import Placement
+from tmkd_deploy.records.quantization import QuantizationFacts, SensitivityFacts
+from tmkd_deploy.records.types import VIEWS
+from tmkd_deploy.targets import catalog as profiles
 
 if TYPE_CHECKING:
     from tmkd_deploy.distill.distill import Student
-    from tmkd_deploy.distill.teach import Teachers
+    from tmkd_deploy.distill.train_teacher import Teachers
     from tmkd_deploy.models.classifier import Classifier
 
 _MODELS = ("models", "training", "distill")
@@ -62,7 +62,7 @@ class Training:
         }
 
         def make(folder: Path) -> TeacherFacts:
-            from tmkd_deploy.distill.teach import teach  # noqa: PLC0415
+            from tmkd_deploy.distill.train_teacher import teach  # noqa: PLC0415
 
             self._use_threads()
             self._refuse_what_cannot_be_made()
@@ -84,7 +84,7 @@ class Training:
             inputs["teacher"] = self.teacher
 
         def make(folder: Path) -> TextFacts:
-            from tmkd_deploy.distill.weigh import weigh  # noqa: PLC0415
+            from tmkd_deploy.distill.score_views import weigh  # noqa: PLC0415
             from tmkd_deploy.recipe.check import check  # noqa: PLC0415
 
             check(recipe)
@@ -149,7 +149,13 @@ class Training:
                 self.reach.events,
             )
 
-        rooms = ("models", "training", "quantize", "data/turns.py", "engines/placement.py")
+        rooms = (
+            "models",
+            "training",
+            "quantize",
+            "data/class_balanced.py",
+            "records/quant_scheme.py",
+        )
         return self.reach.stage("sensitivity", SensitivityFacts, asks, inputs, rooms, make)
 
     @functools.cached_property
@@ -183,7 +189,7 @@ class Training:
                 self.reach.conduct("quantize"),
             )
 
-        rooms = (*_MODELS, "quantize", "engines/placement.py")
+        rooms = (*_MODELS, "quantize", "records/quant_scheme.py")
         return self.reach.stage(
             "quantize", QuantizationFacts, asks, inputs, rooms, make, shared=True
         )
@@ -222,13 +228,13 @@ class Training:
     def load_teachers(self) -> Teachers:
         """The teachers, read anew each time, because stages move and change models."""
         self._use_threads()
-        from tmkd_deploy.distill.teach import Teachers  # noqa: PLC0415
+        from tmkd_deploy.distill.train_teacher import Teachers  # noqa: PLC0415
 
         return Teachers.of(self.teacher, self.weighed, self.recipe, self.load_data())
 
     def load_visual_teacher(self) -> Classifier:
         """The visual teacher alone, read anew each time."""
-        from tmkd_deploy.distill.teach import read_visual  # noqa: PLC0415
+        from tmkd_deploy.distill.train_teacher import read_visual  # noqa: PLC0415
 
         return read_visual(self.teacher, self.recipe, self.load_data())
 

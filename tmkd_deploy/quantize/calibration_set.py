@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from tmkd_deploy.data.class_balanced import in_turns
 from tmkd_deploy.data.prepared import PreparedData
-from tmkd_deploy.data.turns import in_turns
 from tmkd_deploy.errors import DataError
 from tmkd_deploy.recipe.schema import Recipe
 

@@ -7,9 +7,9 @@ import torch.nn.functional as F
 from torch import fx, nn
 from torch.nn.utils import parametrize
 
-from tmkd_deploy.engines.placement import Placement
 from tmkd_deploy.quantize.insert import source_of, use_placement, weighted_layers
 from tmkd_deploy.quantize.quantizers import ActivationQuantizer, WeightQuantizer
+from tmkd_deploy.records.quant_scheme import Placement
 
 # what ONNX Runtime computes along with a layer in integers; nn.Identity is a folded batch norm
 _WITHIN = (nn.Identity, nn.Dropout, nn.ReLU, nn.Hardtanh)

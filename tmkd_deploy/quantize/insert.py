@@ -18,10 +18,10 @@ from timm.models import get_notrace_functions, get_notrace_modules
 from torch import fx, nn
 from torch.nn.utils import parametrize
 
-from tmkd_deploy.engines.placement import Placement
 from tmkd_deploy.errors import RequestError
 from tmkd_deploy.models.classifier import Classifier
 from tmkd_deploy.quantize.quantizers import ActivationQuantizer, WeightQuantizer
+from tmkd_deploy.records.quant_scheme import Placement
 
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 _WEIGHTED = (nn.Conv1d, nn.Conv2d, nn.Linear)

@@ -12,14 +12,12 @@ from tmkd_deploy.artifacts import Artifact
 from tmkd_deploy.data.prepared import PreparedData
 from tmkd_deploy.distill.distill import Student, deployed_student, top1_of, training_images
 from tmkd_deploy.distill.student import train_student
-from tmkd_deploy.distill.teach import Teachers
-from tmkd_deploy.engines.placement import Placement
+from tmkd_deploy.distill.train_teacher import Teachers
 from tmkd_deploy.events import Events
 from tmkd_deploy.models import weights
 from tmkd_deploy.models.classifier import Classifier
 from tmkd_deploy.quantize.calibration_set import CalibrationSet, draw
 from tmkd_deploy.quantize.deployed import deploy_on
-from tmkd_deploy.quantize.facts import QuantizationFacts
 from tmkd_deploy.quantize.fold import fold_batch_norms
 from tmkd_deploy.quantize.insert import (
     BATCH_NORMS,
@@ -31,8 +29,10 @@ from tmkd_deploy.quantize.insert import (
 )
 from tmkd_deploy.quantize.scales import calibrate, refuse_weights
 from tmkd_deploy.recipe.schema import Recipe
-from tmkd_deploy.training.conduct import Conduct
+from tmkd_deploy.records.quant_scheme import Placement
+from tmkd_deploy.records.quantization import QuantizationFacts
 from tmkd_deploy.training.fit import Schedule, training_device
+from tmkd_deploy.training.trainer_config import Conduct
 
 _QUANTIZED = "Fine-tuning through fake quantizers"
 _CONTROL = "Fine-tuning without quantizers"

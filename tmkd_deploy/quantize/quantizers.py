@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor, nn
 
-from tmkd_deploy.engines.placement import Placement
 from tmkd_deploy.quantize.calibration import Collector
+from tmkd_deploy.records.quant_scheme import Placement
 
 _SMALLEST_SCALE = 1e-8
 # what torch takes as the attribute of an ONNX node

@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from torch import fx
 
-from tmkd_deploy.engines.placement import Placement
 from tmkd_deploy.errors import DataError
 from tmkd_deploy.events import Events, track
 from tmkd_deploy.models.classifier import Classifier
@@ -16,6 +15,7 @@ from tmkd_deploy.quantize.calibration import Collector
 from tmkd_deploy.quantize.insert import activation_quantizers, quantized_layers
 from tmkd_deploy.quantize.quantizers import ActivationQuantizer
 from tmkd_deploy.recipe.schema import Calibration
+from tmkd_deploy.records.quant_scheme import Placement
 from tmkd_deploy.training.batches import to_float
 
 _BATCH = 32

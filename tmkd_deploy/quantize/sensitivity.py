@@ -10,16 +10,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tmkd_deploy.data.class_balanced import in_turns
 from tmkd_deploy.data.prepared import PreparedData
-from tmkd_deploy.data.turns import in_turns
 from tmkd_deploy.distill.distill import Student
-from tmkd_deploy.engines.placement import Placement
 from tmkd_deploy.events import Events
 from tmkd_deploy.models.classifier import Classifier
-from tmkd_deploy.quantize.facts import Cost, LayerSensitivity, SensitivityFacts
 from tmkd_deploy.quantize.insert import quantized_layers, use_placement_where
 from tmkd_deploy.quantize.quantize import post_training_quantized
 from tmkd_deploy.recipe.schema import Recipe
+from tmkd_deploy.records.quant_scheme import Placement
+from tmkd_deploy.records.quantization import Cost, LayerSensitivity, SensitivityFacts
 from tmkd_deploy.training.fit import predict, training_device
 
 _IMAGES = 256

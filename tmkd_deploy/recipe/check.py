@@ -10,9 +10,9 @@ from pathlib import Path
 import yaml
 
 from tmkd_deploy.errors import RequestError
-from tmkd_deploy.recipe.names import did_you_mean
 from tmkd_deploy.recipe.schema import Recipe
-from tmkd_deploy.targets import profile as profiles
+from tmkd_deploy.suggestions import did_you_mean
+from tmkd_deploy.targets import catalog as profiles
 
 EMBEDDED_CLIP = "tmkd-clip-tiny"
 # what was measured of families of students, for docs/explanation/students.md

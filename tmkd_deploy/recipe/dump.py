@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import yaml
 
-from tmkd_deploy.recipe.document import FLOAT, FLOAT_FIRST, TAG
 from tmkd_deploy.recipe.schema import Recipe
+from tmkd_deploy.yaml_document import FLOAT, FLOAT_FIRST, TAG
 
 
 class _Dumper(yaml.SafeDumper):

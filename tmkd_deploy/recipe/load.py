@@ -10,12 +10,12 @@ from typing import Any
 from pydantic import ValidationError
 
 from tmkd_deploy.errors import RequestError
-from tmkd_deploy.recipe import override, problems
-from tmkd_deploy.recipe.document import Document, KeyPath, dotted, parse
-from tmkd_deploy.recipe.names import did_you_mean
-from tmkd_deploy.recipe.problems import Problem
+from tmkd_deploy.recipe import override, validation_errors
 from tmkd_deploy.recipe.schema import Recipe
-from tmkd_deploy.targets import profile
+from tmkd_deploy.recipe.validation_errors import Problem
+from tmkd_deploy.suggestions import did_you_mean
+from tmkd_deploy.targets import catalog
+from tmkd_deploy.yaml_document import Document, KeyPath, dotted, parse
 
 BYTES_AT_MOST = 1 << 20
 
@@ -63,8 +63,8 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Recipe:
         # Strict JSON: a quoted number is text and true is no number, but a path may be text.
         recipe = Recipe.model_validate_json(json.dumps(document.value), strict=True)
     except ValidationError as error:
-        found = [*problems.from_validation(error, _paths_of(document.value)), *found]
-    problems.raise_for(found, str(path), place)
+        found = [*validation_errors.from_validation(error, _paths_of(document.value)), *found]
+    validation_errors.raise_for(found, str(path), place)
     assert recipe is not None  # a failed validation has at least one problem
     return recipe
 
@@ -133,9 +133,9 @@ def _name_problems(document: Document) -> list[Problem]:
         name = entry.get("target") if isinstance(entry, dict) else None
         if not isinstance(name, str):
             continue
-        known = profile.names()
-        if profile.canonical(name) not in known:
-            advice = did_you_mean(name, [*known, *profile.aliases()])
+        known = catalog.names()
+        if catalog.canonical(name) not in known:
+            advice = did_you_mean(name, [*known, *catalog.aliases()])
             place: KeyPath = ("targets", index, "target")
             found.append(Problem(place, f'There is no target "{name}".', advice))
     for path in WEIGHTS:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from tmkd_deploy.errors import RequestError
-from tmkd_deploy.recipe.document import KeyPath, dotted, parse
-from tmkd_deploy.recipe.names import did_you_mean
 from tmkd_deploy.recipe.shape import keys_at
-from tmkd_deploy.targets import profile
+from tmkd_deploy.suggestions import did_you_mean
+from tmkd_deploy.targets import catalog
+from tmkd_deploy.yaml_document import KeyPath, dotted, parse
 
 
 def apply(recipe: dict[str, Any], override: str) -> KeyPath:
@@ -68,8 +68,8 @@ def _item(items: list[Any], path: KeyPath, part: str, where: str) -> int:
         return int(part)
     names = [str(item["target"]) for item in items if isinstance(item, dict) and "target" in item]
     for index, item in enumerate(items):
-        if isinstance(item, dict) and profile.canonical(str(item.get("target"))) == (
-            profile.canonical(part)
+        if isinstance(item, dict) and catalog.canonical(str(item.get("target"))) == (
+            catalog.canonical(part)
         ):
             return index
     raise RequestError(

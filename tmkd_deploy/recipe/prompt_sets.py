@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from tmkd_deploy.recipe.vocabulary import View
+from tmkd_deploy.records.types import View
 
 Kind = Literal["general", "industrial", "electroluminescence"]
 

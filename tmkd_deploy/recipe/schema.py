@@ -7,10 +7,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from tmkd_deploy.recipe.class_names import fault
-from tmkd_deploy.recipe.deploying import Budgets, Calibration, Export, Measure, Quantize, Target
+from tmkd_deploy.recipe.deployment import Budgets, Calibration, Export, Measure, Quantize, Target
 from tmkd_deploy.recipe.section import Section
-from tmkd_deploy.recipe.teaching import (
+from tmkd_deploy.recipe.training import (
     Distill,
     Prompts,
     Student,
@@ -20,7 +19,8 @@ from tmkd_deploy.recipe.teaching import (
     Views,
     VisualTeacher,
 )
-from tmkd_deploy.targets.profile import canonical
+from tmkd_deploy.records.class_names import fault
+from tmkd_deploy.targets.catalog import canonical
 
 __all__ = [
     "Budgets",

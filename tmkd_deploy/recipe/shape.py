@@ -6,8 +6,8 @@ from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel
 
-from tmkd_deploy.recipe.document import KeyPath
 from tmkd_deploy.recipe.schema import Recipe
+from tmkd_deploy.yaml_document import KeyPath
 
 
 def keys_at(path: KeyPath) -> list[str] | None:

@@ -6,8 +6,8 @@ from pathlib import Path
 from string import Template
 
 from tmkd_deploy.errors import RequestError
-from tmkd_deploy.recipe.names import did_you_mean
-from tmkd_deploy.targets import profile
+from tmkd_deploy.suggestions import did_you_mean
+from tmkd_deploy.targets import catalog
 
 TEMPLATE = Path(__file__).parent / "templates" / "starter.yaml"
 
@@ -33,7 +33,7 @@ def write(path: Path, source: str, target: str) -> None:
         source=source,
         location=LOCATIONS[source],
         prompts="electroluminescence" if source == "elpv" else "general",
-        target=profile.get(target).name,
+        target=catalog.get(target).name,
     )
     try:
         with path.open("x", encoding="utf-8") as stream:

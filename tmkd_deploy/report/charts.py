@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from tmkd_deploy.distill.facts import ViewWeights
 from tmkd_deploy.errors import MissingExtra
-from tmkd_deploy.measure.results import Latency, Measurements
-from tmkd_deploy.report import figures
+from tmkd_deploy.records.distillation import ViewWeights
+from tmkd_deploy.records.measurements import Latency, Measurements
+from tmkd_deploy.report import metrics
 
 INK = "#1d2433"
 SOFT = "#5b6475"
@@ -50,7 +50,7 @@ def ledger(measured: Measurements, name: str) -> str | None:
     """
     steps = [
         (
-            f"{row.label}\nagainst {figures.compared_label(measured, row)}",
+            f"{row.label}\nagainst {metrics.compared_label(measured, row)}",
             row.change_points,
             row.change_interval,
             row.significant,

@@ -9,9 +9,9 @@ from typing import Any, Literal
 from pydantic import BaseModel, PositiveFloat, PositiveInt, ValidationError
 
 from tmkd_deploy.errors import DataError
-from tmkd_deploy.gate.verdict import Outcome
-from tmkd_deploy.measure.results import Interval
-from tmkd_deploy.report import wording
+from tmkd_deploy.records.measurements import Interval
+from tmkd_deploy.records.verdict import Outcome
+from tmkd_deploy.report import formatting
 from tmkd_deploy.report.markdown import escape, table
 from tmkd_deploy.report.tables import Table
 
@@ -207,8 +207,8 @@ def _table(target: TargetComparison) -> Table:
         [
             [
                 "Verdict",
-                wording.outcome(target.verdict_before),
-                wording.outcome(target.verdict_after),
+                formatting.outcome(target.verdict_before),
+                formatting.outcome(target.verdict_after),
                 "same" if same_verdict else "changed",
             ],
             [
@@ -217,20 +217,22 @@ def _table(target: TargetComparison) -> Table:
                 target.shipped_after.upper(),
                 "same" if same_engine else "changed",
             ],
-            _row("Top-1", target.top1, wording.percent, "points"),
-            _row("Latency p50", target.latency_p50, wording.milliseconds, "%"),
-            _row("Latency p99", target.latency_p99, wording.milliseconds, "%"),
-            _row("Engine size", target.engine_bytes, lambda value: wording.size(int(value)), "%"),
+            _row("Top-1", target.top1, formatting.percent, "points"),
+            _row("Latency p50", target.latency_p50, formatting.milliseconds, "%"),
+            _row("Latency p99", target.latency_p99, formatting.milliseconds, "%"),
+            _row(
+                "Engine size", target.engine_bytes, lambda value: formatting.size(int(value)), "%"
+            ),
         ],
         numeric=frozenset({1, 2, 3}),
     )
 
 
 def _row(name: str, change: Change, text: Callable[[float], str], unit: str) -> list[str]:
-    words = wording.NONE
+    words = formatting.NONE
     if change.change is not None:
         noise = ", within noise" if change.within_noise else ""
-        words = f"{wording.points(change.change)} {unit}{noise}"
+        words = f"{formatting.points(change.change)} {unit}{noise}"
     sides = (change.before, change.after)
-    shown = [wording.NOT_MEASURED if side is None else text(side) for side in sides]
+    shown = [formatting.NOT_MEASURED if side is None else text(side) for side in sides]
     return [name, *shown, words]

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tmkd_deploy.errors import MissingExtra
-from tmkd_deploy.recipe.vocabulary import VIEWS
-from tmkd_deploy.report import charts, tables, timing_tables, view_weights, wording
+from tmkd_deploy.records.types import VIEWS
+from tmkd_deploy.report import charts, formatting, tables, timing_tables, view_weights
 from tmkd_deploy.report.interface import RunReport, TargetReport, Views
 from tmkd_deploy.report.tables import Table
 
@@ -75,7 +75,7 @@ class Html:
             weights_chart=charts.view_weights(report.view_weights, "weights"),
             tables=tables,
             view_weights=view_weights,
-            wording=wording,
+            formatting=formatting,
         )
         return page
 

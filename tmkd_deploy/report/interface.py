@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tmkd_deploy import artifacts
-from tmkd_deploy.distill.facts import ViewWeights
 from tmkd_deploy.errors import from_os_error
-from tmkd_deploy.gate.verdict import Outcome, Verdict
-from tmkd_deploy.measure.results import Measurements
+from tmkd_deploy.records.distillation import ViewWeights
+from tmkd_deploy.records.measurements import Measurements
+from tmkd_deploy.records.verdict import Outcome, Verdict
 
 
 @dataclass(frozen=True)

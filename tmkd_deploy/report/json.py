@@ -9,7 +9,7 @@ from typing import Any
 from tmkd_deploy import __version__
 from tmkd_deploy.artifacts import Facts
 from tmkd_deploy.gate.judge import shipped_accuracy, shipped_latency
-from tmkd_deploy.report import figures
+from tmkd_deploy.report import metrics
 from tmkd_deploy.report.interface import RunReport, TargetReport
 
 SCHEMA_VERSION = 1
@@ -62,7 +62,7 @@ def _shipped(target: TargetReport) -> dict[str, Any]:
     measured = target.measurements
     accuracy = shipped_accuracy(measured)
     latency = shipped_latency(measured)
-    engine = figures.engine_file(measured, measured.shipped)
+    engine = metrics.engine_file(measured, measured.shipped)
     return {
         "engine": measured.shipped,
         "reason": measured.shipped_reason,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
-from tmkd_deploy.gate.verdict import Check, Outcome
+from tmkd_deploy.records.verdict import Check, Outcome
 from tmkd_deploy.report.interface import RunReport, TargetReport
 
 # What XML 1.0 cannot hold, even escaped.

@@ -6,8 +6,8 @@ import html
 import re
 from collections.abc import Iterator
 
-from tmkd_deploy.measure.results import Measurements
-from tmkd_deploy.report import tables, timing_tables, view_weights, wording
+from tmkd_deploy.records.measurements import Measurements
+from tmkd_deploy.report import formatting, tables, timing_tables, view_weights
 from tmkd_deploy.report.interface import RunReport, TargetReport
 from tmkd_deploy.report.tables import Table
 
@@ -46,7 +46,7 @@ def _row(cells: Iterator[str] | list[str]) -> str:
 
 
 def _blocks(report: RunReport) -> Iterator[str]:
-    yield f"# {escape(report.name)}: {wording.outcome(report.outcome)}"
+    yield f"# {escape(report.name)}: {formatting.outcome(report.outcome)}"
     yield (
         f"{len(report.data.class_names)} classes, {report.data.train_images:,} training and "
         f"{report.data.test_images:,} test images. Teacher {escape(report.teacher.model)}, "
@@ -60,7 +60,7 @@ def _blocks(report: RunReport) -> Iterator[str]:
     if report.teacher.text_zero_shot_top1 is not None:
         yield (
             f"The text teacher {escape(report.teacher.text_model)} alone reaches "
-            f"{wording.percent(report.teacher.text_zero_shot_top1)}."
+            f"{formatting.percent(report.teacher.text_zero_shot_top1)}."
         )
     yield view_weights.guidance(report.view_weights)
     yield table(view_weights.by_class(report.view_weights))
@@ -74,8 +74,8 @@ def _blocks(report: RunReport) -> Iterator[str]:
 
 def _target(target: TargetReport) -> Iterator[str]:
     measured, verdict = target.measurements, target.verdict
-    yield f"## {escape(measured.target)}: {wording.outcome(verdict.outcome)}"
-    yield f"{escape(wording.ships(target))} {escape(measured.shipped_reason)}"
+    yield f"## {escape(measured.target)}: {formatting.outcome(verdict.outcome)}"
+    yield f"{escape(formatting.ships(target))} {escape(measured.shipped_reason)}"
     yield table(tables.summary(measured))
     yield "### Where accuracy was lost"
     for row in measured.ledger:
@@ -102,7 +102,7 @@ def _target(target: TargetReport) -> Iterator[str]:
     else:
         yield "The recipe sets no budget for this target."
     if target.bundle_file:
-        size = f" ({wording.size(target.bundle_bytes)})" if target.bundle_bytes else ""
+        size = f" ({formatting.size(target.bundle_bytes)})" if target.bundle_bytes else ""
         yield f"Bundle: {escape(target.bundle_file)}{size}"
 
 

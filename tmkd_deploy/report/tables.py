@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from tmkd_deploy.gate.judge import shipped_accuracy
-from tmkd_deploy.gate.verdict import Verdict
-from tmkd_deploy.measure.results import Latency, LedgerRow, Measurements
 from tmkd_deploy.measure.statistics import p_value_text
-from tmkd_deploy.report import figures, wording
+from tmkd_deploy.records.measurements import Latency, LedgerRow, Measurements
+from tmkd_deploy.records.verdict import Verdict
+from tmkd_deploy.report import formatting, metrics
 from tmkd_deploy.report.interface import StageTime
 
 CONFUSIONS_LISTED = 10
@@ -33,19 +33,19 @@ class Table:
 def summary(measured: Measurements) -> Table:
     """Teacher against student alone, distilled student and shipped engine."""
     rows = []
-    for row in figures.summary(measured):
+    for row in metrics.summary(measured):
         accuracy, latency, engine = row.accuracy, row.latency, row.engine
         rows.append(
             [
                 row.name,
-                wording.percent(accuracy.top1, accuracy.top1_interval)
+                formatting.percent(accuracy.top1, accuracy.top1_interval)
                 if accuracy
-                else wording.NOT_MEASURED,
+                else formatting.NOT_MEASURED,
                 f"{row.parameters:,}",
-                wording.milliseconds(latency.p50_ms, latency.p50_interval_ms)
+                formatting.milliseconds(latency.p50_ms, latency.p50_interval_ms)
                 if latency
-                else wording.NOT_MEASURED,
-                wording.size(engine.bytes) if engine else wording.NONE,
+                else formatting.NOT_MEASURED,
+                formatting.size(engine.bytes) if engine else formatting.NONE,
             ]
         )
     return Table(
@@ -61,17 +61,17 @@ def ledger(measured: Measurements) -> Table:
     """Each representation of the model and what the step to it gained or lost."""
     rows = []
     for row in measured.ledger:
-        step = [wording.NONE] * 5
+        step = [formatting.NONE] * 5
         if row.change_points is not None and row.change_interval and row.compared_with:
             step = [
-                f"{wording.points(row.change_points)} "
-                f"({wording.points_interval(row.change_interval)})",
-                figures.compared_label(measured, row),
-                wording.NONE if row.gained is None else f"{row.gained} / {row.lost}",
-                wording.NONE if row.p_value is None else p_value_text(row.p_value),
-                wording.step_reading(row.change_points, row.significant),
+                f"{formatting.points(row.change_points)} "
+                f"({formatting.points_interval(row.change_interval)})",
+                metrics.compared_label(measured, row),
+                formatting.NONE if row.gained is None else f"{row.gained} / {row.lost}",
+                formatting.NONE if row.p_value is None else p_value_text(row.p_value),
+                formatting.step_reading(row.change_points, row.significant),
             ]
-        rows.append([row.label, wording.percent(row.top1, row.top1_interval), *step])
+        rows.append([row.label, formatting.percent(row.top1, row.top1_interval), *step])
     return Table(
         f"Top-1 on {measured.test_images} test images and its changes in points on identical "
         "images, with 95 % intervals in brackets, those of changes paired; gained and lost count "
@@ -88,11 +88,11 @@ def agreement(measured: Measurements) -> Table:
     rows = [
         [
             row.label,
-            wording.percent(row.macro_recall),
-            wording.percent(row.agreement_with_teacher),
-            _or_none(row.agreement_with_compared, wording.percent),
-            _or_none(row.expected_calibration_error, wording.percent),
-            _or_none(row.calibration_error_change, lambda change: wording.points(100 * change)),
+            formatting.percent(row.macro_recall),
+            formatting.percent(row.agreement_with_teacher),
+            _or_none(row.agreement_with_compared, formatting.percent),
+            _or_none(row.expected_calibration_error, formatting.percent),
+            _or_none(row.calibration_error_change, lambda change: formatting.points(100 * change)),
         ]
         for row in measured.ledger
     ]
@@ -118,7 +118,7 @@ def flips_heading(measured: Measurements, row: LedgerRow) -> str:
     """What the table of a step's flips is about, in one line."""
     changed = sum(each.gained + each.lost + each.still_wrong for each in row.flips)
     return (
-        f"{row.label} against {figures.compared_label(measured, row)}: "
+        f"{row.label} against {metrics.compared_label(measured, row)}: "
         f"{changed} of {measured.test_images} decisions changed"
     )
 
@@ -152,10 +152,10 @@ def latency(measured: Measurements, timed: Latency) -> Table:
     rows = [
         [
             row.label,
-            wording.milliseconds(row.p50_ms, row.p50_interval_ms),
-            wording.milliseconds(row.p90_ms),
-            wording.milliseconds(row.p99_ms, row.p99_interval_ms),
-            wording.milliseconds(row.mean_ms),
+            formatting.milliseconds(row.p50_ms, row.p50_interval_ms),
+            formatting.milliseconds(row.p90_ms),
+            formatting.milliseconds(row.p99_ms, row.p99_interval_ms),
+            formatting.milliseconds(row.mean_ms),
             f"{row.runs:,}",
         ]
         for row in timed.rows
@@ -179,10 +179,10 @@ def ratios(measured: Measurements, timed: Latency) -> Table:
         ["Engine", "The other", "Times as fast", "Reading"],
         [
             [
-                figures.latency_label(measured, each.denominator),
-                figures.latency_label(measured, each.numerator),
-                wording.ratio(each.ratio, each.interval),
-                wording.ratio_reading(each.interval),
+                metrics.latency_label(measured, each.denominator),
+                metrics.latency_label(measured, each.numerator),
+                formatting.ratio(each.ratio, each.interval),
+                formatting.ratio_reading(each.interval),
             ]
             for each in timed.ratios
         ],
@@ -194,14 +194,14 @@ def engines(measured: Measurements) -> Table:
     """Every engine built for the target, with its integer layers where the builder told them."""
     rows = []
     for engine in measured.engines:
-        layers = wording.NONE
+        layers = formatting.NONE
         if engine.int8_layers is not None:
             layers = str(engine.int8_layers)
             if engine.total_layers is not None:
                 layers += f" of {engine.total_layers}"
-        choice = "chosen" if engine.precision == measured.shipped else wording.NONE
+        choice = "chosen" if engine.precision == measured.shipped else formatting.NONE
         rows.append(
-            [engine.precision.upper(), engine.file, wording.size(engine.bytes), layers, choice]
+            [engine.precision.upper(), engine.file, formatting.size(engine.bytes), layers, choice]
         )
     names = [engine.precision for engine in measured.engines]
     return Table(
@@ -226,7 +226,7 @@ def confusions(measured: Measurements) -> Table:
         key=lambda mistake: (-mistake[0], mistake[1:]),
     )
     rows = [
-        [names[true], names[predicted], str(count), wording.percent(count / sum(row))]
+        [names[true], names[predicted], str(count), formatting.percent(count / sum(row))]
         for count, true, predicted in mistakes[:CONFUSIONS_LISTED]
         for row in [measured.confusion[true]]
     ]
@@ -243,11 +243,11 @@ def budgets(verdict: Verdict) -> Table:
     rows = [
         [
             check.budget,
-            wording.outcome(check.outcome),
-            wording.quantity(check.limit, check.unit),
-            wording.NOT_MEASURED
+            formatting.outcome(check.outcome),
+            formatting.quantity(check.limit, check.unit),
+            formatting.NOT_MEASURED
             if check.measured is None
-            else wording.quantity(check.measured, check.unit, check.interval),
+            else formatting.quantity(check.measured, check.unit, check.interval),
             check.explanation,
         ]
         for check in verdict.checks
@@ -265,7 +265,7 @@ def teacher_views(top1_of_view: dict[str, float]) -> Table:
     return Table(
         "Top-1 of the visual teacher on each view alone.",
         ["View", "Top-1"],
-        [[view, wording.percent(top1)] for view, top1 in top1_of_view.items()],
+        [[view, formatting.percent(top1)] for view, top1 in top1_of_view.items()],
         numeric=frozenset({1}),
     )
 
@@ -276,7 +276,7 @@ def stages(times: Sequence[StageTime]) -> Table:
         "Stages in their order.",
         ["Stage", "Time", "Reused"],
         [
-            [each.stage, wording.duration(each.seconds), "yes" if each.reused else "no"]
+            [each.stage, formatting.duration(each.seconds), "yes" if each.reused else "no"]
             for each in times
         ],
         numeric=frozenset({1}),
@@ -295,11 +295,11 @@ def _shipped_row(measured: Measurements) -> int | None:
 
 
 def _or_none(value: float | None, words: Callable[[float], str]) -> str:
-    return wording.NONE if value is None else words(value)
+    return formatting.NONE if value is None else words(value)
 
 
 def _counts(classes: dict[str, int]) -> str:
-    return ", ".join(f"{name} {count}" for name, count in classes.items()) or wording.NONE
+    return ", ".join(f"{name} {count}" for name, count in classes.items()) or formatting.NONE
 
 
 def _plain(value: str | float | bool) -> str:

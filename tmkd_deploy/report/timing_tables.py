@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tmkd_deploy.measure.results import Conditions, Latency, Measurements
-from tmkd_deploy.report import wording
+from tmkd_deploy.records.measurements import Conditions, Latency, Measurements
+from tmkd_deploy.report import formatting
 from tmkd_deploy.report.tables import Table
 
 
@@ -19,9 +19,9 @@ def speed(measured: Measurements, timed: Latency) -> Table | None:
             [
                 row.label,
                 f"{row.throughput.images_per_second:.4g} images/s",
-                f"{energy.millijoules_per_inference:.3g} mJ" if energy else wording.NOT_MEASURED,
-                wording.milliseconds(row.device.p50_ms) if row.device else wording.NONE,
-                f"{wording.duration(row.warm_up.seconds)}{steady}",
+                f"{energy.millijoules_per_inference:.3g} mJ" if energy else formatting.NOT_MEASURED,
+                formatting.milliseconds(row.device.p50_ms) if row.device else formatting.NONE,
+                f"{formatting.duration(row.warm_up.seconds)}{steady}",
             ]
         )
     names = [row.engine for row in timed.rows]
@@ -39,7 +39,7 @@ def conditions(found: Conditions) -> Table:
     """Clocks, temperature, throttling and load before, during and after."""
     before, after = found.before, found.after
     rows = [
-        ["Clocks", _locked(before.clocks.locked), wording.NONE, _locked(after.clocks.locked)],
+        ["Clocks", _locked(before.clocks.locked), formatting.NONE, _locked(after.clocks.locked)],
         [
             "CPU clock",
             _hertz(before.clocks.cpu_hz),
@@ -59,7 +59,7 @@ def conditions(found: Conditions) -> Table:
             _hottest(after.temperature_c),
         ],
         ["Throttling", _now(before.throttling), _throttled(found), _now(after.throttling)],
-        ["Load", _load(before.load), wording.NONE, _load(after.load)],
+        ["Load", _load(before.load), formatting.NONE, _load(after.load)],
     ]
     mode = f"Power mode {found.power_mode.name}. " if found.power_mode else ""
     return Table(

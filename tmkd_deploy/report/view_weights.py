@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tmkd_deploy.distill.facts import ViewWeights
-from tmkd_deploy.report import wording
+from tmkd_deploy.records.distillation import ViewWeights
+from tmkd_deploy.report import formatting
 from tmkd_deploy.report.tables import CLASSES_LISTED, Table
 
 _GUIDED_BY = {
@@ -43,6 +43,6 @@ def by_class(weights: ViewWeights) -> Table:
     return Table(
         f"Mean weight of each view over the training images.{more}",
         ["Class", *views],
-        [[name, *(wording.percent(mean[view]) for view in views)] for name, mean in rows],
+        [[name, *(formatting.percent(mean[view]) for view in views)] for name, mean in rows],
         numeric=frozenset(range(1, len(views) + 1)),
     )

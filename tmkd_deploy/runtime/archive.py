@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 
-from tmkd_deploy.runtime.errors import BundleError
+from tmkd_deploy.runtime.bundle_errors import BundleError
 from tmkd_deploy.runtime.manifest import MANIFEST, MEMBER_NAME, Manifest, UnfitError, parse
 
 MAXIMUM_BYTES = 2 << 30

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tmkd_deploy.runtime.archive import Contents, broken
-from tmkd_deploy.runtime.errors import RuntimeMissingError
+from tmkd_deploy.runtime.bundle_errors import RuntimeMissingError
 from tmkd_deploy.runtime.onnxruntime_session import create_session
 
 _NEEDS = {

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tmkd_deploy.recipe.vocabulary import Augment
+from tmkd_deploy.records.types import Augment
 
 # each variant is (quarter turns, mirrored left-right); 0 leaves the image as it is
 _VARIANTS = {

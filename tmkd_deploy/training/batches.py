@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tmkd_deploy.recipe.vocabulary import Augment
+from tmkd_deploy.records.types import Augment
 from tmkd_deploy.training.augment import apply_each, random_crop, variants
 
 

@@ -19,13 +19,13 @@ from tmkd_deploy.events import Events, Task
 from tmkd_deploy.training import memory, processes
 from tmkd_deploy.training.batches import Batch, to_float
 from tmkd_deploy.training.checkpoint import Checkpoint
-from tmkd_deploy.training.conduct import Conduct
 from tmkd_deploy.training.divergence import Seen, Watch
 from tmkd_deploy.training.interruption import held_back
 from tmkd_deploy.training.processes import Share, training_device
 from tmkd_deploy.training.randomness import derived_seed, generator
 from tmkd_deploy.training.schedule import Schedule, shuffled
 from tmkd_deploy.training.tracking import Track
+from tmkd_deploy.training.trainer_config import Conduct
 
 __all__ = ["Schedule", "Step", "batch_of", "fit", "predict", "shuffled", "training_device"]
 

@@ -21,12 +21,13 @@ BARE = (sys.executable, "-S")
 
 # The agent with two requests more: one runs a program, the other prints wherever a library may.
 WITH_TESTING_REQUESTS = """
-import ctypes, os, sys, types
-from tmkd_deploy.agent import __main__, children, requests
+import ctypes, os, sys
+from tmkd_deploy.agent import __main__, child_processes
+from tmkd_deploy.agent.transport import dispatch
 
 def run(request, work):
     seconds, say = request["timeout_s"], work.answer.say
-    return children.run(request["argv"], work.children, seconds, say)._asdict()
+    return child_processes.run(request["argv"], work.children, seconds, say)._asdict()
 
 def chatter(request, work):
     print("by print", flush=True)
@@ -40,10 +41,8 @@ def chatter(request, work):
 def fail(request, work):
     raise {"memory": MemoryError, "bug": ZeroDivisionError}[request["how"]]("as asked")
 
-testing = types.ModuleType("tmkd_deploy.agent.testing")
-testing.run, testing.chatter, testing.fail = run, chatter, fail
-sys.modules[testing.__name__] = testing
-requests._MODULES.update(run="testing", chatter="testing", fail="testing")
+testing, known = {"run": run, "chatter": chatter, "fail": fail}, dispatch._handler
+dispatch._handler = lambda name: testing.get(name) or known(name)
 __main__._SECONDS_BETWEEN_SIGNS_OF_LIFE = 0.2
 __main__.main()
 """

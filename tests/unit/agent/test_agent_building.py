@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from tiny_models import SIDE, Bench, model
 
 import tmkd_deploy
-from tmkd_deploy.agent import builders, tensorrt_build
-from tmkd_deploy.agent.building import build
-from tmkd_deploy.agent.errors import AgentError
+from tmkd_deploy.agent.agent_errors import AgentError
+from tmkd_deploy.agent.build import builders, tensorrt_build
+from tmkd_deploy.agent.build.build_request import build
 
 rtx = pytest.mark.skipif(
     not pytest.importorskip("importlib.util").find_spec("tensorrt_rtx"),
@@ -86,7 +86,7 @@ def test_an_engine_that_was_cleaned_away_is_built_again(bench, monkeypatch):
         plan.write_bytes(b"plan")
         return made._replace(engine=plan)
 
-    monkeypatch.setattr("tmkd_deploy.agent.building.run_builder", run_builder)
+    monkeypatch.setattr("tmkd_deploy.agent.build.build_request.run_builder", run_builder)
     answer = build(request(onnx), bench.work)
     assert build(request(onnx), bench.work)["reused"]
     bench.work.file(answer["engine"]).unlink()
@@ -165,8 +165,8 @@ def test_the_builder_starts_from_a_zip(tmp_path):
     payload = tmp_path / "agent.zip"
     with zipfile.ZipFile(payload, "w") as archive:
         archive.writestr("tmkd_deploy/__init__.py", "")
-        for path in (package / "agent").glob("*.py"):
-            archive.write(path, f"tmkd_deploy/agent/{path.name}")
+        for path in (package / "agent").rglob("*.py"):
+            archive.write(path, path.relative_to(package.parent))
     (tmp_path / "model.onnx").write_bytes(model())
     job = {
         "runtime": "tensorrt_rtx",

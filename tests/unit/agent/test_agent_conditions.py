@@ -18,8 +18,8 @@ from pathlib import Path
 
 import pytest
 
-from tmkd_deploy.agent import conditions, power
-from tmkd_deploy.agent.watch import Watch, throttled
+from tmkd_deploy.agent.telemetry import conditions, power
+from tmkd_deploy.agent.telemetry.system_monitor import Watch, throttled
 
 ORIN_NANO = {
     **{

@@ -9,15 +9,19 @@ from pathlib import Path
 
 import pytest
 
-from tmkd_deploy.agent.gpu import parse_driver, parse_smi
-from tmkd_deploy.agent.jetson import parse_package_version, parse_power_mode, parse_tegra_release
-from tmkd_deploy.agent.look import first_line, output_of
-from tmkd_deploy.agent.probe import (
+from tmkd_deploy.agent.shell import first_line, output_of
+from tmkd_deploy.agent.telemetry.device_probe import (
     parse_cuda,
     parse_memory,
     parse_processor,
     parse_system,
     parse_trtexec,
+)
+from tmkd_deploy.agent.telemetry.gpu import parse_driver, parse_smi
+from tmkd_deploy.agent.telemetry.jetson import (
+    parse_package_version,
+    parse_power_mode,
+    parse_tegra_release,
 )
 
 

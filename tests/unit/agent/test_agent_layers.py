@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from tmkd_deploy.agent.layers import from_inspector, from_log
-from tmkd_deploy.engines.layers import count_int8
+from tmkd_deploy.agent.build.engine_layers import from_inspector, from_log
+from tmkd_deploy.engines.int8_layers import count_int8
 
 
 def test_layers_are_read_from_the_builders_words():

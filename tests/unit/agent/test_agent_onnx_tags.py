@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from onnx import helper
 from tiny_models import model
 
-from tmkd_deploy.agent.errors import AgentError
-from tmkd_deploy.agent.onnx_tags import read_tags
+from tmkd_deploy.agent.agent_errors import AgentError
+from tmkd_deploy.agent.build.onnx_tags import read_tags
 
 WORDS = st.text(st.characters(codec="utf-8"), max_size=20)
 

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tmkd_deploy.agent import preflight
-from tmkd_deploy.agent.errors import AgentError
-from tmkd_deploy.agent.preflight import Here
+from tmkd_deploy.agent.agent_errors import AgentError
+from tmkd_deploy.agent.build import preflight
+from tmkd_deploy.agent.build.preflight import Here
 
 RELEASES = st.tuples(st.integers(8, 11), st.integers(0, 16), st.integers(0, 3))
 CAPABILITIES = st.sampled_from([72, 75, 86, 87, 89, 110, 120])

@@ -17,9 +17,10 @@ import numpy as np
 import pytest
 from tiny_models import SIDE, model
 
-from tmkd_deploy.agent import cudart, preflight, sessions, tensorrt_module
-from tmkd_deploy.agent.cudart import Cuda
-from tmkd_deploy.agent.errors import AgentError
+from tmkd_deploy.agent.agent_errors import AgentError
+from tmkd_deploy.agent.build import preflight
+from tmkd_deploy.agent.inference import cudart, sessions, tensorrt_module
+from tmkd_deploy.agent.inference.cudart import Cuda
 
 LIBRARY = r"""
 #include <stdlib.h>

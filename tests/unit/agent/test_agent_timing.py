@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tmkd_deploy.agent import timing
-from tmkd_deploy.agent.steady import BLOCKS, changepoint, is_steady
-from tmkd_deploy.agent.timing import ROUNDS, Settings, time_in_turns, warm_up
-from tmkd_deploy.agent.watch import Watch
+from tmkd_deploy.agent.inference import timing
+from tmkd_deploy.agent.inference.timing import ROUNDS, Settings, time_in_turns, warm_up
+from tmkd_deploy.agent.inference.warmup import BLOCKS, changepoint, is_steady
+from tmkd_deploy.agent.telemetry.system_monitor import Watch
 
 IMAGES = np.zeros((2, 4, 4, 3), np.uint8)
 

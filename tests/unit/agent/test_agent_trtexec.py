@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 from tiny_models import SIDE, Bench, model
 
-from tmkd_deploy.agent import layers, trtexec
-from tmkd_deploy.agent.building import build
-from tmkd_deploy.agent.children import Finished
-from tmkd_deploy.agent.errors import AgentError
+from tmkd_deploy.agent.agent_errors import AgentError
+from tmkd_deploy.agent.build import engine_layers, trtexec
+from tmkd_deploy.agent.build.build_request import build
+from tmkd_deploy.agent.child_processes import Finished
 
 # Jetson AGX Xavier, TensorRT 8.4: https://github.com/OE4T/meta-tegra/pull/952
 XAVIER_8_4 = """\
@@ -234,11 +234,11 @@ def test_dla_is_asked_for_with_or_without_the_gpu():
 
 
 def test_layers_that_left_the_dla_are_named():
-    assert layers.fell_back(DLA_NOW.splitlines() * 2) == [
+    assert engine_layers.fell_back(DLA_NOW.splitlines() * 2) == [
         "/model.24/Constant_1_output_0",
         "(Unnamed Layer* 277) [Shuffle]",
     ]
-    assert layers.fell_back(DLA_THEN.splitlines()) == ["Embedding matrix", "LSTM encoder"]
+    assert engine_layers.fell_back(DLA_THEN.splitlines()) == ["Embedding matrix", "LSTM encoder"]
 
 
 def test_the_inspectors_layers_in_both_schemas():
@@ -247,9 +247,9 @@ def test_the_inspectors_layers_in_both_schemas():
     old["Inputs"][0]["Format/Datatype"] = "Int8 NC/32HW32"
     new = {"Name": "conv", "LayerType": "CaskConvolution", "Inputs": [{"DataType": "Int8"}]}
     for layer in (old, new):
-        (read,) = layers.from_inspector(json.dumps({"Layers": [layer]}))
+        (read,) = engine_layers.from_inspector(json.dumps({"Layers": [layer]}))
         assert read == {"name": "conv", "kind": "CaskConvolution", "inputs": ["Int8"]}
-    assert layers.from_inspector('{"Layers": ["conv"]}')[0]["name"] == "conv"
+    assert engine_layers.from_inspector('{"Layers": ["conv"]}')[0]["name"] == "conv"
 
 
 STAND_IN = """#!{python}

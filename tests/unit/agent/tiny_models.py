@@ -13,10 +13,10 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from tmkd_deploy.agent.answers import Answers
-from tmkd_deploy.agent.children import Children
-from tmkd_deploy.agent.inbox import Inbox
-from tmkd_deploy.agent.work import Work
+from tmkd_deploy.agent.child_processes import Children
+from tmkd_deploy.agent.transport.context import Work
+from tmkd_deploy.agent.transport.reader import Inbox
+from tmkd_deploy.agent.transport.writer import Answers
 
 SIDE = 16
 CLASSES = 4

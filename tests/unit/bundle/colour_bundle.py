@@ -13,14 +13,14 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from tmkd_deploy.bundle.pack import BundleFacts
-from tmkd_deploy.gate.verdict import Check, Outcome, Verdict
-from tmkd_deploy.measure.results import (
+from tmkd_deploy.records.measurements import (
     EngineFile,
     Latency,
     LatencyRow,
     LedgerRow,
     Measurements,
 )
+from tmkd_deploy.records.verdict import Check, Outcome, Verdict
 
 SIDE = 8
 COLOURS = ["red", "green", "blue"]

@@ -16,7 +16,7 @@ from hypothesis.extra import numpy as arrays
 from tmkd_deploy import __version__
 from tmkd_deploy.bundle.pack import clearest_images
 from tmkd_deploy.errors import ArtifactError, DataError
-from tmkd_deploy.gate.verdict import Outcome
+from tmkd_deploy.records.verdict import Outcome
 from tmkd_deploy.runtime import verify
 
 

@@ -7,7 +7,7 @@ import yaml
 
 from tmkd_deploy.cli.main import main
 from tmkd_deploy.recipe.load import load
-from tmkd_deploy.targets import profile
+from tmkd_deploy.targets import catalog
 
 
 @pytest.fixture(autouse=True)
@@ -58,7 +58,7 @@ def test_the_schema_is_json_schema(capsys) -> None:
 def test_targets_are_listed(capsys) -> None:
     assert main(["targets", "list", "--json"]) == 0
     content = json.loads(capsys.readouterr().out)
-    assert [each["name"] for each in content["targets"]] == profile.names()
+    assert [each["name"] for each in content["targets"]] == catalog.names()
     assert main(["targets", "list"]) == 0
     assert "jetson stands for jetson-orin-nano." in capsys.readouterr().out
 
@@ -66,7 +66,7 @@ def test_targets_are_listed(capsys) -> None:
 def test_a_target_is_shown_with_its_sources(capsys) -> None:
     assert main(["targets", "show", "jetson-thor"]) == 0
     shown = yaml.safe_load(capsys.readouterr().out)
-    assert shown == profile.get("jetson-thor").model_dump(mode="json")
+    assert shown == catalog.get("jetson-thor").model_dump(mode="json")
 
 
 def test_the_machine_is_probed(capsys) -> None:

@@ -8,7 +8,7 @@ import pytest
 from tmkd_deploy.cli.main import main
 from tmkd_deploy.cli.render_sensitivity import as_text
 from tmkd_deploy.pipeline import chain
-from tmkd_deploy.quantize.facts import Cost, LayerSensitivity, SensitivityFacts
+from tmkd_deploy.records.quantization import Cost, LayerSensitivity, SensitivityFacts
 
 RECIPE = "name: a\ndata: {source: elpv}\ntargets: [{target: cpu}]\n"
 

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from tmkd_deploy import artifacts
-from tmkd_deploy.data.checks import drop_overlap
+from tmkd_deploy.data.data_checks import drop_overlap
 from tmkd_deploy.data.prepare import prepare
 from tmkd_deploy.data.prepared import DataFacts, PreparedData
-from tmkd_deploy.data.records import Sample
+from tmkd_deploy.data.samples import Sample
 from tmkd_deploy.errors import DataError, EnvironmentProblem, ExitCode
 from tmkd_deploy.recipe.schema import Data
 from tmkd_deploy.runtime.image import resize

@@ -3,7 +3,7 @@ from collections import Counter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tmkd_deploy.data.records import Sample
+from tmkd_deploy.data.samples import Sample
 from tmkd_deploy.data.split import stratified_split
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tmkd_deploy.devices.address import LocalAddress, SshAddress, parse
 from tmkd_deploy.devices.payload import START
-from tmkd_deploy.devices.ssh import CONFIGURATION, SshRoute
+from tmkd_deploy.devices.ssh_route import CONFIGURATION, SshRoute
 from tmkd_deploy.errors import ExitCode, RequestError
 
 NAMES = st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,20}", fullmatch=True)

@@ -6,7 +6,7 @@ from typing import Any
 
 from recorded_events import RecordedEvents
 
-from tmkd_deploy.devices.news import News
+from tmkd_deploy.devices.progress_forwarder import News
 
 
 def told(*messages: dict[str, Any]) -> list[tuple[Any, ...]]:

@@ -41,7 +41,9 @@ def start(sent: bytes, home: Path, *, before: str = "", folder: Path | None = No
 def test_the_agent_is_whole_and_nothing_else_is_sent() -> None:
     with zipfile.ZipFile(io.BytesIO(agent_zip())) as archive:
         names = set(archive.namelist())
-        agent = {f"tmkd_deploy/agent/{path.name}" for path in (PACKAGE / "agent").glob("*.py")}
+        agent = {
+            str(path.relative_to(PACKAGE.parent)) for path in (PACKAGE / "agent").rglob("*.py")
+        }
         session = "tmkd_deploy/runtime/onnxruntime_session.py"
         empty = {"tmkd_deploy/__init__.py", "tmkd_deploy/runtime/__init__.py"}
         assert names == agent | empty | {session}

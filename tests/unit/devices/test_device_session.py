@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tmkd_deploy.devices.local import LocalRoute
+from tmkd_deploy.devices.local_route import LocalRoute
 from tmkd_deploy.devices.session import Session
 from tmkd_deploy.errors import (
     BusyError,

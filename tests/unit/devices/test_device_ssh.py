@@ -6,7 +6,7 @@ import pytest
 
 from tmkd_deploy.devices.address import SshAddress
 from tmkd_deploy.devices.routes import Unreachable
-from tmkd_deploy.devices.ssh import SshRoute
+from tmkd_deploy.devices.ssh_route import SshRoute
 from tmkd_deploy.errors import EnvironmentProblem
 
 CHATTER = "2026-11-23 07:43:01 [W:onnxruntime] Permission denied (publickey) is only a name here\n"

@@ -11,7 +11,7 @@ from tmkd_deploy.distill.prompts import fill, readable
 from tmkd_deploy.errors import DataError, RequestError
 from tmkd_deploy.events import SilentEvents
 from tmkd_deploy.recipe.schema import Prompts, TextTeacher, Views
-from tmkd_deploy.recipe.vocabulary import VIEWS
+from tmkd_deploy.records.types import VIEWS
 from tmkd_deploy.training.fit import Schedule
 
 open_clip = pytest.importorskip("open_clip")

@@ -9,7 +9,7 @@ from kornia.filters import sobel
 
 from tmkd_deploy.distill.views import edge, high_frequency, make_views, one_view_each
 from tmkd_deploy.recipe.schema import Views
-from tmkd_deploy.recipe.vocabulary import VIEWS
+from tmkd_deploy.records.types import VIEWS
 
 SETTINGS = st.builds(
     Views,

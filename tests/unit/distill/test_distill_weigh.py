@@ -9,14 +9,14 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 
 from tmkd_deploy.data.prepared import PreparedData
+from tmkd_deploy.distill.fusion import even_weights, seen_classes, semantic_weights
 from tmkd_deploy.distill.gallery import keep_gallery, view_weights
-from tmkd_deploy.distill.weights import even_weights, seen_classes, semantic_weights
 from tmkd_deploy.errors import DataError
 from tmkd_deploy.events import SilentEvents
 
 pytest.importorskip("open_clip")
 from tmkd_deploy.distill import text_teacher
-from tmkd_deploy.distill.weigh import TEXTS, weigh
+from tmkd_deploy.distill.score_views import TEXTS, weigh
 
 CLASSES = 10
 

@@ -5,8 +5,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tmkd_deploy.distill.fusion import even_weights, fuse, seen_classes, semantic_weights
 from tmkd_deploy.distill.projection import fit_projection, projected_scores
-from tmkd_deploy.distill.weights import even_weights, fuse, seen_classes, semantic_weights
 
 SEEDS = st.integers(0, 2**32 - 1)
 FEW = settings(deadline=None, max_examples=60)

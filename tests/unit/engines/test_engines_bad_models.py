@@ -8,8 +8,8 @@ from onnx import numpy_helper
 from tmkd_deploy.engines.interface import variant_for
 from tmkd_deploy.engines.registry import runtime
 from tmkd_deploy.errors import DataError, EnvironmentProblem
-from tmkd_deploy.export.facts import MODULE, Variant
-from tmkd_deploy.targets.profile import get
+from tmkd_deploy.records.onnx_model import MODULE, Variant
+from tmkd_deploy.targets.catalog import get
 
 pytest.importorskip("onnxruntime")
 TARGETS = {"onnxruntime": "cpu", "tensorrt": "jetson", "tensorrt_rtx": "rtx-ada"}

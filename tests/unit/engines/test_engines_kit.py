@@ -15,7 +15,7 @@ from tmkd_deploy.engines.tensorrt_typing import typing_of
 from tmkd_deploy.engines.variants import variants_for
 from tmkd_deploy.errors import EnvironmentProblem
 from tmkd_deploy.events import SilentEvents
-from tmkd_deploy.targets.profile import get
+from tmkd_deploy.targets.catalog import get
 
 # JetPack 5 and 6.0 carry TensorRT 8 there, later ones 10
 ORIN = get("jetson-orin-nano")
@@ -165,7 +165,7 @@ def test_a_device_newer_than_its_kit_is_told_so(exported_digits, tmp_path):
 
 
 def test_the_agent_chooses_the_same_flags():
-    trtexec = pytest.importorskip("tmkd_deploy.agent.trtexec")
+    trtexec = pytest.importorskip("tmkd_deploy.agent.build.trtexec")
     numbers = {"8.5": (8, 5, 2), "8.6": (8, 6, 2), "10": (10, 3, 0), "11": (11, 1, 0)}
     job = dict.fromkeys(("onnx", "plan", "workspace_mb", "timing_cache", "layers", "dla_core"))
     job |= {"input": "images", "image_size": 32, "typing": "strong"}

@@ -9,13 +9,13 @@ from tmkd_deploy.engines.build import build
 from tmkd_deploy.engines.interface import variant_for
 from tmkd_deploy.engines.model_file import read_model
 from tmkd_deploy.engines.onnxruntime import OnnxRuntime
-from tmkd_deploy.engines.placement import Placement
 from tmkd_deploy.engines.registry import runtime
 from tmkd_deploy.errors import DataError, EnvironmentProblem
 from tmkd_deploy.events import SilentEvents
-from tmkd_deploy.export.facts import Variant
 from tmkd_deploy.quantize.insert import use_placement
-from tmkd_deploy.targets.profile import get
+from tmkd_deploy.records.onnx_model import Variant
+from tmkd_deploy.records.quant_scheme import Placement
+from tmkd_deploy.targets.catalog import get
 from tmkd_deploy.training.fit import predict
 
 pytest.importorskip("onnxruntime")

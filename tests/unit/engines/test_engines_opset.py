@@ -4,7 +4,7 @@ import pytest
 
 from tmkd_deploy.engines.variants import refuse_unreadable_opset, variants_for
 from tmkd_deploy.errors import RequestError
-from tmkd_deploy.targets import profile as profiles
+from tmkd_deploy.targets import catalog as profiles
 
 
 @pytest.mark.parametrize("asked", [18, 20, 22])

@@ -11,16 +11,16 @@ import torch
 from torch import nn
 
 from tmkd_deploy.engines.interface import variant_for
-from tmkd_deploy.engines.placement import Placement
 from tmkd_deploy.engines.tensorrt_rtx import TensorRTRtx
 from tmkd_deploy.engines.variants import variants_for
 from tmkd_deploy.events import SilentEvents
 from tmkd_deploy.export.export import export
-from tmkd_deploy.export.facts import MODEL, MODULE
 from tmkd_deploy.models.classifier import create
 from tmkd_deploy.quantize.insert import activation_quantizers, quantized_layers
 from tmkd_deploy.quantize.quantize import post_training_quantized
-from tmkd_deploy.targets.profile import get
+from tmkd_deploy.records.onnx_model import MODEL, MODULE
+from tmkd_deploy.records.quant_scheme import Placement
+from tmkd_deploy.targets.catalog import get
 from tmkd_deploy.training.batches import to_float
 
 pytest.importorskip("tensorrt_rtx", reason="the TensorRT-RTX builder is not installed")

@@ -7,7 +7,7 @@ import pytest
 from tmkd_deploy.engines.interface import variant_for
 from tmkd_deploy.engines.tensorrt_rtx import TensorRTRtx
 from tmkd_deploy.errors import DataError, EnvironmentProblem
-from tmkd_deploy.targets.profile import get
+from tmkd_deploy.targets.catalog import get
 
 pytest.importorskip("tensorrt_rtx", reason="the TensorRT-RTX builder is not installed")
 ADA = get("rtx-ada")

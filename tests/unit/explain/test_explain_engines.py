@@ -6,12 +6,12 @@ import onnx
 import planted_mistakes as plant
 import pytest
 
-from tmkd_deploy.engines.placement import Placement
 from tmkd_deploy.errors import DataError, EnvironmentProblem
 from tmkd_deploy.explain import onnxruntime, tensorrt
 from tmkd_deploy.explain.engine_findings import float_layers, reformats
 from tmkd_deploy.explain.graph import Graph, LayerNames
 from tmkd_deploy.explain.interface import EngineLayer, EngineView, Kind, shares, slowest
+from tmkd_deploy.records.quant_scheme import Placement
 
 HAS_RTX = importlib.util.find_spec("tensorrt_rtx") is not None
 PLANTED = "blocks.1.1.conv_dw"
@@ -83,7 +83,7 @@ def test_a_refused_model_is_told_in_the_runtimes_words(tmp_path):
 @pytest.mark.skipif(not HAS_RTX, reason="the TensorRT-RTX builder is not installed")
 def test_tensorrt_rtx_names_every_layer_and_its_type(inverted_residuals, tmp_path):
     from tmkd_deploy.engines.tensorrt_rtx import TensorRTRtx
-    from tmkd_deploy.targets.profile import get
+    from tmkd_deploy.targets.catalog import get
 
     proto = inverted_residuals(Placement.SIGNED)
     onnx.save(proto, tmp_path / "model.onnx")

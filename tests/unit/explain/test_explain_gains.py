@@ -11,8 +11,8 @@ from tmkd_deploy.engines.interface import variant_for
 from tmkd_deploy.engines.registry import runtime
 from tmkd_deploy.events import SilentEvents
 from tmkd_deploy.explain.gains import gains
-from tmkd_deploy.export.facts import MODEL
-from tmkd_deploy.targets.profile import get
+from tmkd_deploy.records.onnx_model import MODEL
+from tmkd_deploy.targets.catalog import get
 
 
 @pytest.fixture

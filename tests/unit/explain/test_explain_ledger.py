@@ -4,12 +4,12 @@ import pytest
 
 from tmkd_deploy.explain.interface import EngineLayer, Kind
 from tmkd_deploy.explain.ledger import RANK_LAYERS, largest_drop
-from tmkd_deploy.explain.siblings import (
+from tmkd_deploy.explain.other_precisions import (
     larger_than_siblings,
     saturation,
     slower_than_siblings,
 )
-from tmkd_deploy.measure.results import (
+from tmkd_deploy.records.measurements import (
     ClassFlips,
     EngineFile,
     Latency,

@@ -3,10 +3,10 @@
 import planted_mistakes as plant
 import pytest
 
-from tmkd_deploy.engines.placement import Placement
 from tmkd_deploy.explain.findings import graph_findings
 from tmkd_deploy.explain.graph import Graph, LayerNames
 from tmkd_deploy.explain.interface import Kind
+from tmkd_deploy.records.quant_scheme import Placement
 
 PLACEMENTS = pytest.mark.parametrize("placement", list(Placement), ids=lambda p: p.value)
 MISTAKES = {

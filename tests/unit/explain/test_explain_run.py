@@ -9,13 +9,13 @@ import pytest
 from tmkd_deploy import artifacts
 from tmkd_deploy.cli.main import main
 from tmkd_deploy.engines.build import build
-from tmkd_deploy.engines.facts import EngineFacts
-from tmkd_deploy.engines.placement import Placement
 from tmkd_deploy.errors import ExitCode
 from tmkd_deploy.events import SilentEvents
-from tmkd_deploy.export.facts import MODEL, OnnxFacts
-from tmkd_deploy.measure.results import EngineFile
-from tmkd_deploy.targets.profile import get
+from tmkd_deploy.records.engine import EngineFacts
+from tmkd_deploy.records.measurements import EngineFile
+from tmkd_deploy.records.onnx_model import MODEL, OnnxFacts
+from tmkd_deploy.records.quant_scheme import Placement
+from tmkd_deploy.targets.catalog import get
 
 LAYER = "blocks.1.1.conv_dw"
 VARIANTS = {

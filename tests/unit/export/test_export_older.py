@@ -6,14 +6,14 @@ import pytest
 import torch
 from onnx import TensorProto, helper
 
-from tmkd_deploy.engines.placement import Placement
 from tmkd_deploy.engines.variants import variants_for
 from tmkd_deploy.errors import RequestError
 from tmkd_deploy.export.export import reference_logits
-from tmkd_deploy.export.facts import MODULE, Variant
 from tmkd_deploy.export.older_opset import lowered
 from tmkd_deploy.quantize.insert import use_placement
-from tmkd_deploy.targets.profile import get
+from tmkd_deploy.records.onnx_model import MODULE, Variant
+from tmkd_deploy.records.quant_scheme import Placement
+from tmkd_deploy.targets.catalog import get
 from tmkd_deploy.training.fit import predict
 
 pytest.importorskip("onnxruntime")

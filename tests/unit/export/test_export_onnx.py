@@ -8,14 +8,14 @@ import pytest
 import torch
 from onnx import TensorProto, numpy_helper
 
-from tmkd_deploy.engines.placement import Placement
 from tmkd_deploy.errors import EnvironmentProblem, RequestError
 from tmkd_deploy.events import SilentEvents
 from tmkd_deploy.export.export import export, reference_logits
-from tmkd_deploy.export.facts import MODEL, Variant
-from tmkd_deploy.export.graph import to_onnx
+from tmkd_deploy.export.torch_to_onnx import to_onnx
 from tmkd_deploy.models.classifier import Classifier, create
 from tmkd_deploy.quantize.insert import activation_quantizers, insert_quantizers, use_placement
+from tmkd_deploy.records.onnx_model import MODEL, Variant
+from tmkd_deploy.records.quant_scheme import Placement
 from tmkd_deploy.runtime.onnxruntime_session import create_session
 from tmkd_deploy.training.fit import predict
 

@@ -7,14 +7,14 @@ import torch
 from onnx import TensorProto
 from torch import nn
 
-from tmkd_deploy.engines.placement import Placement
 from tmkd_deploy.events import SilentEvents
 from tmkd_deploy.export.export import reference_logits
-from tmkd_deploy.export.graph import to_onnx
+from tmkd_deploy.export.torch_to_onnx import to_onnx
 from tmkd_deploy.models.classifier import Classifier
 from tmkd_deploy.quantize.insert import insert_quantizers, use_placement
 from tmkd_deploy.quantize.scales import calibrate
 from tmkd_deploy.recipe.schema import Calibration
+from tmkd_deploy.records.quant_scheme import Placement
 from tmkd_deploy.training.fit import predict
 
 pytest.importorskip("onnxruntime")

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tmkd_deploy.gate.choose import choose, choose_and_judge
-from tmkd_deploy.gate.verdict import Outcome
-from tmkd_deploy.measure.results import (
+from tmkd_deploy.recipe.schema import Budgets
+from tmkd_deploy.records.measurements import (
     EngineFile,
     Latency,
     LatencyRatio,
@@ -14,7 +14,7 @@ from tmkd_deploy.measure.results import (
     LedgerRow,
     Measurements,
 )
-from tmkd_deploy.recipe.schema import Budgets
+from tmkd_deploy.records.verdict import Outcome
 
 CONFUSIONS = {"int8": [[48, 2], [3, 47]], "fp32": [[49, 1], [2, 48]], "fp16": [[40, 10], [9, 41]]}
 

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tmkd_deploy.gate.judge import judge
-from tmkd_deploy.gate.verdict import Check, Outcome
-from tmkd_deploy.measure.results import (
+from tmkd_deploy.recipe.schema import Budgets
+from tmkd_deploy.records.measurements import (
     EngineFile,
     Latency,
     LatencyRatio,
@@ -18,7 +18,7 @@ from tmkd_deploy.measure.results import (
     LedgerRow,
     Measurements,
 )
-from tmkd_deploy.recipe.schema import Budgets
+from tmkd_deploy.records.verdict import Check, Outcome
 
 BETTER = {Outcome.FAILED: 0, Outcome.INCONCLUSIVE: 1, Outcome.PASSED: 2}
 AT_LEAST = ("speedup_over_teacher", "accuracy")

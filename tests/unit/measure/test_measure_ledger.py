@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tmkd_deploy.measure.ledger import Entry, confusion_matrix, ledger
-from tmkd_deploy.measure.results import LedgerRow
+from tmkd_deploy.records.measurements import LedgerRow
 
 NAMES = ["crazing", "patches", "scratches"]
 

@@ -12,17 +12,17 @@ from torch import nn
 
 from tmkd_deploy import artifacts
 from tmkd_deploy.distill.distill import student_loss
-from tmkd_deploy.engines.placement import Placement
 from tmkd_deploy.errors import DataError
 from tmkd_deploy.events import SilentEvents
 from tmkd_deploy.models import weights
 from tmkd_deploy.models.classifier import Classifier, create
-from tmkd_deploy.quantize.facts import QuantizationFacts
 from tmkd_deploy.quantize.insert import insert_quantizers, quantized_layers, use_placement
 from tmkd_deploy.quantize.quantize import quantize, read_control, read_quantized
 from tmkd_deploy.quantize.quantizers import ActivationQuantizer, WeightQuantizer
 from tmkd_deploy.quantize.scales import calibrate
 from tmkd_deploy.recipe.schema import Calibration
+from tmkd_deploy.records.quant_scheme import Placement
+from tmkd_deploy.records.quantization import QuantizationFacts
 from tmkd_deploy.training.fit import predict
 
 CPU = torch.device("cpu")

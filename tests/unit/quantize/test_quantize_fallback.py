@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tmkd_deploy.quantize.facts import Ending
-from tmkd_deploy.quantize.fallback import Tried, fewest_estimated, solve
+from tmkd_deploy.quantize.mixed_precision import Tried, fewest_estimated, solve
+from tmkd_deploy.records.quantization import Ending
 
 LAYERS = 12
 

@@ -6,7 +6,6 @@ import pytest
 import torch
 from torch import nn
 
-from tmkd_deploy.engines.placement import Placement
 from tmkd_deploy.errors import RequestError
 from tmkd_deploy.models.classifier import Classifier, create
 from tmkd_deploy.quantize.fold import fold_batch_norms
@@ -18,6 +17,7 @@ from tmkd_deploy.quantize.insert import (
     use_placement,
     weighted_layers,
 )
+from tmkd_deploy.records.quant_scheme import Placement
 from tmkd_deploy.training.fit import predict
 
 FAMILIES = [

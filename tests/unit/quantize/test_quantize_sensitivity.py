@@ -5,12 +5,12 @@ import pytest
 import torch
 from planted_layer import PLANTED, plant
 
-from tmkd_deploy.data.turns import in_turns
-from tmkd_deploy.engines.placement import Placement
+from tmkd_deploy.data.class_balanced import in_turns
 from tmkd_deploy.events import SilentEvents
 from tmkd_deploy.quantize.insert import use_placement, use_placement_where, weighted_layers
 from tmkd_deploy.quantize.quantize import post_training_quantized
 from tmkd_deploy.quantize.sensitivity import rank_layers
+from tmkd_deploy.records.quant_scheme import Placement
 from tmkd_deploy.training.fit import predict
 
 CPU = torch.device("cpu")

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tmkd_deploy.recipe.class_names import fault, words
+from tmkd_deploy.records.class_names import fault, words
 
 
 @pytest.mark.parametrize("names", [["a", "b"], ["A", "a"], ["ab", "a b"], ["C", "C++"], ["é", "e"]])

@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 
 from tmkd_deploy.errors import ExitCode, RequestError
 from tmkd_deploy.recipe import dump, starter
-from tmkd_deploy.recipe.class_names import fault
 from tmkd_deploy.recipe.load import load
 from tmkd_deploy.recipe.prompt_sets import PROMPT_SETS
 from tmkd_deploy.recipe.schema import Distill, Recipe
+from tmkd_deploy.records.class_names import fault
 
 BASE = """\
 name: example

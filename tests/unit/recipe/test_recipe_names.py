@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tmkd_deploy.recipe.names import did_you_mean, nearest
+from tmkd_deploy.suggestions import did_you_mean, nearest
 
 
 def test_the_best_match_comes_first() -> None:

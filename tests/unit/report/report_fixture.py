@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from tmkd_deploy.distill.facts import ViewWeights
 from tmkd_deploy.gate.judge import judge
-from tmkd_deploy.measure.results import (
+from tmkd_deploy.recipe.schema import Budgets
+from tmkd_deploy.records.distillation import ViewWeights
+from tmkd_deploy.records.measurements import (
     ClassFlips,
     EngineFile,
     Latency,
@@ -15,7 +16,6 @@ from tmkd_deploy.measure.results import (
     LedgerRow,
     Measurements,
 )
-from tmkd_deploy.recipe.schema import Budgets
 from tmkd_deploy.report.interface import (
     DataFigures,
     QuantizationFigures,

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from report_fixture import cpu_target, rtx_target, run_report
 
 from tmkd_deploy.errors import DataError
-from tmkd_deploy.gate.verdict import Outcome
+from tmkd_deploy.records.verdict import Outcome
 from tmkd_deploy.report.compare import compare, render_markdown
 from tmkd_deploy.report.json import summary
 

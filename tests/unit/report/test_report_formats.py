@@ -24,8 +24,8 @@ from report_fixture import (
 )
 
 from tmkd_deploy.errors import EnvironmentProblem, MissingExtra
-from tmkd_deploy.gate.verdict import Check, Outcome, Verdict
-from tmkd_deploy.measure.results import Measurements
+from tmkd_deploy.records.measurements import Measurements
+from tmkd_deploy.records.verdict import Check, Outcome, Verdict
 from tmkd_deploy.report import tables
 from tmkd_deploy.report.html import Html
 from tmkd_deploy.report.interface import RunReport, TargetReport, write

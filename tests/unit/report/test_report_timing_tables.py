@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from report_fixture import cpu_measurements, cpu_target, latency, run_report
 
-from tmkd_deploy.measure.results import (
+from tmkd_deploy.records.measurements import (
     Clocks,
     Conditions,
     DeviceTime,

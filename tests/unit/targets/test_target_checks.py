@@ -3,14 +3,14 @@
 import pytest
 from boards import BOARDS, board
 
-from tmkd_deploy.targets import pick, profile, support
-from tmkd_deploy.targets.checks import findings
+from tmkd_deploy.targets import catalog, resolve, support
+from tmkd_deploy.targets.device_checks import findings
 from tmkd_deploy.targets.finding import Finding
 
 
 def look(name, target=None, **changes) -> dict[str, Finding]:
     facts = board(name, **changes)
-    wanted = profile.get(target or pick.of(facts))
+    wanted = catalog.get(target or resolve.of(facts))
     found = findings(facts, wanted, host_time=facts.get("host_time", 1_780_000_000.0))
     assert len({each.subject for each in found}) == len(found)
     assert all(each.remedy for each in found if each.state != "good")
@@ -121,7 +121,7 @@ def test_a_device_that_says_little_of_itself_is_looked_at_too(name) -> None:
     facts = board(name)
     kept = {"machine", "python", "cores", "time"}
     silent = {key: value if key in kept else None for key, value in facts.items()}
-    for wanted in (None, *(profile.get(each) for each in profile.names())):
+    for wanted in (None, *(catalog.get(each) for each in catalog.names())):
         found = findings(silent, wanted, facts["time"])
         assert {"Device", "Python", "Clock"} <= {each.subject for each in found}
 
@@ -147,7 +147,7 @@ def test_a_tensorrt_knows_an_architecture_or_does_not(tensorrt, sm, known) -> No
 
 
 def test_every_release_in_the_profiles_knows_its_board() -> None:
-    for target in (profile.get(name) for name in profile.names()):
+    for target in (catalog.get(name) for name in catalog.names()):
         for row in target.software:
             sm = str(target.compute_capability).removeprefix("SM")
             assert support.why_not(row.tensorrt, sm) is None

@@ -5,10 +5,10 @@ from collections import defaultdict
 
 import pytest
 
-from tmkd_deploy.targets import profile
+from tmkd_deploy.targets import catalog
 from tmkd_deploy.targets.target_profile import TargetProfile
 
-PROFILES = [profile.get(name) for name in profile.names()]
+PROFILES = [catalog.get(name) for name in catalog.names()]
 JETSONS = [target for target in PROFILES if target.runtime == "tensorrt"]
 RTX = [target for target in PROFILES if target.runtime == "tensorrt_rtx"]
 ROWS = [(target, row) for target in JETSONS for row in target.software]
@@ -132,7 +132,7 @@ def test_rtx_names_no_architecture_of_a_jetson() -> None:
 
 
 def test_turing_is_offered_only_what_was_built() -> None:
-    assert profile.get("rtx-turing").precisions == ["fp16"]
+    assert catalog.get("rtx-turing").precisions == ["fp16"]
 
 
 @pytest.mark.parametrize("target", JETSONS, ids=row_name)
@@ -151,7 +151,7 @@ def test_power_modes_are_named_and_numbered_once(target) -> None:
     [("jetson-agx-xavier", 2), ("jetson-agx-orin", 2), ("jetson-orin-nano", 0), ("jetson-thor", 0)],
 )
 def test_accelerators(name, cores) -> None:
-    assert profile.get(name).dla_cores == cores
+    assert catalog.get(name).dla_cores == cores
 
 
 def test_no_two_targets_describe_one_device() -> None:
@@ -163,7 +163,7 @@ def test_no_two_targets_describe_one_device() -> None:
 
 
 def broken(**changes: object) -> TargetProfile:
-    return TargetProfile.model_validate(profile.get("jetson-orin-nx").model_dump() | changes)
+    return TargetProfile.model_validate(catalog.get("jetson-orin-nx").model_dump() | changes)
 
 
 @pytest.mark.parametrize(
@@ -190,5 +190,5 @@ def test_a_profile_that_contradicts_itself_is_refused(changes) -> None:
     ],
 )
 def test_a_release_is_told_from_what_a_device_says(jetpack, l4t, found) -> None:
-    row = profile.get("jetson-orin-nx").release(jetpack, l4t)
+    row = catalog.get("jetson-orin-nx").release(jetpack, l4t)
     assert (row.jetpack if row else None) == found

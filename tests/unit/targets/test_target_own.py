@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from tmkd_deploy.errors import RequestError
-from tmkd_deploy.targets import profile
+from tmkd_deploy.targets import catalog
 
 
 @pytest.fixture
@@ -14,21 +14,21 @@ def folder(tmp_path, monkeypatch):
 
 
 def write(folder, name="line-camera", text=None, **changes) -> None:
-    content = profile.get("jetson-orin-nx").model_dump(mode="json") | {"name": name} | changes
+    content = catalog.get("jetson-orin-nx").model_dump(mode="json") | {"name": name} | changes
     (folder / f"{name}.yaml").write_text(text or yaml.safe_dump(content, sort_keys=False))
 
 
 def refused(name="line-camera") -> RequestError:
     with pytest.raises(RequestError) as caught:
-        profile.get(name)
+        catalog.get(name)
     return caught.value
 
 
 def test_an_own_profile_is_a_target(folder) -> None:
     write(folder, memory_mb=16384)
-    assert "line-camera" in profile.names()
-    assert profile.get("line-camera").memory_mb == 16384
-    assert profile.get("cpu").name == "cpu"
+    assert "line-camera" in catalog.names()
+    assert catalog.get("line-camera").memory_mb == 16384
+    assert catalog.get("cpu").name == "cpu"
 
 
 @pytest.mark.parametrize("name", ["cpu", "jetson"])

@@ -6,7 +6,7 @@ import pytest
 from boards import board
 
 from tmkd_deploy.errors import EnvironmentProblem, RequestError
-from tmkd_deploy.targets import pick, probe, profile
+from tmkd_deploy.targets import catalog, machine_probe, resolve
 
 
 @pytest.mark.parametrize(
@@ -20,33 +20,33 @@ from tmkd_deploy.targets import pick, probe, profile
 )
 def test_jetson_is_the_attached_one(name, found) -> None:
     facts = board(name)
-    picked, sentence = pick.pick("jetson", facts)
+    picked, sentence = resolve.pick("jetson", facts)
     assert picked == found
     assert facts["model"] in sentence and found in sentence
-    assert pick.pick(found, facts) == (found, "")
-    assert pick.of(facts) == found
+    assert resolve.pick(found, facts) == (found, "")
+    assert resolve.of(facts) == found
 
 
 def test_without_a_device_the_default_is_told() -> None:
-    name, sentence = pick.pick("jetson", None)
+    name, sentence = resolve.pick("jetson", None)
     assert name == "jetson-orin-nano"
     assert "No device is attached" in sentence and "JetPack 6.2" in sentence
-    assert "JetPack 5.1" in pick.pick("jetson-xavier-nx", None)[1]
-    assert pick.pick("cpu", None) == ("cpu", "")
+    assert "JetPack 5.1" in resolve.pick("jetson-xavier-nx", None)[1]
+    assert resolve.pick("cpu", None) == ("cpu", "")
 
 
 def test_a_carrier_board_of_its_own_name_is_known_by_its_gpu() -> None:
     facts = board("orin-nx", model="Forecr DSBOARD-ORNX")
-    name, sentence = pick.pick("jetson", facts)
+    name, sentence = resolve.pick("jetson", facts)
     assert name == "jetson-orin-nano"
     assert "Forecr DSBOARD-ORNX" in sentence and "smallest" in sentence
-    assert pick.pick("jetson-orin-nx", facts) == ("jetson-orin-nx", "")
+    assert resolve.pick("jetson-orin-nx", facts) == ("jetson-orin-nx", "")
 
 
 @pytest.mark.parametrize("changes", [{}, {"model": None}])
 def test_what_is_no_jetson_is_refused_as_one(changes) -> None:
     with pytest.raises(EnvironmentProblem) as caught:
-        pick.pick("jetson", board("raspberry", **changes))
+        resolve.pick("jetson", board("raspberry", **changes))
     assert "'jetson'" in caught.value.problem
 
 
@@ -61,39 +61,39 @@ def test_what_is_no_jetson_is_refused_as_one(changes) -> None:
 )
 def test_another_device_is_refused(target, name, reason) -> None:
     with pytest.raises(RequestError) as caught:
-        pick.pick(target, board(name))
+        resolve.pick(target, board(name))
     assert reason in caught.value.problem
-    assert repr(pick.of(board(name))) in caught.value.advice
+    assert repr(resolve.of(board(name))) in caught.value.advice
 
 
 def test_a_processor_target_takes_any_board_of_its_architecture() -> None:
     for name in ("cpu", "cpu-arm64"):
-        assert pick.pick(name, board("orin-nx")) == (name, "")
-    assert pick.of(board("raspberry", model=None)) == "cpu-arm64"
-    assert pick.of(board("raspberry", model=None, machine="riscv64")) is None
+        assert resolve.pick(name, board("orin-nx")) == (name, "")
+    assert resolve.of(board("raspberry", model=None)) == "cpu-arm64"
+    assert resolve.of(board("raspberry", model=None, machine="riscv64")) is None
 
 
 def test_an_unknown_target_is_refused_with_and_without_a_device() -> None:
     for facts in (None, board("orin-nx")):
         with pytest.raises(RequestError) as caught:
-            pick.pick("jetsn", facts)
+            resolve.pick("jetsn", facts)
         assert "jetson" in caught.value.advice
 
 
 def test_a_board_of_the_users_own_is_told_by_its_tree(monkeypatch, tmp_path) -> None:
-    own = profile.get("jetson-orin-nx").model_dump_json()
+    own = catalog.get("jetson-orin-nx").model_dump_json()
     own = own.replace('"jetson-orin-nx"', '"line-camera"').replace('Jetson Orin NX"]', 'Forecr"]')
     (tmp_path / "line-camera.yaml").write_text(own)  # JSON is YAML
     monkeypatch.setenv("TMKD_DEPLOY_TARGETS", str(tmp_path))
-    assert pick.pick("jetson", board("orin-nx", model="Forecr DSB"))[0] == "line-camera"
+    assert resolve.pick("jetson", board("orin-nx", model="Forecr DSB"))[0] == "line-camera"
 
 
 def test_another_machines_processor_is_not_measured_here() -> None:
-    own = "cpu-x86" if profile.get("cpu-x86").is_machine(platform.machine()) else "cpu-arm64"
+    own = "cpu-x86" if catalog.get("cpu-x86").is_machine(platform.machine()) else "cpu-arm64"
     for name in ("cpu", own, "jetson-thor", "rtx-ada"):
-        pick.refuse_elsewhere(profile.get(name))
+        resolve.refuse_elsewhere(catalog.get(name))
     others = [name for name in ("cpu-x86", "cpu-arm64") if name != own]
-    for name in others if probe.board_model() else [*others, "raspberry-pi-5"]:
+    for name in others if machine_probe.board_model() else [*others, "raspberry-pi-5"]:
         with pytest.raises(RequestError) as caught:
-            pick.refuse_elsewhere(profile.get(name))
+            resolve.refuse_elsewhere(catalog.get(name))
         assert name in caught.value.problem and "--device" in caught.value.advice

@@ -6,13 +6,13 @@ import platform
 
 import pytest
 
-from tmkd_deploy.targets import probe, profile
+from tmkd_deploy.targets import catalog, machine_probe
 
 X86 = "processor : 0\nmodel name : Some CPU @ 2.80GHz\nflags : fpu avx2 {}\n"
 
 
 def test_this_machine_is_described_in_plain_values() -> None:
-    machine = probe.probe()
+    machine = machine_probe.probe()
     json.dumps(machine)
     assert machine["architecture"] == platform.machine()
     assert machine["cores"] >= 1
@@ -20,7 +20,7 @@ def test_this_machine_is_described_in_plain_values() -> None:
 
 
 def test_what_can_run_can_be_told_from_the_runtimes() -> None:
-    machine = probe.probe()
+    machine = machine_probe.probe()
     here = machine["runtimes"]["onnxruntime"]
     assert ("cpu" in machine["can_run"]) == (here is not None)
     assert not {"cpu-x86", "cpu-arm64"} <= set(machine["can_run"])
@@ -30,23 +30,26 @@ def test_what_can_run_can_be_told_from_the_runtimes() -> None:
             each.version for each in importlib.metadata.distributions() if each.name in names
         ]
         assert here in versions
-    assert set(machine["can_run"]) <= set(profile.names())
+    assert set(machine["can_run"]) <= set(catalog.names())
 
 
 @pytest.mark.parametrize(
     ("flags", "vnni"), [("avx512_vnni", True), ("avx_vnni ssse3", True), ("avx512f", False)]
 )
 def test_vnni_is_read_from_the_flags(flags, vnni) -> None:
-    assert probe.parse_cpuinfo(X86.format(flags)) == {"model": "Some CPU @ 2.80GHz", "vnni": vnni}
+    assert machine_probe.parse_cpuinfo(X86.format(flags)) == {
+        "model": "Some CPU @ 2.80GHz",
+        "vnni": vnni,
+    }
 
 
 def test_arm_says_it_in_its_own_words() -> None:
     text = "processor\t: 0\nFeatures\t: fp asimd asimdhp asimddp\nCPU implementer\t: 0x41\n"
-    assert probe.parse_cpuinfo(text)["vnni"] is True
+    assert machine_probe.parse_cpuinfo(text)["vnni"] is True
 
 
 def test_without_flags_nothing_is_claimed() -> None:
-    assert probe.parse_cpuinfo("")["vnni"] is None
+    assert machine_probe.parse_cpuinfo("")["vnni"] is None
 
 
 def test_gpus_are_read_from_nvidia_smi() -> None:
@@ -54,13 +57,13 @@ def test_gpus_are_read_from_nvidia_smi() -> None:
         "NVIDIA RTX 2000 Ada Generation, 8.9, 16380 MiB, 570.86.15\n"
         "NVIDIA GeForce RTX 5060, 12.0, 8151 MiB, 570.86.15\n\n"
     )
-    capabilities = [gpu["compute_capability"] for gpu in probe.parse_gpus(text)]
+    capabilities = [gpu["compute_capability"] for gpu in machine_probe.parse_gpus(text)]
     assert capabilities == ["SM89", "SM120"]
-    assert profile.get("rtx-ada").compute_capability == capabilities[0]
+    assert catalog.get("rtx-ada").compute_capability == capabilities[0]
 
 
 def test_no_gpu_is_read_from_an_error() -> None:
-    assert probe.parse_gpus("No devices were found\n") == []
+    assert machine_probe.parse_gpus("No devices were found\n") == []
 
 
 @pytest.mark.parametrize(
@@ -79,12 +82,12 @@ def test_no_gpu_is_read_from_an_error() -> None:
     ],
 )
 def test_a_board_is_known_by_its_device_tree(model, name) -> None:
-    matching = [each for each in profile.names() if profile.get(each).describes(model)]
+    matching = [each for each in catalog.names() if catalog.get(each).describes(model)]
     assert matching == ([name] if name else [])
 
 
 @pytest.mark.parametrize(("machine", "name"), [("x86_64", "cpu-x86"), ("arm64", "cpu-arm64")])
 def test_an_architecture_has_one_name(machine, name) -> None:
-    fitting = [each for each in ("cpu-x86", "cpu-arm64") if profile.get(each).is_machine(machine)]
+    fitting = [each for each in ("cpu-x86", "cpu-arm64") if catalog.get(each).is_machine(machine)]
     assert fitting == [name]
-    assert profile.get("cpu").is_machine(machine)
+    assert catalog.get("cpu").is_machine(machine)

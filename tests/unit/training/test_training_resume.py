@@ -8,9 +8,9 @@ import torch
 from tmkd_deploy.errors import DataError, RequestError
 from tmkd_deploy.events import SilentEvents
 from tmkd_deploy.training.checkpoint import Checkpoints
-from tmkd_deploy.training.conduct import Conduct
 from tmkd_deploy.training.fit import fit
 from tmkd_deploy.training.schedule import Schedule
+from tmkd_deploy.training.trainer_config import Conduct
 
 SCHEDULES = {
     "adamw": Schedule(4, 8, 0.01, 0.01, 3),

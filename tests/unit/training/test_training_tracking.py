@@ -7,10 +7,10 @@ import torch
 
 from tmkd_deploy.errors import MissingExtra
 from tmkd_deploy.events import SilentEvents
-from tmkd_deploy.training.conduct import Conduct
 from tmkd_deploy.training.fit import fit
 from tmkd_deploy.training.schedule import Schedule
 from tmkd_deploy.training.tracking import Tracking
+from tmkd_deploy.training.trainer_config import Conduct
 
 
 def train(tracking):

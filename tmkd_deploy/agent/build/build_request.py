@@ -1,0 +1,120 @@
+"""Building an engine on the device that will run it, and saying how in a manifest beside it."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import time
+from typing import TYPE_CHECKING, Any
+
+from tmkd_deploy.agent.agent_errors import DATA, ENVIRONMENT, AgentError
+from tmkd_deploy.agent.build import preflight
+from tmkd_deploy.agent.build.builders import Built, run_builder
+from tmkd_deploy.agent.build.onnx_tags import read_tags
+from tmkd_deploy.agent.inference import sessions
+from tmkd_deploy.agent.shell import output_of, program
+from tmkd_deploy.agent.telemetry.device_probe import parse_trtexec
+from tmkd_deploy.agent.telemetry.identity import identity
+from tmkd_deploy.agent.transport.context import key_of
+from tmkd_deploy.agent.transport.request_fields import field, optional
+
+if TYPE_CHECKING:
+    from tmkd_deploy.agent.transport.context import Work
+
+SIDECAR_SCHEMA = 1
+
+
+def build(request: dict[str, Any], work: Work) -> dict[str, Any]:
+    """Build the engine that is asked for, once for the same request, device and release.
+
+    Raises:
+        AgentError: `data`: the ONNX file is not here, is none, or is for another runtime;
+            `environment`: the builder is missing, refuses the model or lacks what was asked for;
+            `out_of_memory`: the build was killed or ran out of it.
+        ImportError: the runtime is not installed for this Python.
+    """
+    onnx = work.file(field(request, "onnx", str))
+    tags = read_tags(onnx)
+    runtime = field(request, "runtime", str)
+    _refuse_other_placement(runtime, tags)
+    builder = _builder(runtime)
+    release = _release(runtime, builder)
+    made_for = identity(release, optional(request, "compute_capability", str))
+    asked = {name: value for name, value in request.items() if name != "id"}
+    key = key_of({**made_for, "request": asked, "builder": builder, "schema": SIDECAR_SCHEMA})
+
+    def make() -> dict[str, Any]:
+        started = time.monotonic()
+        built = run_builder(builder, request, onnx, made_for, work)
+        sidecar = {
+            "schema": SIDECAR_SCHEMA,
+            "runtime": runtime,
+            "precision": field(request, "precision", str),
+            "onnx": {"sha256": field(request, "onnx", str), "tags": tags},
+            **made_for,
+            "dla": {"core": optional(request, "dla_core", int), "fell_back": built.fell_back},
+            "build": {**built.how, "seconds": round(time.monotonic() - started, 1)},
+            "built_at": round(time.time()),
+        }
+        return _store(built, sidecar, work)
+
+    answer, reused = work.remembered(key, make, files=("engine", "layers", "log"))
+    engine = work.file(answer["engine"])
+    if engine != onnx:  # an ONNX file runs anywhere, and belongs to no one build
+        sidecar = json.dumps(answer["sidecar"], indent=1) + "\n"
+        preflight.sidecar_of(engine).write_text(sidecar, encoding="utf-8")
+    return {**answer, "reused": reused}
+
+
+def _refuse_other_placement(runtime: str, tags: dict[str, str]) -> None:
+    """TensorRT reads uint8 as int8 with no more than a warning, and accuracy is gone."""
+    wanted = "unsigned" if runtime == "onnxruntime" else "signed"
+    placement = tags.get("tmkd_deploy.placement", "none")
+    if placement not in ("none", wanted):
+        raise AgentError(
+            DATA,
+            f"This model was quantized for another runtime: its activations are {placement}, and "
+            f"{runtime} needs {wanted} ones.",
+            advice="Export the student for this target.",
+        )
+
+
+def _builder(runtime: str) -> str | None:
+    """The module's name, or the path of trtexec where there is no module; None needs no builder."""
+    if runtime == "onnxruntime":
+        return None
+    if runtime == "tensorrt" and importlib.util.find_spec(runtime) is None:
+        return program("trtexec") or runtime
+    return runtime
+
+
+def _release(runtime: str, builder: str | None) -> str:
+    if builder in (None, runtime):
+        return sessions.version(runtime)
+    assert builder is not None
+    release = parse_trtexec(output_of([builder, "--help"], even_if_it_fails=True) or "")
+    if release is None:
+        raise AgentError(
+            ENVIRONMENT,
+            "trtexec does not say which release it is.",
+            builder,
+            "Run it on the device by hand: it should print its version first.",
+        )
+    return release
+
+
+def _store(built: Built, sidecar: dict[str, Any], work: Work) -> dict[str, Any]:
+    """Move the engine and what was said of it into the store."""
+    size = built.engine.stat().st_size
+    log = _keep_text(built.log, work) if built.log else None
+    layers = _keep_text(json.dumps(built.layers, indent=1), work) if built.layers else None
+    engine = work.keep(built.engine) if built.is_new else sidecar["onnx"]["sha256"]
+    sidecar = {**sidecar, "engine": {"sha256": engine, "bytes": size}}
+    sidecar["build"]["log"] = log
+    return {"engine": engine, "bytes": size, "sidecar": sidecar, "layers": layers, "log": log}
+
+
+def _keep_text(text: str, work: Work) -> str:
+    path = work.folder / "scratch" / "text"
+    path.write_text(text, encoding="utf-8")
+    return work.keep(path)

@@ -1,0 +1,207 @@
+"""The three ways to an engine: the ONNX file itself, TensorRT's Python module, and trtexec."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from tmkd_deploy.agent import child_processes
+from tmkd_deploy.agent.agent_errors import ENVIRONMENT, OUT_OF_MEMORY, REQUEST, AgentError
+from tmkd_deploy.agent.build import engine_layers as layer_lists
+from tmkd_deploy.agent.build import preflight, tensorrt_build, trtexec
+from tmkd_deploy.agent.inference import sessions
+from tmkd_deploy.agent.transport.context import key_of
+from tmkd_deploy.agent.transport.request_fields import field, optional
+
+if TYPE_CHECKING:
+    from tmkd_deploy.agent.transport.context import Work
+
+# A Jetson's GPU has no memory of its own. Half of what is free leaves as much for the weights, the
+# builder's kernels and the rest of the system.
+WORKSPACE_SHARE = 0.5
+_TIMEOUT_SECONDS = 4 * 3600.0  # a large network takes more than an hour on the smallest modules
+# starts this package again, from the zip or the folder that it was loaded from
+_START_BUILDER = (
+    "import sys; sys.path.insert(0, sys.argv.pop(1)); "
+    "from tmkd_deploy.agent.build.tensorrt_build import main; main()"
+)
+
+
+class Built(NamedTuple):
+    """What a builder made: the engine's file and what there is to say of it.
+
+    `is_new` says that the file is not the ONNX file itself. `layers` has an entry a layer, empty
+    where unknown; `fell_back` names those that left the DLA; `how` is the typing, the command line
+    where there was one, and the configuration.
+    """
+
+    engine: Path
+    is_new: bool
+    log: str
+    layers: list[dict[str, Any]]
+    fell_back: list[str]
+    how: dict[str, Any]
+
+
+def run_builder(
+    builder: str | None, request: dict[str, Any], onnx: Path, made_for: dict[str, Any], work: Work
+) -> Built:
+    """Make the engine by `builder`: a module's name, the path of trtexec, or None for ONNX Runtime.
+
+    `made_for` is what the engine's manifest will say of the device and its releases.
+
+    Raises:
+        AgentError, ImportError: as `building.build`.
+    """
+    runtime = field(request, "runtime", str)
+    if builder is None:
+        return _take_onnx(runtime, onnx)
+    job = _job(request, onnx, made_for, work)
+    if builder == runtime:
+        return _by_module(job, work)
+    return _by_trtexec(builder, made_for["versions"]["runtime"], job, work)
+
+
+def _job(
+    request: dict[str, Any], onnx: Path, made_for: dict[str, Any], work: Work
+) -> dict[str, Any]:
+    """What a builder needs to know; plain JSON."""
+    runtime = field(request, "runtime", str)
+    precision = field(request, "precision", str)
+    if precision not in ("int8", "fp16", "fp32"):
+        raise AgentError(REQUEST, f"There is no precision {precision!r}.")
+    free = free_memory_mb()
+    asked = optional(request, "workspace_mb", int)
+    given = workspace_mb(asked, free)
+    if asked is not None and given < asked:
+        work.answer.warn(
+            f"The builder gets a workspace of {given} MB instead of {asked} MB: {free} MB are free."
+        )
+    dla_core = optional(request, "dla_core", int)
+    numbers = preflight.release_of(made_for["versions"]["runtime"]) or ()
+    if dla_core is not None and precision == "int8" and numbers < (11,):
+        # https://github.com/NVIDIA/TensorRT/issues/2222
+        work.answer.warn(
+            "The DLA does not read Q/DQ pairs before TensorRT 11: what they quantize falls back to "
+            "the GPU. Build fp16 for the DLA instead."
+        )
+    return {
+        "runtime": runtime,
+        "onnx": str(onnx),
+        "precision": precision,
+        "input": field(request, "input", str),
+        "image_size": field(request, "image_size", int),
+        "typing": optional(request, "typing", str) or "strong",
+        "free_mb": free,
+        "workspace_mb": given,
+        "dla_core": dla_core,
+        "gpu_fallback": optional(request, "gpu_fallback", bool) is not False,
+        "compute_capability": optional(request, "compute_capability", str),
+        "timing_cache": _timing_cache(runtime, made_for, work),
+    }
+
+
+def _timing_cache(runtime: str, made_for: dict[str, Any], work: Work) -> str | None:
+    """One for each device and release. To TensorRT-RTX a cache is useless, and a GPU its price
+    (https://docs.nvidia.com/deeplearning/tensorrt-rtx/1.4/getting-started/release-notes-1/1.1.html).
+    """
+    if runtime != "tensorrt":
+        return None
+    folder = work.folder / "timing"
+    folder.mkdir(exist_ok=True)
+    device = key_of(made_for["device"])[:16]
+    return str(folder / f"{runtime}-{made_for['versions']['runtime']}-{device}.cache")
+
+
+def _take_onnx(runtime: str, onnx: Path) -> Built:
+    """ONNX Runtime's engine is the ONNX file; that it loads here is all there is to prove."""
+    sessions.open_session(runtime, onnx, threads=1, precise_int8=None)
+    return Built(onnx, False, "", [], [], {"typing": "strong", "command": None})
+
+
+def _by_module(job: dict[str, Any], work: Work) -> Built:
+    """Build in a process of its own, which the memory manager may kill without the agent."""
+    folder = work.scratch()
+    (folder / tensorrt_build.JOB).write_text(json.dumps(job), encoding="utf-8")
+    root = str(Path(__file__).parents[2])
+    argv = [sys.executable, "-c", _START_BUILDER, root, str(folder)]
+    outcome_path = folder / tensorrt_build.OUTCOME
+    finished = _run(argv, job, work)
+    if not outcome_path.is_file():
+        last = finished.output.strip().splitlines()[-5:]
+        raise AgentError(
+            ENVIRONMENT,
+            f"The builder ended with status {finished.returncode} and without an answer: "
+            f"{' '.join(last) or 'it printed nothing.'}",
+            advice="Run again; if it ends so every time, look for a newer release of TensorRT.",
+        )
+    outcome = json.loads(outcome_path.read_text(encoding="utf-8"))
+    if "error" in outcome:
+        raise AgentError(*outcome["error"])
+    return Built(
+        folder / tensorrt_build.PLAN,
+        True,
+        (folder / tensorrt_build.LOG).read_text(encoding="utf-8"),
+        outcome["layers"],
+        outcome["fell_back"],
+        {"typing": outcome["typing"], "command": None, "configuration": _configuration(job)},
+    )
+
+
+def _by_trtexec(program: str, release: str, job: dict[str, Any], work: Work) -> Built:
+    folder = work.scratch()
+    layers_path = folder / "layers.json"
+    plan = folder / tensorrt_build.PLAN
+    numbers = preflight.release_of(release) or ()
+    job = {**job, "plan": str(plan), "layers": str(layers_path)}
+    command = trtexec.build_command(program, numbers, job)
+    finished = _run(command, job, work)
+    trtexec.check_built(finished, plan)
+    layers = layers_path.read_text(encoding="utf-8") if layers_path.is_file() else None
+    return Built(
+        plan,
+        True,
+        finished.output,
+        layer_lists.from_inspector(layers) if layers else [],
+        layer_lists.fell_back(finished.output.splitlines()),
+        {
+            "typing": trtexec.typing_name(numbers, job["typing"]),
+            "command": command,
+            "configuration": _configuration(job),
+        },
+    )
+
+
+def _configuration(job: dict[str, Any]) -> dict[str, Any]:
+    names = ("input", "image_size", "workspace_mb", "free_mb", "gpu_fallback", "compute_capability")
+    return {name: job[name] for name in names}
+
+
+def _run(argv: list[str], job: dict[str, Any], work: Work) -> child_processes.Finished:
+    try:
+        return child_processes.run(argv, work.children, _TIMEOUT_SECONDS)
+    except AgentError as error:
+        if error.code != OUT_OF_MEMORY:
+            raise
+        raise AgentError(
+            OUT_OF_MEMORY,
+            f"{error.problem} When it began {job['free_mb']} MB were free, of which it might use "
+            f"{job['workspace_mb']} MB as workspace.",
+            error.where,
+            error.advice,
+        ) from error
+
+
+def free_memory_mb() -> int:
+    """What a program could take now without swapping, in units of 2^20 bytes (MemAvailable)."""
+    text = Path("/proc/meminfo").read_text(encoding="ascii")
+    line = next(line for line in text.splitlines() if line.startswith("MemAvailable:"))
+    return int(line.split()[1]) // 1024
+
+
+def workspace_mb(asked: int | None, free_mb: int) -> int:
+    """What a builder may use for trying kernels: what was asked for, within its share of memory."""
+    most = max(1, int(free_mb * WORKSPACE_SHARE))
+    return most if asked is None else min(asked, most)

@@ -1,0 +1,231 @@
+"""Builds an engine with TensorRT's Python module, in a process of its own.
+
+Builders take more memory than anything else on a small device, and when it runs out the kernel
+kills the process that asked; the agent starts this one so that it lives on and can say so. The job
+comes as a JSON file; the outcome goes into files beside it.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tmkd_deploy.agent.agent_errors import DATA, ENVIRONMENT, AgentError
+from tmkd_deploy.agent.build import engine_layers
+from tmkd_deploy.agent.inference.tensorrt_module import TITLES, failure, load, logger
+
+JOB, OUTCOME, PLAN, LOG = "job.json", "outcome.json", "engine.plan", "build.log"
+
+
+class Typing(NamedTuple):
+    """How the types of an engine's layers are decided."""
+
+    name: str
+    network_flags: int
+    builder_flags: list[str]
+
+
+def main() -> None:
+    """Do the job in the folder that the first argument names."""
+    folder = Path(sys.argv[1])
+    job = json.loads((folder / JOB).read_text(encoding="utf-8"))
+    outcome: dict[str, Any]
+    try:
+        outcome = build(job, folder)
+    except AgentError as error:
+        outcome = {"error": [error.code, error.problem, error.where, error.advice]}
+    (folder / OUTCOME).write_text(json.dumps(outcome), encoding="utf-8")
+
+
+def build(job: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Write the plan and the log; returns the typing, the layers, those off the DLA, notes.
+
+    Raises:
+        AgentError: `data`: the file is no ONNX graph; `environment`: the builder refuses it, or
+            the device lacks what was asked for; `out_of_memory`: the builder ran out of it.
+    """
+    trt = load(job["runtime"])
+    log = logger(trt)
+    try:
+        return _build(trt, log, job, folder)
+    finally:
+        (folder / LOG).write_text("\n".join(log.lines) + "\n", encoding="utf-8")
+
+
+def _build(trt: Any, log: Any, job: dict[str, Any], folder: Path) -> dict[str, Any]:
+    builder = trt.Builder(log)
+    if builder is None:
+        raise failure("The builder cannot start:", log, None, "Check the GPU and its driver.")
+    typing = choose_typing(trt, job["typing"], job["precision"])
+    network = builder.create_network(typing.network_flags)
+    _parse(trt, log, network, job)
+    config = builder.create_builder_config()
+    config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
+    config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, job["workspace_mb"] << 20)
+    for flag in typing.builder_flags:
+        config.set_flag(getattr(trt.BuilderFlag, flag))
+    config.add_optimization_profile(_profile(builder, network, job["image_size"]))
+    if job["compute_capability"] is not None:
+        _aim_at(trt, config, job["compute_capability"])
+    refused = [] if job["dla_core"] is None else _use_dla(trt, builder, config, network, job)
+    cache = _timing_cache(config, job["timing_cache"])
+    plan = builder.build_serialized_network(network, config)
+    if plan is None:
+        raise failure(
+            f"{TITLES[job['runtime']]} cannot build the engine:",
+            log,
+            None,
+            "If a layer is named, leave it out of quantization or choose another student.",
+        )
+    (folder / PLAN).write_bytes(plan)
+    if cache is not None:
+        _save_timings(cache, Path(job["timing_cache"]))
+    return {
+        "typing": typing.name,
+        "layers": _layers(trt, log, plan, elsewhere=job["compute_capability"] is not None),
+        "fell_back": list(dict.fromkeys([*refused, *engine_layers.fell_back(log.lines)])),
+    }
+
+
+def choose_typing(trt: Any, asked: str, precision: str) -> Typing:
+    """Strong typing (`strong`) or builder flags (`flags`), as far as this release has them.
+
+    Strongly typed, each layer computes in the type that the ONNX file gives it. With flags, the
+    builder may choose among the named types; an INT8 file then still says by its Q/DQ pairs what
+    is INT8. TensorRT 8 knows flags alone, 10 both, 11 and RTX strong typing alone.
+    """
+    creation = trt.NetworkDefinitionCreationFlag
+    strong = getattr(creation, "STRONGLY_TYPED", None)
+    has_flags = hasattr(trt.BuilderFlag, "INT8")
+    if strong is not None and (asked == "strong" or not has_flags):
+        return Typing("strong", 1 << int(strong), [])
+    # without it, TensorRT 8 makes networks whose batch is no dimension; 11 has dropped the name
+    explicit = getattr(creation, "EXPLICIT_BATCH", None)
+    types = {"int8": ["INT8", "FP16"], "fp16": ["FP16"], "fp32": []}[precision]
+    return Typing("flags", 0 if explicit is None else 1 << int(explicit), types)
+
+
+def _parse(trt: Any, log: Any, network: Any, job: dict[str, Any]) -> None:
+    parser = trt.OnnxParser(network, log)
+    parsed = parser.parse(Path(job["onnx"]).read_bytes())
+    errors = [parser.get_error(at) for at in range(parser.num_errors)]
+    unreadable = getattr(trt.ErrorCode, "MODEL_DESERIALIZE_FAILED", None)
+    # garbage may be "parsed" into an empty network without an error
+    if any(error.code() == unreadable for error in errors) or (parsed and not network.num_layers):
+        raise AgentError(DATA, "The file is no ONNX graph.", None, "Export the student again.")
+    if not parsed or errors:
+        words = "; ".join(str(error) for error in errors) or log.reason()
+        raise AgentError(
+            ENVIRONMENT,
+            f"{TITLES[job['runtime']]} {trt.__version__} refuses the model: {words}",
+            None,
+            "If an operator is refused, choose another student; if the opset is too new, export "
+            "with a lower one.",
+        )
+    _check_ends(network, job)
+
+
+def _check_ends(network: Any, job: dict[str, Any]) -> None:
+    inputs = [network.get_input(at) for at in range(network.num_inputs)]
+    found = [f"{tensor.name} {tuple(tensor.shape)}" for tensor in inputs]
+    side = job["image_size"]
+    wanted = [f"{job['input']} ({batch}, {side}, {side}, 3)" for batch in (-1, 1)]
+    if len(found) != 1 or found[0] not in wanted or network.num_outputs != 1:
+        raise AgentError(
+            DATA,
+            f"The model should have the one input {wanted[0]} and one output; it has the inputs "
+            f"{', '.join(found)} and {network.num_outputs} outputs.",
+            None,
+            "Export the student again, for this size of images.",
+        )
+
+
+def _profile(builder: Any, network: Any, image_size: int) -> Any:
+    """Images come one at a time, as a camera brings them."""
+    profile = builder.create_optimization_profile()
+    one = (1, image_size, image_size, 3)
+    profile.set_shape(network.get_input(0).name, one, one, one)
+    return profile
+
+
+def _aim_at(trt: Any, config: Any, capability: str) -> None:
+    """Build for this compute capability, such as SM89, instead of the GPU that is here."""
+    known = getattr(getattr(trt, "ComputeCapability", None), capability, None)
+    if known is None:
+        raise AgentError(
+            ENVIRONMENT,
+            f"This builder ({trt.__version__}) does not build for {capability}.",
+            None,
+            "Install a release that does.",
+        )
+    config.num_compute_capabilities = 1
+    config.set_compute_capability(known, 0)
+
+
+def _use_dla(trt: Any, builder: Any, config: Any, network: Any, job: dict[str, Any]) -> list[str]:
+    """Prefer the DLA core that was asked for; returns the layers that it cannot run."""
+    core = job["dla_core"]
+    if core >= builder.num_DLA_cores:
+        raise AgentError(
+            ENVIRONMENT,
+            f"DLA core {core} was asked for, and TensorRT {trt.__version__} finds "
+            f"{builder.num_DLA_cores} of them here.",
+            None,
+            "Build for the GPU. TensorRT 10.7 was the last 10.x with DLA, and not every module "
+            "has one.",
+        )
+    config.default_device_type = trt.DeviceType.DLA
+    config.DLA_core = core
+    every = [network.get_layer(at) for at in range(network.num_layers)]
+    refused = [layer.name for layer in every if not config.can_run_on_DLA(layer)]
+    if job["gpu_fallback"]:
+        config.set_flag(trt.BuilderFlag.GPU_FALLBACK)
+    elif refused:
+        raise AgentError(
+            ENVIRONMENT,
+            f"{len(refused)} of the {len(every)} layers cannot run on the DLA, and falling back to "
+            f"the GPU was not allowed: {', '.join(refused[:10])}.",
+            None,
+            "Allow the fallback, or choose a student whose every layer the DLA supports. Up to "
+            "TensorRT 10.7 the DLA does not read Q/DQ pairs: build fp16 for it.",
+        )
+    return refused
+
+
+def _timing_cache(config: Any, path: str | None) -> Any:
+    """The measured times of kernels from earlier builds, so that they need not be measured again.
+
+    `path` is None for TensorRT-RTX, where a cache has no effect and asks for a GPU (its release
+    notes 1.1). A cache of another device or release is refused by the builder: we start anew.
+    """
+    if path is None or not hasattr(config, "create_timing_cache"):
+        return None
+    file = Path(path)
+    cache = config.create_timing_cache(file.read_bytes() if file.is_file() else b"")
+    if cache is None or not config.set_timing_cache(cache, False):
+        cache = config.create_timing_cache(b"")
+        config.set_timing_cache(cache, False)
+    return cache
+
+
+def _save_timings(cache: Any, path: Path) -> None:
+    unfinished = path.with_suffix(".part")
+    unfinished.write_bytes(cache.serialize())
+    unfinished.replace(path)
+
+
+def _layers(trt: Any, log: Any, plan: Any, elsewhere: bool) -> list[dict[str, Any]]:
+    """What the engine inspector says; of a plan for another GPU, which it cannot open, the log."""
+    engine = None if elsewhere else trt.Runtime(log).deserialize_cuda_engine(plan)
+    if engine is None:
+        return engine_layers.from_log(log.lines)
+    inspector = engine.create_engine_inspector()
+    return engine_layers.from_inspector(
+        inspector.get_engine_information(trt.LayerInformationFormat.JSON)
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,203 @@
+"""TensorRT's command-line tool, for devices whose Python has no TensorRT module.
+
+It builds and times; it does not predict, because it takes one input a process. What it prints is
+read as recorded from real devices, see tests/unit/agent/test_agent_trtexec.py; the tool itself was
+not to be had in this project.
+Source of the options and their history: https://docs.nvidia.com/deeplearning/tensorrt/11.4.1/api/
+migration/tensorrt-10x-to-11x-trtexec.html and the page beside it for 8.x to 10.x.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from tmkd_deploy.agent import child_processes
+from tmkd_deploy.agent.agent_errors import DATA, ENVIRONMENT, OUT_OF_MEMORY, AgentError
+from tmkd_deploy.agent.telemetry.device_probe import parse_trtexec
+
+if TYPE_CHECKING:
+    from tmkd_deploy.agent.transport.context import Work
+
+_PASSED = re.compile(r"^&&&& PASSED TensorRT\.trtexec", re.MULTILINE)
+# A message may go on in lines that bear no time and no severity.
+_MESSAGE = re.compile(r"^\[[\d/:-]+\] \[([A-Z])\] ")
+# said after any failure, and never why
+_ECHOES = re.compile(
+    r"--- (Begin|End) node ---|^Failed to parse onnx file|^Parsing model failed"
+    r"|^Failed to create engine from model|^Engine could not be created from network"
+    r"|^Building engine failed|^Engine set up failed"
+)
+_UNREADABLE = "Failed to parse ONNX model from file"
+
+
+class Report(NamedTuple):
+    """What a run of trtexec said.
+
+    `version` is such as 10.3.0 or None; `passed` what it says of itself; `errors` its own words.
+    `latency_ms` and `compute_ms` are its summaries, such as {"median": 1.2, "p99": 1.4}: the host's
+    wait, and the GPU's own time; empty where it timed nothing.
+    """
+
+    version: str | None
+    passed: bool
+    errors: list[str]
+    latency_ms: dict[str, float]
+    compute_ms: dict[str, float]
+    throughput: float | None
+
+
+class Times(NamedTuple):
+    """One entry an inference, in milliseconds: copies and GPU together, and the GPU alone."""
+
+    latency_ms: list[float]
+    compute_ms: list[float]
+
+
+def parse(output: str) -> Report:
+    """Read what trtexec printed; for every release from 8.4 on."""
+    throughput = re.search(r"\[I\] Throughput: ([\d.e+-]+) qps", output)
+    return Report(
+        version=parse_trtexec(output),
+        passed=_PASSED.search(output) is not None,
+        errors=_errors(output),
+        latency_ms=_summary(output, "Latency"),
+        compute_ms=_summary(output, "GPU Compute Time"),
+        throughput=float(throughput.group(1)) if throughput else None,
+    )
+
+
+def _errors(output: str) -> list[str]:
+    """The error messages that say something, each in one line."""
+    messages: list[str] = []
+    within = False
+    for line in output.splitlines():
+        start = _MESSAGE.match(line)
+        if start or line.startswith("&&&&"):
+            within = start is not None and start.group(1) == "E"
+            if start is not None and within:
+                messages.append(line[start.end() :])
+        elif within:
+            messages[-1] += " " + line.strip()
+    return [message.strip() for message in messages if not _ECHOES.search(message)]
+
+
+def _summary(output: str, name: str) -> dict[str, float]:
+    line = re.search(rf"\[I\] {name}: (min = .*)", output)
+    if line is None:
+        return {}
+    pairs = re.findall(r"([\w()%]+) = ([\d.e+-]+) ms", line.group(1))
+    return {re.sub(r"percentile\((\d+)%\)", r"p\1", key): float(value) for key, value in pairs}
+
+
+def build_command(program: str, release: tuple[int, ...], job: dict[str, Any]) -> list[str]:
+    """The arguments that build an engine with this release; one shape, batch 1.
+
+    Its types are strong from 10 on, unless flags were asked for and there are any, as
+    `tensorrt_build.choose_typing` has it.
+    """
+    side = job["image_size"]
+    shape = f"{job['input']}:1x{side}x{side}x3"
+    return [
+        program,
+        f"--onnx={job['onnx']}",
+        f"--saveEngine={job['plan']}",
+        *_typing(release, job),
+        *(f"--{bound}Shapes={shape}" for bound in ("min", "opt", "max")),
+        f"--memPoolSize=workspace:{job['workspace_mb']}",
+        f"--timingCacheFile={job['timing_cache']}",
+        "--profilingVerbosity=detailed",
+        f"--exportLayerInfo={job['layers']}",
+        # 8.5 knows it by another name
+        "--buildOnly" if release < (8, 6) else "--skipInference",
+        *_dla(job),
+    ]
+
+
+def typing_name(release: tuple[int, ...], asked: str) -> str:
+    """`strong` or `flags`: what this release makes of what was asked for."""
+    return "flags" if release < (10,) or (release < (11,) and asked == "flags") else "strong"
+
+
+def _typing(release: tuple[int, ...], job: dict[str, Any]) -> list[str]:
+    if typing_name(release, job["typing"]) == "strong":
+        return ["--stronglyTyped"] if release < (11,) else []
+    return {"int8": ["--int8", "--fp16"], "fp16": ["--fp16"], "fp32": []}[job["precision"]]
+
+
+def _dla(job: dict[str, Any]) -> list[str]:
+    if job["dla_core"] is None:
+        return []
+    fallback = ["--allowGPUFallback"] if job["gpu_fallback"] else []
+    return [f"--useDLACore={job['dla_core']}", *fallback]
+
+
+def check_built(finished: child_processes.Finished, plan: Path) -> None:
+    """Raise unless a `build_command` has built its engine.
+
+    Raises:
+        AgentError: `data`: the file is no ONNX graph; `environment`: trtexec refuses it;
+            `out_of_memory`: it says so.
+    """
+    report = parse(finished.output)
+    # it has been seen to report PASSED after errors, so what counts is the file
+    if finished.returncode != 0 or not report.passed or not plan.is_file():
+        raise _refused(report, finished)
+
+
+def time(program: str, engine: Path, job: dict[str, Any], work: Work) -> tuple[Times, Report]:
+    """Time an engine by trtexec alone: its own loop, random images, one stream.
+
+    Its latency is the sum of the copies' and the GPU's times by events, without what the host adds,
+    so it is not what `TensorRTSession` is timed for; say so where it is shown.
+
+    Raises:
+        AgentError: as `check_built`; `environment` also where it takes too long.
+    """
+    times = work.scratch() / "times.json"
+    side = job["image_size"]
+    warm_up_ms = int(job["warm_up_seconds"] * 1000)
+    command = [
+        program,
+        f"--loadEngine={engine}",
+        f"--shapes={job['input']}:1x{side}x{side}x3",
+        f"--warmUp={warm_up_ms}",
+        f"--iterations={job['minimum_runs']}",
+        f"--duration={job['minimum_seconds']:g}",
+        "--useSpinWait",
+        f"--exportTimes={times}",
+        *([] if job["dla_core"] is None else [f"--useDLACore={job['dla_core']}"]),
+    ]
+    longest = 60.0 + 20 * (job["warm_up_seconds"] + job["minimum_seconds"])
+    finished = child_processes.run(command, work.children, longest)
+    report = parse(finished.output)
+    if finished.returncode != 0 or not report.passed or not times.is_file():
+        raise _refused(report, finished)
+    return read_times(times, warm_up_ms), report
+
+
+def read_times(path: Path, warm_up_ms: float) -> Times:
+    """What --exportTimes wrote; releases before 10 write down the warm-up too, which is left out.
+
+    Raises:
+        ValueError: it is not such a file.
+    """
+    rows = json.loads(path.read_text(encoding="utf-8"))
+    kept = [row for row in rows if row["startComputeMs"] >= warm_up_ms]
+    return Times([row["latencyMs"] for row in kept], [row["computeMs"] for row in kept])
+
+
+def _refused(report: Report, finished: child_processes.Finished) -> AgentError:
+    last = [line for line in finished.output.splitlines() if line.strip()][-3:]
+    words = "; ".join(report.errors[:5] or last) or "it says nothing"
+    problem = f"trtexec {report.version or ''} failed (status {finished.returncode}): {words}"
+    if _UNREADABLE in words:
+        return AgentError(DATA, problem, None, "Export the student again.")
+    if "outofmemory" in words.lower().replace(" ", ""):
+        advice = "Close other programs on the device, add swap space, or ask for less workspace."
+        return AgentError(OUT_OF_MEMORY, problem, None, advice)
+    return AgentError(
+        ENVIRONMENT, problem, None, "If a layer is named, leave it out of quantization."
+    )

@@ -1,0 +1,148 @@
+"""Other programs that the agent starts, none of which outlives it."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import subprocess
+import threading
+from pathlib import Path
+from typing import Callable, NamedTuple, NoReturn
+
+from tmkd_deploy.agent.agent_errors import ENVIRONMENT, OUT_OF_MEMORY, AgentError, HostGone
+
+_PR_SET_PDEATHSIG = 1
+
+
+class Finished(NamedTuple):
+    """How a program ended: its exit status, negative for a signal, and all that it printed."""
+
+    returncode: int
+    output: str
+
+
+class Children:
+    """The process groups at work; once ended, nothing more can be started."""
+
+    def __init__(self) -> None:
+        self._groups: set[int] = set()
+        self._lock = threading.Lock()
+        self.ended = False
+
+    def start(self, argv: list[str]) -> subprocess.Popen[str]:
+        """Start a program in a group of its own, both its streams in one pipe."""
+        with self._lock:
+            if self.ended:
+                raise HostGone
+            process = subprocess.Popen(
+                argv,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                encoding="utf-8",
+                errors="replace",
+                start_new_session=True,
+                # The kernel ends it if the memory manager kills the agent.
+                preexec_fn=end_with_the_agent,  # noqa: PLW1509 - two system calls, no locks
+            )
+            self._groups.add(process.pid)
+        return process
+
+    def end(self, process: subprocess.Popen[str]) -> None:
+        """Kill what is left of a program's group."""
+        with self._lock:
+            _kill(process.pid)
+            self._groups.discard(process.pid)
+        process.wait()
+
+    def exit_with_all(self, status: int) -> NoReturn:
+        """Kill every group and leave the process at once, whatever its other threads do."""
+        self.kill_all()
+        os._exit(status)
+
+    def kill_all(self) -> None:
+        """Kill every group; nothing can be started any more."""
+        with self._lock:
+            self.ended = True
+            for group in self._groups:
+                _kill(group)
+
+
+def run(
+    argv: list[str],
+    children: Children,
+    timeout_s: float,
+    each_line: Callable[[str], None] | None = None,
+) -> Finished:
+    """Run a program to its end; `each_line` is told every line as it comes.
+
+    Raises:
+        AgentError: `environment`: it cannot be started, or did not end in time;
+            `out_of_memory`: something killed it, as the memory manager does.
+    """
+    program = Path(argv[0]).name
+    try:
+        process = children.start(argv)
+    except OSError as error:
+        raise AgentError(
+            ENVIRONMENT,
+            f"The program {program} cannot be started: {error.strerror or error}.",
+            argv[0],
+            "Check on the device that it is installed and may be executed.",
+        ) from error
+    late = threading.Event()
+
+    def stop() -> None:
+        late.set()
+        _kill(process.pid)
+
+    timer = threading.Timer(timeout_s, stop)
+    timer.daemon = True
+    timer.start()
+    lines: list[str] = []
+    try:
+        assert process.stdout is not None
+        with process.stdout:
+            for line in process.stdout:
+                lines.append(line)
+                if each_line is not None:
+                    each_line(line.rstrip("\n"))
+        process.wait()
+    finally:
+        timer.cancel()
+        children.end(process)
+    if children.ended:
+        raise HostGone
+    if late.is_set():
+        raise AgentError(
+            ENVIRONMENT,
+            f"The program {program} did not end within {timeout_s:.0f} seconds and was stopped.",
+            argv[0],
+            "Look on the device at what else runs there, then try again.",
+        )
+    if process.returncode == -signal.SIGKILL:
+        raise AgentError(
+            OUT_OF_MEMORY,
+            f"The program {program} was killed while it worked, most likely because the device "
+            "ran out of memory.",
+            argv[0],
+            "Close other programs on the device (a desktop takes about 1 GB), add swap space, or "
+            "ask for a smaller workspace; `sudo dmesg` names what was killed.",
+        )
+    return Finished(process.returncode, "".join(lines))
+
+
+def _kill(group: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(group, signal.SIGKILL)
+
+
+_libc = ctypes.CDLL(None)
+
+
+def end_with_the_agent() -> None:
+    """What a new process does before its program starts: it asks to die with this one."""
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())  # the agent's threads have some blocked
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

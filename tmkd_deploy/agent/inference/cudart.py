@@ -1,0 +1,168 @@
+"""The few functions of the CUDA runtime that an inference needs, through ctypes.
+
+TensorRT's Python module neither allocates memory nor copies, and a device need not have another
+package that does. Seen to work here without a GPU: finding the library, its errors, and the calls
+against a stand-in library of the same functions (tests/unit/agent). Not run on a GPU in this
+project.
+Source: CUDA Runtime API reference, https://docs.nvidia.com/cuda/cuda-runtime-api/
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+from pathlib import Path
+from typing import Any, Iterator
+
+from tmkd_deploy.agent.agent_errors import ENVIRONMENT, OUT_OF_MEMORY, AgentError
+
+LIBRARY_VARIABLE = "TMKD_DEPLOY_CUDART"
+
+_OUT_OF_MEMORY = 2  # cudaErrorMemoryAllocation
+_MAJOR, _MINOR = 75, 76  # cudaDevAttrComputeCapabilityMajor and Minor
+_HOST_TO_DEVICE = 1  # cudaMemcpyHostToDevice
+_DEVICE_TO_HOST = 2  # cudaMemcpyDeviceToHost
+_NAMES = ("libcudart.so", "libcudart.so.13", "libcudart.so.12", "libcudart.so.11.0")
+
+
+class Cuda:
+    """The CUDA runtime of this machine.
+
+    Raises:
+        AgentError: `environment`, because there is no such library here.
+    """
+
+    def __init__(self) -> None:
+        self._library = _open()
+        self._library.cudaGetErrorString.restype = ctypes.c_char_p
+
+    def compute_capability(self) -> int:
+        """That of the first GPU, such as 87.
+
+        Raises:
+            AgentError: `environment`, because there is no GPU, or no driver for it.
+        """
+        return 10 * self._attribute(_MAJOR) + self._attribute(_MINOR)
+
+    def stream(self) -> int:
+        """A new stream, in which work runs in the order it is given."""
+        return self._made("cudaStreamCreate", ctypes.c_void_p())
+
+    def event(self) -> int:
+        """A new event, which marks a moment in a stream."""
+        return self._made("cudaEventCreate", ctypes.c_void_p())
+
+    def device_memory(self, size: int) -> int:
+        """The address of `size` bytes on the GPU."""
+        return self._made("cudaMalloc", ctypes.c_void_p(), ctypes.c_size_t(size))
+
+    def host_memory(self, size: int) -> int:
+        """The address of `size` bytes of the host that the GPU reads and writes directly."""
+        return self._made("cudaMallocHost", ctypes.c_void_p(), ctypes.c_size_t(size))
+
+    def free(self, device: int, host: int) -> None:
+        """Give back a pair of buffers."""
+        self._call("cudaFree", ctypes.c_void_p(device))
+        self._call("cudaFreeHost", ctypes.c_void_p(host))
+
+    def destroy(self, stream: int, events: tuple[int, ...]) -> None:
+        """Give back a stream and its events."""
+        for event in events:
+            self._call("cudaEventDestroy", ctypes.c_void_p(event))
+        self._call("cudaStreamDestroy", ctypes.c_void_p(stream))
+
+    def copy_in(self, device: int, host: int, size: int, stream: int) -> None:
+        """Copy `size` bytes from the host to the GPU, in the stream's order."""
+        self._copy(device, host, size, _HOST_TO_DEVICE, stream)
+
+    def copy_out(self, host: int, device: int, size: int, stream: int) -> None:
+        """Copy `size` bytes from the GPU to the host, in the stream's order."""
+        self._copy(host, device, size, _DEVICE_TO_HOST, stream)
+
+    def record(self, event: int, stream: int) -> None:
+        """Mark the moment at which the stream comes to this point."""
+        self._call("cudaEventRecord", ctypes.c_void_p(event), ctypes.c_void_p(stream))
+
+    def wait(self, stream: int) -> None:
+        """Wait until the stream has done all it was given."""
+        self._call("cudaStreamSynchronize", ctypes.c_void_p(stream))
+
+    def milliseconds(self, start: int, end: int) -> float:
+        """The time between two events that have happened; its resolution is about 0.5 us."""
+        elapsed = ctypes.c_float()
+        self._call(
+            "cudaEventElapsedTime",
+            ctypes.byref(elapsed),
+            ctypes.c_void_p(start),
+            ctypes.c_void_p(end),
+        )
+        return elapsed.value
+
+    def _attribute(self, number: int) -> int:
+        value = ctypes.c_int()
+        self._call(
+            "cudaDeviceGetAttribute", ctypes.byref(value), ctypes.c_int(number), ctypes.c_int(0)
+        )
+        return value.value
+
+    def _copy(self, target: int, source: int, size: int, kind: int, stream: int) -> None:
+        self._call(
+            "cudaMemcpyAsync",
+            ctypes.c_void_p(target),
+            ctypes.c_void_p(source),
+            ctypes.c_size_t(size),
+            ctypes.c_int(kind),
+            ctypes.c_void_p(stream),
+        )
+
+    def _made(self, name: str, handle: ctypes.c_void_p, *arguments: Any) -> int:
+        self._call(name, ctypes.byref(handle), *arguments)
+        return handle.value or 0
+
+    def _call(self, name: str, *arguments: Any) -> None:
+        status = getattr(self._library, name)(*arguments)
+        if status != 0:
+            words = self._library.cudaGetErrorString(status).decode("utf-8", "replace")
+            raise AgentError(
+                OUT_OF_MEMORY if status == _OUT_OF_MEMORY else ENVIRONMENT,
+                f"CUDA refuses {name}: {words} (error {status}).",
+                None,
+                "Close other programs that use the GPU, then try again."
+                if status == _OUT_OF_MEMORY
+                else "Check on the device that its GPU and driver work: nvidia-smi, or on a "
+                "Jetson: sudo tegrastats",
+            )
+
+
+def _open() -> ctypes.CDLL:
+    for name in _candidates():
+        try:
+            return ctypes.CDLL(name)
+        except OSError:
+            continue
+    raise AgentError(
+        ENVIRONMENT,
+        "The CUDA runtime (libcudart) is not on this device, and running TensorRT engines from "
+        "Python needs it.",
+        None,
+        "Install it on the device: sudo apt install nvidia-cuda, or name the library in "
+        f"{LIBRARY_VARIABLE}.",
+    )
+
+
+def _candidates() -> Iterator[str]:
+    named = os.environ.get(LIBRARY_VARIABLE)
+    if named:
+        yield named
+        return
+    yield from _NAMES  # as the loader finds them
+    # where JetPack puts it, then where the packages of the Python index do
+    for pattern in ("cuda/lib64", "cuda*/targets/*/lib"):
+        yield from _in(Path("/usr/local"), pattern)
+    for folder in sys.path:
+        yield from _in(Path(folder), "nvidia/*/lib")
+
+
+def _in(root: Path, pattern: str) -> list[str]:
+    return sorted((str(path) for path in root.glob(pattern + "/libcudart.so.*")), reverse=True)

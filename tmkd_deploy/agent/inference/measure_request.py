@@ -1,0 +1,60 @@
+"""The request that times engines on this device."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tmkd_deploy.agent.agent_errors import REQUEST, AgentError
+from tmkd_deploy.agent.inference import sessions
+from tmkd_deploy.agent.inference.predict_request import read_images
+from tmkd_deploy.agent.inference.timing import Settings, time_in_turns
+from tmkd_deploy.agent.telemetry.system_monitor import Watch
+from tmkd_deploy.agent.transport.request_fields import field, optional
+
+if TYPE_CHECKING:
+    from tmkd_deploy.agent.transport.context import Work
+
+
+def measure(request: dict[str, Any], work: Work) -> dict[str, Any]:
+    """Time the engines of a request in turns; never answered from memory.
+
+    Returns:
+        What `time_in_turns` does.
+
+    Raises:
+        AgentError: `request`: there is no engine, or two have one name; `data`: a file is not here,
+            or the images are none; otherwise as a session's.
+        ImportError: a runtime or numpy is not installed.
+    """
+    settings = field(request, "settings", dict)
+    engines = field(request, "engines", list)
+    names = [field(engine, "name", str) for engine in engines]
+    if not names or len(set(names)) < len(names):
+        raise AgentError(REQUEST, "The request needs engines, each with a name of its own.")
+    images = read_images(work.file(field(request, "images", str)))
+    opened = {
+        name: sessions.open_session(
+            field(engine, "runtime", str),
+            work.file(field(engine, "engine", str)),
+            field(settings, "threads", int),
+            optional(engine, "precise_int8", bool),
+        )
+        for name, engine in zip(names, engines)
+    }
+    return time_in_turns(
+        opened,
+        images,
+        Settings(
+            warm_up_seconds=_seconds(settings, "warm_up_seconds"),
+            minimum_runs=field(settings, "minimum_runs", int),
+            minimum_seconds=_seconds(settings, "minimum_seconds"),
+        ),
+        work.answer,
+        Watch(children=work.children),
+    )
+
+
+def _seconds(settings: dict[str, Any], name: str) -> float:
+    # JSON writes 1.0 as 1 where its writer is not Python
+    value = settings.get(name)
+    return float(value) if isinstance(value, int) else field(settings, name, float)

@@ -1,0 +1,81 @@
+"""The logits that an engine gives on this device, image by image as a camera brings them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tmkd_deploy.agent.agent_errors import DATA, AgentError
+from tmkd_deploy.agent.inference import sessions
+from tmkd_deploy.agent.transport.context import key_of
+from tmkd_deploy.agent.transport.request_fields import field, optional
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from tmkd_deploy.agent.transport.context import Work
+
+
+def predict(request: dict[str, Any], work: Work) -> dict[str, Any]:
+    """Run every image through an engine; done once for the same engine, images and settings.
+
+    Raises:
+        AgentError: `data`: a file is not here, or the images are none; otherwise as a session's.
+        ImportError: the runtime or numpy is not installed.
+    """
+    runtime = field(request, "runtime", str)
+    engine, images = field(request, "engine", str), field(request, "images", str)
+    threads = field(request, "threads", int)
+    precise_int8 = optional(request, "precise_int8", bool)
+    key = key_of(
+        {
+            "do": "predict",
+            "runtime": runtime,
+            "version": sessions.version(runtime),
+            "engine": engine,
+            "images": images,
+            "threads": threads,
+            "precise_int8": precise_int8,
+        }
+    )
+
+    def make() -> dict[str, Any]:
+        pixels = read_images(work.file(images))
+        session = sessions.open_session(runtime, work.file(engine), threads, precise_int8)
+        return {"logits": work.keep(_logits(session, pixels, work))}
+
+    return work.remembered(key, make, files=("logits",))[0]
+
+
+def read_images(path: Path) -> np.ndarray:
+    """The images of a .npy file, uint8 [N, H, W, 3] with N of at least 1, left on the disk.
+
+    Raises:
+        AgentError: `data`, because it holds something else.
+        ImportError: numpy is not installed.
+    """
+    import numpy as np
+
+    try:
+        images: np.ndarray = np.load(str(path), mmap_mode="r", allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        raise AgentError(DATA, f"The images cannot be read: {error}.", str(path)) from error
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3 or not len(images):
+        raise AgentError(
+            DATA,
+            f"The images must be uint8 [N, H, W, 3], and are {images.dtype} {list(images.shape)}.",
+            str(path),
+        )
+    return images
+
+
+def _logits(session: sessions.Session, images: np.ndarray, work: Work) -> Path:
+    import numpy as np
+
+    logits = []
+    for index in range(len(images)):
+        logits.append(session.infer(np.ascontiguousarray(images[index : index + 1])))
+        work.answer.progress(index + 1, len(images), "images")
+    path = work.scratch() / "logits.npy"
+    np.save(str(path), np.concatenate(logits).astype(np.float32, copy=False))
+    return path

@@ -1,0 +1,143 @@
+"""In what state a machine is: clocks, temperature, throttling, load.
+
+Each function reads the files below `root`, which is `/` but for tests; what cannot be read counts
+as not there. Sources: the kernel's documentation of cpufreq, devfreq and thermal; for Jetsons
+"Platform Power and Performance" in NVIDIA's Jetson Linux Developer Guide 36.4; for the Raspberry Pi
+the kernel's commit "ARM: bcm2835: Add GET_THROTTLED firmware property".
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from tmkd_deploy.agent.telemetry.power import rails_mw
+from tmkd_deploy.agent.telemetry.sysfs import number, text
+
+_INTEGRATED_GPUS = ("gpu", "ga10b", "gv11b", "gp10b", "gm20b")
+# Cooling devices that take speed away, not fans; `cur_state` above 0 says that they do.
+_SLOWS_DOWN = re.compile(r"cpu|gpu|devfreq|throttle|Processor", re.IGNORECASE)
+_PI_NOW = {
+    0: "under-voltage",
+    1: "frequency capped",
+    2: "throttled",
+    3: "soft temperature limit",
+}
+
+
+def now(root: Path = Path("/")) -> dict[str, Any]:
+    """What a probe tells: `clocks`, `temperature_c`, whether it is `throttled` at this moment (None
+    where nothing would tell), and the names of the `power_rails` that can be read."""
+    slowed = throttling(root)
+    return {
+        "clocks": clocks(root),
+        "temperature_c": temperature_c(root),
+        "throttled": None if slowed is None else bool(slowed),
+        "power_rails": sorted(rails_mw(root)),
+    }
+
+
+def read(root: Path) -> dict[str, Any]:
+    """All that is known of the machine now, as JSON can hold it.
+
+    `throttle_counts` are events since the machine started; `throttling` names what slows it down at
+    this moment, None where nothing would tell.
+    """
+    return {
+        "clocks": clocks(root),
+        "temperature_c": temperature_c(root),
+        "throttle_counts": throttle_counts(root),
+        "throttling": throttling(root),
+        "load": load(root),
+    }
+
+
+def clocks(root: Path) -> dict[str, Any]:
+    """Whether the clocks are `locked`, the `governor`, and the fastest `cpu_hz` and `gpu_hz`.
+
+    They are locked if every policy of the CPU, and the GPU where it is an integrated one, has its
+    least frequency at its greatest, as jetson_clocks leaves them. Anything may be None.
+    """
+    policies = sorted(root.glob("sys/devices/system/cpu/cpufreq/policy*"))
+    gpus = [
+        device
+        for device in sorted(root.glob("sys/class/devfreq/*"))
+        if any(name in device.name for name in _INTEGRATED_GPUS)
+    ]
+    ends = [
+        (number(policy / "scaling_min_freq"), number(policy / "scaling_max_freq"))
+        for policy in policies
+    ]
+    ends += [(number(gpu / "min_freq"), number(gpu / "max_freq")) for gpu in gpus]
+    known = bool(policies) and not any(None in pair for pair in ends)
+    governors = {text(policy / "scaling_governor") for policy in policies} - {None}
+    return {
+        "locked": all(least == most for least, most in ends) if known else None,
+        "governor": ", ".join(sorted(str(name) for name in governors)) or None,
+        "cpu_hz": _fastest([policy / "scaling_cur_freq" for policy in policies], 1000),
+        "gpu_hz": _fastest([gpu / "cur_freq" for gpu in gpus], 1),
+    }
+
+
+def temperature_c(root: Path) -> dict[str, float]:
+    """Degrees Celsius by thermal zone; zones that are switched off are left out."""
+    found = {}
+    for zone in root.glob("sys/class/thermal/thermal_zone*"):
+        name, milli = text(zone / "type"), number(zone / "temp")
+        # Jetsons say -256 degrees for what is without power
+        if name and milli is not None and milli > -100_000:
+            found[name] = milli / 1000.0
+    return found
+
+
+def throttle_counts(root: Path) -> dict[str, int]:
+    """How often the machine was slowed down since it started, by cause; empty where not counted.
+
+    Orin and Thor count under-voltage (oc1) and over-current, average (oc2) and instantaneous (oc3);
+    x86 processors count the times a core or a package was too hot.
+    """
+    found: dict[str, int] = {}
+    for monitor in root.glob("sys/class/hwmon/hwmon*"):
+        if text(monitor / "name") == "soctherm_oc":
+            for path in monitor.glob("oc*_event_cnt"):
+                _add(found, path.name.split("_")[0], number(path))
+    for core in root.glob("sys/devices/system/cpu/cpu[0-9]*/thermal_throttle"):
+        for name in ("core_throttle_count", "package_throttle_count"):
+            _add(found, name, number(core / name))
+    return found
+
+
+def throttling(root: Path) -> list[str] | None:
+    """What slows the machine down at this moment; None where nothing would tell."""
+    told = False
+    now: list[str] = []
+    for device in root.glob("sys/class/thermal/cooling_device*"):
+        name, state = text(device / "type"), number(device / "cur_state")
+        if name and state is not None and _SLOWS_DOWN.search(name):
+            told = True
+            if state > 0:
+                now.append(name)
+    for path in root.glob("sys/devices/platform/soc*/*firmware/get_throttled"):
+        word = text(path)
+        if word is not None:
+            told = True
+            bits = int(word, 16)
+            now += [name for bit, name in _PI_NOW.items() if bits >> bit & 1]
+    return sorted(now) if told else None
+
+
+def load(root: Path) -> float | None:
+    """The mean number of runnable threads of the last minute."""
+    words = (text(root / "proc/loadavg") or "").split()
+    return float(words[0]) if words else None
+
+
+def _fastest(paths: list[Path], unit: int) -> int | None:
+    found = [value * unit for value in map(number, paths) if value is not None]
+    return max(found) if found else None
+
+
+def _add(counts: dict[str, int], name: str, more: int | None) -> None:
+    if more is not None:
+        counts[name] = counts.get(name, 0) + more

@@ -1,0 +1,143 @@
+"""Energy, where a machine lets its power be read.
+
+In this order: the INA3221 monitors of Jetsons through hwmon, the counters of x86 processors through
+powercap (RAPL), and tegrastats on a Jetson whose monitors are not in sysfs. Nothing is subtracted
+for an idle machine: it is what the whole rail took.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Callable
+
+from tmkd_deploy.agent.telemetry.sysfs import number, text
+
+if TYPE_CHECKING:
+    from tmkd_deploy.agent.child_processes import Children
+
+# Rails that feed the whole module; where there is one, the others are parts of it.
+_WHOLE_MODULE = ("VDD_IN", "POM_5V_IN", "5V_IN")
+_RAIL = re.compile(r"(?<!\S)([A-Z0-9]\w*) (\d+)(?:mW)?/\d+(?:mW)?(?!\S)")
+_MILLISECONDS_BETWEEN_LINES = 250
+
+
+def rails_mw(root: Path) -> dict[str, float]:
+    """Milliwatts by rail from the INA3221 monitors; empty where there are none."""
+    found = {}
+    for monitor in root.glob("sys/class/hwmon/hwmon*"):
+        if text(monitor / "name") != "ina3221":
+            continue
+        for channel in (1, 2, 3):
+            label = text(monitor / f"in{channel}_label")
+            millivolts = number(monitor / f"in{channel}_input")
+            milliamperes = number(monitor / f"curr{channel}_input")
+            if label and label != "NC" and millivolts is not None and milliamperes is not None:
+                found[label] = millivolts * milliamperes / 1000.0
+    return found
+
+
+def tegrastats_mw(line: str) -> dict[str, float]:
+    """Milliwatts by rail from a line of tegrastats: the momentary figures, not the averages."""
+    return {name: float(now) for name, now in _RAIL.findall(line) if name != "NC"}
+
+
+def total_mw(rails: dict[str, float]) -> float:
+    """The power of the whole module where one rail feeds it, or the sum of all rails."""
+    for name in _WHOLE_MODULE:
+        if name in rails:
+            return rails[name]
+    return sum(rails.values())
+
+
+def scope(rails: dict[str, float]) -> str:
+    """What `total_mw` is the power of, for people."""
+    for name in _WHOLE_MODULE:
+        if name in rails:
+            return f"the module's input {name}"
+    return "the sum of the rails " + ", ".join(sorted(rails))
+
+
+class PowerMeter:
+    """Energy from power read again and again; `rails` gives milliwatts by rail."""
+
+    def __init__(self, rails: Callable[[], dict[str, float]], what: str, scope: str) -> None:
+        self.source = f"{scope} ({what})"
+        self._rails = rails
+        self._before = 0.0
+        self.joules = 0.0
+
+    def begin(self) -> None:
+        """Start from nothing."""
+        self.joules = 0.0
+        self._before = total_mw(self._rails())
+
+    def add(self, seconds: float) -> None:
+        """Count the `seconds` since the last reading: their length times its mean with this one."""
+        now = total_mw(self._rails())
+        self.joules += (self._before + now) / 2 / 1000.0 * seconds
+        self._before = now
+
+
+class CounterMeter:
+    """Energy from the counters of processor packages, in microjoules, which run over."""
+
+    def __init__(self, packages: list[Path]) -> None:
+        self.source = "the processor's packages (RAPL)"
+        self._packages = packages
+        self._before: list[int] = []
+        self.joules = 0.0
+
+    def begin(self) -> None:
+        """Start from nothing."""
+        self.joules = 0.0
+        self._before = self._read()
+
+    def add(self, seconds: float) -> None:
+        """Count what the counters went up by since the last reading."""
+        now = self._read()
+        for package, earlier, later in zip(self._packages, self._before, now):
+            run_over = number(package / "max_energy_range_uj") or 0
+            self.joules += (later - earlier + (run_over if later < earlier else 0)) / 1e6
+        self._before = now
+
+    def _read(self) -> list[int]:
+        return [number(package / "energy_uj") or 0 for package in self._packages]
+
+
+class Tegrastats:
+    """The tegrastats program at work, and the last line it printed."""
+
+    def __init__(self, path: str, children: Children) -> None:
+        self._children = children
+        self._process = children.start([path, "--interval", str(_MILLISECONDS_BETWEEN_LINES)])
+        self._last: dict[str, float] = {}
+        self._first_line = threading.Event()
+        threading.Thread(target=self._follow, daemon=True).start()
+        self._first_line.wait(timeout=3.0)
+
+    def rails_mw(self) -> dict[str, float]:
+        """Milliwatts by rail as last printed; empty where it prints none."""
+        return self._last
+
+    def stop(self) -> None:
+        """End the program."""
+        self._children.end(self._process)
+
+    def _follow(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            self._last = tegrastats_mw(line) or self._last
+            self._first_line.set()
+        self._first_line.set()
+
+
+def packages(root: Path) -> list[Path]:
+    """The powercap zones of whole processor packages whose counters may be read."""
+    return [
+        zone
+        for zone in sorted(root.glob("sys/class/powercap/intel-rapl:*"))
+        if (text(zone / "name") or "").startswith("package")
+        and number(zone / "energy_uj") is not None
+    ]

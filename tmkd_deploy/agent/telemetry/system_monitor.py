@@ -1,0 +1,136 @@
+"""A machine watched while engines are timed on it: its conditions, and energy where it can be read.
+
+It looks between turns and between bursts, never during a counted run, so that looking costs the
+figures nothing; how long a look takes is among the facts.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tmkd_deploy.agent import shell
+from tmkd_deploy.agent.telemetry import conditions, jetson, power
+
+if TYPE_CHECKING:
+    from tmkd_deploy.agent.child_processes import Children
+
+_SECONDS_BETWEEN_LOOKS = 0.5
+
+
+class Watch:
+    """Watches the machine whose files lie below `root`; `children` start tegrastats."""
+
+    def __init__(self, root: Path = Path("/"), children: Children | None = None) -> None:
+        self._root = root
+        self._children = children
+        self._meter: power.PowerMeter | power.CounterMeter | None = None
+        self._tegrastats: power.Tegrastats | None = None
+        self._looks: list[dict[str, Any]] = []
+        self._last_look = 0.0
+        self._seconds = 0.0
+
+    def begin(self) -> None:
+        """Look for the first time, and find out how energy can be read."""
+        self._meter = self._find_meter()
+        self._look()
+
+    def look(self) -> None:
+        """Look again, if the last look is half a second old."""
+        if time.perf_counter() - self._last_look >= _SECONDS_BETWEEN_LOOKS:
+            self._look()
+
+    def end(self) -> dict[str, Any]:
+        """Look for the last time.
+
+        Returns:
+            The readings `before` and `after`; a Jetson's `power_mode`; of all the looks, their
+            number (`looks`), what one takes on average (`look_ms`), the least and greatest `cpu_hz`
+            and `gpu_hz`, the highest `temperature_c` of each zone; whether the machine `throttled`,
+            None where it would not tell, and by what (`throttle_events`: how often each cause was
+            counted meanwhile, or how many looks saw it at work).
+        """
+        self._look()
+        if self._tegrastats is not None:
+            self._tegrastats.stop()
+        before, after = self._looks[0], self._looks[-1]
+        return {
+            "before": before,
+            "after": after,
+            "power_mode": jetson.power_mode(),
+            "looks": len(self._looks),
+            "look_ms": 1000.0 * self._seconds / len(self._looks),
+            "cpu_hz": self._range("cpu_hz"),
+            "gpu_hz": self._range("gpu_hz"),
+            "temperature_c": self._hottest(),
+            **throttled(self._looks),
+        }
+
+    def begin_energy(self) -> None:
+        """Count energy from here."""
+        if self._meter is not None:
+            self._meter.begin()
+
+    def add_energy(self, seconds: float) -> None:
+        """Count the energy of the last `seconds`, and look if it is time."""
+        if self._meter is not None:
+            self._meter.add(seconds)
+        self.look()
+
+    def energy(self) -> dict[str, Any] | None:
+        """`joules` since `begin_energy` and their `source`; None where energy cannot be read."""
+        if self._meter is None:
+            return None
+        return {"joules": self._meter.joules, "source": self._meter.source}
+
+    def _look(self) -> None:
+        begun = time.perf_counter()
+        self._looks.append(conditions.read(self._root))
+        self._last_look = time.perf_counter()
+        self._seconds += self._last_look - begun
+
+    def _find_meter(self) -> power.PowerMeter | power.CounterMeter | None:
+        rails = power.rails_mw(self._root)
+        if rails:
+            return power.PowerMeter(
+                lambda: power.rails_mw(self._root), "INA3221", power.scope(rails)
+            )
+        packages = power.packages(self._root)
+        if packages:
+            return power.CounterMeter(packages)
+        path = shell.program("tegrastats")
+        if path is not None:
+            from tmkd_deploy.agent.child_processes import Children
+
+            self._tegrastats = power.Tegrastats(path, self._children or Children())
+            rails = self._tegrastats.rails_mw()
+            if rails:
+                return power.PowerMeter(self._tegrastats.rails_mw, "tegrastats", power.scope(rails))
+        return None
+
+    def _range(self, name: str) -> list[int] | None:
+        seen = [reading["clocks"][name] for reading in self._looks]
+        known = [value for value in seen if value is not None]
+        return [min(known), max(known)] if known else None
+
+    def _hottest(self) -> dict[str, float]:
+        hottest: dict[str, float] = {}
+        for reading in self._looks:
+            for zone, degrees in reading["temperature_c"].items():
+                hottest[zone] = max(degrees, hottest.get(zone, degrees))
+        return hottest
+
+
+def throttled(looks: list[dict[str, Any]]) -> dict[str, Any]:
+    """Whether a machine throttled over some readings, in their order, and by what."""
+    events: dict[str, int] = {}
+    first, last = looks[0]["throttle_counts"], looks[-1]["throttle_counts"]
+    for cause, count in last.items():
+        if count > first.get(cause, 0):
+            events[cause] = count - first.get(cause, 0)
+    for reading in looks:
+        for cause in reading["throttling"] or ():
+            events[cause] = events.get(cause, 0) + 1
+    told = bool(last) or any(reading["throttling"] is not None for reading in looks)
+    return {"throttled": bool(events) if told else None, "throttle_events": events}

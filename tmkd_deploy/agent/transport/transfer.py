@@ -1,0 +1,124 @@
+"""Files from and to the host. A broken transfer goes on where it stopped."""
+
+from __future__ import annotations
+
+import base64
+import shutil
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tmkd_deploy.agent.agent_errors import DATA, DISK_FULL, REQUEST, AgentError, from_os_error
+from tmkd_deploy.agent.transport import store
+from tmkd_deploy.agent.transport.request_fields import field
+
+if TYPE_CHECKING:
+    from tmkd_deploy.agent.transport.context import Work
+
+_CHUNK = 256 << 10
+_UNUSED_SECONDS = 30 * 24 * 3600.0
+
+
+def receive(request: dict[str, Any], work: Work) -> dict[str, Any]:
+    """Take a file of `bytes` with this `sha256`; says first how much of it is here already.
+
+    Raises:
+        AgentError: `disk_full`; `data`: what came has another hash, and was thrown away.
+    """
+    sha256, size = field(request, "sha256", str), field(request, "bytes", int)
+    here = store.holds(work.folder, sha256)
+    part = store.place(work.folder, sha256).with_suffix(".part")
+    offset = size if here else _received(part, size)
+    if not here:
+        _check_room(work.folder, size - offset)
+    work.answer.send("ready", id=work.answer.request, offset=offset)
+    if not here:
+        _append(work, part, offset, size)
+        if store.hash_of(part) != sha256:
+            part.unlink()
+            raise AgentError(
+                DATA,
+                "A file arrived altered on the device and was thrown away.",
+                sha256,
+                "Run again to send it once more; if that happens again, check the device's disk.",
+            )
+        store.keep(work.folder, part)
+    return {"sha256": sha256, "bytes": size}
+
+
+def fetch(request: dict[str, Any], work: Work) -> dict[str, Any]:
+    """Send a file from `offset` on, in chunks.
+
+    Raises:
+        AgentError: `data`: the device does not hold it; `request`: it is shorter than that.
+    """
+    path = work.file(field(request, "sha256", str))
+    offset, size = field(request, "offset", int), path.stat().st_size
+    if not 0 <= offset <= size:
+        raise AgentError(REQUEST, f"The file has {size} bytes and none at {offset}.")
+    with path.open("rb") as file:
+        file.seek(offset)
+        for chunk in iter(lambda: file.read(_CHUNK), b""):
+            data = base64.b64encode(chunk).decode("ascii")
+            work.answer.send("chunk", id=work.answer.request, offset=offset, data=data)
+            offset += len(chunk)
+            work.answer.progress(offset, size, "bytes")
+    return {"bytes": size}
+
+
+def clean(request: dict[str, Any], work: Work) -> dict[str, Any]:
+    """Remove what nobody has used for 30 days; answers how many files and bytes that were."""
+    oldest = time.time() - _UNUSED_SECONDS
+    removed, freed = 0, 0
+    in_use = {str(work.folder / "lock"), *sys.path}  # the agent itself is a file on this path
+    for path in work.folder.rglob("*"):
+        if path.is_file() and str(path) not in in_use and path.stat().st_mtime < oldest:
+            freed += path.stat().st_size
+            path.unlink()
+            removed += 1
+    return {"files": removed, "bytes": freed}
+
+
+def _received(part: Path, size: int) -> int:
+    """How much of a file an earlier, broken upload left."""
+    if not part.exists():
+        return 0
+    if part.stat().st_size > size:
+        part.unlink()
+        return 0
+    return part.stat().st_size
+
+
+def _check_room(folder: Path, needed: int) -> None:
+    free = shutil.disk_usage(str(folder)).free
+    if free < needed:
+        raise AgentError(
+            DISK_FULL,
+            f"The device's disk has {_mb(free)} MB free and this file needs {_mb(needed)} MB.",
+            str(folder),
+            "Free some space on the device, or set TMKD_DEPLOY_AGENT_HOME there to a folder on a "
+            "larger disk; what was sent already is kept.",
+        )
+
+
+def _append(work: Work, part: Path, offset: int, size: int) -> None:
+    """Write what the host sends. After a failure the rest is still read, to stay in step."""
+    failure = None
+    # unbuffered, so that a connection that is cut loses nothing that arrived
+    with part.open("ab", buffering=0) as file:
+        for block in work.inbox.raw(size - offset):
+            offset += len(block)
+            while block and failure is None:
+                try:
+                    block = block[file.write(block) :]  # noqa: PLW2901 - a write may be partial
+                except OSError as error:
+                    failure = error
+            work.answer.progress(offset, size, "bytes")
+    if failure is not None:
+        part.unlink()  # a device with a full disk is worse than sending it again
+        raise from_os_error(failure) from failure
+
+
+def _mb(count: int) -> str:
+    return f"{count / 2**20:,.1f}"

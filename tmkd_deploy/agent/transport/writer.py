@@ -1,0 +1,68 @@
+"""JSON lines to the host, from whichever thread has something to say."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from typing import Any
+
+from tmkd_deploy.agent import SCHEMA
+from tmkd_deploy.agent.agent_errors import AgentError, HostGone
+
+_SECONDS_BETWEEN_PROGRESS = 0.2
+
+
+class Answers:
+    """Writes answers to file descriptor `out`; `request` is the id of the request at work."""
+
+    def __init__(self, out: int) -> None:
+        self._out = open(out, "wb")  # noqa: SIM115 - open as long as the process lives
+        self._lock = threading.Lock()
+        self._last_progress = 0.0
+        self.request: int | None = None
+
+    def send(self, kind: str, **facts: Any) -> None:
+        """Send one line of this `type`.
+
+        Raises:
+            HostGone: nobody reads any more.
+        """
+        line = {"tmkd": SCHEMA, "type": kind, **facts}
+        text = json.dumps(line, separators=(",", ":"), allow_nan=False)
+        try:
+            with self._lock:
+                self._out.write(text.encode("utf-8") + b"\n")
+                self._out.flush()
+        except BrokenPipeError as error:
+            raise HostGone from error
+
+    def progress(self, done: int, total: int, unit: str, say: str | None = None) -> None:
+        """Tell how much of the request is done; told a few times a second at most."""
+        now = time.monotonic()
+        if done < total and now - self._last_progress < _SECONDS_BETWEEN_PROGRESS:
+            return
+        self._last_progress = now
+        facts: dict[str, Any] = {"done": done, "total": total, "unit": unit}
+        if say is not None:
+            facts["say"] = say
+        self.send("progress", id=self.request, **facts)
+
+    def say(self, text: str) -> None:
+        """Tell the host something worth a line."""
+        self.send("say", id=self.request, text=text)
+
+    def warn(self, text: str) -> None:
+        """Tell the host something it should not overlook."""
+        self.send("warn", id=self.request, text=text)
+
+    def error(self, error: AgentError) -> None:
+        """End the request at work with an error."""
+        self.send(
+            "error",
+            id=self.request,
+            code=error.code,
+            problem=error.problem,
+            where=error.where,
+            advice=error.advice,
+        )

@@ -1,0 +1,131 @@
+"""The stage that builds a target's engines on the device that will run them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tmkd_deploy.artifacts import sha256_of
+from tmkd_deploy.devices.device import Device
+from tmkd_deploy.engines.int8_layers import count_int8
+from tmkd_deploy.engines.tensorrt_typing import typing_of
+from tmkd_deploy.events import Events, track
+from tmkd_deploy.records.engine import EngineFacts
+from tmkd_deploy.records.measurements import EngineFile
+from tmkd_deploy.records.onnx_model import INPUT
+from tmkd_deploy.targets.target_profile import TargetProfile
+
+TEACHER = "teacher"
+
+
+def build_on_device(
+    device: Device,
+    profile: TargetProfile,
+    models: Mapping[str, Path],
+    image_size: int,
+    dla_core: int | None,
+    folder: Path,
+    events: Events,
+) -> EngineFacts:
+    """Have an engine built for each precision of `models`, and bring it home.
+
+    Args:
+        device: is locked for this run.
+        models: a table from precision, or `TEACHER`, to ONNX file. The teacher is built in FP32, to
+            be timed beside the student.
+        folder: receives each engine untouched, and beside it what the device says of it:
+            `<name>.manifest.json`, `<name>.layers.json` and `<name>.builder.log`.
+
+    Raises:
+        TmkdError: as `Device.request`.
+    """
+    engines, notes = [], []
+    release = tensorrt_release(device.facts)
+    typing = typing_of(release) if release and profile.runtime == "tensorrt" else "strong"
+    description = f"Building engines on {device.facts['model'] or profile.title}"
+    for name, model in track(events, models.items(), description, len(models), "engines"):
+        answer = device.request(
+            "build",
+            runtime=profile.runtime,
+            onnx=device.upload(model),
+            precision="fp32" if name == TEACHER else name,
+            image_size=image_size,
+            input=INPUT,
+            typing=typing,
+            workspace_mb=profile.workspace_mb,
+            dla_core=None if name == TEACHER else dla_core,
+            compute_capability=_aimed_at(profile),
+        )
+        engine = _bring_home(device, answer, name, model, profile, folder)
+        if name != TEACHER:
+            engines.append(engine)
+            notes += _left_dla(name, answer["sidecar"])
+    for note in notes:
+        events.say(note)
+    return EngineFacts(
+        target=profile.name,
+        runtime=profile.runtime,
+        engines=engines,
+        kit=[],
+        notes=notes,
+        device=str(device.facts["model"] or device.facts["machine"]),
+    )
+
+
+def engine_name(name: str, runtime: str) -> str:
+    """The file of an engine in the folder of its target."""
+    return f"{name}.onnx" if runtime == "onnxruntime" else f"{name}.engine"
+
+
+def tensorrt_release(facts: Mapping[str, Any]) -> str | None:
+    """The TensorRT that a device builds with, by the agent's `probe`; None where it has none."""
+    release = facts["tensorrt"] or (facts["trtexec"] or {}).get("version")
+    return str(release) if release else None
+
+
+def _bring_home(
+    device: Device,
+    answer: Mapping[str, Any],
+    name: str,
+    model: Path,
+    profile: TargetProfile,
+    folder: Path,
+) -> EngineFile:
+    engine = folder / engine_name(name, profile.runtime)
+    if answer["engine"] == sha256_of(model):
+        shutil.copyfile(model, engine)
+    else:
+        device.download(answer["engine"], engine)
+    sidecar = json.dumps(answer["sidecar"], indent=1) + "\n"
+    (folder / f"{name}.manifest.json").write_text(sidecar, encoding="utf-8")
+    layers = None
+    if answer["layers"]:
+        listed = folder / f"{name}.layers.json"
+        device.download(answer["layers"], listed)
+        layers = json.loads(listed.read_text(encoding="utf-8"))
+    if answer["log"]:
+        device.download(answer["log"], folder / f"{name}.builder.log")
+    int8_layers, total_layers = count_int8(layers) if layers else (None, None)
+    return EngineFile(
+        precision=name,
+        file=engine.name,
+        bytes=engine.stat().st_size,
+        sha256=answer["engine"],
+        int8_layers=int8_layers,
+        total_layers=total_layers,
+    )
+
+
+def _aimed_at(profile: TargetProfile) -> str | None:
+    """TensorRT-RTX builds for a named GPU; TensorRT for the one that is there."""
+    return profile.compute_capability if profile.runtime == "tensorrt_rtx" else None
+
+
+def _left_dla(name: str, sidecar: Mapping[str, Any]) -> list[str]:
+    left = sidecar["dla"]["fell_back"]
+    if not left:
+        return []
+    return [f"These layers of the {name} engine left the DLA for the GPU: {', '.join(left)}."]

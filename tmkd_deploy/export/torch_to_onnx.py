@@ -1,0 +1,153 @@
+"""From a classifier in torch to an ONNX graph that takes what a camera gives."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import onnx
+import torch
+from onnx import TensorProto, numpy_helper
+from torch import Tensor, nn
+
+from tmkd_deploy.errors import EnvironmentProblem, RequestError
+from tmkd_deploy.export.excluded_layers import keep_in_float
+from tmkd_deploy.export.modules import remember_modules
+from tmkd_deploy.export.older_opset import OLDEST_EXPORTED, lowered
+from tmkd_deploy.export.pixels import take_pixels_as_they_are
+from tmkd_deploy.models.classifier import Classifier
+from tmkd_deploy.quantize.insert import fix_weight_scales
+from tmkd_deploy.quiet import quiet
+from tmkd_deploy.records.onnx_model import INPUT, OUTPUT
+
+
+class _CameraToLogits(nn.Module):
+    """Raw pixels [N, H, W, 3] to logits; 1/255 is taken into the normalisation's scale."""
+
+    def __init__(self, classifier: Classifier) -> None:
+        super().__init__()
+        self.classifier = copy.deepcopy(classifier)
+        self.classifier.scale /= 255.0
+
+    def forward(self, images: Tensor) -> Tensor:
+        # TensorRT refuses to transpose uint8, so the cast comes first. Where strides show that the
+        # channels lie last in memory, the exporter writes what follows as index arithmetic.
+        pixels = images.float().permute(0, 3, 1, 2).contiguous()
+        logits: Tensor = self.classifier(pixels)[0]
+        return logits
+
+
+def to_onnx(
+    classifier: Classifier, image_size: int, opset: int, float_weights: bool = False
+) -> onnx.ModelProto:
+    """Export a classifier, fake quantizers included, with a dynamic batch.
+
+    Input `images`: uint8 [N, image_size, image_size, 3], RGB. Output `logits`: float32 [N, C].
+    With `float_weights` the quantized weights are stored in float32 and a QuantizeLinear follows.
+
+    Raises:
+        RequestError: torch cannot export this network, or not in an opset as old as that.
+        EnvironmentProblem: the exporter wrote another opset than was asked for.
+    """
+    model = _CameraToLogits(classifier.cpu()).eval().to(memory_format=torch.contiguous_format)
+    fix_weight_scales(model)
+    example = torch.zeros(2, image_size, image_size, 3, dtype=torch.uint8)
+    try:
+        with quiet(), torch.no_grad():
+            program = torch.onnx.export(
+                model,
+                (example,),
+                input_names=[INPUT],
+                output_names=[OUTPUT],
+                opset_version=max(opset, OLDEST_EXPORTED),
+                dynamic_shapes={"images": {0: torch.export.Dim("N", min=1, max=4096)}},
+                dynamo=True,
+                optimize=True,
+                verbose=False,
+            )
+    except Exception as error:  # the exporter wraps whatever went wrong in classes of its own
+        raise RequestError(
+            f"torch could not export the student to ONNX: {_first_line(error)}",
+            advice="Choose another student model, or report the model to torch's exporter.",
+        ) from error
+    if program is None:
+        raise AssertionError("the dynamo exporter returned no program")
+    proto = program.model_proto
+    take_pixels_as_they_are(proto)
+    if not float_weights:
+        _constants_to_integers(proto)
+    keep_in_float(proto)
+    remember_modules(proto)
+    if opset < OLDEST_EXPORTED:
+        return lowered(proto, opset)
+    written = {entry.domain: entry.version for entry in proto.opset_import}
+    if written.get("") != opset:
+        raise EnvironmentProblem(
+            f"The exporter wrote opset {written.get('')} where {opset} was asked for.",
+            advice="Set export.opset to a version that this torch writes.",
+        )
+    onnx.checker.check_model(proto, full_check=True)
+    return proto
+
+
+def _constants_to_integers(proto: onnx.ModelProto) -> None:
+    """Store quantized constants as integers: a quarter of the size, as runtimes expect.
+
+    They are weights, and now and then a parameter that is added or multiplied, which is rounded as
+    an activation is.
+    """
+    constants = {tensor.name: tensor for tensor in proto.graph.initializer}
+    for node in list(proto.graph.node):
+        if node.op_type != "QuantizeLinear" or node.input[0] not in constants:
+            continue
+        values, scale, zero_point = (
+            numpy_helper.to_array(constants[name]) for name in node.input[:3]
+        )
+        if scale.ndim:  # one for each output channel
+            shape = [-1] + [1] * (values.ndim - 1)
+            scale, zero_point = scale.reshape(shape), zero_point.reshape(shape)
+        # the same rounding as torch's fake quantization: a multiplication by the inverse
+        steps = (values * (1.0 / scale).astype("float32")).round() + zero_point.astype("float32")
+        limits = np.iinfo(zero_point.dtype)
+        integers = steps.clip(limits.min, limits.max).astype(zero_point.dtype)
+        proto.graph.initializer.append(numpy_helper.from_array(integers, node.output[0]))
+        proto.graph.node.remove(node)
+    _own_zero_points(proto)
+    used = {name for node in proto.graph.node for name in node.input}
+    kept = [tensor for tensor in proto.graph.initializer if tensor.name in used]
+    del proto.graph.initializer[:]
+    proto.graph.initializer.extend(kept)
+    del proto.graph.value_info[:]
+
+
+def _own_zero_points(proto: onnx.ModelProto) -> None:
+    """Give each weight a zero point of its own.
+
+    Where ONNX Runtime avoids saturation it rewrites each weight together with its zero point, and
+    refuses a model in which two weights share one.
+    """
+    constants = {tensor.name: tensor for tensor in proto.graph.initializer}
+    for node in proto.graph.node:
+        if node.op_type == "DequantizeLinear" and node.input[0] in constants:
+            own = onnx.TensorProto()
+            own.CopyFrom(constants[node.input[2]])
+            own.name = f"{node.input[0]}_zero_point"
+            node.input[2] = own.name
+            proto.graph.initializer.append(own)
+
+
+def count_quantized(proto: onnx.ModelProto) -> dict[str, int]:
+    """How many Q and DQ nodes and how many int8 weights a graph holds."""
+    kinds = [node.op_type for node in proto.graph.node]
+    return {
+        "quantize_linear": kinds.count("QuantizeLinear"),
+        "dequantize_linear": kinds.count("DequantizeLinear"),
+        "int8_weights": sum(
+            tensor.data_type == TensorProto.INT8 and len(tensor.dims) > 1
+            for tensor in proto.graph.initializer
+        ),
+    }
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -1,0 +1,146 @@
+"""What is wrong with a recipe, said so that its writer can mend it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from tmkd_deploy.errors import RequestError
+from tmkd_deploy.recipe.shape import keys_at
+from tmkd_deploy.suggestions import did_you_mean
+from tmkd_deploy.yaml_document import KeyPath, dotted
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing to mend at `path`."""
+
+    path: KeyPath
+    problem: str
+    advice: str
+
+
+def from_validation(error: ValidationError, known_paths: set[KeyPath]) -> list[Problem]:
+    """One problem for each place that does not fit the schema.
+
+    `known_paths` are the places that the recipe has; pydantic's own may lead further, into the
+    branches of a union, whose complaints are told as one.
+    """
+    by_place: dict[KeyPath, list[ErrorDetails]] = {}
+    for details in error.errors():
+        path = _existing(details["loc"], known_paths)
+        by_place.setdefault(path, []).append(details)
+    problems = []
+    for path, found in by_place.items():
+        if len(found) > 1 and all(details["type"] != "missing" for details in found):
+            problems.append(_several_expected(path, found))
+        else:
+            problems.extend(_one(path, details) for details in found)
+    return problems
+
+
+def raise_for(problems: list[Problem], source: str, place: Callable[[KeyPath], str]) -> None:
+    """Raise one error that tells all `problems`; `place` gives the file and line of a path."""
+    if not problems:
+        return
+    if len(problems) == 1:
+        only = problems[0]
+        raise RequestError(only.problem, where=place(only.path), advice=only.advice)
+    lines = [f"  {place(each.path)}: {each.problem} {each.advice}" for each in problems]
+    raise RequestError(
+        "\n".join([f"The recipe has {len(problems)} problems.", *lines]),
+        where=source,
+        advice="Mend them and look again with: tmkd-deploy recipe check",
+    )
+
+
+def _existing(location: tuple[str | int, ...], known_paths: set[KeyPath]) -> KeyPath:
+    path = location
+    while path and path not in known_paths:
+        path = path[:-1]
+    return path
+
+
+def _one(path: KeyPath, details: ErrorDetails) -> Problem:
+    kind = details["type"]
+    key = str(details["loc"][-1]) if details["loc"] else ""
+    if kind == "extra_forbidden":
+        parent = path[:-1]
+        section = dotted(parent) or "the recipe"
+        return Problem(
+            path,
+            f'There is no key "{key}" in {section}.',
+            did_you_mean(key, keys_at(parent) or []),
+        )
+    if kind == "missing":
+        return Problem(
+            path, f'The key "{key}" is missing.', "Add it; docs/reference/recipe.md describes it."
+        )
+    if kind == "value_error":
+        reason = str(details["ctx"]["error"])
+        return Problem(
+            path, f"This does not fit: {reason}.", "See docs/reference/recipe.md for this section."
+        )
+    return Problem(
+        path,
+        f"Expected {_expected(details)}, got {_shown(details['input'])}.",
+        _alternative(details),
+    )
+
+
+def _several_expected(path: KeyPath, found: list[ErrorDetails]) -> Problem:
+    expected = list(dict.fromkeys(_expected(details) for details in found))
+    return Problem(
+        path,
+        f"Expected {' or '.join(expected)}, got {_shown(found[0]['input'])}.",
+        "Change the value.",
+    )
+
+
+EXPECTED = {
+    "int_type": "a whole number",
+    "int_parsing": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "bool_type": "true or false",
+    "string_type": "text (put it in quotes if it looks like a number)",
+    "path_type": "a path as text",
+    "list_type": "a list",
+    "dict_type": "keys with values",
+    "model_type": "a section of keys with values",
+    "literal_error": "{expected}",
+    "greater_than": "a number above {gt}",
+    "greater_than_equal": "a number of at least {ge}",
+    "less_than": "a number below {lt}",
+    "less_than_equal": "a number of at most {le}",
+    "too_short": "at least {min_length} entries",
+    "string_pattern_mismatch": "letters, digits, dots, dashes and underscores, at most 64 in all",
+}
+
+
+def _expected(details: ErrorDetails) -> str:
+    template = EXPECTED.get(details["type"])
+    if template is None:
+        return details["msg"].removeprefix("Input should be ")
+    return template.format(**details.get("ctx", {}))
+
+
+def _alternative(details: ErrorDetails) -> str:
+    given = details["input"]
+    if details["type"] == "literal_error" and isinstance(given, str):
+        expected = str(details["ctx"]["expected"]).replace(" or ", ", ")
+        return did_you_mean(given, [option.strip("'") for option in expected.split(", ")])
+    return "Change the value."
+
+
+def _shown(given: Any) -> str:
+    if given is None:
+        return "nothing"
+    if isinstance(given, bool):
+        return str(given).lower()
+    text = repr(given)
+    return text if len(text) <= 60 else f"{text[:57]}..."

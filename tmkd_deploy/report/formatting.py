@@ -1,0 +1,99 @@
+"""Figures as text: the same digits, units and signs in every format."""
+
+from __future__ import annotations
+
+from tmkd_deploy.records.verdict import Outcome
+from tmkd_deploy.report.interface import TargetReport
+
+NOT_MEASURED = "not measured"
+NONE = "–"
+
+# A sign beside the word, so that colour is never the only signal.
+OUTCOME_SIGN = {Outcome.PASSED: "✓", Outcome.FAILED: "✗", Outcome.INCONCLUSIVE: "?"}
+
+
+def outcome(value: Outcome) -> str:
+    """A sign and a word, such as '✓ passed'."""
+    return f"{OUTCOME_SIGN[value]} {value.value}"
+
+
+def ships(target: TargetReport) -> str:
+    """One sentence on the engine chosen and whether it got into a bundle."""
+    engine = f"The {target.measurements.shipped.upper()} engine"
+    return f"{engine} ships." if target.bundle_file else f"{engine} is chosen, but not bundled."
+
+
+def percent(share: float, interval: tuple[float, float] | None = None) -> str:
+    """A share in [0, 1] as percent with its interval, such as '84.2 % (81.0 to 87.1)'."""
+    text = f"{100 * share:.1f} %"
+    return text if interval is None else f"{text} ({_span(100 * interval[0], 100 * interval[1])})"
+
+
+def points(change: float) -> str:
+    """A change in percentage points with its sign, such as '−0.4'."""
+    return _signed(change)
+
+
+def points_interval(interval: tuple[float, float]) -> str:
+    """An interval of changes in points, such as '−1.2 to +0.4'."""
+    return f"{_signed(interval[0])} to {_signed(interval[1])}"
+
+
+def milliseconds(value: float, interval: tuple[float, float] | None = None) -> str:
+    """A latency with three significant digits and its interval, such as '1.42 ms (1.40 to 1.45)'.
+
+    The interval's ends are given with the digits of the value.
+    """
+    digits = 0 if value >= 100 else 1 if value >= 10 else 2 if value >= 1 else 3
+    text = f"{value:.{digits}f} ms"
+    return text if interval is None else f"{text} ({_span(*interval, digits)})"
+
+
+def ratio(value: float, interval: tuple[float, float] | None = None) -> str:
+    """A ratio of latencies with its interval, such as '1.52 (1.48 to 1.57)'."""
+    text = f"{value:.2f}"
+    return text if interval is None else f"{text} ({_span(*interval, 2)})"
+
+
+def size(count: int) -> str:
+    """A number of bytes in decimal units, such as '1.31 MB'."""
+    return f"{count / 1e6:.2f} MB" if count >= 100_000 else f"{count / 1e3:.1f} kB"
+
+
+def quantity(value: float, unit: str, interval: tuple[float, float] | None = None) -> str:
+    """A budget's figure in its own unit, such as '1.42 ms (1.4 to 1.45)'."""
+    text = f"{value:.4g} {unit}".strip()
+    return text if interval is None else f"{text} ({interval[0]:.4g} to {interval[1]:.4g})"
+
+
+def duration(seconds: float) -> str:
+    """A stage's time, such as '0.8 s' or '3 min 20 s'."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s"
+
+
+def step_reading(change: float, significant: bool) -> str:
+    """What may be said of a step that changed top-1 by `change` points."""
+    if not significant:
+        return "no difference shown"
+    return "points lost" if change < 0 else "points gained"
+
+
+def ratio_reading(interval: tuple[float, float]) -> str:
+    """What the 95 % interval of a ratio of latencies allows to be said of its denominator."""
+    if interval[0] > 1:
+        return "faster"
+    if interval[1] < 1:
+        return "slower"
+    return "no difference shown"
+
+
+def _span(low: float, high: float, digits: int = 1) -> str:
+    return f"{low:.{digits}f} to {high:.{digits}f}"
+
+
+def _signed(change: float) -> str:
+    rounded = round(change, 1)
+    return "0.0" if rounded == 0 else f"{rounded:+.1f}".replace("-", "−")

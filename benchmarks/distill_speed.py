@@ -30,7 +30,12 @@ from benchmarks.evidence.train import processor
 from tmkd_deploy.distill.fusion import even_weights
 from tmkd_deploy.distill.losses.total import StudentLoss
 from tmkd_deploy.distill.student import train_student
-from tmkd_deploy.distill.teacher_outputs import Asking, LiveSignals, SignalCache, SignalSource
+from tmkd_deploy.distill.teacher_outputs import (
+    Asking,
+    CachedTeacherOutputs,
+    LiveTeacherOutputs,
+    TeacherOutputSource,
+)
 from tmkd_deploy.events import SilentEvents
 from tmkd_deploy.models.classifier import Classifier, create
 from tmkd_deploy.training.batches import TrainingImages
@@ -74,21 +79,28 @@ class Contest:
             "minimal kd": self._minimal_kd(),
             "kd": self._ours(kd, self._live(kd)),
             "tmkd live": self._ours(tmkd, self._live(tmkd)),
-            "tmkd cached": self._ours(tmkd, SignalCache(*kept)),
+            "tmkd cached": self._ours(tmkd, CachedTeacherOutputs(*kept)),
         }
 
-    def _live(self, row: Row) -> SignalSource:
+    def _live(self, row: Row) -> TeacherOutputSource:
         weights = even_weights(len(self.data), len(row.views))
-        return LiveSignals(Asking(self.teacher, ViewConstants(), list(row.views), weights))
+        return LiveTeacherOutputs(Asking(self.teacher, ViewConstants(), list(row.views), weights))
 
-    def _ours(self, row: Row, signals: SignalSource) -> Callable[[], None]:
+    def _ours(self, row: Row, teacher_outputs: TeacherOutputSource) -> Callable[[], None]:
         student, width = self._new_student()
         loss = StudentLoss(row, width, self.width, self.texts).to(self.device)
-        schedule = Schedule(1, self.batch_size, 0.01, 5e-4, 0, "sgd", "steps")
+        schedule = Schedule(1, self.batch_size, 0.01, 5e-4, 0, "sgd", "multistep")
 
         def train() -> None:
             train_student(
-                student, loss, self.data, signals, schedule, self.device, SilentEvents(), "Timing"
+                student,
+                loss,
+                self.data,
+                teacher_outputs,
+                schedule,
+                self.device,
+                SilentEvents(),
+                "Timing",
             )
 
         return train

@@ -27,20 +27,20 @@ MANIFEST = "manifest.json"
 SCHEMA_VERSION = 1
 
 
-class Facts(BaseModel):
+class Record(BaseModel):
     """Base of what a stage records about its own result: frozen, closed, JSON-serializable."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class FileEntry(Facts):
+class FileEntry(Record):
     """The size and hash of one file of an artifact."""
 
     sha256: str
     bytes: int
 
 
-class Manifest(Facts):
+class Manifest(Record):
     """What `manifest.json` holds.
 
     `seconds` is how long the artifact took to make; `seal` is a SHA-256 over all the rest.
@@ -54,7 +54,7 @@ class Manifest(Facts):
     seconds: float
     inputs: dict[str, str]
     files: dict[str, FileEntry]
-    facts: dict[str, Any]
+    record: dict[str, Any]
     seal: str = ""
 
     def expected_seal(self) -> str:
@@ -63,7 +63,7 @@ class Manifest(Facts):
         return hashlib.sha256(rest.encode()).hexdigest()
 
 
-F = TypeVar("F", bound=Facts)
+F = TypeVar("F", bound=Record)
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class Artifact(Generic[F]):
 
     folder: Path
     manifest: Manifest
-    facts: F
+    record: F
 
     def path(self, name: str) -> Path:
         """The file `name` of this artifact; asking for one the manifest lacks is an error."""
@@ -95,7 +95,7 @@ class Draft:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.facts: Facts | None = None
+        self.record: Record | None = None
 
 
 @contextlib.contextmanager
@@ -115,7 +115,7 @@ def writing(
         beside.mkdir(mode=0o700)
         draft = Draft(beside)
         yield draft
-        if draft.facts is None:
+        if draft.record is None:
             raise AssertionError(f"the stage that makes {kind!r} recorded no facts")
         manifest = Manifest(
             schema_version=SCHEMA_VERSION,
@@ -126,7 +126,7 @@ def writing(
             seconds=round(time.monotonic() - begun, 3),
             inputs=inputs,
             files=_entries(beside),
-            facts=draft.facts.model_dump(mode="json"),
+            record=draft.record.model_dump(mode="json"),
         )
         sealed = manifest.model_copy(update={"seal": manifest.expected_seal()})
         (beside / MANIFEST).write_text(sealed.model_dump_json(indent=1) + "\n")
@@ -136,7 +136,7 @@ def writing(
         shutil.rmtree(beside, ignore_errors=True)
 
 
-def read(folder: Path, kind: str, facts_type: type[F]) -> Artifact[F]:
+def read(folder: Path, kind: str, record_type: type[F]) -> Artifact[F]:
     """Read and verify the artifact at `folder`.
 
     Raises:
@@ -152,10 +152,10 @@ def read(folder: Path, kind: str, facts_type: type[F]) -> Artifact[F]:
         if sha256_of(path) != entry.sha256:
             raise _broken(folder, f"its file {name!r} was altered after it was written")
     try:
-        facts = facts_type.model_validate(manifest.facts)
+        record = record_type.model_validate(manifest.record)
     except ValidationError as error:
         raise _broken(folder, "its facts do not fit this version of tmkd-deploy") from error
-    return Artifact(folder=folder, manifest=manifest, facts=facts)
+    return Artifact(folder=folder, manifest=manifest, record=record)
 
 
 def read_manifest(folder: Path) -> Manifest:

@@ -60,7 +60,7 @@ class MissingExtra(EnvironmentProblem):
         )
 
 
-class ToldElsewhere(EnvironmentProblem):
+class PeerProcessFailed(EnvironmentProblem):
     """Another process of the same run failed first and says why; this one ends without a word."""
 
     def __init__(self, exit_code: ExitCode) -> None:

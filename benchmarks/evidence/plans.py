@@ -31,7 +31,7 @@ class Plan:
     epochs: int
     teacher_epochs: int
     augment: Augment
-    signals: Literal["cached", "live"]
+    teacher_outputs: Literal["cached", "live"]
     student: str = "resnet10t"
     student_arguments: dict[str, Any] = field(
         default_factory=lambda: {"channels": [16, 32, 64, 128], "stem_width": 16}
@@ -44,7 +44,7 @@ class Plan:
     teacher_images: int | None = None
     test_images: int | None = None
     optimizer: Literal["adamw", "sgd"] = "adamw"
-    decay: Literal["cosine", "steps"] = "cosine"
+    lr_schedule: Literal["cosine", "multistep"] = "cosine"
     learning_rate: float = 5e-3
     weight_decay: float = 0.02
     batch_size: int = 64
@@ -95,9 +95,9 @@ FULL = {
         epochs=240,
         teacher_epochs=30,
         augment="crop",
-        signals="live",
+        teacher_outputs="live",
         optimizer="sgd",
-        decay="steps",
+        lr_schedule="multistep",
         learning_rate=0.05,
         weight_decay=5e-4,
         dkd_ramp=20,
@@ -118,7 +118,7 @@ SHORT = {
         epochs=8,
         teacher_epochs=1,
         augment="flip",
-        signals="cached",
+        teacher_outputs="cached",
         batch_size=32,
         classes=10,
         train_images=1000,

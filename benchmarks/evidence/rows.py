@@ -23,13 +23,13 @@ class Row:
     weight_temperature: float = 0.05
     ce_weight: float = 0.1
     logit_loss: LogitLoss = "kd"
-    dkd_others_weight: float = 2.0
+    dkd_beta: float = 2.0
     alpha: float = 0.9
     temperature: float = 4.0
     beta: float = 1.0
     gamma: float = 0.1
     contrastive_temperature: float = 0.07
-    teacher_ramp: int = 0
+    teacher_warmup_epochs: int = 0
 
 
 _TMKD = Row("TMKD (KD)")

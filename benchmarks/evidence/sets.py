@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from PIL import Image  # it comes with timm
 
 from benchmarks.evidence.plans import Plan
-from tmkd_deploy.data.class_balanced import in_turns
+from tmkd_deploy.data.class_balanced import class_balanced_order
 from tmkd_deploy.data.elpv import read_elpv
 from tmkd_deploy.errors import MissingExtra
 
@@ -76,7 +76,7 @@ def _even(part: Part, images: int | None) -> Part:
     """The first `images` of an order that takes the classes in turn."""
     if images is None or images >= len(part.labels):
         return part
-    return part.rows(np.sort(in_turns(part.labels, SUBSET_SEED)[:images]))
+    return part.rows(np.sort(class_balanced_order(part.labels, SUBSET_SEED)[:images]))
 
 
 def _parquet(files: list[Path], size: int) -> tuple[list[str], Part]:

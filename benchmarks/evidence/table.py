@@ -151,7 +151,7 @@ def _section(name: str, runs: Runs, plan: Plan, schedule: str) -> str:
         f"{plan.size} × {plan.size} pixels"
         + (f", the first {plan.classes} classes" if plan.classes else "")
         + f"; {plan.teacher} to {plan.student}, {plan.epochs} epochs, "
-        f"{plan.optimizer}, {plan.augment}, {plan.signals} signals.",
+        f"{plan.optimizer}, {plan.augment}, {plan.teacher_outputs} signals.",
         _teachers_line(runs),
         "",
         "| row | seeds | top-1, % | macro recall, % | difference to KD | p | teacher passes | s |",

@@ -18,10 +18,10 @@ from tmkd_deploy.distill.fusion import even_weights, semantic_weights
 from tmkd_deploy.distill.projection import fit_projection, projected_scores
 from tmkd_deploy.distill.teacher_outputs import (
     Asking,
-    LiveSignals,
-    SignalCache,
-    SignalSource,
-    cache_signals,
+    CachedTeacherOutputs,
+    LiveTeacherOutputs,
+    TeacherOutputSource,
+    cache_teacher_outputs,
 )
 from tmkd_deploy.distill.visual_teacher import features_by_view, fine_tune, top1_by_view
 from tmkd_deploy.events import SilentEvents
@@ -113,23 +113,23 @@ class Teachers:
         texts = load_file(self.work / "text.safetensors")["texts"].mean(dim=0)
         return torch.nn.functional.normalize(texts, dim=-1)
 
-    def signals(self, row: Row) -> SignalSource | None:
+    def teacher_outputs(self, row: Row) -> TeacherOutputSource | None:
         """What a student of `row` is told; kept on disk where the plan asks for that."""
         if row.teacher is None:
             return None
         asking = self._asking(row)
-        if self.plan.signals == "live":
-            return LiveSignals(asking)
+        if self.plan.teacher_outputs == "live":
+            return LiveTeacherOutputs(asking)
         file = self.work / f"signals-{signals_key(row)}.safetensors"
         if not file.exists():
             images = self.data.train.images
-            cache = cache_signals(
+            cache = cache_teacher_outputs(
                 asking, images, self.plan.augment, self.plan.variants, self.device, QUIET
             )
             part = file.with_suffix(".part")
             save_file({"logits": cache.logits, "features": cache.features}, part)
             part.rename(file)
-        return SignalCache(**load_file(file))
+        return CachedTeacherOutputs(**load_file(file))
 
     def _asking(self, row: Row) -> Asking:
         assert row.teacher is not None
@@ -189,5 +189,5 @@ class Teachers:
 
 def signals_key(row: Row) -> str:
     """Rows with the same key are told the same."""
-    weighed = "text" if row.text_weights and len(row.views) > 1 else "even"
-    return f"{row.teacher}-{'-'.join(row.views)}-{weighed}".replace(" ", "-")
+    view_scores = "text" if row.text_weights and len(row.views) > 1 else "even"
+    return f"{row.teacher}-{'-'.join(row.views)}-{view_scores}".replace(" ", "-")

@@ -74,8 +74,8 @@ def prepare_text(place: Place, name: str) -> None:
 
 def prepare_signals(place: Place, name: str, row: str) -> None:
     """Ask the teachers for a row, where the plan keeps what they say."""
-    if place.plan(name).signals == "cached":
-        _teachers(place, name).signals(ROWS[row])
+    if place.plan(name).teacher_outputs == "cached":
+        _teachers(place, name).teacher_outputs(ROWS[row])
 
 
 def recipe_hash(place: Place, name: str, row: str) -> str:
@@ -98,7 +98,7 @@ def run(place: Place, name: str, row: str, seed: int) -> dict[str, Any]:
     """Train and test one student, and write its result."""
     teachers = _teachers(place, name)
     plan, data, settings = teachers.plan, teachers.data, _settings(teachers.plan, ROWS[row])
-    signals = teachers.signals(settings)
+    teacher_outputs = teachers.teacher_outputs(settings)
     begun = time.monotonic()
     torch.manual_seed(seed)
     student, width = create(
@@ -110,7 +110,9 @@ def run(place: Place, name: str, row: str, seed: int) -> dict[str, Any]:
         scratch=name != "cifar100",
     )
     student.to(teachers.device).to(memory_format=torch.channels_last)
-    teacher_width = signals.of(_one(data, teachers.device)).features.shape[1] if signals else 1
+    teacher_width = (
+        teacher_outputs.of(_one(data, teachers.device)).features.shape[1] if teacher_outputs else 1
+    )
     loss = StudentLoss(settings, width, teacher_width, teachers.texts()).to(teachers.device)
     images: np.ndarray | torch.Tensor = data.train.images
     if teachers.device.type == "cuda":
@@ -120,7 +122,7 @@ def run(place: Place, name: str, row: str, seed: int) -> dict[str, Any]:
         student,
         loss,
         TrainingImages(images, labels, plan.augment, plan.variants),
-        signals,
+        teacher_outputs,
         Schedule(
             plan.epochs,
             plan.batch_size,
@@ -128,7 +130,7 @@ def run(place: Place, name: str, row: str, seed: int) -> dict[str, Any]:
             plan.weight_decay,
             seed,
             plan.optimizer,
-            plan.decay,
+            plan.lr_schedule,
         ),
         teachers.device,
         QUIET,
@@ -164,7 +166,7 @@ def run(place: Place, name: str, row: str, seed: int) -> dict[str, Any]:
 
 
 def _settings(plan: Plan, row: Row) -> Row:
-    return replace(row, teacher_ramp=plan.dkd_ramp) if row.logit_loss == "dkd" else row
+    return replace(row, teacher_warmup_epochs=plan.dkd_ramp) if row.logit_loss == "dkd" else row
 
 
 def _one(data: DataSet, device: torch.device) -> Any:

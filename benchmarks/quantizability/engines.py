@@ -22,12 +22,12 @@ from tmkd_deploy.quantize.deployed import deploy_on
 from tmkd_deploy.quantize.fold import fold_batch_norms
 from tmkd_deploy.recipe.schema import Measure
 from tmkd_deploy.records.onnx_model import INPUT
-from tmkd_deploy.records.quant_scheme import Placement
+from tmkd_deploy.records.quant_scheme import QuantScheme
 from tmkd_deploy.targets import catalog as profiles
 
 _OPSET = 20
 _IMAGES = 32
-SETTINGS = Measure(threads=1, warm_up_seconds=0.5, minimum_runs=200, minimum_seconds=3.0)
+SETTINGS = Measure(threads=1, warmup_seconds=0.5, min_runs=200, min_seconds=3.0)
 
 
 def time(place: Place, family: str, seed: int) -> dict[str, Any]:
@@ -40,7 +40,7 @@ def time(place: Place, family: str, seed: int) -> dict[str, Any]:
             folder = Path(name)
             plain = student(place, family, seed, size)
             onnx.save(to_onnx(plain, size, _OPSET), folder / "fp32.onnx")
-            fake = _quantized(plain, images, Placement.UNSIGNED)
+            fake = _quantized(plain, images, QuantScheme.U8)
             onnx.save(to_onnx(fake, size, _OPSET), folder / "int8.onnx")
             layers = _layers(folder, size)
             timed[str(size)] = _timed(folder, images, seed)
@@ -56,7 +56,7 @@ def build(place: Place, family: str, seed: int) -> dict[str, Any]:
         folder = Path(name)
         fp32 = to_onnx(plain, size, _OPSET)
         images = enlarged(calibration_images()[:_IMAGES], size)
-        int8 = to_onnx(_quantized(plain, images, Placement.SIGNED), size, _OPSET)
+        int8 = to_onnx(_quantized(plain, images, QuantScheme.S8), size, _OPSET)
         graphs = {"fp32": fp32, "fp16": _rest_to_fp16(fp32, _OPSET)}
         graphs["int8"] = _rest_to_fp16(int8, _OPSET)
         for precision, graph in graphs.items():
@@ -68,11 +68,11 @@ def build(place: Place, family: str, seed: int) -> dict[str, Any]:
     return {"tensorrt_rtx": {**built, **counts}}
 
 
-def _quantized(classifier: Classifier, images: np.ndarray, placement: Placement) -> Classifier:
+def _quantized(classifier: Classifier, images: np.ndarray, quant_scheme: QuantScheme) -> Classifier:
     """The classifier itself, calibrated on `images` and folded."""
     network = quantizable(classifier, images)
     fold_batch_norms(network)
-    deploy_on(network, placement)
+    deploy_on(network, quant_scheme)
     return classifier
 
 

@@ -27,16 +27,16 @@ from tmkd_deploy.models import weights
 from tmkd_deploy.models.classifier import Classifier, create, merge_branches
 from tmkd_deploy.quantize.deployed import deploy_on
 from tmkd_deploy.quantize.fold import fold_batch_norms
-from tmkd_deploy.quantize.insert import BATCH_NORMS, insert_quantizers, use_placement
+from tmkd_deploy.quantize.insert import BATCH_NORMS, insert_quantizers, use_quant_scheme
 from tmkd_deploy.quantize.scales import calibrate
 from tmkd_deploy.recipe.schema import Calibration, Distill
-from tmkd_deploy.records.quant_scheme import Placement
+from tmkd_deploy.records.quant_scheme import QuantScheme
 from tmkd_deploy.training.batches import TrainingImages
 from tmkd_deploy.training.fit import Schedule, predict
 
 CPU = torch.device("cpu")
 QUIET = SilentEvents()
-GRID = Placement.UNSIGNED
+GRID = QuantScheme.U8
 
 
 @functools.cache
@@ -71,7 +71,7 @@ def train(place: Place, family: str, seed: int) -> str:
         weights.save(classifier, folder / "student.safetensors")
     classifier = student(place, family, seed)
     network = quantizable(classifier, calibration_images())
-    use_placement(network, GRID)
+    use_quant_scheme(network, GRID)
     np.save(folder / "calibrated.npy", predict(classifier, data().test.images, CPU).numpy())
     _fit(classifier, seed, FINE_TUNING_EPOCHS, FINE_TUNING_RATE, network)
     fold_batch_norms(network)

@@ -96,10 +96,10 @@ def test_the_demo_made_tiny(tmp_path: Path) -> None:
         "teacher.visual.epochs": 1,
         "teacher.text.epochs": 1,
         "distill.epochs": 1,
-        "distill.cached_variants": 1,
+        "distill.cached_augmentations": 1,
         "quantize.epochs": 0,
-        "measure.minimum_runs": 40,
-        "measure.minimum_seconds": 0.2,
+        "measure.min_runs": 40,
+        "measure.min_seconds": 0.2,
     }
     settings = [part for key, value in tiny.items() for part in ("--set", f"{key}={value}")]
     recipe = str(ROOT / "recipes" / "quickstart.yaml")

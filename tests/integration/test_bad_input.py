@@ -214,7 +214,7 @@ DATA = [
         "corrupt-image",
         in_train(lambda train: truncate(train / "down/007.png")),
         5,
-        ("1 image of 162 cannot be decoded", "'train/down/007.png'", "corrupt_images_allowed"),
+        ("1 image of 162 cannot be decoded", "'train/down/007.png'", "max_corrupt_images"),
     ),
     Case(
         "class-name-not-utf8",
@@ -244,7 +244,7 @@ def test_a_corrupt_image_is_skipped_where_the_recipe_allows_it(fresh_project: Pr
     in_train(lambda train: truncate(train / "down/007.png"))(fresh_project)
     short = "teacher.visual.epochs=0", "distill.epochs=1", "distill.baseline=false"
     options = [part for setting in short for part in ("--set", setting)]
-    done = fresh_project.run("distill", *options, "--set", "data.corrupt_images_allowed=1")
+    done = fresh_project.run("distill", *options, "--set", "data.max_corrupt_images=1")
     assert done.code == 0, done.told
     assert "Warning: The image 'train/down/007.png' was skipped." in done.err
     assert fresh_project.manifest("prepare")["facts"]["skipped"] == ["train/down/007.png"]

@@ -24,7 +24,11 @@ def wait_for_draft(process: subprocess.Popen[str], folder: Path, stage: str) -> 
 
 
 def interrupt(
-    project: Project, command: tuple[str, ...], stage: str, number: signal.Signals, delay: float
+    project: Project,
+    command: tuple[str, ...],
+    stage: str,
+    number: signal.TeacherOutputs,
+    delay: float,
 ) -> None:
     """Start `command`, send it the signal `delay` seconds into `stage`, and look at its end."""
     place, _, name = stage.rpartition("/")
@@ -46,7 +50,9 @@ def interrupt(
 @pytest.mark.parametrize(
     ("number", "delay"), [(signal.SIGINT, 0.0), (signal.SIGTERM, 0.0), (signal.SIGINT, 0.02)]
 )
-def test_while_preparing(fresh_project: Project, number: signal.Signals, delay: float) -> None:
+def test_while_preparing(
+    fresh_project: Project, number: signal.TeacherOutputs, delay: float
+) -> None:
     # Large images, so that there is time to interrupt.
     fresh_project.replace("image_size: 32", "image_size: 512")
     interrupt(fresh_project, ("distill",), "prepare", number, delay)
@@ -58,7 +64,7 @@ def test_while_preparing(fresh_project: Project, number: signal.Signals, delay: 
     ids=["at-once", "while-importing", "while-training"],
 )
 def test_while_teaching(
-    partial_project: Callable[..., Project], number: signal.Signals, delay: float
+    partial_project: Callable[..., Project], number: signal.TeacherOutputs, delay: float
 ) -> None:
     project = partial_project("prepare")
     longer = ("--set", "teacher.visual.epochs=500")
@@ -103,7 +109,7 @@ def test_then_the_same_command_succeeds(
     partial_project: Callable[..., Project],
     command: tuple[str, ...],
     stage: str,
-    number: signal.Signals,
+    number: signal.TeacherOutputs,
     kept: tuple[str, ...],
 ) -> None:
     project = partial_project(*kept)

@@ -56,7 +56,7 @@ def test_each_target_has_ledger_sizes_budgets_and_verdict(summary, target) -> No
         assert engine["bytes"] > 0 and len(engine["sha256"]) == 64
     assert found["verdict"]["outcome"] == "passed"
     budgets = {check["budget"] for check in found["verdict"]["checks"]}
-    expected = {"cpu": {"accuracy", "engine_megabytes"}, "rtx-ada": {"engine_megabytes"}}
+    expected = {"cpu": {"accuracy", "engine_size_mb"}, "rtx-ada": {"engine_size_mb"}}
     assert budgets == expected.get(target, set())
     assert sum(map(sum, found["confusion"])) == found["test_images"] == 42
 
@@ -176,8 +176,8 @@ def test_precomputed_embeddings_take_the_place_of_clip(partial_project) -> None:
     done = project.run("distill", "--json", "--set", "distill.epochs=2")
     assert done.code == 0, done.told
     assert [stage for stage, reused in done.reused().items() if reused] == ["prepare", "teach"]
-    facts = project.manifest("weigh")["facts"]
-    assert facts["model"] == "texts.safetensors" and not facts["image_tower"]
+    record = project.manifest("weigh")["facts"]
+    assert record["model"] == "texts.safetensors" and not record["image_tower"]
     safetensors.save_file(
         {"texts": texts["texts"][::-1].copy()}, project.folder / "texts.safetensors"
     )
@@ -201,9 +201,9 @@ def test_distill_then_export_for_jetson_needs_no_further_argument(partial_projec
     assert done.code == 0, done.told
     assert "Jetson Orin Nano builds its own engines" in done.err
     kit = project.run_folder / "build" / "jetson-orin-nano"
-    facts = project.manifest("build/jetson-orin-nano")["facts"]
-    assert set(facts["kit"]) <= {path.name for path in kit.iterdir()}
-    assert any(name.endswith(".onnx") for name in facts["kit"])
+    record = project.manifest("build/jetson-orin-nano")["facts"]
+    assert set(record["kit"]) <= {path.name for path in kit.iterdir()}
+    assert any(name.endswith(".onnx") for name in record["kit"])
     script = (kit / "build-int8.sh").read_text(encoding="utf-8")
     assert "trtexec" in script and ".onnx" in script
 
@@ -237,7 +237,7 @@ def test_a_failed_gate_outweighs_an_inconclusive_one(project: Project) -> None:
     done = project.run(
         "gate",
         *("--set", "targets.jetson.budgets.latency_p99_ms=5"),
-        *("--set", "targets.cpu.budgets.engine_megabytes=0.000001"),
+        *("--set", "targets.cpu.budgets.engine_size_mb=0.000001"),
     )
     assert done.code == 1, done.told
 

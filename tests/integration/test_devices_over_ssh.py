@@ -106,9 +106,9 @@ def measure(device: Device, engine: Path, images: Path, seconds: float) -> dict[
         engines=[{"name": "fp32", **row}],
         images=device.upload(images),
         settings={
-            "warm_up_seconds": 0.05,
-            "minimum_runs": 20,
-            "minimum_seconds": seconds,
+            "warmup_seconds": 0.05,
+            "min_runs": 20,
+            "min_seconds": seconds,
             "threads": 1,
         },
     )
@@ -276,7 +276,7 @@ def test_an_agent_that_is_killed_makes_one_think_of_memory(
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_the_end_of_the_host_ends_the_work_there(
-    number: signal.Signals, server: SshDevice, engine: Path, images: Path
+    number: signal.TeacherOutputs, server: SshDevice, engine: Path, images: Path
 ) -> None:
     host = subprocess.Popen(
         [sys.executable, "-c", HOST, server.address, str(engine), str(images)],

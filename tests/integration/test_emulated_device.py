@@ -18,7 +18,7 @@ from tmkd_deploy.devices.ssh_route import CONFIGURATION
 _MISSING = what_is_missing()
 pytestmark = pytest.mark.skipif(_MISSING is not None, reason=str(_MISSING))
 
-FAST = ("--set", "measure.minimum_runs=20", "--set", "measure.minimum_seconds=0.1")
+FAST = ("--set", "measure.min_runs=20", "--set", "measure.min_seconds=0.1")
 TARGET = "cpu-arm64"
 
 
@@ -36,9 +36,9 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def test_doctor_finds_an_aarch64_device_that_can_run_engines(project: Project, address) -> None:
     done = project.run("doctor", "--device", address, "--json")
     assert done.code == 0, done.told
-    facts = done.json()["facts"]
-    assert facts["machine"] == "aarch64"
-    assert facts["onnxruntime"] and facts["numpy"] and not facts["tensorrt"]
+    record = done.json()["facts"]
+    assert record["machine"] == "aarch64"
+    assert record["onnxruntime"] and record["numpy"] and not record["tensorrt"]
 
 
 def test_the_student_is_built_measured_and_gated_there(project: Project, address) -> None:
@@ -52,10 +52,10 @@ def test_the_student_is_built_measured_and_gated_there(project: Project, address
     validated = project.run("validate", *attached, *FAST)
     assert validated.code == 0, validated.told
     assert f"Next: tmkd-deploy gate --target {TARGET} --device {address}" in validated.out
-    facts = project.manifest(f"measure/{TARGET}")["facts"]
-    assert facts["latency"]["machine"]["architecture"] == "aarch64"
-    assert {row["engine"] for row in facts["latency"]["rows"]} == {"teacher", "int8", "fp32"}
-    engines = [row for row in facts["ledger"] if row["representation"] == "engine"]
+    record = project.manifest(f"measure/{TARGET}")["facts"]
+    assert record["latency"]["machine"]["architecture"] == "aarch64"
+    assert {row["engine"] for row in record["latency"]["rows"]} == {"teacher", "int8", "fp32"}
+    engines = [row for row in record["ledger"] if row["representation"] == "engine"]
     assert {row["precision"] for row in engines} == {"int8", "fp32"}
 
     there = logits(project, TARGET)

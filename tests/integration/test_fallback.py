@@ -11,11 +11,11 @@ from project import Done, Project
 from tmkd_deploy import artifacts
 from tmkd_deploy.artifacts import Artifact
 from tmkd_deploy.cli.main import main
-from tmkd_deploy.records.distillation import StudentFacts
+from tmkd_deploy.records.distillation import StudentRecord
 
 OPTIONS = ("--target", "cpu", "--json", "--set", "quantize.epochs=0")
 SEARCH = (
-    *("--set", "quantize.fallback=3", "--set", "targets.cpu.precisions=[int8]"),
+    *("--set", "quantize.mixed_precision_trials=3", "--set", "targets.cpu.precisions=[int8]"),
     *("--set", "targets.cpu.budgets.quantization_drop_points=5"),
 )
 
@@ -31,7 +31,7 @@ def planted_run(
     assert done.code == 0, done.told
     project = finished.copy_to(tmp_path_factory.mktemp("planted") / "project")
     folder = project.run_folder / "distill"
-    found: Artifact[StudentFacts] = artifacts.read(folder, "distill", StudentFacts)
+    found: Artifact[StudentRecord] = artifacts.read(folder, "distill", StudentRecord)
     files = {name: found.path(name).read_bytes() for name in found.manifest.files}
     parameters = load_file(found.path("student.safetensors"))
     plant(parameters, "network.backbone.")
@@ -44,7 +44,7 @@ def planted_run(
         for name, content in files.items():
             (draft.folder / name).write_bytes(content)
         save_file(parameters, draft.folder / "student.safetensors")
-        draft.facts = found.facts
+        draft.record = found.record
     return project
 
 
@@ -66,7 +66,7 @@ def facts_of(told, stage: str):
 
 
 def test_where_no_choice_keeps_the_budgets_the_program_says_so(planted, capsys) -> None:
-    too_small = ("--set", "targets.cpu.budgets.engine_megabytes=0.001")
+    too_small = ("--set", "targets.cpu.budgets.engine_size_mb=0.001")
     code, told, said = command(capsys, "gate", *SEARCH, *too_small)
     sought = facts_of(told, "fallback")
     assert code == 1

@@ -9,28 +9,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from importlinter.cli import lint_imports
 
 import tmkd_deploy
 
 PACKAGE = Path(tmkd_deploy.__file__).parent
+PROJECT = Path(__file__).parents[2]
 
-# From top to bottom. A module may import from its own layer and from those below.
-LAYERS = (
-    {"__main__"},
-    {"cli"},
-    {"pipeline"},
-    {"distill", "quantize", "export", "measure", "gate", "bundle", "report", "explain"},
-    {"data", "models", "training", "engines", "targets", "devices", "recipe"},
-    {"agent", "runtime", "artifacts", "events", "errors", "quiet", "__init__"},
-)
-LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
-FILES = sorted(PACKAGE.rglob("*.py"))
-
-# What stages write down of themselves, and names of theirs that hold data and no behaviour.
-CONTRACTS = {
-    "tmkd_deploy.records.measurements",
-    "tmkd_deploy.records.onnx_model",
-}
 
 # What runs on a device: its files, what they may take from this package, and from elsewhere.
 ON_DEVICES = (
@@ -43,7 +28,7 @@ OF_DEVICES = {*sys.stdlib_module_names, "numpy", "onnxruntime", "tensorrt", "ten
 HEAVY = ("torch", "onnx", "onnxruntime", "numpy", "rich", "timm", "yaml")
 
 
-def room_of(module: str) -> str:
+def package_of(module: str) -> str:
     """`tmkd_deploy.cli.main` to `cli`; the package itself to `__init__`."""
     _, _, inside = module.partition(".")
     return inside.partition(".")[0] or "__init__"
@@ -73,24 +58,23 @@ def _modules(node: ast.ImportFrom) -> Iterator[str]:
         yield inside if is_module else node.module
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(PACKAGE)))
-def test_imports_run_downwards(file: Path) -> None:
-    room = file.relative_to(PACKAGE).parts[0].removesuffix(".py")
-    for module in imported(file):
-        upwards = LEVEL[room_of(module)] < LEVEL[room]
-        assert not upwards or module in CONTRACTS, f"{file} imports {module}, which lies above it"
+def test_imports_run_downwards() -> None:
+    """The levels are those of `tool.importlinter` in pyproject.toml; there are no exemptions."""
+    contract = PROJECT / "pyproject.toml"
+    assert "ignore_imports" not in contract.read_text(encoding="utf-8")
+    assert lint_imports(config_filename=str(contract), no_cache=True) == 0
 
 
 @pytest.mark.parametrize("file", sorted((PACKAGE / "runtime").rglob("*.py")), ids=lambda f: f.name)
 def test_the_runtime_imports_nothing_from_the_rest(file: Path) -> None:
-    assert all(room_of(module) == "runtime" for module in imported(file))
+    assert all(package_of(module) == "runtime" for module in imported(file))
 
 
 @pytest.mark.parametrize("file", ON_DEVICES, ids=lambda f: f.name)
 def test_the_agent_imports_what_a_device_has(file: Path) -> None:
     for module in imported_at_all(file):
         top = module.split(".")[0]
-        own = top == "tmkd_deploy" and (room_of(module) == "agent" or module == ALSO_ON_DEVICES)
+        own = top == "tmkd_deploy" and (package_of(module) == "agent" or module == ALSO_ON_DEVICES)
         assert own or top in OF_DEVICES, f"{file} imports {module}, which a device need not have"
 
 
@@ -110,11 +94,6 @@ def test_the_agent_suits_the_oldest_python_of_a_device(tmp_path: Path) -> None:
             [*check, *map(str, files)], capture_output=True, text=True, check=False
         )
         assert (done.returncode == 0) is passes, done.stdout
-
-
-def test_every_room_has_a_layer() -> None:
-    rooms = {file.relative_to(PACKAGE).parts[0].removesuffix(".py") for file in FILES}
-    assert rooms == set(LEVEL)
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["run", "--help"]])

@@ -113,9 +113,9 @@ def test_two_processes_make_the_student_of_one(partial_project: Callable[..., Pr
         found, expected = (weights_of(each, "distill", name) for each in (two, one))
         for key, value in expected.items():
             assert torch.allclose(found[key], value, rtol=1e-4, atol=1e-4), (name, key)
-    facts = [each.manifest("distill")["facts"] for each in (one, two)]
-    assert facts[0]["top1"] == facts[1]["top1"]
-    assert facts[0]["alone_top1"] == facts[1]["alone_top1"]
+    record = [each.manifest("distill")["facts"] for each in (one, two)]
+    assert record[0]["top1"] == record[1]["top1"]
+    assert record[0]["alone_top1"] == record[1]["alone_top1"]
 
 
 def test_a_failure_in_two_processes_is_told_once(partial_project: Callable[..., Project]) -> None:

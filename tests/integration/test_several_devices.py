@@ -10,7 +10,7 @@ from sshd import needs_sshd, ssh_device
 
 from tmkd_deploy.devices.ssh_route import CONFIGURATION
 
-FAST = ("--set", "measure.minimum_runs=20", "--set", "measure.minimum_seconds=0.1")
+FAST = ("--set", "measure.min_runs=20", "--set", "measure.min_seconds=0.1")
 
 
 @needs_sshd
@@ -35,8 +35,8 @@ def test_devices_are_measured_side_by_side_and_each_tells_its_own_news(
         done = project.run("validate", *FAST, environment={CONFIGURATION: str(both)})
     assert done.code == 0, done.told
     for target, name in (("cpu", "one"), ("cpu-x86", "two")):
-        facts = project.manifest(f"measure/{target}")["facts"]
-        assert {row["engine"] for row in facts["latency"]["rows"]} >= {"teacher", "int8", "fp32"}
+        record = project.manifest(f"measure/{target}")["facts"]
+        assert {row["engine"] for row in record["latency"]["rows"]} >= {"teacher", "int8", "fp32"}
         assert f"ssh://{name}: After" in done.err
 
 

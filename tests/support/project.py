@@ -21,7 +21,7 @@ TARGETS = ("cpu", "rtx-ada", "jetson-orin-nano") if HAS_RTX else ("cpu", "jetson
 RTX = """
   - target: rtx-ada
     precisions: [int8]
-    budgets: {engine_megabytes: 50}"""
+    budgets: {engine_size_mb: 50}"""
 
 RECIPE = """\
 name: small
@@ -32,14 +32,14 @@ teacher:
   text: {epochs: 1, batch_size: 16}
 student:
   model: resnet10t
-  arguments: {channels: [8, 8, 16, 16], stem_width: 8}
-distill: {epochs: 8, batch_size: 16, learning_rate: 0.004, cached_variants: 1}
+  model_kwargs: {channels: [8, 8, 16, 16], stem_width: 8}
+distill: {epochs: 8, batch_size: 16, learning_rate: 0.004, cached_augmentations: 1}
 quantize: {epochs: 1, calibration: {images: 32}}
 export: {parity_images: 8}
-measure: {threads: 1, minimum_runs: 40, minimum_seconds: 0.2, warm_up_seconds: 0.1}
+measure: {threads: 1, min_runs: 40, min_seconds: 0.2, warmup_seconds: 0.1}
 targets:
   - target: cpu
-    budgets: {accuracy: 0.6, engine_megabytes: 5}RTX
+    budgets: {accuracy: 0.6, engine_size_mb: 5}RTX
   - target: jetson
     precisions: [int8]
 """

@@ -34,9 +34,9 @@ class Digits:
 
     def student(self) -> Any:
         from tmkd_deploy.distill.distill import Student
-        from tmkd_deploy.records.distillation import StudentFacts, ViewWeights
+        from tmkd_deploy.records.distillation import StudentRecord, ViewWeights
 
-        facts = StudentFacts(
+        record = StudentRecord(
             model=MODEL,
             parameters=1,
             feature_width=32,
@@ -45,7 +45,7 @@ class Digits:
             view_weights=ViewWeights(guided_by="nothing", mean={}, mean_by_class={}, histogram={}),
             view_captions=[],
         )
-        return Student(self.classifier(), facts, self.folder)
+        return Student(self.classifier(), record, self.folder)
 
     def top1(self, logits: np.ndarray) -> float:
         return float((np.asarray(logits).argmax(axis=1) == self.data.labels("test")).mean())
@@ -62,7 +62,7 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Digits:
     from tmkd_deploy.distill.train_teacher import Teachers
     from tmkd_deploy.events import SilentEvents
     from tmkd_deploy.models.classifier import create
-    from tmkd_deploy.records.distillation import TeacherFacts
+    from tmkd_deploy.records.distillation import TeacherRecord
     from tmkd_deploy.training.batches import to_float
     from tmkd_deploy.training.fit import Schedule, fit, predict
 
@@ -83,14 +83,14 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Digits:
     # a test on a network that guesses would pass whatever the stages do to it
     logits = predict(classifier, data.images("test"), cpu).numpy()
     assert (logits.argmax(axis=1) == data.labels("test")).mean() > 0.95
-    facts = TeacherFacts(
+    record = TeacherRecord(
         visual_model=MODEL,
         visual_parameters=1,
         feature_width=width,
         top1_by_view={},
     )
     scores = {"train": torch.zeros(len(images), 3, CLASSES)}
-    teachers = Teachers(copy.deepcopy(classifier), facts, torch.randn(3, CLASSES, 16), scores)
+    teachers = Teachers(copy.deepcopy(classifier), record, torch.randn(3, CLASSES, 16), scores)
     folder = tmp_path_factory.mktemp("digits")
     return Digits(data, _recipe(), teachers, folder, _classifier=classifier.eval())
 
@@ -103,24 +103,24 @@ def quantized_digits(
     from tmkd_deploy import artifacts
     from tmkd_deploy.events import SilentEvents
     from tmkd_deploy.quantize.quantize import quantize, read_quantized
-    from tmkd_deploy.records.quantization import QuantizationFacts
+    from tmkd_deploy.records.quantization import QuantizationRecord
 
-    def read(placement: Any) -> Any:
-        if placement not in digits.quantized:
-            folder = tmp_path_factory.mktemp("quantized") / placement.value
+    def read(quant_scheme: Any) -> Any:
+        if quant_scheme not in digits.quantized:
+            folder = tmp_path_factory.mktemp("quantized") / quant_scheme.value
             with artifacts.writing(folder, kind="quantize", fingerprint="", inputs={}) as draft:
-                draft.facts = quantize(
+                draft.record = quantize(
                     digits.recipe,
                     digits.data,
                     digits.teachers,
                     digits.student(),
-                    placement,
+                    quant_scheme,
                     draft.folder,
                     SilentEvents(),
                 )
-            digits.quantized[placement] = artifacts.read(folder, "quantize", QuantizationFacts)
-        artifact = digits.quantized[placement]
-        return read_quantized(artifact, digits.recipe, digits.data), artifact.facts
+            digits.quantized[quant_scheme] = artifacts.read(folder, "quantize", QuantizationRecord)
+        artifact = digits.quantized[quant_scheme]
+        return read_quantized(artifact, digits.recipe, digits.data), artifact.record
 
     return read
 
@@ -141,10 +141,10 @@ def exported_digits(
     def model_of(variant: Any) -> tuple[Path, Any]:
         if variant.name not in made:
             folder = tmp_path_factory.mktemp(variant.name)
-            placed = variant.placement
+            placed = variant.quant_scheme
             net = quantized_digits(placed)[0] if placed else digits.classifier()
-            facts = export(digits.recipe, digits.data, net, variant, folder, SilentEvents())
-            made[variant.name] = folder / FILE, facts
+            record = export(digits.recipe, digits.data, net, variant, folder, SilentEvents())
+            made[variant.name] = folder / FILE, record
         return made[variant.name]
 
     return model_of
@@ -169,7 +169,7 @@ def _data() -> Any:
     from PIL import Image
     from sklearn.datasets import load_digits
 
-    from tmkd_deploy.data.prepared import DataFacts, PreparedData
+    from tmkd_deploy.data.prepared import DataRecord, PreparedData
 
     raw = load_digits()
     grey = (raw.images * 255 / 16).round().astype(np.uint8)
@@ -178,7 +178,7 @@ def _data() -> Any:
     order = np.random.default_rng(0).permutation(len(images))
     split = {"train": order[:1297], "test": order[1297:]}
     names = [str(number) for number in range(CLASSES)]
-    facts = DataFacts(
+    record = DataRecord(
         source="digits",
         notes=[],
         class_names=names,
@@ -194,7 +194,7 @@ def _data() -> Any:
         evaluation_sha256="",
     )
     return PreparedData(
-        facts,
+        record,
         {name: images[rows] for name, rows in split.items()},
         {name: raw.target[rows].astype(np.int64) for name, rows in split.items()},
         {name: [f"digit {row}" for row in rows] for name, rows in split.items()},

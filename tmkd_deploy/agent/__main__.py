@@ -18,14 +18,14 @@ from tmkd_deploy.agent.agent_errors import (
     OUT_OF_MEMORY,
     REQUEST,
     AgentError,
-    HostGone,
+    HostDisconnectedError,
     from_os_error,
 )
 from tmkd_deploy.agent.child_processes import Children
-from tmkd_deploy.agent.transport.context import Work
+from tmkd_deploy.agent.transport.context import Context
 from tmkd_deploy.agent.transport.dispatch import perform
-from tmkd_deploy.agent.transport.reader import Inbox
-from tmkd_deploy.agent.transport.writer import Answers
+from tmkd_deploy.agent.transport.reader import Reader
+from tmkd_deploy.agent.transport.writer import Writer
 
 _SECONDS_BETWEEN_SIGNS_OF_LIFE = 5.0
 _SECONDS_TO_FINISH = 0.3
@@ -41,7 +41,7 @@ _INSTALL = {
 def main() -> None:
     """Serve the host at the other end of standard input and output, and never return."""
     # What libraries print goes to standard error; answers have a copy of standard output alone.
-    answers = Answers(os.dup(1))
+    answers = Writer(os.dup(1))
     os.dup2(2, 1)
     children = Children()
     # Blocked here, and so in every thread, and taken by one that waits for nothing else: Python's
@@ -59,11 +59,11 @@ def main() -> None:
         time.sleep(_SECONDS_TO_FINISH)  # for what has arrived to be written
         children.exit_with_all(0)
 
-    work = Work(folder, answers, Inbox(sys.stdin.buffer, host_gone), children)
+    work = Context(folder, answers, Reader(sys.stdin.buffer, host_gone), children)
     _thread(lambda: _live(answers, children))
     try:
         _serve(work)
-    except HostGone:
+    except HostDisconnectedError:
         children.exit_with_all(0)
 
 
@@ -82,7 +82,7 @@ def _work_folder() -> Path:
     return folder
 
 
-def _serve(work: Work) -> None:
+def _serve(work: Context) -> None:
     work.answer.send(
         "hello",
         python=platform.python_version(),
@@ -93,11 +93,11 @@ def _serve(work: Work) -> None:
     )
     while True:
         try:
-            request = _read(work.inbox.line())
+            request = _read(work.reader.line())
             work.answer.request = request["id"]
             value = perform(request, work)
             work.answer.send("result", id=request["id"], value=value)
-        except HostGone:
+        except HostDisconnectedError:
             raise
         except Exception as error:
             work.answer.error(_explained(error))
@@ -142,7 +142,7 @@ def _explained(error: Exception) -> AgentError:
     )
 
 
-def _live(answers: Answers, children: Children) -> None:
+def _live(answers: Writer, children: Children) -> None:
     """Tell the host, while a request is at work, that this process lives."""
     try:
         while True:
@@ -150,7 +150,7 @@ def _live(answers: Answers, children: Children) -> None:
             request = answers.request
             if request is not None:
                 answers.send("alive", id=request)
-    except HostGone:
+    except HostDisconnectedError:
         children.exit_with_all(0)
 
 

@@ -24,7 +24,7 @@ class AgentError(Exception):
         self.advice = advice
 
 
-class HostGone(Exception):  # noqa: N818 - it is an event of every session, not an error
+class HostDisconnectedError(Exception):
     """The host has closed the connection, or lost it."""
 
 

@@ -11,7 +11,12 @@ import threading
 from pathlib import Path
 from typing import Callable, NamedTuple, NoReturn
 
-from tmkd_deploy.agent.agent_errors import ENVIRONMENT, OUT_OF_MEMORY, AgentError, HostGone
+from tmkd_deploy.agent.agent_errors import (
+    ENVIRONMENT,
+    OUT_OF_MEMORY,
+    AgentError,
+    HostDisconnectedError,
+)
 
 _PR_SET_PDEATHSIG = 1
 
@@ -35,7 +40,7 @@ class Children:
         """Start a program in a group of its own, both its streams in one pipe."""
         with self._lock:
             if self.ended:
-                raise HostGone
+                raise HostDisconnectedError
             process = subprocess.Popen(
                 argv,
                 stdin=subprocess.DEVNULL,
@@ -114,7 +119,7 @@ def run(
         timer.cancel()
         children.end(process)
     if children.ended:
-        raise HostGone
+        raise HostDisconnectedError
     if late.is_set():
         raise AgentError(
             ENVIRONMENT,

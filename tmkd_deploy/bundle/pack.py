@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tmkd_deploy import __version__
-from tmkd_deploy.artifacts import Facts, sha256_of
+from tmkd_deploy.artifacts import Record, sha256_of
 from tmkd_deploy.errors import ArtifactError, DataError
 from tmkd_deploy.gate.judge import shipped_accuracy, shipped_latency
 from tmkd_deploy.records.measurements import Measurements
@@ -36,7 +36,7 @@ from tmkd_deploy.runtime.manifest import (
 SUFFIX = ".tmkd"
 
 
-class BundleFacts(Facts):
+class BundleRecord(Record):
     """The bundle's file name in its artifact, its size and SHA-256, and what it holds."""
 
     file: str
@@ -61,7 +61,7 @@ def pack(
     golden_logits: npt.NDArray[np.float32],
     golden_tolerance: float,
     into: Path,
-) -> BundleFacts:
+) -> BundleRecord:
     """Write `into/<name>-<target>.tmkd` and verify it, golden images included where they can run.
 
     `golden_images` are uint8 [k, image_size, image_size, 3] and `golden_logits`, float32
@@ -106,7 +106,7 @@ def pack(
     path = into / f"{name}-{measurements.target}{SUFFIX}"
     _write_zip(path, {MANIFEST: f"{manifest}\n".encode(), **members})
     _verify(path)
-    return BundleFacts(
+    return BundleRecord(
         file=path.name,
         bytes=path.stat().st_size,
         sha256=sha256_of(path),

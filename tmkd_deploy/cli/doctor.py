@@ -36,7 +36,7 @@ def doctor(
     from tmkd_deploy.recipe.load import load  # noqa: PLC0415
 
     asked = None if recipe is None else load(recipe)
-    facts: dict[str, Any] = {}
+    record: dict[str, Any] = {}
     if device is None:
         from tmkd_deploy.cli import checkup  # noqa: PLC0415
 
@@ -44,8 +44,8 @@ def doctor(
     else:
         from tmkd_deploy.cli import device_checkup  # noqa: PLC0415
 
-        facts = {"device": device, "facts": device_checkup.ask(device)}
-        findings = device_checkup.examine(facts["facts"], asked)
+        record = {"device": device, "facts": device_checkup.ask(device)}
+        findings = device_checkup.examine(record["facts"], asked)
     wrong = [finding for finding in findings if finding.state == "wrong"]
     exit_code = ExitCode.ENVIRONMENT if wrong else ExitCode.OK
     if as_json:
@@ -53,7 +53,7 @@ def doctor(
             {
                 "checks": [dataclasses.asdict(finding) for finding in findings],
                 "exit_code": int(exit_code),
-                **facts,
+                **record,
             }
         )
     else:

@@ -28,7 +28,7 @@ from tmkd_deploy.cli import (
     targets,
 )
 from tmkd_deploy.cli.groups import SuggestingGroup
-from tmkd_deploy.errors import ExitCode, ToldElsewhere
+from tmkd_deploy.errors import ExitCode, PeerProcessFailed
 
 PROGRAM = "tmkd-deploy"
 
@@ -115,7 +115,7 @@ def _invoke(arguments: list[str]) -> int:
 
 
 def _tell(error: BaseException, as_json: bool) -> int:
-    if isinstance(error, ToldElsewhere):
+    if isinstance(error, PeerProcessFailed):
         return int(error.exit_code)
     failure = failures.explain(error)
     if failure.unexpected and os.environ.get("TMKD_DEBUG"):

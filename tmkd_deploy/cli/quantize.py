@@ -22,7 +22,7 @@ from tmkd_deploy.cli.options import (
 from tmkd_deploy.errors import ExitCode, MissingExtra
 
 if TYPE_CHECKING:
-    from tmkd_deploy.records.quantization import SensitivityFacts
+    from tmkd_deploy.records.quantization import SensitivityRecord
 
 _RANKING = stages.StageCommand("quantize --sensitivity", "sensitivity", "", "")
 
@@ -54,8 +54,8 @@ def quantize(
         return
     from tmkd_deploy.cli import render_sensitivity  # noqa: PLC0415
 
-    facts: SensitivityFacts = result.facts("sensitivity")  # type: ignore[assignment]
-    output.emit(render_sensitivity.as_text(facts, gains, asked.arguments()))
+    record: SensitivityRecord = result.record("sensitivity")  # type: ignore[assignment]
+    output.emit(render_sensitivity.as_text(record, gains, asked.arguments()))
 
 
 def _gains(folder: Path) -> dict[str, dict[str, float]]:

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from tmkd_deploy.gate.choose import Judged
 from tmkd_deploy.records.measurements import Measurements
-from tmkd_deploy.records.quantization import FallbackFacts
+from tmkd_deploy.records.quantization import MixedPrecisionRecord
 from tmkd_deploy.records.verdict import Outcome, Verdict
 from tmkd_deploy.report import formatting, tables
 from tmkd_deploy.report.tables import Table
@@ -60,11 +60,11 @@ def run(result: RunResult) -> str:
     """The stages of a run and what they found, one block a target."""
     blocks: list[RenderableType] = [_stages(result)]
     blocks.extend(
-        f"\n{stage.facts.summary}"
+        f"\n{stage.record.summary}"
         for stage in result.stages
-        if isinstance(stage.facts, FallbackFacts)
+        if isinstance(stage.record, MixedPrecisionRecord)
     )
-    found = {(stage.target, type(stage.facts)): stage.facts for stage in result.stages}
+    found = {(stage.target, type(stage.record)): stage.record for stage in result.stages}
     for target in dict.fromkeys(stage.target for stage in result.stages):
         judged, measured = found.get((target, Judged)), found.get((target, Measurements))
         if isinstance(judged, Judged):  # it holds the measurements too, with the engine that ships
@@ -88,29 +88,29 @@ def _stages(result: RunResult) -> RichTable:
     return grid(Table("", columns, rows))
 
 
-def _measured(facts: Measurements) -> list[RenderableType]:
+def _measured(record: Measurements) -> list[RenderableType]:
     blocks: list[RenderableType] = [
-        Text(f"\n{facts.target}: accuracy on {facts.test_images} test images", style="bold"),
+        Text(f"\n{record.target}: accuracy on {record.test_images} test images", style="bold"),
         grid(
-            tables.ledger(facts),
+            tables.ledger(record),
             ["Representation", "Top-1", "Change", "Against", "p"],
         ),
     ]
-    blocks.extend(row.note for row in facts.ledger if row.note)
-    if facts.latency is None:
-        blocks.append(f"Latency was not measured: {facts.not_measured}")
+    blocks.extend(row.note for row in record.ledger if row.note)
+    if record.latency is None:
+        blocks.append(f"Latency was not measured: {record.not_measured}")
     else:
-        blocks.append(Text(f"\n{facts.target}: latency of one image", style="bold"))
-        blocks.append(grid(tables.latency(facts, facts.latency), ["Engine", "p50", "p90", "p99"]))
+        blocks.append(Text(f"\n{record.target}: latency of one image", style="bold"))
+        blocks.append(grid(tables.latency(record, record.latency), ["Engine", "p50", "p90", "p99"]))
         blocks.append("")
-        blocks.append(grid(tables.ratios(facts, facts.latency)))
-        blocks.extend(f"Warning: {warning}" for warning in facts.latency.warnings)
+        blocks.append(grid(tables.ratios(record, record.latency)))
+        blocks.extend(f"Warning: {warning}" for warning in record.latency.warnings)
     return blocks
 
 
 def _judged(judged: Judged) -> list[RenderableType]:
-    facts, verdict = judged.measurements, judged.verdict
-    chosen = f"\nThe {facts.shipped.upper()} engine is chosen. {facts.shipped_reason}"
+    record, verdict = judged.measurements, judged.verdict
+    chosen = f"\nThe {record.shipped.upper()} engine is chosen. {record.shipped_reason}"
     return [chosen, *_verdict(verdict)]
 
 

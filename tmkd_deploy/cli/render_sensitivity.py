@@ -8,7 +8,7 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from tmkd_deploy.cli import render
-from tmkd_deploy.records.quantization import Cost, SensitivityFacts
+from tmkd_deploy.records.quantization import Cost, SensitivityRecord
 from tmkd_deploy.report import formatting
 from tmkd_deploy.report.tables import Table
 
@@ -16,29 +16,31 @@ _COUNTS_SHOWN = 8
 _COST = ("Divergence", "From teacher", "Top-1", "Decisions changed")
 
 
-def as_text(facts: SensitivityFacts, gains: Mapping[str, Mapping[str, float]], recipe: str) -> str:
+def as_text(
+    record: SensitivityRecord, gains: Mapping[str, Mapping[str, float]], recipe: str
+) -> str:
     """Every layer, the costliest first; what is left when the first are left out; what to run next.
 
     `gains` has milliseconds by target and layer, `recipe` the recipe as an argument.
     """
-    heading = f"What quantizing each layer alone costs, on {facts.images} training images"
+    heading = f"What quantizing each layer alone costs, on {record.images} training images"
     blocks: list[RenderableType] = [
         Text(heading, style="bold"),
-        render.grid(_layers(facts, gains)),
+        render.grid(_layers(record, gains)),
         "",
         "Divergence is that of the probabilities from the unquantized student's, in thousandths of "
         "a nat; From teacher is by how much the divergence from the teacher's grows; Gives back is "
         "the divergence that goes when everything but this layer is quantized.",
-        *_remarks(facts, gains),
+        *_remarks(record, gains),
         Text("\nWhat quantizing the rest costs when the first layers are left out", style="bold"),
-        render.grid(_counts(facts)),
-        f"\n{_next(facts, recipe)}",
+        render.grid(_counts(record)),
+        f"\n{_next(record, recipe)}",
     ]
     return render.as_text(blocks)
 
 
-def _layers(facts: SensitivityFacts, gains: Mapping[str, Mapping[str, float]]) -> Table:
-    everything = facts.by_count[0]
+def _layers(record: SensitivityRecord, gains: Mapping[str, Mapping[str, float]]) -> Table:
+    everything = record.by_count[0]
     columns = ["Layer", *_COST, "Gives back", *(f"Gains on {target}" for target in gains)]
     rows = [
         [
@@ -47,16 +49,16 @@ def _layers(facts: SensitivityFacts, gains: Mapping[str, Mapping[str, float]]) -
             _thousandths(everything.divergence - each.without.divergence),
             *(_milliseconds(of_target.get(each.layer)) for of_target in gains.values()),
         ]
-        for each in facts.layers
+        for each in record.layers
     ]
     return Table("", columns, rows, numeric=frozenset(range(1, len(columns))))
 
 
-def _counts(facts: SensitivityFacts) -> Table:
-    names = ["nothing", *(f"and {each.layer}" for each in facts.layers)]
+def _counts(record: SensitivityRecord) -> Table:
+    names = ["nothing", *(f"and {each.layer}" for each in record.layers)]
     rows = [
         [name.removeprefix("and ") if count == 1 else name, *_cost(cost)]
-        for count, (name, cost) in enumerate(zip(names, facts.by_count, strict=True))
+        for count, (name, cost) in enumerate(zip(names, record.by_count, strict=True))
     ]
     columns = ["Left out", *_COST]
     return Table("", columns, rows[:_COUNTS_SHOWN], numeric=frozenset(range(1, len(columns))))
@@ -71,29 +73,29 @@ def _cost(cost: Cost) -> list[str]:
     ]
 
 
-def _remarks(facts: SensitivityFacts, gains: Mapping[str, Mapping[str, float]]) -> list[str]:
+def _remarks(record: SensitivityRecord, gains: Mapping[str, Mapping[str, float]]) -> list[str]:
     remarks = [
         "This is after calibration alone: fine-tuning wins some of it back. The student has learnt "
         "these images, so the test split may lose more."
     ]
-    if facts.calibrated_on:
-        remarks.append(f"{facts.calibrated_on} of the images also served to calibrate.")
-    if facts.left_out:
-        remarks.append(f"Already left out by the recipe: {', '.join(facts.left_out)}.")
+    if record.calibrated_on:
+        remarks.append(f"{record.calibrated_on} of the images also served to calibrate.")
+    if record.excluded_layers:
+        remarks.append(f"Already left out by the recipe: {', '.join(record.excluded_layers)}.")
     if not gains:
         remarks.append("What each layer gains in time is not known: no engines were measured here.")
     return remarks
 
 
-def _next(facts: SensitivityFacts, recipe: str) -> str:
-    if not facts.layers:
+def _next(record: SensitivityRecord, recipe: str) -> str:
+    if not record.layers:
         return f"Next: tmkd-deploy quantize {recipe}".rstrip()
-    named = ", ".join([*facts.left_out, facts.layers[0].layer])
+    named = ", ".join([*record.excluded_layers, record.layers[0].layer])
     return (
         "Next: let the budgets of the first target decide how many are left out with "
         f"tmkd-deploy run {recipe}".rstrip()
-        + " --set quantize.fallback=4, or leave out the first yourself with "
-        + f"--set 'quantize.leave_out=[{named}]'"
+        + " --set quantize.mixed_precision_trials=4, or leave out the first yourself with "
+        + f"--set 'quantize.exclude_layers=[{named}]'"
     )
 
 

@@ -71,10 +71,10 @@ def _where_built(build: str) -> str:
     }[build]
 
 
-def _print(facts: dict[str, Any], as_json: bool) -> None:
+def _print(record: dict[str, Any], as_json: bool) -> None:
     if as_json:
-        output.emit_json(facts)
+        output.emit_json(record)
         return
     import yaml  # noqa: PLC0415
 
-    output.emit(yaml.safe_dump(facts, sort_keys=False, allow_unicode=True, width=100).rstrip())
+    output.emit(yaml.safe_dump(record, sort_keys=False, allow_unicode=True, width=100).rstrip())

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 
-def in_turns(labels: npt.NDArray[np.int64], seed: int) -> npt.NDArray[np.int64]:
+def class_balanced_order(labels: npt.NDArray[np.int64], seed: int) -> npt.NDArray[np.int64]:
     """All rows [N], shuffled: an image of each class, then a second of each, and so on."""
     order = np.random.default_rng(seed).permutation(len(labels))
     turn = np.empty(len(labels), dtype=np.int64)

@@ -23,7 +23,7 @@ def skip_unreadable(decoded: Decoded, allowed: int, origin: str, events: Events)
             f"{_images(len(unreadable))} of {len(decoded.images)} cannot be decoded, "
             f"and {allowed} may be skipped. {_some(named, ' ')}",
             where=origin,
-            advice="Repair or remove them, or raise 'data.corrupt_images_allowed'.",
+            advice="Repair or remove them, or raise 'data.max_corrupt_images'.",
         )
     for key, why in unreadable:
         events.warn(f"The image {key!r} was skipped. {why}")
@@ -46,7 +46,7 @@ def drop_overlap(
             f"for pixel, and {allowed} may: {_some(pairs, ', ')}.",
             where=where,
             advice="Remove them from one split: a score on images seen in training means nothing. "
-            "Or raise 'data.overlapping_images_allowed' to have them dropped from training.",
+            "Or raise 'data.max_overlapping_images' to have them dropped from training.",
         )
     for sample in twins:
         events.warn(
@@ -97,7 +97,7 @@ def contradictions(samples: Sequence[Sample], events: Events) -> list[str]:
     return [note]
 
 
-def left_out(skipped: list[str], overlapping: list[str]) -> list[str]:
+def excluded_layers(skipped: list[str], overlapping: list[str]) -> list[str]:
     """Sentences for the report about images of the source that are in neither split."""
     notes = []
     if skipped:

@@ -16,11 +16,11 @@ from tmkd_deploy.data.data_checks import (
     contradictions,
     count_duplicates,
     drop_overlap,
-    left_out,
+    excluded_layers,
     skip_unreadable,
 )
 from tmkd_deploy.data.decode import create_images, decode_all
-from tmkd_deploy.data.prepared import INDEX, DataFacts, Split, images_name, labels_name
+from tmkd_deploy.data.prepared import INDEX, DataRecord, Split, images_name, labels_name
 from tmkd_deploy.data.samples import Sample
 from tmkd_deploy.data.sources import read_source
 from tmkd_deploy.data.split import stratified_split
@@ -31,7 +31,7 @@ from tmkd_deploy.recipe.schema import Data
 ROWS_AT_ONCE = 256
 
 
-def prepare(spec: Data, folder: Path, events: Events) -> DataFacts:
+def prepare(spec: Data, folder: Path, events: Events) -> DataRecord:
     """Write both splits of the data that `spec` names into the empty `folder`.
 
     The files are {train,test}_images.npy (uint8 [N, S, S, 3]), {train,test}_labels.npy
@@ -49,7 +49,7 @@ def prepare(spec: Data, folder: Path, events: Events) -> DataFacts:
     _check_room(folder, len(records.keys), spec.image_size)
     everything = folder / "everything.npy"
     decoded = decode_all(records, spec.image_size, spec.workers, everything, events)
-    skipped = skip_unreadable(decoded, spec.corrupt_images_allowed, records.origin, events)
+    skipped = skip_unreadable(decoded, spec.max_corrupt_images, records.origin, events)
     overlapping: list[str] = []
     if test_begins is None:
         train, test = stratified_split(
@@ -59,15 +59,15 @@ def prepare(spec: Data, folder: Path, events: Events) -> DataFacts:
         train = [sample for sample in decoded.samples if sample.row < test_begins]
         test = [sample for sample in decoded.samples if sample.row >= test_begins]
         train, overlapping = drop_overlap(
-            train, test, spec.overlapping_images_allowed, str(spec.test), events
+            train, test, spec.max_overlapping_images, str(spec.test), events
         )
-    facts = DataFacts(
+    record = DataRecord(
         # no path: the same images elsewhere are the same data
         source=records.origin if spec.source == "elpv" else spec.source,
         notes=[
             *records.notes,
             *contradictions(decoded.samples, events),
-            *left_out(skipped, overlapping),
+            *excluded_layers(skipped, overlapping),
         ],
         class_names=records.class_names,
         image_size=spec.image_size,
@@ -83,7 +83,7 @@ def prepare(spec: Data, folder: Path, events: Events) -> DataFacts:
     )
     _write_index(folder / INDEX, {"train": train, "test": test})
     everything.unlink()
-    return facts
+    return record
 
 
 def _check_room(folder: Path, images: int, size: int) -> None:

@@ -10,14 +10,14 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from tmkd_deploy.artifacts import Artifact, Facts
+from tmkd_deploy.artifacts import Artifact, Record
 
 Split = Literal["train", "test"]
 SPLITS: tuple[Split, ...] = ("train", "test")
 INDEX = "index.json"
 
 
-class DataFacts(Facts):
+class DataRecord(Record):
     """What is known of the prepared data.
 
     `train_counts` and `test_counts` are images by class name. The two hashes are SHA-256 over the
@@ -46,17 +46,17 @@ class DataFacts(Facts):
 class PreparedData:
     """Images, labels and names of both splits, read from an artifact; images stay on disk."""
 
-    facts: DataFacts
+    record: DataRecord
     _images: dict[Split, npt.NDArray[np.uint8]]
     _labels: dict[Split, npt.NDArray[np.int64]]
     _keys: dict[Split, list[str]]
 
     @classmethod
-    def of(cls, artifact: Artifact[DataFacts]) -> PreparedData:
+    def of(cls, artifact: Artifact[DataRecord]) -> PreparedData:
         """The data in an artifact that `artifacts.read` has verified."""
         index = json.loads(artifact.path(INDEX).read_text(encoding="utf-8"))
         return cls(
-            facts=artifact.facts,
+            record=artifact.record,
             _images={
                 split: _load(artifact.path(images_name(split)), mapped=True) for split in SPLITS
             },
@@ -69,7 +69,7 @@ class PreparedData:
     @property
     def class_names(self) -> list[str]:
         """The classes in the order of their labels."""
-        return self.facts.class_names
+        return self.record.class_names
 
     def images(self, split: Split) -> npt.NDArray[np.uint8]:
         """RGB images, uint8 [N, S, S, 3], mapped from disk and read-only."""

@@ -15,11 +15,11 @@ _ERRORS_KEPT = 1 << 14
 _SECONDS_TO_END = 5.0
 
 
-class Dropped(Exception):  # noqa: N818 - what follows from it depends on the device
+class ConnectionClosedError(Exception):
     """The program has ended, or has closed its output."""
 
 
-class Silent(Exception):  # noqa: N818 - the same
+class ResponseTimeoutError(Exception):
     """The program neither said nor took anything for as long as it was waited for."""
 
 
@@ -64,7 +64,7 @@ class Channel:
         """
         while not self._lines:
             if self._ended:
-                raise Dropped
+                raise ConnectionClosedError
             self._step(memoryview(b""), patience)
         return self._lines.popleft()
 
@@ -123,7 +123,7 @@ class Channel:
             poll.register(self._input, select.POLLOUT)
         ready = dict(poll.poll(patience * 1000))
         if not ready:
-            raise Silent
+            raise ResponseTimeoutError
         if self._output.fileno() in ready:
             self._read()
         if self._input.fileno() not in ready:
@@ -133,7 +133,7 @@ class Channel:
         except BlockingIOError:
             return 0
         except BrokenPipeError:
-            raise Dropped from None
+            raise ConnectionClosedError from None
 
     def _read(self) -> None:
         block = os.read(self._output.fileno(), _BLOCK)

@@ -18,7 +18,7 @@ from typing import Any, BinaryIO, TypeVar
 from tmkd_deploy.artifacts import sha256_of
 from tmkd_deploy.devices.address import Address, SshAddress
 from tmkd_deploy.devices.local_route import LocalRoute
-from tmkd_deploy.devices.progress_forwarder import News
+from tmkd_deploy.devices.progress_forwarder import ProgressForwarder
 from tmkd_deploy.devices.routes import Unreachable
 from tmkd_deploy.devices.session import Message, Session
 from tmkd_deploy.devices.ssh_route import SshRoute
@@ -115,7 +115,7 @@ class Device:
         sha256 = sha256_of(path)
         size = path.stat().st_size
 
-        def send(session: Session, news: News) -> str:
+        def send(session: Session, news: ProgressForwarder) -> str:
             def listen(message: Message) -> None:
                 if message.get("type") == "ready":
                     file.seek(message["offset"])
@@ -153,7 +153,7 @@ class Device:
         finally:
             unfinished.unlink(missing_ok=True)
 
-    def _persist(self, description: str, work: Callable[[Session, News], T]) -> T:
+    def _persist(self, description: str, work: Callable[[Session, ProgressForwarder], T]) -> T:
         """What `work` returns, with a new connection where one is lost."""
         for seconds in RECONNECT_AFTER_SECONDS:
             try:
@@ -163,8 +163,8 @@ class Device:
                 time.sleep(seconds)
         return self._attempt(description, work)
 
-    def _attempt(self, description: str, work: Callable[[Session, News], T]) -> T:
-        news = News(self._events, description, self._where)
+    def _attempt(self, description: str, work: Callable[[Session, ProgressForwarder], T]) -> T:
+        news = ProgressForwarder(self._events, description, self._where)
         try:
             return work(self._connected(), news)
         finally:
@@ -176,7 +176,7 @@ class Device:
         if self._session.closed:
             self._session = self._connect()
             if self._locked:
-                news = News(self._events, "Taking the device", self._where)
+                news = ProgressForwarder(self._events, "Taking the device", self._where)
                 self._session.ask("lock", {"owner": self._owner}, news)
         return self._session
 
@@ -192,7 +192,7 @@ class Device:
             )
 
 
-def _fetch(session: Session, sha256: str, file: BinaryIO, news: News) -> None:
+def _fetch(session: Session, sha256: str, file: BinaryIO, news: ProgressForwarder) -> None:
     """Append to `file` what it lacks of a file of the device."""
 
     def listen(message: Message) -> None:

@@ -10,7 +10,7 @@ from tmkd_deploy.events import Events, Task
 _MEGABYTE = 1 << 20
 
 
-class News:
+class ProgressForwarder:
     """A listener for one request: `description` stands beside its bar, `where` before its words."""
 
     def __init__(self, events: Events, description: str, where: str) -> None:

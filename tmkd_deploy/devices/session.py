@@ -11,7 +11,7 @@ from typing import Any, BinaryIO, NoReturn
 
 from tmkd_deploy.agent import SCHEMA
 from tmkd_deploy.agent.agent_errors import BUSY, DATA, REQUEST
-from tmkd_deploy.devices.channel import Channel, Dropped, Silent
+from tmkd_deploy.devices.channel import Channel, ConnectionClosedError, ResponseTimeoutError
 from tmkd_deploy.devices.payload import agent_zip, opening
 from tmkd_deploy.devices.routes import Route, printable
 from tmkd_deploy.errors import (
@@ -117,12 +117,12 @@ class Session:
 
     def _send(self, data: bytes) -> None:
         # Where the agent is gone, what it said last may tell why: `_next` finds that, or the end.
-        with self._in_time(), contextlib.suppress(Dropped):
+        with self._in_time(), contextlib.suppress(ConnectionClosedError):
             self._channel.send(data, self._patience)
 
     def _send_some(self, data: memoryview) -> memoryview:
         """Send `data` up to where a message has come; returns the rest."""
-        with self._in_time(), contextlib.suppress(Dropped):
+        with self._in_time(), contextlib.suppress(ConnectionClosedError):
             return self._channel.send_until_line(data, self._patience)
         return data
 
@@ -141,7 +141,7 @@ class Session:
         try:
             with self._in_time():
                 return self._channel.line(self._patience)
-        except Dropped:
+        except ConnectionClosedError:
             self._explain_end()
 
     def _read(self, line: bytes) -> Message:
@@ -195,7 +195,7 @@ class Session:
     def _in_time(self) -> Iterator[None]:
         try:
             yield
-        except Silent:
+        except ResponseTimeoutError:
             raise EnvironmentProblem(
                 f"The device has given no sign of life for {self._patience:g} seconds.",
                 where=self._where,

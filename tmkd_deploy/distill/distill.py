@@ -14,20 +14,20 @@ from tmkd_deploy.distill.gallery import keep_gallery, view_weights
 from tmkd_deploy.distill.losses.total import StudentLoss
 from tmkd_deploy.distill.student import train_student
 from tmkd_deploy.distill.teacher_outputs import (
-    LiveSignals,
-    SignalCache,
-    SignalSource,
-    cache_signals,
+    CachedTeacherOutputs,
+    LiveTeacherOutputs,
+    TeacherOutputSource,
+    cache_teacher_outputs,
 )
 from tmkd_deploy.distill.train_teacher import Teachers
 from tmkd_deploy.events import Events
 from tmkd_deploy.models import weights
 from tmkd_deploy.models.classifier import Classifier, create, merge_branches, parameters_of
 from tmkd_deploy.recipe.schema import Recipe
-from tmkd_deploy.records.distillation import StudentFacts
+from tmkd_deploy.records.distillation import StudentRecord
 from tmkd_deploy.training.batches import TrainingImages
 from tmkd_deploy.training.fit import Schedule, predict, training_device
-from tmkd_deploy.training.trainer_config import Conduct
+from tmkd_deploy.training.trainer_config import TrainerConfig
 
 _DISTILLING = "Distilling the student"
 _ALONE = "Training the student alone"
@@ -38,29 +38,31 @@ class Student:
     """A trained student and the teacher signals it was trained with."""
 
     classifier: Classifier
-    facts: StudentFacts
+    record: StudentRecord
     folder: Path
 
     @classmethod
-    def of(cls, artifact: Artifact[StudentFacts], recipe: Recipe, data: PreparedData) -> Student:
+    def of(cls, artifact: Artifact[StudentRecord], recipe: Recipe, data: PreparedData) -> Student:
         """Read the distilled student, its parallel branches merged."""
         student = _read(recipe, data, artifact.path("student.safetensors"))
-        return cls(student, artifact.facts, artifact.folder)
+        return cls(student, artifact.record, artifact.folder)
 
     def alone(self, recipe: Recipe, data: PreparedData) -> Classifier | None:
         """The same student trained without teachers, where the recipe asked for it."""
         path = self.folder / "alone.safetensors"
         return _read(recipe, data, path) if path.exists() else None
 
-    def signals(self, recipe: Recipe, data: PreparedData, teachers: Teachers) -> SignalSource:
+    def teacher_outputs(
+        self, recipe: Recipe, data: PreparedData, teachers: Teachers
+    ) -> TeacherOutputSource:
         """What the teachers say of the training images: as they said it, or asked anew."""
-        if recipe.distill.signals == "live":
-            return LiveSignals(teachers.asking(recipe, data, training_device()))
-        return SignalCache(**load_file(self.folder / "signals.safetensors"))
+        if recipe.distill.teacher_outputs == "live":
+            return LiveTeacherOutputs(teachers.asking(recipe, data, training_device()))
+        return CachedTeacherOutputs(**load_file(self.folder / "signals.safetensors"))
 
     def loss(self, recipe: Recipe, teachers: Teachers) -> StudentLoss:
         """The loss it was trained with, projections included, to be trained further with."""
-        loss = student_loss(recipe, teachers, self.facts.feature_width)
+        loss = student_loss(recipe, teachers, self.record.feature_width)
         weights.load(loss, self.folder / "loss.safetensors")
         return loss
 
@@ -71,24 +73,26 @@ def distill(
     teachers: Teachers,
     folder: Path,
     events: Events,
-    conduct: Conduct | None = None,
-) -> StudentFacts:
+    trainer_config: TrainerConfig | None = None,
+) -> StudentRecord:
     """Train the student with TMKD and write it into `folder`."""
-    signals = _signals(recipe, data, teachers, folder, events)
-    student, loss = _trained(recipe, data, teachers, signals, _DISTILLING, events, conduct)
+    teacher_outputs = _signals(recipe, data, teachers, folder, events)
+    student, loss = _trained(
+        recipe, data, teachers, teacher_outputs, _DISTILLING, events, trainer_config
+    )
     weights.save(student, folder / "student.safetensors")
     weights.save(loss, folder / "loss.safetensors")
     top1 = top1_of(student, data)
     alone_top1 = None
     if recipe.distill.baseline:
-        alone, _ = _trained(recipe, data, teachers, None, _ALONE, events, conduct)
+        alone, _ = _trained(recipe, data, teachers, None, _ALONE, events, trainer_config)
         weights.save(alone, folder / "alone.safetensors")
         alone_top1 = top1_of(alone, data)
         events.say(
             f"The student reaches {100 * top1:.1f} % top-1; trained alone it reaches "
             f"{100 * alone_top1:.1f} %."
         )
-    return StudentFacts(
+    return StudentRecord(
         model=recipe.student.model,
         parameters=parameters_of(merge_branches(student)),
         feature_width=loss.to_teacher.in_features,
@@ -101,14 +105,19 @@ def distill(
 
 def _signals(
     recipe: Recipe, data: PreparedData, teachers: Teachers, folder: Path, events: Events
-) -> SignalSource:
+) -> TeacherOutputSource:
     settings = recipe.distill
     device = training_device()
     asking = teachers.asking(recipe, data, device)
-    if settings.signals == "live":
-        return LiveSignals(asking)
-    cache = cache_signals(
-        asking, data.images("train"), settings.augment, settings.cached_variants, device, events
+    if settings.teacher_outputs == "live":
+        return LiveTeacherOutputs(asking)
+    cache = cache_teacher_outputs(
+        asking,
+        data.images("train"),
+        settings.augment,
+        settings.cached_augmentations,
+        device,
+        events,
     )
     weights.write_tensors(
         {"logits": cache.logits, "features": cache.features}, folder / "signals.safetensors"
@@ -119,24 +128,26 @@ def _signals(
 def student_loss(recipe: Recipe, teachers: Teachers, student_width: int) -> StudentLoss:
     """The loss with the recipe's constants; its text targets are averaged over the views."""
     texts = torch.nn.functional.normalize(teachers.texts.mean(dim=0), dim=-1)
-    return StudentLoss(recipe.distill, student_width, teachers.facts.feature_width, texts)
+    return StudentLoss(recipe.distill, student_width, teachers.record.feature_width, texts)
 
 
 def training_images(recipe: Recipe, data: PreparedData) -> TrainingImages:
     """The training split with the recipe's augmentation."""
     settings = recipe.distill
     labels = torch.from_numpy(data.labels("train"))
-    return TrainingImages(data.images("train"), labels, settings.augment, settings.cached_variants)
+    return TrainingImages(
+        data.images("train"), labels, settings.augment, settings.cached_augmentations
+    )
 
 
 def _trained(
     recipe: Recipe,
     data: PreparedData,
     teachers: Teachers,
-    signals: SignalSource | None,
+    teacher_outputs: TeacherOutputSource | None,
     description: str,
     events: Events,
-    conduct: Conduct | None,
+    trainer_config: TrainerConfig | None,
 ) -> tuple[Classifier, StudentLoss]:
     device = training_device()
     torch.manual_seed(recipe.seed)
@@ -152,19 +163,19 @@ def _trained(
         settings.weight_decay,
         recipe.seed,
         settings.optimizer,
-        settings.decay,
+        settings.lr_schedule,
     )
     images = training_images(recipe, data)
     train_student(
         student,
         loss,
         images,
-        signals,
+        teacher_outputs,
         schedule,
         device,
         events,
         description,
-        conduct=conduct,
+        trainer_config=trainer_config,
         at_end=lambda: {"top1": top1_of(student, data)},
     )
     return student, loss
@@ -175,7 +186,7 @@ def new_student(recipe: Recipe, data: PreparedData) -> tuple[Classifier, int]:
     return create(
         recipe.student.model,
         len(data.class_names),
-        recipe.student.arguments,
+        recipe.student.model_kwargs,
         recipe.data.image_size,
         scratch=recipe.student.weights == "none",
     )

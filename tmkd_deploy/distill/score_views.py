@@ -17,22 +17,22 @@ from tmkd_deploy.events import Events
 from tmkd_deploy.models import weights
 from tmkd_deploy.models.classifier import Classifier
 from tmkd_deploy.recipe.schema import Recipe
-from tmkd_deploy.records.distillation import TextFacts
+from tmkd_deploy.records.distillation import TextTeacherRecord
 from tmkd_deploy.records.types import VIEWS
 from tmkd_deploy.training.fit import Schedule, training_device
-from tmkd_deploy.training.trainer_config import Conduct
+from tmkd_deploy.training.trainer_config import TrainerConfig
 
 TEXTS = "text.safetensors"
 
 
-def weigh(
+def score_views(
     recipe: Recipe,
     data: PreparedData,
     visual: Classifier | None,
     folder: Path,
     events: Events,
-    conduct: Conduct | None = None,
-) -> TextFacts:
+    trainer_config: TrainerConfig | None = None,
+) -> TextTeacherRecord:
     """Write the text teacher's embeddings [V, C, d] and scores by split [N, V, C] into `folder`.
 
     Precomputed embeddings are scored on the features of the `visual` teacher; a CLIP model needs
@@ -43,7 +43,7 @@ def weigh(
     """
     settings = recipe.teacher.text
     if settings.embeddings is None:
-        texts, train, test = _by_clip(recipe, data, events, conduct)
+        texts, train, test = _by_clip(recipe, data, events, trainer_config)
     else:
         if visual is None:
             raise TypeError("precomputed embeddings need the visual teacher's features")
@@ -61,7 +61,7 @@ def weigh(
     top1 = dict(zip(VIEWS, right.float().mean(dim=0).tolist(), strict=True))
     shown = ", ".join(f"{view} {100 * share:.1f} %" for view, share in top1.items())
     events.say(f"The text teacher's top-1 by view is {shown}.")
-    return TextFacts(
+    return TextTeacherRecord(
         model=settings.embeddings.name if settings.embeddings else str(settings.model),
         image_tower=settings.embeddings is None,
         top1_by_view=top1,
@@ -69,7 +69,7 @@ def weigh(
 
 
 def _by_clip(
-    recipe: Recipe, data: PreparedData, events: Events, conduct: Conduct | None
+    recipe: Recipe, data: PreparedData, events: Events, trainer_config: TrainerConfig | None
 ) -> tuple[Tensor, Tensor, Tensor]:
     settings, device = recipe.teacher.text, training_device()
     torch.manual_seed(recipe.seed)
@@ -85,7 +85,7 @@ def _by_clip(
             ),
             device,
             events,
-            conduct,
+            trainer_config,
         )
     train, test = (
         text_teacher.semantic_scores(text, data.images(split), recipe.views, device, events)

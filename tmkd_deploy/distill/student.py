@@ -7,25 +7,25 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor, nn
 
-from tmkd_deploy.distill.losses.total import Signals, StudentLoss
-from tmkd_deploy.distill.teacher_outputs import SignalSource
+from tmkd_deploy.distill.losses.total import StudentLoss, TeacherOutputs
+from tmkd_deploy.distill.teacher_outputs import TeacherOutputSource
 from tmkd_deploy.events import Events
 from tmkd_deploy.training.batches import TrainingImages
 from tmkd_deploy.training.fit import Schedule, Step, batch_of, fit
-from tmkd_deploy.training.trainer_config import Conduct
+from tmkd_deploy.training.trainer_config import TrainerConfig
 
 
 def train_student(
     student: nn.Module,
     loss: StudentLoss,
     data: TrainingImages,
-    signals: SignalSource | None,
+    teacher_outputs: TeacherOutputSource | None,
     schedule: Schedule,
     device: torch.device,
     events: Events,
     description: str,
     *,
-    conduct: Conduct | None = None,
+    trainer_config: TrainerConfig | None = None,
     epochs_before: int = 0,
     in_epoch: Callable[[int], object] | None = None,
     at_end: Callable[[], Mapping[str, float]] | None = None,
@@ -37,8 +37,8 @@ def train_student(
     epoch in every step, once the student is in training mode. `at_end` gives more figures for the
     trackers.
     """
-    conduct = conduct or Conduct()
-    with conduct.running(student, device) as run:
+    trainer_config = trainer_config or TrainerConfig()
+    with trainer_config.running(student, device) as run:
 
         def loss_of(step: Step) -> Tensor:
             student.train()
@@ -46,9 +46,9 @@ def train_student(
                 in_epoch(step.epoch)
             batch, whole = batch_of(step), step.share.whole
             logits, features = run(batch.images, step.share)
-            told = signals.of(batch) if signals else None
+            told = teacher_outputs.of(batch) if teacher_outputs else None
             if told is not None:
-                told = Signals(whole(told.logits), whole(told.features))
+                told = TeacherOutputs(whole(told.logits), whole(told.features))
             epoch = epochs_before + step.epoch
             value: Tensor = loss(logits, features, whole(batch.labels), told, epoch)
             return value
@@ -63,6 +63,6 @@ def train_student(
             modules=[student, loss],
             prepare=lambda step: data.batch(step.indices, step.random, device, step.share.rows),
             terms=lambda: loss.terms,
-            conduct=conduct,
+            trainer_config=trainer_config,
             at_end=at_end,
         )

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from tmkd_deploy.distill.fusion import fuse
-from tmkd_deploy.distill.losses.total import Signals
+from tmkd_deploy.distill.losses.total import TeacherOutputs
 from tmkd_deploy.distill.settings import ViewSettings
 from tmkd_deploy.distill.views import make_views
 from tmkd_deploy.events import Events
@@ -19,10 +19,10 @@ from tmkd_deploy.training.augment import apply, variants
 from tmkd_deploy.training.batches import Batch, to_float
 
 
-class SignalSource(Protocol):
+class TeacherOutputSource(Protocol):
     """Where a training step gets the teachers' word from."""
 
-    def of(self, batch: Batch) -> Signals:
+    def of(self, batch: Batch) -> TeacherOutputs:
         """The signals of the images of `batch`, on the device they are on."""
 
 
@@ -38,7 +38,7 @@ class Asking:
     views: list[View]
     weights: Tensor
 
-    def ask(self, images: Tensor, indices: Tensor) -> Signals:
+    def ask(self, images: Tensor, indices: Tensor) -> TeacherOutputs:
         """Fused signals of augmented images [n, 3, H, W] in [0, 1], the training images `indices`.
 
         All views of all images go through the teacher as one tensor.
@@ -50,48 +50,48 @@ class Asking:
                 part.float().unflatten(0, shown.shape[:2]) for part in self.visual(stacked)
             )
             own = self.weights[indices].to(images.device)
-            return Signals(fuse(logits, own), fuse(features, own))
+            return TeacherOutputs(fuse(logits, own), fuse(features, own))
 
 
 @dataclass(frozen=True)
-class LiveSignals:
+class LiveTeacherOutputs:
     """Asks the visual teacher in every step: for augmentations without end."""
 
     asking: Asking
 
-    def of(self, batch: Batch) -> Signals:
+    def of(self, batch: Batch) -> TeacherOutputs:
         """See `SignalSource`."""
         return self.asking.ask(batch.images, batch.indices)
 
 
 @dataclass(frozen=True)
-class SignalCache:
+class CachedTeacherOutputs:
     """Fused logits [A, N, C] and features [A, N, D] for A variants of N training images."""
 
     logits: Tensor
     features: Tensor
 
-    def of(self, batch: Batch) -> Signals:
+    def of(self, batch: Batch) -> TeacherOutputs:
         """See `SignalSource`; each image in its own numbered variant."""
         device = batch.images.device
-        return Signals(
+        return TeacherOutputs(
             self.logits[batch.variant, batch.indices].to(device),
             self.features[batch.variant, batch.indices].to(device).float(),
         )
 
 
-def cache_signals(
+def cache_teacher_outputs(
     asking: Asking,
     images: np.ndarray | Tensor,
     augment: Augment,
     at_most: int,
     device: torch.device,
     events: Events,
-) -> SignalCache:
+) -> CachedTeacherOutputs:
     """Ask the teachers once for every image [N, H, W, 3] in its first `at_most` variants."""
     count = variants(augment, at_most)
     task = events.begin("Asking the teachers", count * len(images), "images")
-    told: list[list[Signals]] = [[] for _ in range(count)]
+    told: list[list[TeacherOutputs]] = [[] for _ in range(count)]
     try:
         for indices in torch.split(torch.arange(len(images)), 32):
             batch = to_float(images, indices, device)
@@ -100,7 +100,7 @@ def cache_signals(
                 task.advance(len(batch))
     finally:
         task.finish()
-    return SignalCache(
+    return CachedTeacherOutputs(
         torch.stack([torch.cat([each.logits.cpu() for each in row]) for row in told]),
         torch.stack([torch.cat([each.features.half().cpu() for each in row]) for row in told]),
     )

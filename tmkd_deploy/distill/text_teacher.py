@@ -21,7 +21,7 @@ from tmkd_deploy.recipe import schema
 from tmkd_deploy.records.types import VIEWS
 from tmkd_deploy.training.batches import to_float
 from tmkd_deploy.training.fit import Schedule, Step, fit
-from tmkd_deploy.training.trainer_config import Conduct
+from tmkd_deploy.training.trainer_config import TrainerConfig
 
 _CONFIGURATIONS = Path(__file__).parent.parent / "models" / "open_clip"
 
@@ -105,7 +105,7 @@ def train(
     schedule: Schedule,
     device: torch.device,
     events: Events,
-    conduct: Conduct | None = None,
+    trainer_config: TrainerConfig | None = None,
 ) -> None:
     """Contrastive training on pairs of a view and its prior-aware prompt.
 
@@ -145,7 +145,7 @@ def train(
         events,
         "Training the text teacher on views and prompts",
         modules=[teacher],
-        conduct=conduct,
+        trainer_config=trainer_config,
     )
 
 

@@ -19,11 +19,11 @@ from tmkd_deploy.events import Events
 from tmkd_deploy.models import weights
 from tmkd_deploy.models.classifier import Classifier, create, merge_branches, parameters_of
 from tmkd_deploy.recipe.schema import Recipe
-from tmkd_deploy.records.distillation import TeacherFacts, TextFacts
+from tmkd_deploy.records.distillation import TeacherRecord, TextTeacherRecord
 from tmkd_deploy.records.types import VIEWS
 from tmkd_deploy.training.batches import TrainingImages
 from tmkd_deploy.training.fit import Schedule, training_device
-from tmkd_deploy.training.trainer_config import Conduct
+from tmkd_deploy.training.trainer_config import TrainerConfig
 
 
 @dataclass(frozen=True)
@@ -31,22 +31,22 @@ class Teachers:
     """The teachers of a run, read back from their artifacts; `facts` are the visual one's."""
 
     visual: Classifier
-    facts: TeacherFacts
+    record: TeacherRecord
     texts: Tensor
     scores: dict[str, Tensor]
 
     @classmethod
     def of(
         cls,
-        taught: Artifact[TeacherFacts],
-        weighed: Artifact[TextFacts],
+        taught: Artifact[TeacherRecord],
+        view_scores: Artifact[TextTeacherRecord],
         recipe: Recipe,
         data: PreparedData,
     ) -> Teachers:
         """Read teachers: texts [V, C, d]; scores by split [N, V, C]."""
-        text = load_file(weighed.path("text.safetensors"))
+        text = load_file(view_scores.path("text.safetensors"))
         texts = text.pop("texts")
-        return cls(read_visual(taught, recipe, data), taught.facts, texts, text)
+        return cls(read_visual(taught, recipe, data), taught.record, texts, text)
 
     def view_weights(self, recipe: Recipe, split: Split, labels: np.ndarray) -> Tensor:
         """The weight [N, V'] of each view that the recipe's distillation uses."""
@@ -68,31 +68,33 @@ class Teachers:
         )
 
 
-def read_visual(artifact: Artifact[TeacherFacts], recipe: Recipe, data: PreparedData) -> Classifier:
+def read_visual(
+    artifact: Artifact[TeacherRecord], recipe: Recipe, data: PreparedData
+) -> Classifier:
     """The visual teacher, read back, its parallel branches merged."""
     visual, _ = _new_visual(recipe, data)
     weights.load(visual, artifact.path("visual.safetensors"))
     return merge_branches(visual)
 
 
-def teach(
+def train_teacher(
     recipe: Recipe,
     data: PreparedData,
     folder: Path,
     events: Events,
-    conduct: Conduct | None = None,
-) -> TeacherFacts:
+    trainer_config: TrainerConfig | None = None,
+) -> TeacherRecord:
     """Fine-tune the visual teacher on the training split and write it into `folder`."""
     device = training_device()
     torch.manual_seed(recipe.seed)
-    visual, width = _visual(recipe, data, device, events, conduct)
+    visual, width = _visual(recipe, data, device, events, trainer_config)
     weights.save(visual, folder / "visual.safetensors")
     top1 = visual_teacher.top1_by_view(
         visual, data.images("test"), data.labels("test"), recipe.views, device, events
     )
     shown = ", ".join(f"{view} {100 * share:.1f} %" for view, share in top1.items())
     events.say(f"The visual teacher's top-1 by view is {shown}.")
-    return TeacherFacts(
+    return TeacherRecord(
         visual_model=recipe.teacher.visual.model,
         visual_parameters=parameters_of(merge_branches(visual)),
         feature_width=width,
@@ -105,7 +107,7 @@ def _visual(
     data: PreparedData,
     device: torch.device,
     events: Events,
-    conduct: Conduct | None,
+    trainer_config: TrainerConfig | None,
 ) -> tuple[Classifier, int]:
     """The visual teacher, fine-tuned with one random view per image so that it reads them all."""
     settings = recipe.teacher.visual
@@ -125,7 +127,7 @@ def _visual(
         data.images("train"), torch.from_numpy(data.labels("train")), recipe.distill.augment, 8
     )
     visual_teacher.fine_tune(
-        visual, images, recipe.views, schedule, device, events, conduct=conduct
+        visual, images, recipe.views, schedule, device, events, trainer_config=trainer_config
     )
     return visual, width
 

@@ -16,7 +16,7 @@ from tmkd_deploy.events import Events, track
 from tmkd_deploy.records.types import VIEWS, View
 from tmkd_deploy.training.batches import Batch, TrainingImages, to_float
 from tmkd_deploy.training.fit import Schedule, Step, batch_of, fit
-from tmkd_deploy.training.trainer_config import Conduct
+from tmkd_deploy.training.trainer_config import TrainerConfig
 
 _BATCH = 64
 
@@ -30,15 +30,15 @@ def fine_tune(
     events: Events,
     *,
     shown: Sequence[View] = VIEWS,
-    conduct: Conduct | None = None,
+    trainer_config: TrainerConfig | None = None,
 ) -> None:
     """Train `visual` on one of the views `shown` of each image, drawn anew in every epoch.
 
     It reads all of them afterwards, at the cost of showing it one.
     """
     places = torch.tensor([VIEWS.index(view) for view in shown])
-    conduct = conduct or Conduct()
-    with conduct.running(visual, device) as run:
+    trainer_config = trainer_config or TrainerConfig()
+    with trainer_config.running(visual, device) as run:
 
         def prepare(step: Step) -> Batch:
             rows = step.share.rows
@@ -63,7 +63,7 @@ def fine_tune(
             "Training the visual teacher on three views",
             modules=[visual],
             prepare=prepare,
-            conduct=conduct,
+            trainer_config=trainer_config,
         )
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tmkd_deploy.engines.registry import runtime
 from tmkd_deploy.events import Events, track
-from tmkd_deploy.records.engine import EngineFacts
+from tmkd_deploy.records.engine import EngineRecord
 from tmkd_deploy.targets.target_profile import TargetProfile
 
 
@@ -18,7 +18,7 @@ def build(
     folder: Path,
     events: Events,
     older: Mapping[str, Path] | None = None,
-) -> EngineFacts:
+) -> EngineRecord:
     """Build an engine for each precision of `models`, a table from precision to ONNX file.
 
     `older` are files of the same precisions that a build kit holds for an older release.
@@ -40,6 +40,6 @@ def build(
         )
     for note in notes:
         events.say(note)
-    return EngineFacts(
+    return EngineRecord(
         target=profile.name, runtime=profile.runtime, engines=engines, kit=kit, notes=notes
     )

@@ -13,7 +13,7 @@ from tmkd_deploy.devices.device import Device
 from tmkd_deploy.engines.int8_layers import count_int8
 from tmkd_deploy.engines.tensorrt_typing import typing_of
 from tmkd_deploy.events import Events, track
-from tmkd_deploy.records.engine import EngineFacts
+from tmkd_deploy.records.engine import EngineRecord
 from tmkd_deploy.records.measurements import EngineFile
 from tmkd_deploy.records.onnx_model import INPUT
 from tmkd_deploy.targets.target_profile import TargetProfile
@@ -29,7 +29,7 @@ def build_on_device(
     dla_core: int | None,
     folder: Path,
     events: Events,
-) -> EngineFacts:
+) -> EngineRecord:
     """Have an engine built for each precision of `models`, and bring it home.
 
     Args:
@@ -65,7 +65,7 @@ def build_on_device(
             notes += _left_dla(name, answer["sidecar"])
     for note in notes:
         events.say(note)
-    return EngineFacts(
+    return EngineRecord(
         target=profile.name,
         runtime=profile.runtime,
         engines=engines,
@@ -80,9 +80,9 @@ def engine_name(name: str, runtime: str) -> str:
     return f"{name}.onnx" if runtime == "onnxruntime" else f"{name}.engine"
 
 
-def tensorrt_release(facts: Mapping[str, Any]) -> str | None:
+def tensorrt_release(record: Mapping[str, Any]) -> str | None:
     """The TensorRT that a device builds with, by the agent's `probe`; None where it has none."""
-    release = facts["tensorrt"] or (facts["trtexec"] or {}).get("version")
+    release = record["tensorrt"] or (record["trtexec"] or {}).get("version")
     return str(release) if release else None
 
 

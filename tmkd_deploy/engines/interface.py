@@ -9,7 +9,7 @@ import numpy as np
 
 from tmkd_deploy.records.measurements import EngineFile
 from tmkd_deploy.records.onnx_model import Variant
-from tmkd_deploy.records.quant_scheme import Placement
+from tmkd_deploy.records.quant_scheme import QuantScheme
 from tmkd_deploy.targets.target_profile import TargetProfile
 
 
@@ -28,7 +28,7 @@ class Runtime(Protocol):
     """
 
     name: str
-    placement: Placement
+    quant_scheme: QuantScheme
     rest: str
     runs_here: bool
 
@@ -51,5 +51,5 @@ class Runtime(Protocol):
 def variant_for(runtime: Runtime, precision: str) -> Variant:
     """The ONNX file of the student that `runtime` builds `precision` from."""
     if precision == "int8":
-        return Variant("student", "int8", runtime.placement, runtime.rest)  # type: ignore[arg-type]
+        return Variant("student", "int8", runtime.quant_scheme, runtime.rest)  # type: ignore[arg-type]
     return Variant("student", precision)  # type: ignore[arg-type]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from tmkd_deploy.errors import DataError
 from tmkd_deploy.records.onnx_model import MODULE
-from tmkd_deploy.records.quant_scheme import Placement
+from tmkd_deploy.records.quant_scheme import QuantScheme
 from tmkd_deploy.targets.target_profile import TargetProfile
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ _AGAIN = "Export the student again."
 
 
 def read_model(
-    file: Path, placement: Placement, image_size: int, profile: TargetProfile
+    file: Path, quant_scheme: QuantScheme, image_size: int, profile: TargetProfile
 ) -> onnx.ModelProto:
     """The graph in `file`, which `profile` can be built from.
 
@@ -36,11 +36,11 @@ def read_model(
     _check(proto, file)
     _refuse_opset(proto, file, profile)
     _refuse_shapes(proto, file, image_size)
-    refuse_other_placement(proto, file, placement)
+    refuse_other_quant_scheme(proto, file, quant_scheme)
     return proto
 
 
-def refuse_other_placement(proto: onnx.ModelProto, file: Path, wanted: Placement) -> None:
+def refuse_other_quant_scheme(proto: onnx.ModelProto, file: Path, wanted: QuantScheme) -> None:
     """Raise where an INT8 model was exported for a runtime with another placement.
 
     Raises:
@@ -48,10 +48,10 @@ def refuse_other_placement(proto: onnx.ModelProto, file: Path, wanted: Placement
             no more than a warning, and accuracy would be gone.
     """
     tags = {entry.key: entry.value for entry in proto.metadata_props}
-    placement = tags.get("tmkd_deploy.placement", "none")
-    if placement not in ("none", wanted.value):
+    quant_scheme = tags.get("tmkd_deploy.placement", "none")
+    if quant_scheme not in ("none", wanted.value):
         raise DataError(
-            f"This model was quantized for another runtime: its activations are {placement}, "
+            f"This model was quantized for another runtime: its activations are {quant_scheme}, "
             f"and {wanted.value} ones are needed.",
             where=str(file),
             advice="Export the student for this target instead of taking another target's file.",

@@ -14,7 +14,7 @@ from tmkd_deploy.engines.interface import Session
 from tmkd_deploy.engines.model_file import read_model, refused_layer
 from tmkd_deploy.errors import EnvironmentProblem, MissingExtra
 from tmkd_deploy.records.measurements import EngineFile
-from tmkd_deploy.records.quant_scheme import Placement
+from tmkd_deploy.records.quant_scheme import QuantScheme
 from tmkd_deploy.runtime.onnxruntime_session import create_session
 from tmkd_deploy.targets.target_profile import TargetProfile
 
@@ -32,7 +32,7 @@ class OnnxRuntime:
     """Builds and runs engines for the machine this program runs on."""
 
     name = "onnxruntime"
-    placement = Placement.UNSIGNED
+    quant_scheme = QuantScheme.U8
     rest = "fp32"
     runs_here = True
 
@@ -40,7 +40,7 @@ class OnnxRuntime:
         self, onnx: Path, precision: str, image_size: int, profile: TargetProfile, folder: Path
     ) -> EngineFile:
         """Copy the model and count, in the graph as optimised here, the layers in integers."""
-        proto = read_model(onnx, self.placement, image_size, profile)
+        proto = read_model(onnx, self.quant_scheme, image_size, profile)
         kinds = _optimised_kinds(onnx, proto)
         engine = folder / f"{precision}.onnx"
         shutil.copyfile(onnx, engine)

@@ -17,7 +17,7 @@ from tmkd_deploy.engines.tensorrt_typing import FLAGS_OPSET, trtexec_flags, typi
 from tmkd_deploy.errors import EnvironmentProblem
 from tmkd_deploy.records.measurements import EngineFile
 from tmkd_deploy.records.onnx_model import INPUT
-from tmkd_deploy.records.quant_scheme import Placement
+from tmkd_deploy.records.quant_scheme import QuantScheme
 from tmkd_deploy.targets.target_profile import TargetProfile
 
 TRTEXEC = "/usr/src/tensorrt/bin/trtexec"
@@ -31,7 +31,7 @@ class TensorRTKit:
     """Writes build kits; an engine's size and layers are known only on the device."""
 
     name = "tensorrt"
-    placement = Placement.SIGNED
+    quant_scheme = QuantScheme.S8
     rest = "fp16"
     runs_here = False
 
@@ -43,7 +43,7 @@ class TensorRTKit:
         Where devices of the profile may carry different releases this is called once for each of
         the precision's files, and the script chooses among them.
         """
-        proto = read_model(onnx, self.placement, image_size, profile)
+        proto = read_model(onnx, self.quant_scheme, image_size, profile)
         model = folder / (
             _older(precision) if opset_of(proto) <= FLAGS_OPSET else _newer(precision)
         )

@@ -13,7 +13,7 @@ from tmkd_deploy.engines.interface import Session
 from tmkd_deploy.engines.model_file import read_model, refused_layer
 from tmkd_deploy.errors import EnvironmentProblem, MissingExtra
 from tmkd_deploy.records.measurements import EngineFile
-from tmkd_deploy.records.quant_scheme import Placement
+from tmkd_deploy.records.quant_scheme import QuantScheme
 from tmkd_deploy.targets.target_profile import TargetProfile
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ class TensorRTRtx:
     """Builds strongly typed engines; running them needs an RTX GPU and its driver."""
 
     name = "tensorrt_rtx"
-    placement = Placement.SIGNED
+    quant_scheme = QuantScheme.S8
     rest = "fp16"
     runs_here = False
 
@@ -32,7 +32,7 @@ class TensorRTRtx:
         self, onnx: Path, precision: str, image_size: int, profile: TargetProfile, folder: Path
     ) -> EngineFile:
         """Build for the profile's compute capability, batch 1; keep the builder's layer log."""
-        proto = read_model(onnx, self.placement, image_size, profile)
+        proto = read_model(onnx, self.quant_scheme, image_size, profile)
         try:
             import tensorrt_rtx  # noqa: PLC0415 - a runtime is loaded when it is used
         except ImportError as error:

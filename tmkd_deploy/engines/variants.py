@@ -51,6 +51,6 @@ def refuse_unreadable_opset(profile: TargetProfile, asked: int) -> None:
 
 def _for_flags(builder: Runtime, precision: str) -> Variant:
     if precision == "int8":
-        return Variant("student", "int8", builder.placement, "fp32", FLAGS_OPSET)
+        return Variant("student", "int8", builder.quant_scheme, "fp32", FLAGS_OPSET)
     # a flag lets TensorRT take FP16, so there is one file for both
     return Variant("student", "fp32", opset=FLAGS_OPSET)

@@ -4,34 +4,34 @@ from __future__ import annotations
 
 from tmkd_deploy.explain.graph import QUANTIZE, Graph
 from tmkd_deploy.explain.interface import Finding, Kind
-from tmkd_deploy.records.quant_scheme import Placement
+from tmkd_deploy.records.quant_scheme import QuantScheme
 
-_WANTED = {Placement.SIGNED: "int8", Placement.UNSIGNED: "uint8"}
+_WANTED = {QuantScheme.S8: "int8", QuantScheme.U8: "uint8"}
 _COST = {
-    Placement.SIGNED: "TensorRT reads uint8 as int8 with no more than a warning, and the accuracy "
+    QuantScheme.S8: "TensorRT reads uint8 as int8 with no more than a warning, and the accuracy "
     "is gone",
-    Placement.UNSIGNED: "ONNX Runtime cannot absorb the activation before it, and its integer "
+    QuantScheme.U8: "ONNX Runtime cannot absorb the activation before it, and its integer "
     "arithmetic for this kind is slower on x86",
 }
 _ADVICE = "Export the student anew for this target, whose runtime wants the other kind."
 
 
-def wrong_signs(graph: Graph, placement: Placement) -> list[Finding]:
+def wrong_signs(graph: Graph, quant_scheme: QuantScheme) -> list[Finding]:
     """One finding for each tensor that is rounded to the other runtime's kind of integer."""
     findings = []
     for node in graph.nodes:
         if node.op_type != QUANTIZE or len(node.input) < 3:
             continue
         zero = graph.constant(node.input[2])
-        if zero is None or zero.dtype.name in ("float8_e4m3fn", _WANTED[placement]):
+        if zero is None or zero.dtype.name in ("float8_e4m3fn", _WANTED[quant_scheme]):
             continue
         near = graph.near(node)
         where = f"The activation after {near}" if near else "The network's input"
         findings.append(
             Finding(
                 Kind.WRONG_SIGN,
-                f"{where} is {zero.dtype.name} where {_WANTED[placement]} is wanted: "
-                f"{_COST[placement]}.",
+                f"{where} is {zero.dtype.name} where {_WANTED[quant_scheme]} is wanted: "
+                f"{_COST[quant_scheme]}.",
                 _ADVICE,
                 near,
                 node.name,

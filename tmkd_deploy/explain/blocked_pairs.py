@@ -13,25 +13,25 @@ import onnx
 
 from tmkd_deploy.explain.graph import DEQUANTIZE, QUANTIZE, TRANSPARENT, Graph
 from tmkd_deploy.explain.interface import Finding, Kind
-from tmkd_deploy.records.quant_scheme import Placement
+from tmkd_deploy.records.quant_scheme import QuantScheme
 
 _CLIPPING = ("Relu", "Clip")
 # a quantized range may exceed that of a Clip by rounding
 _SLACK = 1e-4
 
 
-def blocked_pairs(graph: Graph, placement: Placement) -> list[Finding]:
+def blocked_pairs(graph: Graph, quant_scheme: QuantScheme) -> list[Finding]:
     """One finding for each side of a quantized layer on which a Q/DQ pair cannot fuse."""
     findings = []
     for node, weight in graph.weighted():
         if graph.weight_quantizer(weight) is None:
             continue
-        findings += [*_before(graph, node), *_after(graph, node, placement)]
+        findings += [*_before(graph, node), *_after(graph, node, quant_scheme)]
     for node in graph.nodes:
         if node.op_type == "Add" and len(graph.data_inputs(node)) == 2:
             makers = [graph.maker(name) for name in graph.data_inputs(node)]
             if all(maker is not None and maker.op_type == DEQUANTIZE for maker in makers):
-                findings += _after(graph, node, placement)
+                findings += _after(graph, node, quant_scheme)
     return findings
 
 
@@ -61,7 +61,7 @@ def _before(graph: Graph, node: onnx.NodeProto) -> list[Finding]:
     return [Finding(Kind.BLOCKED_PAIR, problem, _ADVICE_BEFORE, graph.near(node), node.name)]
 
 
-def _after(graph: Graph, node: onnx.NodeProto, placement: Placement) -> list[Finding]:
+def _after(graph: Graph, node: onnx.NodeProto, quant_scheme: QuantScheme) -> list[Finding]:
     layer = graph.where(node)
     between: list[onnx.NodeProto] = []
     current = node
@@ -71,7 +71,7 @@ def _after(graph: Graph, node: onnx.NodeProto, placement: Placement) -> list[Fin
         if kinds == {QUANTIZE}:
             break
         if QUANTIZE in kinds:
-            return _shared(graph, node, takers, placement)
+            return _shared(graph, node, takers, quant_scheme)
         if len(takers) != 1 or graph.layer(takers[0]) not in (None, graph.layer(node)):
             # nothing rounds this output: a join, which is looked at by itself, or the logits
             return _unrounded(graph, node, between, takers)
@@ -81,25 +81,25 @@ def _after(graph: Graph, node: onnx.NodeProto, placement: Placement) -> list[Fin
         if current.op_type not in TRANSPARENT and not _is_bias(graph, current):
             between.append(current)
     quantizer = graph.takers(current)[0]
-    blocking = [each for each in between if not _absorbed(graph, each, quantizer, placement)]
+    blocking = [each for each in between if not _absorbed(graph, each, quantizer, quant_scheme)]
     if not blocking:
         return []
     cause = _list([each.op_type for each in blocking])
     if all(each.op_type in _CLIPPING for each in blocking):
         problem = (
             f"The {cause} after {layer} is not absorbed, because the quantized range does not end "
-            f"where {'it does' if len(blocking) == 1 else 'they do'}; {_cost(layer, placement)}"
+            f"where {'it does' if len(blocking) == 1 else 'they do'}; {_cost(layer, quant_scheme)}"
         )
         return [Finding(Kind.BLOCKED_PAIR, problem, _ADVICE_RANGE, graph.near(node), node.name)]
     problem = (
         f"{cause} stands between {layer} and the QuantizeLinear after it, so the pair does not "
-        f"fuse; {_cost(layer, placement)}"
+        f"fuse; {_cost(layer, quant_scheme)}"
     )
     return [Finding(Kind.BLOCKED_PAIR, problem, _ADVICE_AFTER, graph.near(node), node.name)]
 
 
 def _shared(
-    graph: Graph, node: onnx.NodeProto, takers: list[onnx.NodeProto], placement: Placement
+    graph: Graph, node: onnx.NodeProto, takers: list[onnx.NodeProto], quant_scheme: QuantScheme
 ) -> list[Finding]:
     others = [taker.op_type for taker in takers if taker.op_type != QUANTIZE]
     layer = graph.where(node)
@@ -107,7 +107,7 @@ def _shared(
         return []
     problem = (
         f"The output of {layer} is quantized, but {_list(others)} also takes it unquantized; "
-        f"{_cost(layer, placement)}"
+        f"{_cost(layer, quant_scheme)}"
     )
     return [Finding(Kind.BLOCKED_PAIR, problem, _ADVICE_SHARED, graph.near(node), node.name)]
 
@@ -131,12 +131,12 @@ def _unrounded(
 
 
 def _absorbed(
-    graph: Graph, node: onnx.NodeProto, quantizer: onnx.NodeProto, placement: Placement
+    graph: Graph, node: onnx.NodeProto, quantizer: onnx.NodeProto, quant_scheme: QuantScheme
 ) -> bool:
     """Whether quantizing clips at least as much as a ReLU or Clip does."""
     if node.op_type not in _CLIPPING:
         return False
-    if placement is Placement.SIGNED:
+    if quant_scheme is QuantScheme.S8:
         return True
     scale = graph.constant(quantizer.input[1])
     zero = graph.constant(quantizer.input[2]) if len(quantizer.input) > 2 else np.uint8(0)
@@ -164,8 +164,8 @@ def _is_bias(graph: Graph, node: onnx.NodeProto) -> bool:
     return node.op_type == "Add" and len(graph.data_inputs(node)) == 1 and bool(graph.layer(node))
 
 
-def _cost(layer: str, placement: Placement) -> str:
-    if placement is Placement.UNSIGNED:
+def _cost(layer: str, quant_scheme: QuantScheme) -> str:
+    if quant_scheme is QuantScheme.U8:
         return f"{layer} computes in floating point."
     return f"the result of {layer} may make an extra pass through memory in floating point."
 
@@ -177,11 +177,11 @@ def _list(names: list[str]) -> str:
 
 _ADVICE_BEFORE = (
     "Quantize what goes into the layer itself; if an activation such as HardSwish stands there, "
-    "choose a student whose activations are ReLU, or name the layer in quantize.leave_out."
+    "choose a student whose activations are ReLU, or name the layer in quantize.exclude_layers."
 )
 _ADVICE_AFTER = (
     "Choose a student whose activations are ReLU or ReLU6 and that has no squeeze-and-excitation, "
-    "or name these layers in quantize.leave_out, which saves the conversions around them."
+    "or name these layers in quantize.exclude_layers, which saves the conversions around them."
 )
 _ADVICE_RANGE = (
     "Quantize this tensor with a zero point and a largest value that end where the activation "

@@ -15,12 +15,12 @@ _WEIGHTED = ("conv", "corr", "gemm", "matmul")
 
 _ADVICE_FLOAT = (
     "If its own output is not rounded, or its operator has no integer form in this runtime, choose "
-    "a student without it; otherwise name its neighbours in quantize.leave_out too, so that the "
-    "conversions around it go."
+    "a student without it; otherwise add its neighbours to quantize.exclude_layers, so that the "
+    "conversions around it disappear."
 )
 _ADVICE_REFORMATS = (
     "Every place where integers meet floating point costs conversions: choose a student without "
-    "these operators, or name the layers next to them in quantize.leave_out too."
+    "these operators, or name the layers next to them in quantize.exclude_layers too."
 )
 
 

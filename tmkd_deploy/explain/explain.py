@@ -25,9 +25,9 @@ from tmkd_deploy.explain.interface import (
     slowest,
 )
 from tmkd_deploy.explain.ledger import RANK_LAYERS, largest_drop
-from tmkd_deploy.records.engine import EngineFacts
+from tmkd_deploy.records.engine import EngineRecord
 from tmkd_deploy.records.measurements import Measurements
-from tmkd_deploy.records.onnx_model import MODEL, OnnxFacts
+from tmkd_deploy.records.onnx_model import MODEL, OnnxRecord
 from tmkd_deploy.targets import catalog as profiles
 
 _NO_LAYERS = (
@@ -44,9 +44,9 @@ class _Run:
 
     folder: Path
     target: str
-    engines: artifacts.Artifact[EngineFacts]
+    engines: artifacts.Artifact[EngineRecord]
     measured: Measurements | None
-    left_out: list[str]
+    excluded_layers: list[str]
 
 
 def explain(run: Path, target: str, precision: str) -> Explanation:
@@ -58,28 +58,28 @@ def explain(run: Path, target: str, precision: str) -> Explanation:
         MissingExtra: the engine's own runtime is needed and not installed.
     """
     found = _read(run, target)
-    facts = found.engines.facts
-    built = [engine.precision for engine in facts.engines]
+    record = found.engines.record
+    built = [engine.precision for engine in record.engines]
     if precision not in built:
         raise RequestError(
             f"The run built no {precision} engine for {target!r}.",
             where=str(run),
             advice=f"It built {', '.join(built)}; choose one with --precision.",
         )
-    builder = runtime(facts.runtime)
+    builder = runtime(record.runtime)
     source = _source(found, precision)
     view, notes = _engine_view(found, source, precision)
     speed: list[Finding] = []
     accuracy: list[Finding] = []
     if precision == "int8":
-        speed += graph_findings(source, builder.placement, found.left_out)
+        speed += graph_findings(source, builder.quant_scheme, found.excluded_layers)
         if view:
             speed += engine_findings.float_layers(view, {each.layer for each in speed})
             speed += engine_findings.reformats(view)
     top = slowest(view) if view else []
     latency = found.measured.latency if found.measured else None
     speed += other_precisions.slower_than_siblings(precision, latency, top)
-    speed += other_precisions.larger_than_siblings(precision, facts.engines)
+    speed += other_precisions.larger_than_siblings(precision, record.engines)
     if found.measured is None:
         notes.append(_UNMEASURED)
     else:
@@ -88,7 +88,7 @@ def explain(run: Path, target: str, precision: str) -> Explanation:
         accuracy += other_precisions.saturation(precision, latency)
     return Explanation(
         target=target,
-        runtime=facts.runtime,
+        runtime=record.runtime,
         precision=precision,
         engine=view,
         shares=shares(view) if view else [],
@@ -108,20 +108,20 @@ def built_targets(run: Path) -> dict[str, list[str]]:
     """
     found = {}
     for manifest in sorted(run.glob(f"build/*/{artifacts.MANIFEST}")):
-        facts = artifacts.read(manifest.parent, "build", EngineFacts).facts
-        found[facts.target] = [engine.precision for engine in facts.engines]
+        record = artifacts.read(manifest.parent, "build", EngineRecord).record
+        found[record.target] = [engine.precision for engine in record.engines]
     return found
 
 
 def _read(run: Path, target: str) -> _Run:
     measured = None
     if (run / "measure" / target / artifacts.MANIFEST).exists():
-        measured = artifacts.read(run / "measure" / target, "measure", Measurements).facts
-    left_out: list[str] = []
+        measured = artifacts.read(run / "measure" / target, "measure", Measurements).record
+    excluded_layers: list[str] = []
     if (run / "quantize" / artifacts.MANIFEST).exists():
-        left_out = artifacts.read_manifest(run / "quantize").facts.get("left_out", [])
-    engines = artifacts.read(run / "build" / target, "build", EngineFacts)
-    return _Run(run, target, engines, measured, left_out)
+        excluded_layers = artifacts.read_manifest(run / "quantize").record.get("left_out", [])
+    engines = artifacts.read(run / "build" / target, "build", EngineRecord)
+    return _Run(run, target, engines, measured, excluded_layers)
 
 
 def _source(found: _Run, precision: str) -> Graph:
@@ -134,7 +134,7 @@ def _source(found: _Run, precision: str) -> Graph:
     for variant in variants_for(profiles.get(found.target), precision):
         folder = found.folder / "export" / variant.name
         if given is None or folder.exists():
-            exported = artifacts.read(folder, "export", OnnxFacts)
+            exported = artifacts.read(folder, "export", OnnxRecord)
             if given in (None, exported.manifest.files[MODEL].sha256):
                 return Graph(onnx.load(exported.path(MODEL)))
     raise RequestError(
@@ -144,7 +144,7 @@ def _source(found: _Run, precision: str) -> Graph:
     )
 
 
-def _given(engines: artifacts.Artifact[EngineFacts], precision: str) -> str | None:
+def _given(engines: artifacts.Artifact[EngineRecord], precision: str) -> str | None:
     """The hash of the ONNX file that a device built from, by the manifest beside its engine."""
     sidecar = f"{precision}.manifest.json"
     if sidecar not in engines.manifest.files:
@@ -153,16 +153,16 @@ def _given(engines: artifacts.Artifact[EngineFacts], precision: str) -> str | No
 
 
 def _engine_view(found: _Run, source: Graph, precision: str) -> tuple[EngineView | None, list[str]]:
-    facts = found.engines.facts
-    if facts.runtime == "onnxruntime":
-        engine = next(each.file for each in facts.engines if each.precision == precision)
+    record = found.engines.record
+    if record.runtime == "onnxruntime":
+        engine = next(each.file for each in record.engines if each.precision == precision)
         latency = found.measured.latency if found.measured else None
         threads = int(latency.protocol.get("threads", 1)) if latency else 1
         return onnxruntime.view(found.engines.path(engine), source, threads), []
     layers = f"{precision}.layers.json"
     if layers not in found.engines.manifest.files:
         return None, [_NO_LAYERS]
-    return tensorrt.view(found.engines.path(layers), LayerNames(source), facts.runtime), []
+    return tensorrt.view(found.engines.path(layers), LayerNames(source), record.runtime), []
 
 
 def _next(found: _Run, findings: Sequence[Finding]) -> str:
@@ -174,9 +174,9 @@ def _next(found: _Run, findings: Sequence[Finding]) -> str:
         return f"tmkd-deploy quantize --force, then tmkd-deploy validate {target}"
     blocked = [each.layer for each in findings if each.kind is Kind.BLOCKED_PAIR and each.layer]
     # elsewhere a blocked pair costs a pass through memory, and leaving the layer out costs more
-    if blocked and found.engines.facts.runtime == "onnxruntime":
+    if blocked and found.engines.record.runtime == "onnxruntime":
         names = ", ".join(dict.fromkeys(blocked))
-        return f"tmkd-deploy validate {target} --set 'quantize.leave_out=[{names}]'"
+        return f"tmkd-deploy validate {target} --set 'quantize.exclude_layers=[{names}]'"
     drops = [each for each in findings if each.kind is Kind.LARGEST_DROP and each.certain]
     if any(RANK_LAYERS in each.advice for each in drops):
         return RANK_LAYERS

@@ -6,16 +6,16 @@ from collections.abc import Sequence
 
 from tmkd_deploy.explain.activations import wrong_signs
 from tmkd_deploy.explain.blocked_pairs import blocked_pairs
-from tmkd_deploy.explain.excluded import left_out_layers
+from tmkd_deploy.explain.excluded import excluded_layer_findings
 from tmkd_deploy.explain.graph import Graph
 from tmkd_deploy.explain.interface import Finding
 from tmkd_deploy.explain.residuals import unquantized_residuals
 from tmkd_deploy.explain.weight_scales import per_tensor_weights
-from tmkd_deploy.records.quant_scheme import Placement
+from tmkd_deploy.records.quant_scheme import QuantScheme
 
 
 def graph_findings(
-    graph: Graph, placement: Placement, left_out: Sequence[str] = ()
+    graph: Graph, quant_scheme: QuantScheme, excluded_layers: Sequence[str] = ()
 ) -> list[Finding]:
     """Every place in a quantized ONNX graph that keeps a runtime from computing in integers.
 
@@ -23,9 +23,9 @@ def graph_findings(
     stay in floating point.
     """
     return [
-        *blocked_pairs(graph, placement),
-        *unquantized_residuals(graph, placement),
+        *blocked_pairs(graph, quant_scheme),
+        *unquantized_residuals(graph, quant_scheme),
         *per_tensor_weights(graph),
-        *wrong_signs(graph, placement),
-        *left_out_layers(graph, left_out),
+        *wrong_signs(graph, quant_scheme),
+        *excluded_layer_findings(graph, excluded_layers),
     ]

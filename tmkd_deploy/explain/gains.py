@@ -12,9 +12,9 @@ from tmkd_deploy.engines.interface import variant_for
 from tmkd_deploy.engines.registry import runtime
 from tmkd_deploy.explain import onnxruntime
 from tmkd_deploy.explain.graph import Graph
-from tmkd_deploy.records.engine import EngineFacts
+from tmkd_deploy.records.engine import EngineRecord
 from tmkd_deploy.records.measurements import Measurements
-from tmkd_deploy.records.onnx_model import MODEL, OnnxFacts
+from tmkd_deploy.records.onnx_model import MODEL, OnnxRecord
 
 _PRECISIONS = ("fp32", "int8")
 
@@ -32,7 +32,7 @@ def gains(run: Path) -> dict[str, dict[str, float]]:
     """
     found = {}
     for manifest in sorted(run.glob(f"measure/*/{artifacts.MANIFEST}")):
-        measured = artifacts.read(manifest.parent, "measure", Measurements).facts
+        measured = artifacts.read(manifest.parent, "measure", Measurements).record
         latency = measured.latency
         medians = {row.engine: row.p50_ms for row in latency.rows} if latency else {}
         if measured.runtime != "onnxruntime" or not medians.keys() >= set(_PRECISIONS):
@@ -49,10 +49,10 @@ def gains(run: Path) -> dict[str, dict[str, float]]:
 def _milliseconds(
     run: Path, target: str, precision: str, threads: int, median: float
 ) -> defaultdict[str, float]:
-    engines = artifacts.read(run / "build" / target, "build", EngineFacts)
-    file = next(each.file for each in engines.facts.engines if each.precision == precision)
-    variant = variant_for(runtime(engines.facts.runtime), precision)
-    exported = artifacts.read(run / "export" / variant.name, "export", OnnxFacts)
+    engines = artifacts.read(run / "build" / target, "build", EngineRecord)
+    file = next(each.file for each in engines.record.engines if each.precision == precision)
+    variant = variant_for(runtime(engines.record.runtime), precision)
+    exported = artifacts.read(run / "export" / variant.name, "export", OnnxRecord)
     source = Graph(onnx.load(exported.path(MODEL)))
     times: defaultdict[str, float] = defaultdict(float)
     for layer in onnxruntime.view(engines.path(file), source, threads).layers:

@@ -26,10 +26,10 @@ class Kind(str, Enum):
 class Finding:
     """One thing that costs speed or accuracy, where it is, and what to change.
 
-    `layer` is the module path in the user's model, as `quantize.leave_out` takes it; None where the
-    finding is about the whole engine. `node` is the node of the ONNX file. `problem` and `advice`
-    are complete sentences; findings with the same advice belong together. `certain` is False where
-    it may be chance.
+    `layer` is the module path in the user's model, as `quantize.exclude_layers` takes it, or
+    None for the whole engine; `node` is the node of the ONNX file. `problem` and `advice` are
+    complete sentences, and findings with the same advice belong together. `certain` is False
+    where it may be chance.
     """
 
     kind: Kind

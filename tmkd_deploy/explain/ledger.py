@@ -13,9 +13,9 @@ _CLASSES_NAMED = 5
 _ADVICE = {
     "student": "Distil for longer, choose a larger student, or look at which term of the loss "
     "helps: this loss has nothing to do with quantization.",
-    "fake_quantized": f"Find out with `{RANK_LAYERS}` which layers cost most and name those in "
-    "quantize.leave_out, or let quantize.fallback find out how many it takes; raise "
-    "quantize.epochs, or choose another quantize.calibration.method.",
+    "fake_quantized": f"Find out with `{RANK_LAYERS}` which layers cost most and add them to "
+    "quantize.exclude_layers, or let quantize.mixed_precision_trials find out how many it takes; "
+    "raise quantize.epochs, or choose another quantize.calibration.method.",
     "onnx": "The exporter changed decisions: export anew with another export.opset, and report "
     "the model if that does not help.",
     "engine": "The runtime computes otherwise than the ONNX standard: look for saturation and for "

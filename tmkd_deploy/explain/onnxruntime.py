@@ -68,10 +68,12 @@ def view(engine: Path, source: Graph, threads: int) -> EngineView:
     )
 
 
-def _computes_in(operator: str, facts: dict[str, Any]) -> str:
+def _computes_in(operator: str, record: dict[str, Any]) -> str:
     if operator in _REFORMATS:
         return "reformat"
-    first, result = (_first_type(facts[side]) for side in ("input_type_shape", "output_type_shape"))
+    first, result = (
+        _first_type(record[side]) for side in ("input_type_shape", "output_type_shape")
+    )
     # a layer may take integers and hand on floats; Shape takes integers and computes nothing
     if first in _INTEGERS and (result in _INTEGERS or operator in _INTEGER_OPERATORS):
         return "int8"

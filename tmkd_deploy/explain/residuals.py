@@ -6,15 +6,15 @@ import onnx
 
 from tmkd_deploy.explain.graph import DEQUANTIZE, TRANSPARENT, WEIGHTED, Graph
 from tmkd_deploy.explain.interface import Finding, Kind
-from tmkd_deploy.records.quant_scheme import Placement
+from tmkd_deploy.records.quant_scheme import QuantScheme
 
 _ADVICE = (
     "Quantize this input of the addition too, with the quantizer that its other takers use; this "
-    "program's own quantize does so unless the layers around are named in quantize.leave_out."
+    "program's own quantize does so unless the layers around are named in quantize.exclude_layers."
 )
 
 
-def unquantized_residuals(graph: Graph, placement: Placement) -> list[Finding]:
+def unquantized_residuals(graph: Graph, quant_scheme: QuantScheme) -> list[Finding]:
     """One finding for each input of an addition that reaches it in floating point.
 
     ONNX Runtime adds in integers only where both inputs come from a DequantizeLinear. TensorRT adds
@@ -26,9 +26,9 @@ def unquantized_residuals(graph: Graph, placement: Placement) -> list[Finding]:
         if node.op_type != "Add" or len(inputs) != 2:
             continue
         floating = [name for name in inputs if not _is_quantized(graph, name)]
-        if placement is Placement.SIGNED and len(floating) == 1 and _fuses(graph, floating[0]):
+        if quant_scheme is QuantScheme.S8 and len(floating) == 1 and _fuses(graph, floating[0]):
             continue
-        if len(floating) == 2 and placement is Placement.SIGNED:
+        if len(floating) == 2 and quant_scheme is QuantScheme.S8:
             floating = [name for name in floating if not _fuses(graph, name)] or floating[1:]
         findings += [_finding(graph, node, name) for name in floating if not _left_out(graph, name)]
     return findings

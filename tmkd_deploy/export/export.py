@@ -18,7 +18,7 @@ from tmkd_deploy.models.classifier import Classifier
 from tmkd_deploy.quantize.deployed import deploy_on
 from tmkd_deploy.quiet import quiet
 from tmkd_deploy.recipe.schema import Recipe
-from tmkd_deploy.records.onnx_model import INPUT, MODEL, OnnxFacts, Variant
+from tmkd_deploy.records.onnx_model import INPUT, MODEL, OnnxRecord, Variant
 from tmkd_deploy.training.fit import predict
 
 # The largest difference allowed, as a share of the largest logit. Rounding to eight bits may tip a
@@ -33,13 +33,13 @@ def export(
     variant: Variant,
     folder: Path,
     events: Events,
-) -> OnnxFacts:
+) -> OnnxRecord:
     """Write `model.onnx` into `folder`.
 
     Raises:
         EnvironmentProblem: the file does not compute what torch computes.
     """
-    deploy_on(classifier.network, variant.placement)
+    deploy_on(classifier.network, variant.quant_scheme)
     opset = variant.opset or recipe.export.opset
     proto = to_onnx(classifier, recipe.data.image_size, opset, variant.float_weights)
     if variant.precision == "fp16" or variant.rest == "fp16":
@@ -60,7 +60,7 @@ def export(
         f"Exported {variant.name}: its logits differ from torch's by {100 * difference:.2g} % of "
         f"the largest, and {100 * agreement:.0f} % of {len(images)} decisions agree."
     )
-    return OnnxFacts(
+    return OnnxRecord(
         variant=variant.name,
         opset=opset_of(proto),
         bytes=(folder / MODEL).stat().st_size,
@@ -114,10 +114,10 @@ def _rest_to_fp16(proto: onnx.ModelProto, opset: int) -> onnx.ModelProto:
 
 def _tag(proto: onnx.ModelProto, variant: Variant) -> None:
     """Write into the file what it is, so that an engine can refuse what was made for another."""
-    facts = {
+    record = {
         "tmkd_deploy.model": variant.model,
         "tmkd_deploy.precision": variant.precision,
-        "tmkd_deploy.placement": variant.placement.value if variant.placement else "none",
+        "tmkd_deploy.placement": variant.quant_scheme.value if variant.quant_scheme else "none",
     }
-    for key, value in facts.items():
+    for key, value in record.items():
         proto.metadata_props.add(key=key, value=value)

@@ -23,8 +23,8 @@ from tmkd_deploy.quantize.calibration_set import draw
 from tmkd_deploy.quantize.quantize import post_training_quantized
 from tmkd_deploy.quiet import quiet
 from tmkd_deploy.recipe.schema import Recipe
-from tmkd_deploy.records.onnx_model import INPUT, MODEL, Compared, ComparedFacts, Variant
-from tmkd_deploy.records.quant_scheme import Placement
+from tmkd_deploy.records.onnx_model import INPUT, MODEL, Compared, ComparedRecord, Variant
+from tmkd_deploy.records.quant_scheme import QuantScheme
 from tmkd_deploy.runtime.onnxruntime_session import precise_int8_default
 
 _BATCH = 32
@@ -42,7 +42,7 @@ def compare_post_training(
     fp32: Path,
     folder: Path,
     events: Events,
-) -> ComparedFacts:
+) -> ComparedRecord:
     """Quantize the student in each way of `quantize.compare` and write the files into `folder`.
 
     All ways see the same calibration images; the others start from `fp32`, the exported student.
@@ -65,13 +65,13 @@ def compare_post_training(
         if way == "quantize_static" and precise_int8_default():
             label += " with 7-bit weights"
         made.append(Compared(name=way, label=label, file=file.name, precise_int8=precise))
-    return ComparedFacts(files=made)
+    return ComparedRecord(files=made)
 
 
 def _ours(recipe: Recipe, data: PreparedData, student: Student, file: Path, events: Events) -> None:
-    placement = Placement.UNSIGNED
-    classifier = post_training_quantized(recipe, data, student, placement, events)
-    variant = Variant("student", "int8", placement)
+    quant_scheme = QuantScheme.U8
+    classifier = post_training_quantized(recipe, data, student, quant_scheme, events)
+    variant = Variant("student", "int8", quant_scheme)
     with tempfile.TemporaryDirectory() as folder:
         export(recipe, data, classifier, variant, Path(folder), events)
         shutil.move(Path(folder) / MODEL, file)

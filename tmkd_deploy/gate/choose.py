@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tmkd_deploy.artifacts import Facts
+from tmkd_deploy.artifacts import Record
 from tmkd_deploy.gate import reasons
 from tmkd_deploy.gate.judge import judge, shipped_accuracy, shipped_latency
 from tmkd_deploy.recipe.schema import Budgets
@@ -12,7 +12,7 @@ from tmkd_deploy.records.measurements import Measurements
 from tmkd_deploy.records.verdict import Outcome, Verdict
 
 
-class Judged(Facts):
+class Judged(Record):
     """A target's measurements with the engine that ships, and the verdict on it."""
 
     measurements: Measurements

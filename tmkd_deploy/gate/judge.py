@@ -201,5 +201,5 @@ _RULES = {
         False,
         _quantization_drop,
     ),
-    "engine_megabytes": _Rule("The size of the engine", "MB", False, _engine_size),
+    "engine_size_mb": _Rule("The size of the engine", "MB", False, _engine_size),
 }

@@ -22,7 +22,7 @@ TIMED_IMAGES = 32
 
 
 @dataclass(frozen=True)
-class Subject:
+class EngineUnderTest:
     """One engine on the bench; `precise_int8` as in `runtime.onnxruntime_session`."""
 
     label: str
@@ -34,7 +34,7 @@ class Subject:
 class Bench(Protocol):
     """Runs engines by name; their order is that of the turns in which they are timed."""
 
-    subjects: Mapping[str, Subject]
+    engines_under_test: Mapping[str, EngineUnderTest]
 
     def logits(self, name: str) -> np.ndarray:
         """Logits, float32 [N, C], of every test image, one at a time as a camera brings them."""
@@ -43,34 +43,41 @@ class Bench(Protocol):
         """Time all subjects interleaved; `seed` is that of the bootstrap intervals."""
 
 
-class HereBench:
+class LocalBench:
     """This machine, whose engines are those of ONNX Runtime."""
 
     def __init__(
-        self, subjects: Mapping[str, Subject], images: np.ndarray, settings: Measure, events: Events
+        self,
+        engines_under_test: Mapping[str, EngineUnderTest],
+        images: np.ndarray,
+        settings: Measure,
+        events: Events,
     ) -> None:
         """`images`: the test images, uint8 [N, H, W, 3]."""
-        self.subjects = subjects
+        self.engines_under_test = engines_under_test
         self._images = images
         self._settings = settings
         self._events = events
         self._sessions = {
             name: OnnxRuntime().open(subject.file, settings.threads, subject.precise_int8)
-            for name, subject in subjects.items()
+            for name, subject in engines_under_test.items()
         }
 
     def logits(self, name: str) -> np.ndarray:
         """As `Bench.logits`."""
         session, images = self._sessions[name], self._images
         frames = (np.ascontiguousarray(images[index : index + 1]) for index in range(len(images)))
-        description = f"Evaluating the {self.subjects[name].label}"
+        description = f"Evaluating the {self.engines_under_test[name].label}"
         tracked = track(self._events, frames, description, len(images), "images")
         return np.concatenate([session.infer(frame) for frame in tracked]).astype(np.float32)
 
     def latency(self, seed: int) -> Latency:
         """As `Bench.latency`."""
         return measure_latency(
-            {name: (self.subjects[name].label, each) for name, each in self._sessions.items()},
+            {
+                name: (self.engines_under_test[name].label, each)
+                for name, each in self._sessions.items()
+            },
             np.asarray(self._images[:TIMED_IMAGES]),
             self._settings,
             seed,
@@ -82,10 +89,14 @@ class DeviceBench:
     """An attached device, locked for this run; files travel there once and are known by hash."""
 
     def __init__(
-        self, subjects: Mapping[str, Subject], images: Path, settings: Measure, device: Device
+        self,
+        engines_under_test: Mapping[str, EngineUnderTest],
+        images: Path,
+        settings: Measure,
+        device: Device,
     ) -> None:
         """`images`: the .npy file of the test images, uint8 [N, H, W, 3]."""
-        self.subjects = subjects
+        self.engines_under_test = engines_under_test
         self._settings = settings
         self._device = device
         self._images = images
@@ -114,15 +125,15 @@ class DeviceBench:
             np.save(few, images[:TIMED_IMAGES], allow_pickle=False)
             timed = self._device.request(
                 "measure",
-                engines=[{"name": name, **self._engine(name)} for name in self.subjects],
+                engines=[{"name": name, **self._engine(name)} for name in self.engines_under_test],
                 images=self._device.upload(few),
                 settings=settings.model_dump(),
             )
-        labels = {name: subject.label for name, subject in self.subjects.items()}
+        labels = {name: subject.label for name, subject in self.engines_under_test.items()}
         return latency_from(timed, labels, settings, seed)
 
     def _engine(self, name: str) -> dict[str, Any]:
-        subject = self.subjects[name]
+        subject = self.engines_under_test[name]
         if name not in self._sent:
             self._sent[name] = self._device.upload(subject.file)
         return {

@@ -12,7 +12,7 @@ import numpy as np
 
 from tmkd_deploy.agent.inference.timing import UNCOUNTED, Settings, time_in_turns
 from tmkd_deploy.agent.telemetry.machine import machine
-from tmkd_deploy.agent.telemetry.system_monitor import Watch
+from tmkd_deploy.agent.telemetry.system_monitor import SystemMonitor
 from tmkd_deploy.engines.interface import Session
 from tmkd_deploy.events import Events, Task
 from tmkd_deploy.measure.statistics import median_ratio_interval, percentile_interval
@@ -62,9 +62,9 @@ def time_here(
         return time_in_turns(
             sessions,
             images,
-            Settings(settings.warm_up_seconds, settings.minimum_runs, settings.minimum_seconds),
+            Settings(settings.warmup_seconds, settings.min_runs, settings.min_seconds),
             listener,
-            Watch(),
+            SystemMonitor(),
         )
     finally:
         listener.finish()
@@ -101,7 +101,7 @@ def latency_from(
         protocol={
             "batch": 1,
             "threads": settings.threads,
-            "warm_up_seconds": settings.warm_up_seconds,
+            "warmup_seconds": settings.warmup_seconds,
             "rounds": len(blocks[names[0]]),
             "uncounted_runs_a_turn": UNCOUNTED,
             "boundary": "host input ready to host output ready",

@@ -15,15 +15,15 @@ from tmkd_deploy.distill.train_teacher import Teachers
 from tmkd_deploy.engines.device_build import TEACHER
 from tmkd_deploy.events import Events
 from tmkd_deploy.export.export import reference_logits
-from tmkd_deploy.measure.bench import Bench, Subject
+from tmkd_deploy.measure.bench import Bench, EngineUnderTest
 from tmkd_deploy.measure.ledger import Entry, confusion_matrix, ledger
 from tmkd_deploy.models.classifier import Classifier
 from tmkd_deploy.quantize.deployed import deploy_on
 from tmkd_deploy.recipe.schema import Recipe
-from tmkd_deploy.records.engine import EngineFacts
+from tmkd_deploy.records.engine import EngineRecord
 from tmkd_deploy.records.measurements import Latency, Measurements
-from tmkd_deploy.records.onnx_model import ComparedFacts
-from tmkd_deploy.records.quant_scheme import Placement
+from tmkd_deploy.records.onnx_model import ComparedRecord
+from tmkd_deploy.records.quant_scheme import QuantScheme
 from tmkd_deploy.training.fit import predict, training_device
 
 _MAY_BE_TRAINING = (
@@ -52,12 +52,14 @@ class InTorch:
     student_parameters: int
 
 
-def in_torch(models: Models, recipe: Recipe, data: PreparedData, placement: Placement) -> InTorch:
+def in_torch(
+    models: Models, recipe: Recipe, data: PreparedData, quant_scheme: QuantScheme
+) -> InTorch:
     """Run the models on the test split, the fake-quantized one as `placement` has it."""
     return InTorch(
-        _torch_entries(models, recipe, placement, data.images("test")),
-        models.teachers.facts.visual_parameters,
-        models.student.facts.parameters,
+        _torch_entries(models, recipe, quant_scheme, data.images("test")),
+        models.teachers.record.visual_parameters,
+        models.student.record.parameters,
     )
 
 
@@ -65,7 +67,7 @@ def measure(
     recipe: Recipe,
     data: PreparedData,
     torch_side: InTorch,
-    facts: EngineFacts,
+    record: EngineRecord,
     onnx: Mapping[str, Path],
     bench: Bench | None,
     folder: Path,
@@ -84,7 +86,7 @@ def measure(
     images, labels = data.images("test"), np.asarray(data.labels("test"))
     entries = list(torch_side.entries)
     last: dict[str, np.ndarray] = {}
-    for engine in facts.engines:
+    for engine in record.engines:
         precision = engine.precision
         origin = "fake_quantized" if precision == "int8" else "student"
         reference = reference_logits(onnx[precision], images)
@@ -93,14 +95,14 @@ def measure(
         last[precision] = reference
         if bench is not None:
             last[precision] = bench.logits(precision)
-            label = f"{facts.target} engine {precision}"
+            label = f"{record.target} engine {precision}"
             entries.append(Entry(precision, "engine", precision, label, last[precision], row))
     for precision, logits in last.items():
         np.save(folder / f"logits-{precision}.npy", logits, allow_pickle=False)
     latency: Latency | None = None
     if bench is not None:
-        for name in [name for name in bench.subjects if name not in (*last, TEACHER)]:
-            label = bench.subjects[name].label
+        for name in [name for name in bench.engines_under_test if name not in (*last, TEACHER)]:
+            label = bench.engines_under_test[name].label
             entries.append(
                 Entry(name, "post_training", "int8", label, bench.logits(name), "student")
             )
@@ -112,27 +114,27 @@ def measure(
         precision: confusion_matrix(logits.argmax(axis=1), labels, classes)
         for precision, logits in last.items()
     }
-    first = facts.engines[0].precision
+    first = record.engines[0].precision
     return Measurements(
-        target=facts.target,
-        runtime=facts.runtime,
+        target=record.target,
+        runtime=record.runtime,
         class_names=data.class_names,
         test_images=len(labels),
-        engines=facts.engines,
+        engines=record.engines,
         shipped=first,
         shipped_reason="The gate has not chosen yet.",
         ledger=ledger(entries, labels, data.class_names),
         confusion=confusions[first],
         confusion_by_engine=confusions,
         latency=latency,
-        not_measured=None if bench else _why_not(facts),
+        not_measured=None if bench else _why_not(record),
         teacher_parameters=torch_side.teacher_parameters,
         student_parameters=torch_side.student_parameters,
     )
 
 
 def _torch_entries(
-    models: Models, recipe: Recipe, placement: Placement, images: np.ndarray
+    models: Models, recipe: Recipe, quant_scheme: QuantScheme, images: np.ndarray
 ) -> list[Entry]:
     def logits(model: Classifier) -> np.ndarray:
         found: np.ndarray = predict(model.to(training_device()), images, training_device()).numpy()
@@ -176,7 +178,7 @@ def _torch_entries(
             )
         )
     if models.quantized is not None:
-        deploy_on(models.quantized.network, placement)
+        deploy_on(models.quantized.network, quant_scheme)
         entries.append(
             Entry(
                 "fake_quantized",
@@ -191,30 +193,30 @@ def _torch_entries(
     return entries
 
 
-def subjects(
-    engines: Artifact[EngineFacts],
+def engines_under_test(
+    engines: Artifact[EngineRecord],
     teacher: Path | None,
-    compared: Artifact[ComparedFacts] | None,
-) -> dict[str, Subject]:
+    compared: Artifact[ComparedRecord] | None,
+) -> dict[str, EngineUnderTest]:
     """What goes on the bench, in the order of its turns.
 
     Args:
         teacher: its engine for the same runtime.
         compared: the student quantized in other ways, as files of ONNX Runtime.
     """
-    facts = engines.facts
-    found = {TEACHER: Subject("teacher, fp32", facts.runtime, teacher)} if teacher else {}
-    for engine in facts.engines:
+    record = engines.record
+    found = {TEACHER: EngineUnderTest("teacher, fp32", record.runtime, teacher)} if teacher else {}
+    for engine in record.engines:
         label = f"student, {engine.precision} engine"
-        found[engine.precision] = Subject(label, facts.runtime, engines.path(engine.file))
+        found[engine.precision] = EngineUnderTest(label, record.runtime, engines.path(engine.file))
     if compared:
-        for each in compared.facts.files:
+        for each in compared.record.files:
             file = compared.path(each.file)
-            found[each.name] = Subject(each.label, "onnxruntime", file, each.precise_int8)
+            found[each.name] = EngineUnderTest(each.label, "onnxruntime", file, each.precise_int8)
     return found
 
 
-def _why_not(facts: EngineFacts) -> str:
-    if facts.kit:
+def _why_not(record: EngineRecord) -> str:
+    if record.kit:
         return "The engine is built on the device from the kit, and no device was attached."
     return "The engine was built ahead of time, and no GPU that runs it was at hand."

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tmkd_deploy import artifacts
-from tmkd_deploy.artifacts import Facts
+from tmkd_deploy.artifacts import Record
 from tmkd_deploy.devices.address import parse
 from tmkd_deploy.engines.variants import refuse_unreadable_opset
 from tmkd_deploy.errors import ExitCode, RequestError, from_os_error
@@ -58,11 +58,11 @@ class RunResult:
     exit_code: ExitCode
     leads: bool = True
 
-    def facts(self, stage: str, target: str | None = None) -> Facts:
+    def record(self, stage: str, target: str | None = None) -> Record:
         """What `stage` recorded, for `target` where it works for one."""
         for result in self.stages:
             if result.stage == stage and result.target == target:
-                return result.facts
+                return result.record
         raise KeyError((stage, target))
 
 
@@ -110,7 +110,11 @@ def run(
 
 
 def _seeks_layers(recipe: Recipe, goal: str) -> bool:
-    return recipe.quantize.enabled and recipe.quantize.fallback > 0 and goal in _QUANTIZED_GOALS
+    return (
+        recipe.quantize.enabled
+        and recipe.quantize.mixed_precision_trials > 0
+        and goal in _QUANTIZED_GOALS
+    )
 
 
 def _sweep(folder: Path) -> None:
@@ -130,7 +134,7 @@ def _go(goal: str, training: Training, targets: list[Target]) -> None:
     for_all: dict[str, Callable[[], object]] = {
         "prepare": lambda: training.prepared,
         "teach": lambda: training.teacher,
-        "weigh": lambda: training.weighed,
+        "weigh": lambda: training.view_scores,
         "distill": lambda: training.student,
         "sensitivity": lambda: training.sensitivity,
         "quantize": lambda: training.quantized,
@@ -205,11 +209,11 @@ def _chosen(target: Target, reach: Reach) -> Target:
     if reach.runner.only:
         name = profiles.get(target.target).name
     else:
-        facts = reach.attached.facts(target.device) if target.device else None
-        name, why = pick(target.target, facts)
+        record = reach.attached.facts(target.device) if target.device else None
+        name, why = pick(target.target, record)
         if why:
             reach.events.say(why)
-        if facts is None:
+        if record is None:
             refuse_elsewhere(profiles.get(name))
     profile = profiles.get(name)
     refuse_unreadable_opset(profile, recipe.export.opset)

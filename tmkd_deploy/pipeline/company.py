@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from tmkd_deploy.errors import EnvironmentProblem, ExitCode, ToldElsewhere
+from tmkd_deploy.errors import EnvironmentProblem, ExitCode, PeerProcessFailed
 
 if TYPE_CHECKING:
     from tmkd_deploy.training.processes import Store
@@ -77,7 +77,7 @@ def _told_once(error: BaseException, store: Store) -> BaseException:
         first = False
     if not first:
         interrupted = isinstance(error, KeyboardInterrupt)
-        return ToldElsewhere(ExitCode.INTERRUPTED if interrupted else ExitCode.ENVIRONMENT)
+        return PeerProcessFailed(ExitCode.INTERRUPTED if interrupted else ExitCode.ENVIRONMENT)
     if isinstance(error, RuntimeError) and any(word in str(error).lower() for word in _GONE):
         return EnvironmentProblem(
             "Another of the processes that train together ended without a word.",

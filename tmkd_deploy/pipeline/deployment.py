@@ -11,18 +11,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tmkd_deploy.artifacts import Artifact
-from tmkd_deploy.bundle.pack import BundleFacts, clearest_images, pack
+from tmkd_deploy.bundle.pack import BundleRecord, clearest_images, pack
 from tmkd_deploy.data.prepared import images_name
 from tmkd_deploy.engines.device_build import TEACHER, build_on_device, engine_name
 from tmkd_deploy.gate.choose import Judged, choose_and_judge
-from tmkd_deploy.measure.bench import Bench, DeviceBench, HereBench, Subject
+from tmkd_deploy.measure.bench import Bench, DeviceBench, EngineUnderTest, LocalBench
 from tmkd_deploy.measure.latency import machine
 from tmkd_deploy.pipeline.exports import Exports, runtime_of, version_of
 from tmkd_deploy.pipeline.reach import Inputs, plain
-from tmkd_deploy.pipeline.reporting import ReportFacts, publish, write_report
+from tmkd_deploy.pipeline.reporting import ReportRecord, publish, write_report
 from tmkd_deploy.pipeline.training import Training
 from tmkd_deploy.recipe.schema import Target
-from tmkd_deploy.records.engine import EngineFacts
+from tmkd_deploy.records.engine import EngineRecord
 from tmkd_deploy.records.measurements import Measurements
 from tmkd_deploy.records.onnx_model import MODEL
 from tmkd_deploy.targets import catalog as profiles
@@ -47,9 +47,9 @@ class Deployment:
         self.exports = Exports(training)
         self._torch = threading.Lock()
 
-    def engines(self, target: Target) -> Artifact[EngineFacts]:
+    def engines(self, target: Target) -> Artifact[EngineRecord]:
         """The engines of a target, or the kit that builds them on the device."""
-        if kept := self.reach.kept("build", EngineFacts, target.target):
+        if kept := self.reach.kept("build", EngineRecord, target.target):
             return kept
         if target.device:
             return self._engines_of_device(target, target.device)
@@ -59,7 +59,7 @@ class Deployment:
         package = _PACKAGES[profile.runtime]
         asks = {"profile": profile.model_dump(mode="json"), "version": version_of(package)}
 
-        def make(folder: Path) -> EngineFacts:
+        def make(folder: Path) -> EngineRecord:
             from tmkd_deploy.engines.build import build  # noqa: PLC0415
 
             paths, older_paths = (
@@ -71,9 +71,9 @@ class Deployment:
 
         rooms = ("engines", _SESSION, "records/measurements.py")
         inputs: Inputs = {**models, **{f"older {name}": file for name, file in older.items()}}
-        return self.reach.stage("build", EngineFacts, asks, inputs, rooms, make, target.target)
+        return self.reach.stage("build", EngineRecord, asks, inputs, rooms, make, target.target)
 
-    def _engines_of_device(self, target: Target, address: str) -> Artifact[EngineFacts]:
+    def _engines_of_device(self, target: Target, address: str) -> Artifact[EngineRecord]:
         profile, models = profiles.get(target.target), self.exports.onnx(target)
         if profile.runtime == "onnxruntime":
             del models[TEACHER]  # its ONNX file is its engine
@@ -83,7 +83,7 @@ class Deployment:
             "dla_core": target.dla_core,
         }
 
-        def make(folder: Path) -> EngineFacts:
+        def make(folder: Path) -> EngineRecord:
             paths = {name: file.path(MODEL) for name, file in models.items()}
             size, events = self.recipe.data.image_size, self.reach.events
             with self.reach.attached.held(address) as device:
@@ -92,7 +92,7 @@ class Deployment:
                 )
 
         rooms = ("engines", "agent", "devices", _SESSION, "records/measurements.py")
-        return self.reach.stage("build", EngineFacts, asks, {**models}, rooms, make, target.target)
+        return self.reach.stage("build", EngineRecord, asks, {**models}, rooms, make, target.target)
 
     def measured(self, target: Target) -> Artifact[Measurements]:
         """Accuracy and latency of every engine of a target."""
@@ -116,17 +116,17 @@ class Deployment:
             inputs["compared"] = compared
 
         def make(folder: Path) -> Measurements:
-            from tmkd_deploy.measure.measure import measure, subjects  # noqa: PLC0415
+            from tmkd_deploy.measure.measure import engines_under_test, measure  # noqa: PLC0415
 
             torch_side = self._in_torch(target)
             paths = {name: file.path(MODEL) for name, file in files.items()}
             teacher = paths.pop(TEACHER, None)
             if target.device and runtime_of(target).name != "onnxruntime":
-                teacher = engines.path(engine_name(TEACHER, engines.facts.runtime))
+                teacher = engines.path(engine_name(TEACHER, engines.record.runtime))
             data, events = self.training.load_data(), self.reach.events
-            with self._bench(target, subjects(engines, teacher, compared)) as bench:
+            with self._bench(target, engines_under_test(engines, teacher, compared)) as bench:
                 return measure(
-                    recipe, data, torch_side, engines.facts, paths, bench, folder, events
+                    recipe, data, torch_side, engines.record, paths, bench, folder, events
                 )
 
         rooms = ("measure", "engines", "quantize", "agent", "devices", _SESSION)
@@ -147,7 +147,7 @@ class Deployment:
                 training.load_quantized() if quantized else None,
                 training.load_control() if quantized else None,
             )
-            return in_torch(models, self.recipe, data, runtime_of(target).placement)
+            return in_torch(models, self.recipe, data, runtime_of(target).quant_scheme)
 
     def machine(self, target: Target) -> dict[str, Any] | None:
         """What a target's engines run on; None where nothing at hand runs them."""
@@ -156,7 +156,9 @@ class Deployment:
         return machine() if runtime_of(target).runs_here else None
 
     @contextmanager
-    def _bench(self, target: Target, engines: Mapping[str, Subject]) -> Iterator[Bench | None]:
+    def _bench(
+        self, target: Target, engines: Mapping[str, EngineUnderTest]
+    ) -> Iterator[Bench | None]:
         """Where the engines run; None where nothing at hand runs them."""
         settings = self.recipe.measure
         if target.device:
@@ -165,7 +167,7 @@ class Deployment:
                 yield DeviceBench(engines, file, settings, device)
         elif runtime_of(target).runs_here:
             images = self.training.load_data().images("test")
-            yield HereBench(engines, images, settings, self.reach.events)
+            yield LocalBench(engines, images, settings, self.reach.events)
         else:
             yield None
 
@@ -181,13 +183,13 @@ class Deployment:
             asks,
             {"measured": measured},
             rooms,
-            lambda _: choose_and_judge(target.budgets, measured.facts, may_ship),
+            lambda _: choose_and_judge(target.budgets, measured.record, may_ship),
             target.target,
         )
 
-    def bundled(self, target: Target) -> Artifact[BundleFacts] | None:
+    def bundled(self, target: Target) -> Artifact[BundleRecord] | None:
         """The bundle of a target; None where the engine has yet to be built on the device."""
-        if self.engines(target).facts.kit:
+        if self.engines(target).record.kit:
             self.judged(target)
             self.reach.events.say(
                 f"There is no engine for {target.target} to bundle before it is built there."
@@ -201,20 +203,20 @@ class Deployment:
             "engines": engines,
         }
 
-        def make(folder: Path) -> BundleFacts:
-            facts = judged.facts.measurements
-            engine = next(each for each in facts.engines if each.precision == facts.shipped)
-            logits = np.load(measured.path(f"logits-{facts.shipped}.npy"), allow_pickle=False)
+        def make(folder: Path) -> BundleRecord:
+            record = judged.record.measurements
+            engine = next(each for each in record.engines if each.precision == record.shipped)
+            logits = np.load(measured.path(f"logits-{record.shipped}.npy"), allow_pickle=False)
             golden = clearest_images(logits, _GOLDEN_IMAGES)
             return pack(
                 name=self.recipe.name,
                 engine=engines.path(engine.file),
                 precision=engine.precision,
-                runtime=facts.runtime,
-                measurements=facts,
-                verdict=judged.facts.verdict,
-                class_names=facts.class_names,
-                image_size=self.training.prepared.facts.image_size,
+                runtime=record.runtime,
+                measurements=record,
+                verdict=judged.record.verdict,
+                class_names=record.class_names,
+                image_size=self.training.prepared.record.image_size,
                 golden_images=np.asarray(self.training.load_data().images("test")[golden]),
                 golden_logits=logits[golden],
                 golden_tolerance=_GOLDEN_TOLERANCE[engine.precision],
@@ -223,16 +225,16 @@ class Deployment:
 
         asks = {"name": self.recipe.name}
         rooms = ("bundle", "runtime")
-        return self.reach.stage("bundle", BundleFacts, asks, inputs, rooms, make, target.target)
+        return self.reach.stage("bundle", BundleRecord, asks, inputs, rooms, make, target.target)
 
-    def report(self, targets: list[Target]) -> Artifact[ReportFacts]:
+    def report(self, targets: list[Target]) -> Artifact[ReportRecord]:
         """The report over all targets, in every format, also at the top of the run folder."""
         judged = {target.target: self.judged(target) for target in targets}
         bundles = {target.target: self.bundled(target) for target in targets}
         upstream: Inputs = {
             "data": self.training.prepared,
             "teacher": self.training.teacher,
-            "weighed": self.training.weighed,
+            "weighed": self.training.view_scores,
             "student": self.training.student,
         }
         if self.recipe.quantize.enabled:
@@ -247,12 +249,12 @@ class Deployment:
         made = self.reach.runner.results
         times = {(r.stage, r.target): (r.folder, r.reused) for r in made}
 
-        def make(folder: Path) -> ReportFacts:
+        def make(folder: Path) -> ReportRecord:
             return write_report(self.recipe, upstream, judged, bundles, times, folder)
 
         artifact = self.reach.stage(
             "report",
-            ReportFacts,
+            ReportRecord,
             plain(self.recipe),
             inputs,
             ("report", "pipeline/reporting.py"),

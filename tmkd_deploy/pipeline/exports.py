@@ -13,7 +13,7 @@ from tmkd_deploy.engines.variants import variants_for
 from tmkd_deploy.pipeline.reach import Inputs, plain
 from tmkd_deploy.pipeline.training import Training
 from tmkd_deploy.recipe.schema import Target
-from tmkd_deploy.records.onnx_model import MODEL, ComparedFacts, OnnxFacts, Variant
+from tmkd_deploy.records.onnx_model import MODEL, ComparedRecord, OnnxRecord, Variant
 from tmkd_deploy.runtime.onnxruntime_session import precise_int8_default
 from tmkd_deploy.targets import catalog as profiles
 
@@ -26,7 +26,7 @@ class Exports:
         self.reach = training.reach
         self.recipe = training.recipe
 
-    def onnx(self, target: Target) -> dict[str, Artifact[OnnxFacts]]:
+    def onnx(self, target: Target) -> dict[str, Artifact[OnnxRecord]]:
         """The ONNX file of each precision, and the teacher's where engines can be run."""
         files = {name: self._exported(found[0]) for name, found in self._variants(target).items()}
         if target.device or runtime_of(target).runs_here:
@@ -34,12 +34,12 @@ class Exports:
             files[TEACHER] = self._exported(Variant("teacher", "fp32", opset=opset))
         return files
 
-    def older_onnx(self, target: Target) -> dict[str, Artifact[OnnxFacts]]:
+    def older_onnx(self, target: Target) -> dict[str, Artifact[OnnxRecord]]:
         """The files that a build kit holds beside those, for devices with an older release."""
         found = self._variants(target).items()
         return {name: self._exported(files[1]) for name, files in found if len(files) > 1}
 
-    def compared(self, target: Target) -> Artifact[ComparedFacts] | None:
+    def compared(self, target: Target) -> Artifact[ComparedRecord] | None:
         """The student quantized in other ways, where the recipe asks and its runtime runs them."""
         recipe = self.recipe
         asked = recipe.quantize.enabled and recipe.quantize.compare
@@ -60,7 +60,7 @@ class Exports:
             "fp32": fp32,
         }
 
-        def make(folder: Path) -> ComparedFacts:
+        def make(folder: Path) -> ComparedRecord:
             from tmkd_deploy.export.post_training import compare_post_training  # noqa: PLC0415
 
             return compare_post_training(
@@ -73,7 +73,7 @@ class Exports:
             )
 
         rooms = ("models", "quantize", "export", "records/quant_scheme.py")
-        return self.reach.stage("post_training", ComparedFacts, asks, inputs, rooms, make)
+        return self.reach.stage("post_training", ComparedRecord, asks, inputs, rooms, make)
 
     def _variants(self, target: Target) -> dict[str, list[Variant]]:
         """The ONNX files of each precision that is built, the main one first.
@@ -87,7 +87,7 @@ class Exports:
         built = [each for each in profile.precisions if each in asked or each != "int8"]
         return {precision: variants_for(profile, precision, release) for precision in built}
 
-    def _exported(self, variant: Variant) -> Artifact[OnnxFacts]:
+    def _exported(self, variant: Variant) -> Artifact[OnnxRecord]:
         recipe = self.recipe
         asks = {
             "variant": variant.name,
@@ -103,7 +103,7 @@ class Exports:
         else:
             inputs["student"] = self.training.student
 
-        def make(folder: Path) -> OnnxFacts:
+        def make(folder: Path) -> OnnxRecord:
             from tmkd_deploy.export.export import export  # noqa: PLC0415
 
             if variant.model == "teacher":
@@ -117,7 +117,7 @@ class Exports:
             )
 
         rooms = ("models", "quantize", "export", "records/quant_scheme.py")
-        return self.reach.stage("export", OnnxFacts, asks, inputs, rooms, make, variant.name)
+        return self.reach.stage("export", OnnxRecord, asks, inputs, rooms, make, variant.name)
 
 
 def runtime_of(target: Target) -> Runtime:

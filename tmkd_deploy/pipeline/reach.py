@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tmkd_deploy import artifacts
-from tmkd_deploy.artifacts import Artifact, Facts
+from tmkd_deploy.artifacts import Artifact, Record
 from tmkd_deploy.errors import ArtifactError, ExitCode
 from tmkd_deploy.events import Events
 from tmkd_deploy.pipeline.attached import Attached
@@ -15,9 +15,9 @@ from tmkd_deploy.pipeline.stage import Runner, Stage
 from tmkd_deploy.recipe.schema import Recipe, Section
 
 if TYPE_CHECKING:
-    from tmkd_deploy.training.trainer_config import Conduct
+    from tmkd_deploy.training.trainer_config import TrainerConfig
 
-F = TypeVar("F", bound=Facts)
+F = TypeVar("F", bound=Record)
 Inputs = dict[str, Artifact[Any]]
 
 _CHECKPOINTS = "checkpoints"
@@ -39,7 +39,7 @@ class Reach:
     def stage(
         self,
         name: str,
-        facts_type: type[F],
+        record_type: type[F],
         asks: dict[str, Any],
         inputs: Inputs,
         rooms: tuple[str, ...],
@@ -51,7 +51,7 @@ class Reach:
         if (name, target) not in self._reached:
             folder = self.folder / name / target if target else self.folder / name
             self._warn_of_an_unbelievable_manifest(folder, name)
-            stage = Stage(name, folder, facts_type, asks, inputs, rooms, make, target, shared)
+            stage = Stage(name, folder, record_type, asks, inputs, rooms, make, target, shared)
             if shared:
                 self._fingerprints[name] = stage.fingerprint()
                 if self.runner.force == name:
@@ -61,27 +61,27 @@ class Reach:
                 self._remove_checkpoints(name)
         return self._reached[name, target]
 
-    def kept(self, name: str, facts_type: type[F], target: str) -> Artifact[F] | None:
+    def kept(self, name: str, record_type: type[F], target: str) -> Artifact[F] | None:
         """The artifact as the run folder holds it, where only a later stage is to run.
 
         Nothing that it depends on is looked at then, an attached device for one.
         """
         if self.runner.only in (None, name):
             return None
-        return self.stage(name, facts_type, {}, {}, (), never, target)
+        return self.stage(name, record_type, {}, {}, (), never, target)
 
     def reached(self, name: str) -> Artifact[Any] | None:
         """The artifact of a stage that was reached before; None where it was not."""
         return self._reached.get((name, None))
 
-    def conduct(self, stage: str) -> Conduct:
+    def trainer_config(self, stage: str) -> TrainerConfig:
         """How the trainings of a shared stage are conducted, its checkpoints included."""
         from tmkd_deploy.training.checkpoint import Checkpoints  # noqa: PLC0415
         from tmkd_deploy.training.tracking import Tracking  # noqa: PLC0415
-        from tmkd_deploy.training.trainer_config import Conduct  # noqa: PLC0415
+        from tmkd_deploy.training.trainer_config import TrainerConfig  # noqa: PLC0415
 
         asked, leads = self.recipe.training, self.runner.company.leads
-        return Conduct(
+        return TrainerConfig(
             asked.precision,
             asked.compile,
             Checkpoints(
@@ -113,7 +113,7 @@ class Reach:
     def exit_code(self) -> ExitCode:
         """The worst verdict among the gates that were reached; 0 where none was."""
         codes = {
-            artifact.facts.verdict.outcome.exit_code
+            artifact.record.verdict.outcome.exit_code
             for (name, _), artifact in self._reached.items()
             if name == "gate"
         }

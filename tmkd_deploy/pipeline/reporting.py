@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 
 from tmkd_deploy import artifacts
-from tmkd_deploy.artifacts import Artifact, Facts
-from tmkd_deploy.bundle.pack import BundleFacts
+from tmkd_deploy.artifacts import Artifact, Record
+from tmkd_deploy.bundle.pack import BundleRecord
 from tmkd_deploy.gate.choose import Judged
 from tmkd_deploy.measure.latency import machine
 from tmkd_deploy.recipe.dump import to_yaml
 from tmkd_deploy.recipe.schema import Recipe
-from tmkd_deploy.records.distillation import StudentFacts
+from tmkd_deploy.records.distillation import StudentRecord
 from tmkd_deploy.report.html import Html
 from tmkd_deploy.report.interface import (
     DataFigures,
@@ -33,7 +33,7 @@ from tmkd_deploy.report.junit import Junit
 from tmkd_deploy.report.markdown import Markdown
 
 
-class ReportFacts(Facts):
+class ReportRecord(Record):
     """The files of a report."""
 
     files: list[str]
@@ -43,10 +43,10 @@ def write_report(
     recipe: Recipe,
     upstream: Mapping[str, Artifact[Any]],
     judged: Mapping[str, Artifact[Judged]],
-    bundles: Mapping[str, Artifact[BundleFacts] | None],
+    bundles: Mapping[str, Artifact[BundleRecord] | None],
     times: Mapping[tuple[str, str | None], tuple[Path, bool]],
     folder: Path,
-) -> ReportFacts:
+) -> ReportRecord:
     """Write every format of the report into `folder`.
 
     `upstream` holds the artifacts data, teacher, weighed, student, unless switched off quantized,
@@ -59,12 +59,12 @@ def write_report(
         data=_data(upstream["data"]),
         teacher=_teacher(upstream["teacher"], upstream["weighed"]),
         student=StudentFigures(
-            model=upstream["student"].facts.model, parameters=upstream["student"].facts.parameters
+            model=upstream["student"].record.model, parameters=upstream["student"].record.parameters
         ),
         quantization=_quantization(upstream.get("quantized")),
         targets=[_target(artifact, bundles[name]) for name, artifact in judged.items()],
         views=_views(upstream["student"]),
-        view_weights=upstream["student"].facts.view_weights,
+        view_weights=upstream["student"].record.view_weights,
         machine={name: str(value) for name, value in machine().items()},
         stages=[
             StageTime(
@@ -77,26 +77,26 @@ def write_report(
         notes=_notes(upstream),
     )
     paths = write(report, folder, [Html(), Markdown(), Junit(), Json()])
-    return ReportFacts(files=[path.name for path in paths])
+    return ReportRecord(files=[path.name for path in paths])
 
 
-def publish(artifact: Artifact[ReportFacts], folder: Path) -> None:
+def publish(artifact: Artifact[ReportRecord], folder: Path) -> None:
     """Copy the report's files to the top of the run folder, where people look for them."""
-    for name in artifact.facts.files:
+    for name in artifact.record.files:
         artifacts.write_text(folder / name, artifact.path(name).read_text(encoding="utf-8"))
 
 
 def _data(artifact: Artifact[Any]) -> DataFigures:
-    facts = artifact.facts
-    return DataFigures(facts.class_names, facts.train_images, facts.test_images, facts.notes)
+    record = artifact.record
+    return DataFigures(record.class_names, record.train_images, record.test_images, record.notes)
 
 
-def _teacher(taught: Artifact[Any], weighed: Artifact[Any]) -> TeacherFigures:
-    facts, text = taught.facts, weighed.facts
+def _teacher(taught: Artifact[Any], view_scores: Artifact[Any]) -> TeacherFigures:
+    record, text = taught.record, view_scores.record
     return TeacherFigures(
-        model=facts.visual_model,
-        parameters=facts.visual_parameters,
-        top1_of_view=facts.top1_by_view,
+        model=record.visual_model,
+        parameters=record.visual_parameters,
+        top1_of_view=record.top1_by_view,
         text_model=text.model,
         text_zero_shot_top1=text.top1_by_view["rgb"] if text.image_tower else None,
     )
@@ -105,12 +105,12 @@ def _teacher(taught: Artifact[Any], weighed: Artifact[Any]) -> TeacherFigures:
 def _quantization(artifact: Artifact[Any] | None) -> QuantizationFigures | None:
     if artifact is None:
         return None
-    facts = artifact.facts
+    record = artifact.record
     return QuantizationFigures(
-        quantizers=facts.activation_quantizers,
-        quantized_layers=len(facts.layers),
-        left_out=facts.left_out,
-        calibration=f"{facts.calibration_method}, {facts.calibration_images} training images",
+        quantizers=record.activation_quantizers,
+        quantized_layers=len(record.layers),
+        excluded_layers=record.excluded_layers,
+        calibration=f"{record.calibration_method}, {record.calibration_images} training images",
     )
 
 
@@ -119,29 +119,29 @@ def _notes(upstream: Mapping[str, Artifact[Any]]) -> list[str]:
         "Every training ran once, with the seed in the recipe; another seed gives other figures."
     ]
     if "quantized" in upstream:
-        facts = upstream["quantized"].facts
+        record = upstream["quantized"].record
         notes.append(
             f"Quantization after training, by calibration alone, gives "
-            f"{100 * facts.post_training_top1:.1f} % top-1; fine-tuning through fake quantizers "
-            f"gives {100 * facts.top1:.1f} %."
+            f"{100 * record.post_training_top1:.1f} % top-1; fine-tuning through fake quantizers "
+            f"gives {100 * record.top1:.1f} %."
         )
     if "fallback" in upstream:
-        notes.append(upstream["fallback"].facts.summary)
+        notes.append(upstream["fallback"].record.summary)
     return notes
 
 
-def _target(judged: Artifact[Judged], bundle: Artifact[BundleFacts] | None) -> TargetReport:
+def _target(judged: Artifact[Judged], bundle: Artifact[BundleRecord] | None) -> TargetReport:
     return TargetReport(
-        measurements=judged.facts.measurements,
-        verdict=judged.facts.verdict,
-        bundle_file=f"bundle/{bundle.facts.target}/{bundle.facts.file}" if bundle else None,
-        bundle_bytes=bundle.facts.bytes if bundle else None,
+        measurements=judged.record.measurements,
+        verdict=judged.record.verdict,
+        bundle_file=f"bundle/{bundle.record.target}/{bundle.record.file}" if bundle else None,
+        bundle_bytes=bundle.record.bytes if bundle else None,
     )
 
 
-def _views(student: Artifact[StudentFacts]) -> Views:
+def _views(student: Artifact[StudentRecord]) -> Views:
     return Views(
         images=np.load(student.path("views.npy"), allow_pickle=False),
         weights=np.load(student.path("view_weights.npy"), allow_pickle=False),
-        captions=student.facts.view_captions,
+        captions=student.record.view_captions,
     )

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from tmkd_deploy import artifacts
-from tmkd_deploy.artifacts import Artifact, Facts
+from tmkd_deploy.artifacts import Artifact, Record
 from tmkd_deploy.errors import ArtifactError, RequestError
 from tmkd_deploy.pipeline.company import Alone
 
-F = TypeVar("F", bound=Facts)
+F = TypeVar("F", bound=Record)
 
 _PACKAGE = Path(__file__).parent.parent
 
@@ -31,7 +31,7 @@ class StageResult:
     reused: bool
     folder: Path
     seconds: float
-    facts: Facts
+    record: Record
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Stage(Generic[F]):
 
     name: str
     folder: Path
-    facts_type: type[F]
+    record_type: type[F]
     asks: dict[str, Any]
     inputs: dict[str, Artifact[Any]]
     rooms: tuple[str, ...]
@@ -84,7 +84,7 @@ class Runner:
         if not reused:
             self._make(stage)
             self.company.decided(lambda: True)  # the artifact is complete
-        artifact = artifacts.read(stage.folder, stage.name, stage.facts_type)
+        artifact = artifacts.read(stage.folder, stage.name, stage.record_type)
         self.results.append(
             StageResult(
                 stage.name,
@@ -92,7 +92,7 @@ class Runner:
                 reused,
                 stage.folder,
                 time.monotonic() - begun,
-                artifact.facts,
+                artifact.record,
             )
         )
         return artifact
@@ -105,7 +105,7 @@ class Runner:
                 fingerprint=stage.fingerprint(),
                 inputs={name: content_hash(artifact) for name, artifact in stage.inputs.items()},
             ) as draft:
-                draft.facts = stage.make(draft.folder)
+                draft.record = stage.make(draft.folder)
         elif stage.shared:
             with tempfile.TemporaryDirectory() as unread:
                 stage.make(Path(unread))
@@ -132,7 +132,7 @@ def content_hash(artifact: Artifact[Any]) -> str:
     manifest = artifact.manifest
     content = {
         "files": {name: entry.sha256 for name, entry in manifest.files.items()},
-        "facts": manifest.facts,
+        "facts": manifest.record,
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 from tmkd_deploy.artifacts import Artifact, sha256_of
 from tmkd_deploy.data.prepare import prepare
-from tmkd_deploy.data.prepared import DataFacts, PreparedData
+from tmkd_deploy.data.prepared import DataRecord, PreparedData
 from tmkd_deploy.data.sources import source_fingerprint
 from tmkd_deploy.engines.registry import runtime
 from tmkd_deploy.pipeline.reach import Inputs, Reach, plain
 from tmkd_deploy.recipe.schema import Recipe
-from tmkd_deploy.records.distillation import StudentFacts, TeacherFacts, TextFacts
-from tmkd_deploy.records.quant_scheme import Placement
-from tmkd_deploy.records.quantization import QuantizationFacts, SensitivityFacts
+from tmkd_deploy.records.distillation import StudentRecord, TeacherRecord, TextTeacherRecord
+from tmkd_deploy.records.quant_scheme import QuantScheme
+from tmkd_deploy.records.quantization import QuantizationRecord, SensitivityRecord
 from tmkd_deploy.records.types import VIEWS
 from tmkd_deploy.targets import catalog as profiles
 
@@ -40,17 +40,22 @@ class Training:
         self.recipe = reach.recipe
 
     @functools.cached_property
-    def prepared(self) -> Artifact[DataFacts]:
+    def prepared(self) -> Artifact[DataRecord]:
         """The images of both splits, decoded and checked."""
         spec = self.recipe.data
         files = "" if self.reach.runner.only else source_fingerprint(spec)
         asks = {**plain(spec), "workers": None, "files": files}  # workers change nothing in it
         return self.reach.stage(
-            "prepare", DataFacts, asks, {}, ("data",), lambda f: prepare(spec, f, self.reach.events)
+            "prepare",
+            DataRecord,
+            asks,
+            {},
+            ("data",),
+            lambda f: prepare(spec, f, self.reach.events),
         )
 
     @functools.cached_property
-    def teacher(self) -> Artifact[TeacherFacts]:
+    def teacher(self) -> Artifact[TeacherRecord]:
         """The visual teacher, trained."""
         recipe = self.recipe
         asks = {
@@ -61,19 +66,21 @@ class Training:
             "training": recipe.training.what_counts(),
         }
 
-        def make(folder: Path) -> TeacherFacts:
-            from tmkd_deploy.distill.train_teacher import teach  # noqa: PLC0415
+        def make(folder: Path) -> TeacherRecord:
+            from tmkd_deploy.distill.train_teacher import train_teacher  # noqa: PLC0415
 
             self._use_threads()
             self._refuse_what_cannot_be_made()
-            conduct = self.reach.conduct("teach")
-            return teach(recipe, self.load_data(), folder, self.reach.events, conduct)
+            trainer_config = self.reach.trainer_config("teach")
+            return train_teacher(
+                recipe, self.load_data(), folder, self.reach.events, trainer_config
+            )
 
         inputs: Inputs = {"data": self.prepared}
-        return self.reach.stage("teach", TeacherFacts, asks, inputs, _MODELS, make, shared=True)
+        return self.reach.stage("teach", TeacherRecord, asks, inputs, _MODELS, make, shared=True)
 
     @functools.cached_property
-    def weighed(self) -> Artifact[TextFacts]:
+    def view_scores(self) -> Artifact[TextTeacherRecord]:
         """What the text teacher says of every view of every image.
 
         A CLIP model looks for itself, so another visual teacher changes nothing for it.
@@ -83,30 +90,34 @@ class Training:
         if text.embeddings:
             inputs["teacher"] = self.teacher
 
-        def make(folder: Path) -> TextFacts:
-            from tmkd_deploy.distill.score_views import weigh  # noqa: PLC0415
+        def make(folder: Path) -> TextTeacherRecord:
+            from tmkd_deploy.distill.score_views import score_views  # noqa: PLC0415
             from tmkd_deploy.recipe.check import check  # noqa: PLC0415
 
             check(recipe)
             self._use_threads()
             visual = self.load_visual_teacher() if text.embeddings else None
-            conduct = self.reach.conduct("weigh")
-            return weigh(recipe, self.load_data(), visual, folder, self.reach.events, conduct)
+            trainer_config = self.reach.trainer_config("weigh")
+            return score_views(
+                recipe, self.load_data(), visual, folder, self.reach.events, trainer_config
+            )
 
         asks = _text_asks(recipe)
-        return self.reach.stage("weigh", TextFacts, asks, inputs, _MODELS, make, shared=True)
+        return self.reach.stage(
+            "weigh", TextTeacherRecord, asks, inputs, _MODELS, make, shared=True
+        )
 
     @functools.cached_property
-    def student(self) -> Artifact[StudentFacts]:
+    def student(self) -> Artifact[StudentRecord]:
         """The distilled student, and the one trained alone."""
         recipe = self.recipe
         inputs: Inputs = {
             "data": self.prepared,
             "teacher": self.teacher,
-            "weighed": self.weighed,
+            "weighed": self.view_scores,
         }
 
-        def make(folder: Path) -> StudentFacts:
+        def make(folder: Path) -> StudentRecord:
             from tmkd_deploy.distill.distill import distill  # noqa: PLC0415
             from tmkd_deploy.recipe.check import check  # noqa: PLC0415
 
@@ -117,27 +128,27 @@ class Training:
                 self.load_teachers(),
                 folder,
                 self.reach.events,
-                self.reach.conduct("distill"),
+                self.reach.trainer_config("distill"),
             )
 
         asks = student_asks(recipe)
-        return self.reach.stage("distill", StudentFacts, asks, inputs, _MODELS, make, shared=True)
+        return self.reach.stage("distill", StudentRecord, asks, inputs, _MODELS, make, shared=True)
 
     @functools.cached_property
-    def sensitivity(self) -> Artifact[SensitivityFacts]:
+    def sensitivity(self) -> Artifact[SensitivityRecord]:
         """What quantizing each layer costs, on the grid of the first target."""
-        recipe, placement = self.recipe, self._placement()
+        recipe, quant_scheme = self.recipe, self._placement()
         asks = {
             "seed": recipe.seed,
             "teacher": recipe.teacher.visual.model,
             "student": plain(recipe.student),
             "calibration": plain(recipe.quantize.calibration),
-            "leave_out": recipe.quantize.leave_out,
-            "placement": placement.value,
+            "leave_out": recipe.quantize.exclude_layers,
+            "placement": quant_scheme.value,
         }
         inputs: Inputs = {"data": self.prepared, "teacher": self.teacher, "student": self.student}
 
-        def make(_: Path) -> SensitivityFacts:
+        def make(_: Path) -> SensitivityRecord:
             from tmkd_deploy.quantize.sensitivity import rank_layers  # noqa: PLC0415
 
             return rank_layers(
@@ -145,7 +156,7 @@ class Training:
                 self.load_data(),
                 self.load_visual_teacher(),
                 self.load_student(),
-                placement,
+                quant_scheme,
                 self.reach.events,
             )
 
@@ -156,26 +167,26 @@ class Training:
             "data/class_balanced.py",
             "records/quant_scheme.py",
         )
-        return self.reach.stage("sensitivity", SensitivityFacts, asks, inputs, rooms, make)
+        return self.reach.stage("sensitivity", SensitivityRecord, asks, inputs, rooms, make)
 
     @functools.cached_property
-    def quantized(self) -> Artifact[QuantizationFacts]:
+    def quantized(self) -> Artifact[QuantizationRecord]:
         """The student fine-tuned through fake quantizers, on the grid of the first target."""
-        recipe, placement = self.recipe, self._placement()
+        recipe, quant_scheme = self.recipe, self._placement()
         asks = {
             **student_asks(recipe),
             # what is compared with it changes nothing in it, nor does how layers were chosen
             "quantize": {**plain(recipe.quantize), "compare": None, "fallback": None},
-            "placement": placement.value,
+            "placement": quant_scheme.value,
         }
         inputs: Inputs = {
             "data": self.prepared,
             "teacher": self.teacher,
-            "weighed": self.weighed,
+            "weighed": self.view_scores,
             "student": self.student,
         }
 
-        def make(folder: Path) -> QuantizationFacts:
+        def make(folder: Path) -> QuantizationRecord:
             from tmkd_deploy.quantize.quantize import quantize  # noqa: PLC0415
 
             return quantize(
@@ -183,19 +194,19 @@ class Training:
                 self.load_data(),
                 self.load_teachers(),
                 self.load_student(),
-                placement,
+                quant_scheme,
                 folder,
                 self.reach.events,
-                self.reach.conduct("quantize"),
+                self.reach.trainer_config("quantize"),
             )
 
         rooms = (*_MODELS, "quantize", "records/quant_scheme.py")
         return self.reach.stage(
-            "quantize", QuantizationFacts, asks, inputs, rooms, make, shared=True
+            "quantize", QuantizationRecord, asks, inputs, rooms, make, shared=True
         )
 
-    def _placement(self) -> Placement:
-        return runtime(profiles.get(self.recipe.targets[0].target).runtime).placement
+    def _placement(self) -> QuantScheme:
+        return runtime(profiles.get(self.recipe.targets[0].target).runtime).quant_scheme
 
     def all_models(self) -> None:
         """Everything that is trained, for what comes after."""
@@ -230,7 +241,7 @@ class Training:
         self._use_threads()
         from tmkd_deploy.distill.train_teacher import Teachers  # noqa: PLC0415
 
-        return Teachers.of(self.teacher, self.weighed, self.recipe, self.load_data())
+        return Teachers.of(self.teacher, self.view_scores, self.recipe, self.load_data())
 
     def load_visual_teacher(self) -> Classifier:
         """The visual teacher alone, read anew each time."""

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from tmkd_deploy.data.class_balanced import in_turns
+from tmkd_deploy.data.class_balanced import class_balanced_order
 from tmkd_deploy.data.prepared import PreparedData
 from tmkd_deploy.errors import DataError
 from tmkd_deploy.recipe.schema import Recipe
@@ -56,7 +56,7 @@ def draw(recipe: Recipe, data: PreparedData) -> CalibrationSet:
     """
     images = data.images("train")
     rows: dict[str, int] = {}  # by hash, so that no image counts twice
-    for row in in_turns(data.labels("train"), recipe.seed).tolist():
+    for row in class_balanced_order(data.labels("train"), recipe.seed).tolist():
         if len(rows) == recipe.quantize.calibration.images:
             break
         rows.setdefault(_sha256(images[row]), row)

@@ -7,16 +7,16 @@ import torch.nn.functional as F
 from torch import fx, nn
 from torch.nn.utils import parametrize
 
-from tmkd_deploy.quantize.insert import source_of, use_placement, weighted_layers
+from tmkd_deploy.quantize.insert import source_of, use_quant_scheme, weighted_layers
 from tmkd_deploy.quantize.quantizers import ActivationQuantizer, WeightQuantizer
-from tmkd_deploy.records.quant_scheme import Placement
+from tmkd_deploy.records.quant_scheme import QuantScheme
 
 # what ONNX Runtime computes along with a layer in integers; nn.Identity is a folded batch norm
 _WITHIN = (nn.Identity, nn.Dropout, nn.ReLU, nn.Hardtanh)
 _RELUS = (F.relu, F.relu6, torch.relu)
 
 
-def deploy_on(network: nn.Module, placement: Placement | None) -> None:
+def deploy_on(network: nn.Module, quant_scheme: QuantScheme | None) -> None:
     """Use `placement`, for good: where its engines round biases, so are the biases of `network`.
 
     ONNX Runtime adds biases as int32, in steps of the input's scale times the weight's, in each
@@ -24,8 +24,8 @@ def deploy_on(network: nn.Module, placement: Placement | None) -> None:
     few products are added, as in depthwise convolutions, that step is not small beside the
     output's. TensorRT adds biases in floating point. Batch norms must have been folded.
     """
-    use_placement(network, placement)
-    if placement is not Placement.UNSIGNED or not isinstance(network, fx.GraphModule):
+    use_quant_scheme(network, quant_scheme)
+    if quant_scheme is not QuantScheme.U8 or not isinstance(network, fx.GraphModule):
         return
     layers = weighted_layers(network)
     modules = dict(network.named_modules())

@@ -21,7 +21,7 @@ from torch.nn.utils import parametrize
 from tmkd_deploy.errors import RequestError
 from tmkd_deploy.models.classifier import Classifier
 from tmkd_deploy.quantize.quantizers import ActivationQuantizer, WeightQuantizer
-from tmkd_deploy.records.quant_scheme import Placement
+from tmkd_deploy.records.quant_scheme import QuantScheme
 
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 _WEIGHTED = (nn.Conv1d, nn.Conv2d, nn.Linear)
@@ -46,7 +46,7 @@ class _Tracer(fx.Tracer):
         return isinstance(m, self._whole) or super().is_leaf_module(m, module_qualified_name)
 
 
-def insert_quantizers(classifier: Classifier, leave_out: Iterable[str] = ()) -> fx.GraphModule:
+def insert_quantizers(classifier: Classifier, exclude_layers: Iterable[str] = ()) -> fx.GraphModule:
     """Replace the classifier's network by one with fake quantizers everywhere they belong.
 
     The new network is also returned.
@@ -66,11 +66,11 @@ def insert_quantizers(classifier: Classifier, leave_out: Iterable[str] = ()) -> 
             advice="Choose another student, or set quantize.enabled to false.",
         ) from error
     layers = weighted_layers(traced)
-    left_out = _matched(leave_out, list(layers))
+    excluded_layers = _matched(exclude_layers, list(layers))
     modules = dict(traced.named_modules())
     chosen: dict[fx.Node, set[str]] = {}
     for node in traced.graph.nodes:
-        if not _computes(node, modules) or node.target in left_out:
+        if not _computes(node, modules) or node.target in excluded_layers:
             continue
         computes = str(node.target) if node.op == "call_module" else node.name
         for source in node.all_input_nodes:
@@ -86,7 +86,7 @@ def insert_quantizers(classifier: Classifier, leave_out: Iterable[str] = ()) -> 
         node.replace_all_uses_with(quantized, delete_user_cb=partial(operator.ne, quantized))
     traced.recompile()
     for name, layer in layers.items():
-        if name not in left_out:
+        if name not in excluded_layers:
             parametrize.register_parametrization(layer, "weight", WeightQuantizer())
     classifier.network = traced
     return traced
@@ -114,15 +114,15 @@ def activation_quantizers(network: nn.Module) -> dict[str, ActivationQuantizer]:
     return found
 
 
-def use_placement(network: nn.Module, placement: Placement | None) -> None:
+def use_quant_scheme(network: nn.Module, quant_scheme: QuantScheme | None) -> None:
     """Round every activation and weight as `placement` wants it; None computes in float32."""
     for module in network.modules():
         if isinstance(module, (ActivationQuantizer, WeightQuantizer)):
-            module.use(placement)
+            module.use(quant_scheme)
 
 
-def use_placement_where(
-    network: nn.Module, placement: Placement, computes: Callable[[str], bool]
+def use_quant_scheme_where(
+    network: nn.Module, quant_scheme: QuantScheme, computes: Callable[[str], bool]
 ) -> None:
     """Round as if quantizers had been inserted for those layers alone that `computes` accepts.
 
@@ -130,11 +130,11 @@ def use_placement_where(
     """
     for module in network.modules():
         if isinstance(module, ActivationQuantizer):
-            module.use(placement if any(map(computes, module.wanted_by)) else None)
+            module.use(quant_scheme if any(map(computes, module.wanted_by)) else None)
     for name in quantized_layers(network):
         parametrization = network.get_submodule(f"{name}.parametrizations.weight.0")
         if isinstance(parametrization, WeightQuantizer):
-            parametrization.use(placement if computes(name) else None)
+            parametrization.use(quant_scheme if computes(name) else None)
 
 
 def fix_weight_scales(network: nn.Module) -> None:
@@ -153,7 +153,7 @@ def _matched(names: Iterable[str], layers: list[str]) -> set[str]:
         matches = [layer for layer in layers if layer in (name, f"backbone.{name}")]
         if not matches:
             raise RequestError(
-                f"quantize.leave_out names {name!r}, but the student has no such layer.",
+                f"quantize.exclude_layers names {name!r}, but the student has no such layer.",
                 advice="Its layers are: " + ", ".join(x.removeprefix("backbone.") for x in layers),
             )
         found.update(matches)

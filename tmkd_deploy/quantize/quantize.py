@@ -24,15 +24,15 @@ from tmkd_deploy.quantize.insert import (
     activation_quantizers,
     insert_quantizers,
     quantized_layers,
-    use_placement,
+    use_quant_scheme,
     weighted_layers,
 )
 from tmkd_deploy.quantize.scales import calibrate, refuse_weights
 from tmkd_deploy.recipe.schema import Recipe
-from tmkd_deploy.records.quant_scheme import Placement
-from tmkd_deploy.records.quantization import QuantizationFacts
+from tmkd_deploy.records.quant_scheme import QuantScheme
+from tmkd_deploy.records.quantization import QuantizationRecord
 from tmkd_deploy.training.fit import Schedule, training_device
-from tmkd_deploy.training.trainer_config import Conduct
+from tmkd_deploy.training.trainer_config import TrainerConfig
 
 _QUANTIZED = "Fine-tuning through fake quantizers"
 _CONTROL = "Fine-tuning without quantizers"
@@ -44,11 +44,11 @@ def quantize(
     data: PreparedData,
     teachers: Teachers,
     student: Student,
-    placement: Placement,
+    quant_scheme: QuantScheme,
     folder: Path,
     events: Events,
-    conduct: Conduct | None = None,
-) -> QuantizationFacts:
+    trainer_config: TrainerConfig | None = None,
+) -> QuantizationRecord:
     """Quantize the student for the grid of `placement` and write it into `folder`.
 
     `calibration.json` beside the weights names the calibration images and their hashes;
@@ -61,16 +61,16 @@ def quantize(
     settings = recipe.quantize
     plain = copy.deepcopy(student.classifier) if settings.control else None
     classifier = student.classifier
-    network, chosen = _calibrated(recipe, data, classifier, placement, events)
+    network, chosen = _calibrated(recipe, data, classifier, quant_scheme, events)
     chosen.record(folder)
-    use_placement(network, placement)
+    use_quant_scheme(network, quant_scheme)
     before = top1_of(classifier, data)
     if settings.epochs:
-        _fine_tune(recipe, data, teachers, student, classifier, _QUANTIZED, events, conduct)
+        _fine_tune(recipe, data, teachers, student, classifier, _QUANTIZED, events, trainer_config)
     fold_batch_norms(network)
     refuse_weights(network)
     weights.save(classifier, folder / "quantized.safetensors")
-    deploy_on(network, placement)
+    deploy_on(network, quant_scheme)
     after = top1_of(classifier, data)
     events.say(
         f"Quantized top-1 is {100 * before:.1f} % after calibration and {100 * after:.1f} % "
@@ -80,19 +80,19 @@ def quantize(
     if plain is not None:
         _ready(plain)
         if settings.epochs:
-            _fine_tune(recipe, data, teachers, student, plain, _CONTROL, events, conduct)
+            _fine_tune(recipe, data, teachers, student, plain, _CONTROL, events, trainer_config)
         weights.save(plain, folder / _CONTROL_WEIGHTS)
         control_top1 = top1_of(plain, data)
         events.say(f"Fine-tuned on without quantizers it is {100 * control_top1:.1f} %.")
     layers = quantized_layers(network)
-    left_out = [name for name in weighted_layers(network) if name not in layers]
-    for name in left_out:
+    excluded_layers = [name for name in weighted_layers(network) if name not in layers]
+    for name in excluded_layers:
         events.warn(f"The layer {name} stays in floating point, as the recipe asks.")
-    return QuantizationFacts(
+    return QuantizationRecord(
         layers=[name.removeprefix("backbone.") for name in layers],
-        left_out=[name.removeprefix("backbone.") for name in left_out],
+        excluded_layers=[name.removeprefix("backbone.") for name in excluded_layers],
         activation_quantizers=len(activation_quantizers(network)),
-        placement=placement.value,
+        quant_scheme=quant_scheme.value,
         calibration_method=_method(recipe),
         calibration_images=len(chosen.keys),
         calibration_sha256=chosen.sha256,
@@ -103,29 +103,29 @@ def quantize(
 
 
 def post_training_quantized(
-    recipe: Recipe, data: PreparedData, student: Student, placement: Placement, events: Events
+    recipe: Recipe, data: PreparedData, student: Student, quant_scheme: QuantScheme, events: Events
 ) -> Classifier:
     """The student quantized by calibration alone, its batch norms folded."""
-    network, _ = _calibrated(recipe, data, student.classifier, placement, events)
+    network, _ = _calibrated(recipe, data, student.classifier, quant_scheme, events)
     fold_batch_norms(network)
     return student.classifier.eval()
 
 
 def read_quantized(
-    artifact: Artifact[QuantizationFacts], recipe: Recipe, data: PreparedData
+    artifact: Artifact[QuantizationRecord], recipe: Recipe, data: PreparedData
 ) -> Classifier:
     """The quantized student, its batch norms folded; choose a grid with `deploy_on`."""
     classifier = deployed_student(recipe, data)
-    fold_batch_norms(insert_quantizers(classifier, artifact.facts.left_out))
+    fold_batch_norms(insert_quantizers(classifier, artifact.record.excluded_layers))
     weights.load(classifier, artifact.path("quantized.safetensors"))
     return classifier.eval()
 
 
 def read_control(
-    artifact: Artifact[QuantizationFacts], recipe: Recipe, data: PreparedData
+    artifact: Artifact[QuantizationRecord], recipe: Recipe, data: PreparedData
 ) -> Classifier | None:
     """The student fine-tuned on without quantizers, where the recipe asked for it."""
-    if artifact.facts.control_top1 is None:
+    if artifact.record.control_top1 is None:
         return None
     classifier = deployed_student(recipe, data)
     weights.load(classifier, artifact.path(_CONTROL_WEIGHTS))
@@ -136,16 +136,16 @@ def _calibrated(
     recipe: Recipe,
     data: PreparedData,
     classifier: Classifier,
-    placement: Placement,
+    quant_scheme: QuantScheme,
     events: Events,
 ) -> tuple[fx.GraphModule, CalibrationSet]:
     """Insert quantizers into `classifier` and find their ranges; nothing is rounded yet."""
     device = _ready(classifier)
-    network = insert_quantizers(classifier, recipe.quantize.leave_out)
+    network = insert_quantizers(classifier, recipe.quantize.exclude_layers)
     refuse_weights(network)
     chosen = draw(recipe, data)
     settings = recipe.quantize.calibration
-    calibrate(classifier, chosen.images, settings, placement, device, events)
+    calibrate(classifier, chosen.images, settings, quant_scheme, device, events)
     return network, chosen
 
 
@@ -163,7 +163,7 @@ def _fine_tune(
     classifier: Classifier,
     description: str,
     events: Events,
-    conduct: Conduct | None,
+    trainer_config: TrainerConfig | None,
 ) -> None:
     """Distil `classifier`, made from `student`, further with the signals of the same teachers."""
     settings = recipe.quantize
@@ -179,7 +179,7 @@ def _fine_tune(
         classifier,
         student.loss(recipe, teachers).to(device),
         training_images(recipe, data),
-        student.signals(recipe, data, teachers),
+        student.teacher_outputs(recipe, data, teachers),
         Schedule(
             settings.epochs,
             recipe.distill.batch_size,
@@ -190,9 +190,9 @@ def _fine_tune(
         device,
         events,
         description,
-        conduct=conduct,
+        trainer_config=trainer_config,
         # the terms' ramp belongs to the first training, so it is over
-        epochs_before=recipe.distill.teacher_ramp,
+        epochs_before=recipe.distill.teacher_warmup_epochs,
         in_epoch=freeze_statistics,
     )
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from tmkd_deploy.quantize.calibration import Collector
-from tmkd_deploy.records.quant_scheme import Placement
+from tmkd_deploy.records.quant_scheme import QuantScheme
 
 _SMALLEST_SCALE = 1e-8
 # what torch takes as the attribute of an ONNX node
@@ -36,15 +36,15 @@ class ActivationQuantizer(nn.Module):
         self.collector: Collector | None = None
         self.grid: tuple[float, int, torch.dtype] | None = None
 
-    def use(self, placement: Placement | None) -> None:
+    def use(self, quant_scheme: QuantScheme | None) -> None:
         """Round to the grid of `placement` from now on; None switches rounding off.
 
         The grid is kept as plain numbers, because an exporter cannot look into a buffer.
         """
         amax = max(float(self.amax), _SMALLEST_SCALE * 255.0)
-        if placement is None:
+        if quant_scheme is None:
             self.grid = None
-        elif placement is Placement.SIGNED:
+        elif quant_scheme is QuantScheme.S8:
             self.grid = amax / 127.0, 0, torch.int8
         elif bool(self.non_negative):
             self.grid = amax / 255.0, 0, torch.uint8
@@ -82,11 +82,11 @@ class WeightQuantizer(nn.Module):
         self.largest = 127
         self.fixed_scale: Tensor | None = None
 
-    def use(self, placement: Placement | None) -> None:
+    def use(self, quant_scheme: QuantScheme | None) -> None:
         """Round to the grid of `placement` from now on; None switches rounding off."""
-        self.enabled = placement is not None
-        if placement is not None:
-            self.largest = placement.largest_weight
+        self.enabled = quant_scheme is not None
+        if quant_scheme is not None:
+            self.largest = quant_scheme.largest_weight
 
     def scale(self, weight: Tensor) -> Tensor:
         """The scale of each output channel of `weight` [out, ...]: [out]."""

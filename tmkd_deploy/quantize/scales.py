@@ -15,7 +15,7 @@ from tmkd_deploy.quantize.calibration import Collector
 from tmkd_deploy.quantize.insert import activation_quantizers, quantized_layers
 from tmkd_deploy.quantize.quantizers import ActivationQuantizer
 from tmkd_deploy.recipe.schema import Calibration
-from tmkd_deploy.records.quant_scheme import Placement
+from tmkd_deploy.records.quant_scheme import QuantScheme
 from tmkd_deploy.training.batches import to_float
 
 _BATCH = 32
@@ -25,7 +25,7 @@ def calibrate(
     classifier: Classifier,
     images: np.ndarray,
     settings: Calibration,
-    placement: Placement,
+    quant_scheme: QuantScheme,
     device: torch.device,
     events: Events,
 ) -> None:
@@ -52,7 +52,7 @@ def calibrate(
         collector = collectors[name]
         _refuse_range(network, name, collector.largest)
         non_negative = collector.smallest >= 0.0
-        levels = 255 if placement is Placement.UNSIGNED and non_negative else 127
+        levels = 255 if quant_scheme is QuantScheme.U8 and non_negative else 127
         quantizer.amax.fill_(collector.amax(settings.method, settings.percentile, levels))
         quantizer.non_negative.fill_(non_negative)
         quantizer.collector = None

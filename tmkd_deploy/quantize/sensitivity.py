@@ -10,16 +10,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tmkd_deploy.data.class_balanced import in_turns
+from tmkd_deploy.data.class_balanced import class_balanced_order
 from tmkd_deploy.data.prepared import PreparedData
 from tmkd_deploy.distill.distill import Student
 from tmkd_deploy.events import Events
 from tmkd_deploy.models.classifier import Classifier
-from tmkd_deploy.quantize.insert import quantized_layers, use_placement_where
+from tmkd_deploy.quantize.insert import quantized_layers, use_quant_scheme_where
 from tmkd_deploy.quantize.quantize import post_training_quantized
 from tmkd_deploy.recipe.schema import Recipe
-from tmkd_deploy.records.quant_scheme import Placement
-from tmkd_deploy.records.quantization import Cost, LayerSensitivity, SensitivityFacts
+from tmkd_deploy.records.quant_scheme import QuantScheme
+from tmkd_deploy.records.quantization import Cost, LayerSensitivity, SensitivityRecord
 from tmkd_deploy.training.fit import predict, training_device
 
 _IMAGES = 256
@@ -30,9 +30,9 @@ def rank_layers(
     data: PreparedData,
     teacher: Classifier,
     student: Student,
-    placement: Placement,
+    quant_scheme: QuantScheme,
     events: Events,
-) -> SensitivityFacts:
+) -> SensitivityRecord:
     """Rank the layers of the calibrated student by what rounding each alone costs.
 
     A layer is rounded as `insert_quantizers` rounds it: its weight, its input and its output. The
@@ -43,17 +43,17 @@ def rank_layers(
     images, labels = np.asarray(data.images("train")[rows]), data.labels("train")[rows]
     device = training_device()
     taught = predict(teacher.to(device), images, device)
-    classifier = post_training_quantized(recipe, data, student, placement, events).to(device)
+    classifier = post_training_quantized(recipe, data, student, quant_scheme, events).to(device)
     names = quantized_layers(classifier.network)
     task = events.begin("Quantizing layer by layer", 3 * len(names) + 2, "passes")
 
     def logits(computes: Callable[[str], bool]) -> Tensor:
-        use_placement_where(classifier.network, placement, computes)
+        use_quant_scheme_where(classifier.network, quant_scheme, computes)
         task.advance()
         return predict(classifier, images, device)
 
-    def without(left_out: Collection[str]) -> Cost:
-        return compare.cost(logits(lambda name: name not in left_out))
+    def without(excluded_layers: Collection[str]) -> Cost:
+        return compare.cost(logits(lambda name: name not in excluded_layers))
 
     try:
         compare = _Comparison(logits(lambda _: False), taught, torch.from_numpy(labels))
@@ -72,11 +72,11 @@ def rank_layers(
     finally:
         task.finish()
     beyond = len(rows) + recipe.quantize.calibration.images - len(data.labels("train"))
-    return SensitivityFacts(
+    return SensitivityRecord(
         images=len(rows),
         calibrated_on=min(max(beyond, 0), len(rows)),
-        placement=placement.value,
-        left_out=recipe.quantize.leave_out,
+        quant_scheme=quant_scheme.value,
+        excluded_layers=recipe.quantize.exclude_layers,
         top1=compare.top1,
         teacher_divergence=compare.teacher_divergence,
         layers=[ranked[place] for place in order],
@@ -85,7 +85,7 @@ def rank_layers(
 
 
 def _rows(labels: npt.NDArray[np.int64], recipe: Recipe) -> npt.NDArray[np.int64]:
-    order = in_turns(labels, recipe.seed)
+    order = class_balanced_order(labels, recipe.seed)
     return np.roll(order, -min(recipe.quantize.calibration.images, len(order)))[:_IMAGES]
 
 

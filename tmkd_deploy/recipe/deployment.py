@@ -36,10 +36,10 @@ class Quantize(Section):
     calibration: Calibration = Field(
         Calibration(), description="How the ranges of activations are found."
     )
-    leave_out: list[str] = Field(
+    exclude_layers: list[str] = Field(
         default_factory=list, description="Modules of the student kept in floating point, by name."
     )
-    fallback: Annotated[int, Field(ge=0)] = Field(
+    mixed_precision_trials: Annotated[int, Field(ge=0)] = Field(
         0,
         description="How many engines are tried, at most, to find the fewest layers that have to "
         "be left out for the INT8 engine of the first target to keep its budgets; 0 seeks none.",
@@ -78,13 +78,13 @@ class Measure(Section):
     """The latency protocol of `docs/explanation/latency.md`."""
 
     threads: Count = Field(2, description="Threads of a CPU engine.")
-    warm_up_seconds: Positive = Field(
+    warmup_seconds: Positive = Field(
         1.0, description="Seconds each engine runs before any is timed."
     )
-    minimum_runs: Annotated[int, Field(ge=20)] = Field(
+    min_runs: Annotated[int, Field(ge=20)] = Field(
         200, description="Counted runs of each engine, at least."
     )
-    minimum_seconds: Positive = Field(3.0, description="Counted seconds of each engine, at least.")
+    min_seconds: Positive = Field(3.0, description="Counted seconds of each engine, at least.")
 
 
 class Budgets(Section):
@@ -102,7 +102,7 @@ class Budgets(Section):
     quantization_drop_points: NotNegative | None = Field(
         None, description="Points of top-1 lost against the unquantized student at most."
     )
-    engine_megabytes: Positive | None = Field(None, description="Size of the engine at most.")
+    engine_size_mb: Positive | None = Field(None, description="Size of the engine at most.")
 
     @property
     def limits_accuracy(self) -> bool:

@@ -9,9 +9,9 @@ from typing import Literal
 
 from tmkd_deploy.records.types import View
 
-Kind = Literal["general", "industrial", "electroluminescence"]
+Domain = Literal["general", "industrial", "electroluminescence"]
 
-PROMPT_SETS: dict[Kind, dict[View, list[str]]] = {
+PROMPT_SETS: dict[Domain, dict[View, list[str]]] = {
     "general": {
         "rgb": ["a photo of a {class}", "a picture of a {class}"],
         "edge": ["an image of a {class} with sharp edges and contours", "the outline of a {class}"],

@@ -62,10 +62,10 @@ class Data(Section):
     image_size: Annotated[int, Field(ge=16, le=1024)] = Field(
         224, description="Height and width in pixels of what the models see."
     )
-    corrupt_images_allowed: Annotated[int, Field(ge=0)] = Field(
+    max_corrupt_images: Annotated[int, Field(ge=0)] = Field(
         0, description="How many unreadable images may be skipped; each one is named."
     )
-    overlapping_images_allowed: Annotated[int, Field(ge=0)] = Field(
+    max_overlapping_images: Annotated[int, Field(ge=0)] = Field(
         0,
         description="How many training images may repeat a test image; they are dropped from the "
         "training split, each one named.",
@@ -134,9 +134,11 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _fallback_has_a_budget(self) -> Recipe:
-        asked = self.quantize.enabled and self.quantize.fallback
+        asked = self.quantize.enabled and self.quantize.mixed_precision_trials
         if asked and not self.targets[0].budgets.limits_accuracy:
-            raise ValueError("quantize.fallback: the first target has no accuracy budget to keep")
+            raise ValueError(
+                "quantize.mixed_precision_trials: the first target has no accuracy budget to keep"
+            )
         return self
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from tmkd_deploy.recipe.prompt_sets import PROMPT_SETS, Kind
+from tmkd_deploy.recipe.prompt_sets import PROMPT_SETS, Domain
 from tmkd_deploy.recipe.section import Count, NotNegative, Positive, Section
 from tmkd_deploy.records.types import VIEWS, Augment, LogitLoss, View
 
@@ -31,7 +31,7 @@ class Views(Section):
 class Prompts(Section):
     """Prior-aware prompts, several a view; '{class}' stands for the class name."""
 
-    kind: Kind = Field(
+    domain: Domain = Field(
         "general",
         description="What the images are of; it fills in the templates of each view that has none "
         "of its own below.",
@@ -55,9 +55,9 @@ class Prompts(Section):
     @model_validator(mode="before")
     @classmethod
     def _fill_in_templates(cls, given: Any) -> Any:
-        if not isinstance(given, dict) or given.get("kind") not in list(PROMPT_SETS):
+        if not isinstance(given, dict) or given.get("domain") not in list(PROMPT_SETS):
             return given  # what is wrong with it is told elsewhere
-        return {**PROMPT_SETS[given["kind"]], **given}
+        return {**PROMPT_SETS[given["domain"]], **given}
 
     @model_validator(mode="after")
     def _templates_name_the_class(self) -> Prompts:
@@ -143,7 +143,7 @@ class Student(Section):
     """The student: a timm model, from scratch unless weights are given."""
 
     model: str = Field("resnet10t", description="A timm model name.")
-    arguments: dict[str, bool | int | float | str | list[int]] = Field(
+    model_kwargs: dict[str, bool | int | float | str | list[int]] = Field(
         default_factory=dict, description="Plain arguments for timm's constructor, such as widths."
     )
     weights: str = Field("none", description="As for the visual teacher.")
@@ -187,7 +187,7 @@ class Distill(Section):
     optimizer: Literal["adamw", "sgd"] = Field(
         "adamw", description="'sgd' has momentum 0.9 and is the choice of most distillation papers."
     )
-    decay: Literal["cosine", "steps"] = Field(
+    lr_schedule: Literal["cosine", "multistep"] = Field(
         "cosine",
         description="How the learning rate falls: after a short warm-up along a cosine, or to a "
         "tenth at 5/8, 6/8 and 7/8 of the epochs.",
@@ -199,10 +199,10 @@ class Distill(Section):
     )
     ce_weight: NotNegative = Field(1.0, description="Weight of the labels' cross-entropy.")
     logit_loss: LogitLoss = Field("kd", description="The logit term of the loss.")
-    dkd_others_weight: NotNegative = Field(
+    dkd_beta: NotNegative = Field(
         8.0, description="Weight of DKD's part about the other classes; the article's beta."
     )
-    teacher_ramp: Annotated[int, Field(ge=0)] = Field(
+    teacher_warmup_epochs: Annotated[int, Field(ge=0)] = Field(
         0, description="Epochs in which the teachers' terms grow to their full weight."
     )
     alpha: NotNegative = Field(1.0, description="Weight of the logit term.")
@@ -224,12 +224,12 @@ class Distill(Section):
     weight_temperature: Positive = Field(
         0.05, description="Temperature of the softmax over the views' semantic scores."
     )
-    signals: Literal["cached", "live"] = Field(
+    teacher_outputs: Literal["cached", "live"] = Field(
         "cached",
         description="Whether the visual teacher is asked once for a few augmentations of each "
         "image, or in every step.",
     )
-    cached_variants: Annotated[int, Field(ge=1, le=8)] = Field(
+    cached_augmentations: Annotated[int, Field(ge=1, le=8)] = Field(
         2, description="Augmentations of each image whose teacher signals are computed and kept."
     )
     baseline: bool = Field(
@@ -240,6 +240,6 @@ class Distill(Section):
     def _views_once(self) -> Distill:
         if len(set(self.views)) != len(self.views):
             raise ValueError("a view is named twice")
-        if self.augment == "crop" and self.signals == "cached":
+        if self.augment == "crop" and self.teacher_outputs == "cached":
             raise ValueError("the augmentation 'crop' has no end of variants: set signals to live")
         return self

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-from tmkd_deploy.artifacts import Facts
+from tmkd_deploy.artifacts import Record
 
 
-class TeacherFacts(Facts):
+class TeacherRecord(Record):
     """What is known of the visual teacher: top-1 on the test split, by view, in [0, 1]."""
 
     visual_model: str
@@ -16,7 +16,7 @@ class TeacherFacts(Facts):
     top1_by_view: dict[str, float]
 
 
-class TextFacts(Facts):
+class TextTeacherRecord(Record):
     """What is known of the text teacher: top-1 on the test split, by view, in [0, 1].
 
     `model` is open_clip's name, or that of the file of precomputed embeddings. Without an
@@ -28,7 +28,7 @@ class TextFacts(Facts):
     top1_by_view: dict[str, float]
 
 
-class ViewWeights(Facts):
+class ViewWeights(Record):
     """The weights that the training images' views have: shares in [0, 1] by the view's name.
 
     `guided_by` says which class the views are scored on, or that all count alike. `histogram`
@@ -41,7 +41,7 @@ class ViewWeights(Facts):
     histogram: dict[str, list[int]]
 
 
-class StudentFacts(Facts):
+class StudentRecord(Record):
     """What is known of the student; top-1 on the test split, in [0, 1].
 
     `view_captions` name the test images whose views and weights are kept for the report.

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from tmkd_deploy.artifacts import Facts
+from tmkd_deploy.artifacts import Record
 from tmkd_deploy.records.measurements import EngineFile
 
 
-class EngineFacts(Facts):
+class EngineRecord(Record):
     """The engines built for one target.
 
     `kit` names the files of a build kit where the engine itself is yet to be built on the device;

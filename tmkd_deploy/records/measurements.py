@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tmkd_deploy.artifacts import Facts
+from tmkd_deploy.artifacts import Record
 
 Interval = tuple[float, float]
 
@@ -10,7 +10,7 @@ Interval = tuple[float, float]
 SIGNIFICANT = 0.05
 
 
-class ClassFlips(Facts):
+class ClassFlips(Record):
     """The test images of one true class whose decision a step changed.
 
     `gained` became right, `lost` became wrong, `still_wrong` went from one wrong class to another.
@@ -26,7 +26,7 @@ class ClassFlips(Facts):
     lost_to: dict[str, int]
 
 
-class LedgerRow(Facts):
+class LedgerRow(Record):
     """One representation of the model on the test split; every row saw identical images.
 
     `representation` is one of teacher, student_alone, student, student_control, fake_quantized,
@@ -71,7 +71,7 @@ class LedgerRow(Facts):
         )
 
 
-class WarmUp(Facts):
+class WarmUp(Record):
     """What it took until an engine was `steady`, or until it was timed all the same.
 
     `last_ms` is the median of its last blocks.
@@ -83,7 +83,7 @@ class WarmUp(Facts):
     last_ms: float
 
 
-class Energy(Facts):
+class Energy(Record):
     """What the rails that `source` names took, with nothing subtracted for an idle machine."""
 
     joules: float
@@ -91,7 +91,7 @@ class Energy(Facts):
     millijoules_per_inference: float
 
 
-class Throughput(Facts):
+class Throughput(Record):
     """Images one caller gets through, who asks for the next once the last one's logits are there.
 
     `energy` is that of the same seconds, None where the machine does not let it be read.
@@ -103,7 +103,7 @@ class Throughput(Facts):
     energy: Energy | None
 
 
-class DeviceTime(Facts):
+class DeviceTime(Record):
     """Milliseconds between events on the device around an engine's work, without the copies."""
 
     mean_ms: float
@@ -112,7 +112,7 @@ class DeviceTime(Facts):
     p99_ms: float
 
 
-class LatencyRow(Facts):
+class LatencyRow(Record):
     """Latency of one engine in milliseconds, host input ready to host output ready, batch 1.
 
     What follows the histogram is None where it was not measured: results of an earlier version, and
@@ -135,7 +135,7 @@ class LatencyRow(Facts):
     warm_up: WarmUp | None = None
 
 
-class Clocks(Facts):
+class Clocks(Record):
     """Whether the clocks are locked, who governs the CPU's, and the fastest of CPU and GPU."""
 
     locked: bool | None
@@ -144,7 +144,7 @@ class Clocks(Facts):
     gpu_hz: int | None
 
 
-class Reading(Facts):
+class Reading(Record):
     """A machine at one moment; `load` is the mean number of runnable threads of the last minute.
 
     `throttle_counts` are events since it started, `throttling` what slows it down at the moment.
@@ -157,14 +157,14 @@ class Reading(Facts):
     load: float | None
 
 
-class PowerMode(Facts):
+class PowerMode(Record):
     """A Jetson's power mode."""
 
     id: int
     name: str
 
 
-class Conditions(Facts):
+class Conditions(Record):
     """A machine before, while and after engines were timed; None is what it does not tell.
 
     Over all `looks` (of `look_ms` each, none during a counted run): least and greatest clocks, the
@@ -184,7 +184,7 @@ class Conditions(Facts):
     throttle_events: dict[str, int]
 
 
-class LatencyRatio(Facts):
+class LatencyRatio(Record):
     """Median latency of `numerator` over that of `denominator`, paired within rounds."""
 
     numerator: str
@@ -193,7 +193,7 @@ class LatencyRatio(Facts):
     interval: Interval
 
 
-class Latency(Facts):
+class Latency(Record):
     """One interleaved run over all engines of a target."""
 
     rows: list[LatencyRow]
@@ -204,7 +204,7 @@ class Latency(Facts):
     conditions: Conditions | None = None
 
 
-class EngineFile(Facts):
+class EngineFile(Record):
     """One engine that was built: `precision` is fp32, fp16 or int8."""
 
     precision: str
@@ -215,7 +215,7 @@ class EngineFile(Facts):
     total_layers: int | None
 
 
-class Measurements(Facts):
+class Measurements(Record):
     """Everything known of one target, measured or honestly not.
 
     `shipped` is the precision of the engine that ships; measuring names the first engine, and the

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from tmkd_deploy.artifacts import Facts
-from tmkd_deploy.records.quant_scheme import Placement
+from tmkd_deploy.artifacts import Record
+from tmkd_deploy.records.quant_scheme import QuantScheme
 
 MODEL = "model.onnx"
 INPUT = "images"
@@ -25,7 +25,7 @@ class Variant:
 
     model: Literal["teacher", "student"]
     precision: Literal["fp32", "fp16", "int8"]
-    placement: Placement | None = None
+    quant_scheme: QuantScheme | None = None
     rest: Literal["fp32", "fp16"] = "fp32"
     opset: int | None = None
 
@@ -33,8 +33,8 @@ class Variant:
     def name(self) -> str:
         """A name for folders and messages, such as student-int8-signed-fp16."""
         parts: list[str] = [self.model, self.precision]
-        if self.placement:
-            parts += [self.placement.value, self.rest]
+        if self.quant_scheme:
+            parts += [self.quant_scheme.value, self.rest]
         if self.opset:
             parts.append(f"opset{self.opset}")
         return "-".join(parts)
@@ -42,10 +42,10 @@ class Variant:
     @property
     def float_weights(self) -> bool:
         """Whether quantized weights are stored in floating point, as TensorRT 8 reads them."""
-        return self.placement is Placement.SIGNED and self.opset is not None
+        return self.quant_scheme is QuantScheme.S8 and self.opset is not None
 
 
-class OnnxFacts(Facts):
+class OnnxRecord(Record):
     """One exported ONNX model.
 
     `largest_difference` is that between ONNX and torch over the parity images, as a share of the
@@ -63,7 +63,7 @@ class OnnxFacts(Facts):
     int8_weights: int
 
 
-class Compared(Facts):
+class Compared(Record):
     """An ONNX file of the student that is measured beside the engines and never ships.
 
     `precise_int8` says whether it is run with arithmetic that cannot saturate.
@@ -75,7 +75,7 @@ class Compared(Facts):
     precise_int8: bool
 
 
-class ComparedFacts(Facts):
+class ComparedRecord(Record):
     """The files of other ways to quantize."""
 
     files: list[Compared]

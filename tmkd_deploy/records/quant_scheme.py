@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import Enum
 
 
-class Placement(str, Enum):
+class QuantScheme(str, Enum):
     """The grid that activations and weights are rounded to.
 
     SIGNED: symmetric int8, zero point 0, scale = amax / 127. What TensorRT and TensorRT-RTX read;
@@ -19,10 +19,10 @@ class Placement(str, Enum):
     products in 16 bits, and 2 * 255 * 63 is 32130, which just fits. With eight bits they saturate.
     """
 
-    SIGNED = "signed"
-    UNSIGNED = "unsigned"
+    S8 = "signed"
+    U8 = "unsigned"
 
     @property
     def largest_weight(self) -> int:
         """The largest integer that a weight is rounded to."""
-        return 63 if self is Placement.UNSIGNED else 127
+        return 63 if self is QuantScheme.U8 else 127

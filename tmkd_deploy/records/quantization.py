@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from enum import Enum
 
-from tmkd_deploy.artifacts import Facts
+from tmkd_deploy.artifacts import Record
 
 
-class QuantizationFacts(Facts):
+class QuantizationRecord(Record):
     """What was quantized, on which images it was calibrated, and what it cost so far.
 
     Accuracies are top-1 on the test split in [0, 1], computed by fake quantization in `placement`.
@@ -17,9 +17,9 @@ class QuantizationFacts(Facts):
     """
 
     layers: list[str]
-    left_out: list[str]
+    excluded_layers: list[str]
     activation_quantizers: int
-    placement: str
+    quant_scheme: str
     calibration_method: str
     calibration_images: int
     calibration_sha256: str
@@ -28,7 +28,7 @@ class QuantizationFacts(Facts):
     control_top1: float | None = None
 
 
-class Cost(Facts):
+class Cost(Record):
     """What rounding changes in a student's answers on the images of a sensitivity analysis.
 
     `divergence` is the mean over the images of the Kullback-Leibler divergence, in nats, of the
@@ -43,7 +43,7 @@ class Cost(Facts):
     changed: float
 
 
-class LayerSensitivity(Facts):
+class LayerSensitivity(Record):
     """One layer: the cost of rounding it `alone`, and of all others `without` it."""
 
     layer: str
@@ -51,7 +51,7 @@ class LayerSensitivity(Facts):
     without: Cost
 
 
-class SensitivityFacts(Facts):
+class SensitivityRecord(Record):
     """What quantizing each layer costs after calibration alone, the costliest first.
 
     `images` training images were looked at, `calibrated_on` of them those of the calibration set.
@@ -62,8 +62,8 @@ class SensitivityFacts(Facts):
 
     images: int
     calibrated_on: int
-    placement: str
-    left_out: list[str]
+    quant_scheme: str
+    excluded_layers: list[str]
     top1: float
     teacher_divergence: float
     layers: list[LayerSensitivity]
@@ -83,7 +83,7 @@ class Ending(str, Enum):
     OUT_OF_TRIES = "out_of_tries"
 
 
-class Attempt(Facts):
+class Trial(Record):
     """One engine of a search: the layers left out beyond the recipe's own, and what it showed.
 
     `estimated_points` is the change in top-1 that calibration alone gives on training images,
@@ -91,14 +91,14 @@ class Attempt(Facts):
     explains each budget that it breaks, or of which the measurement could not tell.
     """
 
-    left_out: list[str]
+    excluded_layers: list[str]
     estimated_points: float
     points: float | None
     p50_ms: float | None
     not_kept: list[str]
 
 
-class FallbackFacts(Facts):
+class MixedPrecisionRecord(Record):
     """A search for layers to leave out, until the INT8 engine of `target` keeps its budgets.
 
     The last of `attempts` stands, whatever the `ending`; `summary` says it in sentences.
@@ -106,5 +106,5 @@ class FallbackFacts(Facts):
 
     target: str
     ending: Ending
-    attempts: list[Attempt]
+    attempts: list[Trial]
     summary: str

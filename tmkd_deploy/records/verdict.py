@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import Enum
 
-from tmkd_deploy.artifacts import Facts
+from tmkd_deploy.artifacts import Record
 from tmkd_deploy.errors import ExitCode
 
 
@@ -25,7 +25,7 @@ class Outcome(str, Enum):
         }[self]
 
 
-class Check(Facts):
+class Check(Record):
     """One budget held against one measured figure.
 
     `limit` and `measured` share `unit`; `interval` is the 95 % interval of `measured` where the
@@ -41,7 +41,7 @@ class Check(Facts):
     explanation: str
 
 
-class Verdict(Facts):
+class Verdict(Record):
     """All checks of one target; a target without budgets has passed, and says so."""
 
     target: str

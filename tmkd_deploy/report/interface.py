@@ -71,7 +71,7 @@ class QuantizationFigures:
 
     quantizers: int
     quantized_layers: int
-    left_out: Sequence[str]
+    excluded_layers: Sequence[str]
     calibration: str
 
 

@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 from tmkd_deploy import __version__
-from tmkd_deploy.artifacts import Facts
+from tmkd_deploy.artifacts import Record
 from tmkd_deploy.gate.judge import shipped_accuracy, shipped_latency
 from tmkd_deploy.report import metrics
 from tmkd_deploy.report.interface import RunReport, TargetReport
@@ -77,6 +77,6 @@ def _shipped(target: TargetReport) -> dict[str, Any]:
     }
 
 
-def _plain(facts: Facts) -> Any:
+def _plain(record: Record) -> Any:
     # Through pydantic's JSON, which writes a figure that is not a number as null.
-    return json.loads(facts.model_dump_json())
+    return json.loads(record.model_dump_json())

@@ -132,5 +132,5 @@ def _quantization(report: RunReport) -> Iterator[str]:
         f"{quantized.quantizers} quantizers in {quantized.quantized_layers} layers; "
         f"calibration: {escape(quantized.calibration)}."
     )
-    left_out = ", ".join(map(escape, quantized.left_out)) or "no layer"
-    yield f"Left in floating point: {left_out}."
+    excluded_layers = ", ".join(map(escape, quantized.excluded_layers)) or "no layer"
+    yield f"Left in floating point: {excluded_layers}."

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from tmkd_deploy.artifacts import Facts
+from tmkd_deploy.artifacts import Record
 
 # Where the engine of each runtime comes to be.
 PLACES = {"onnxruntime": "here", "tensorrt_rtx": "ahead_of_time", "tensorrt": "on_device"}
@@ -15,7 +15,7 @@ PLACES = {"onnxruntime": "here", "tensorrt_rtx": "ahead_of_time", "tensorrt": "o
 Precision = Literal["fp32", "fp16", "int8"]
 
 
-class Software(Facts):
+class Software(Record):
     """What one release of JetPack carries.
 
     `jetpack` stands for its patch releases too: "6.2" for 6.2.1. `l4t` are the releases of Jetson
@@ -32,14 +32,14 @@ class Software(Facts):
     source: str
 
 
-class PowerMode(Facts):
+class PowerMode(Record):
     """A mode of `nvpmodel`."""
 
     id: int
     name: str
 
 
-class TargetProfile(Facts):
+class TargetProfile(Record):
     """A device to build for.
 
     `precisions` are in order of preference. `opset_ceiling` is the newest ONNX opset that its

@@ -24,7 +24,7 @@ ADVICE = "Lower the learning rate of this stage in the recipe."
 
 
 @dataclass(frozen=True)
-class Seen:
+class StepResult:
     """What one step came to: tensors that may still be on their way from the device."""
 
     number: int
@@ -39,7 +39,7 @@ class Seen:
         return float(self.loss), {name: float(term) for name, term in self.terms.items()}
 
 
-class Watch:
+class DivergenceDetector:
     """Looks at every step's loss and gradient.
 
     A look at a GPU's numbers waits for the GPU, so there steps are looked at `_WINDOW` at a time;
@@ -50,16 +50,16 @@ class Watch:
         self._description = description
         self._steps = steps
         self._every = _WINDOW if device.type == "cuda" else 1
-        self._unseen: list[Seen] = []
+        self._unseen: list[StepResult] = []
         self._first: list[float] = []
         self._last: list[float] = []
 
-    def see(self, seen: Seen) -> list[Seen]:
+    def see(self, seen: StepResult) -> list[StepResult]:
         """Take one step; the steps that were looked at now, which may be none."""
         self._unseen.append(seen)
         return self.look() if len(self._unseen) >= self._every else []
 
-    def look(self) -> list[Seen]:
+    def look(self) -> list[StepResult]:
         """Look at what was not looked at yet.
 
         Raises:
@@ -78,7 +78,7 @@ class Watch:
         """Go on from what was kept."""
         self._first, self._last = list(state["first"]), list(state["last"])
 
-    def _judge(self, seen: Seen) -> None:
+    def _judge(self, seen: StepResult) -> None:
         loss, terms = seen.values()
         if not math.isfinite(loss):
             faulty = [name for name, term in terms.items() if not math.isfinite(term)]
@@ -97,7 +97,7 @@ class Watch:
                 f"the first {_WINDOW} steps,",
             )
 
-    def _failed(self, seen: Seen, what: str) -> RequestError:
+    def _failed(self, seen: StepResult, what: str) -> RequestError:
         return RequestError(
             f"{what} in epoch {seen.epoch + 1} of {self._description!r}, at step "
             f"{seen.number + 1} of {self._steps}.",

@@ -19,13 +19,13 @@ from tmkd_deploy.events import Events, Task
 from tmkd_deploy.training import memory, processes
 from tmkd_deploy.training.batches import Batch, to_float
 from tmkd_deploy.training.checkpoint import Checkpoint
-from tmkd_deploy.training.divergence import Seen, Watch
+from tmkd_deploy.training.divergence import DivergenceDetector, StepResult
 from tmkd_deploy.training.interruption import held_back
 from tmkd_deploy.training.processes import Share, training_device
 from tmkd_deploy.training.randomness import derived_seed, generator
 from tmkd_deploy.training.schedule import Schedule, shuffled
 from tmkd_deploy.training.tracking import Track
-from tmkd_deploy.training.trainer_config import Conduct
+from tmkd_deploy.training.trainer_config import TrainerConfig
 
 __all__ = ["Schedule", "Step", "batch_of", "fit", "predict", "shuffled", "training_device"]
 
@@ -67,7 +67,7 @@ def fit(
     modules: Sequence[nn.Module] = (),
     prepare: Callable[[Step], Batch] | None = None,
     terms: Callable[[], Mapping[str, Tensor]] = dict,
-    conduct: Conduct | None = None,
+    trainer_config: TrainerConfig | None = None,
     at_end: Callable[[], Mapping[str, float]] | None = None,
 ) -> None:
     """Minimise `loss_of` over shuffled batches of image indices.
@@ -102,15 +102,15 @@ def fit(
         modules,
         prepare,
         terms,
-        conduct or Conduct(),
+        trainer_config or TrainerConfig(),
     )
     training.begin(events)
-    track = training.conduct.tracking.begin(description, training.done)
+    track = training.trainer_config.tracking.begin(description, training.done)
     left = schedule.epochs * images - training.done * schedule.batch_size
     task = events.begin(description, left, "images")
     try:
         training.run(task, track)
-        if at_end is not None and training.conduct.tracking.trackers:
+        if at_end is not None and training.trainer_config.tracking.trackers:
             track.scalars(training.steps, at_end())
     finally:
         task.finish()
@@ -132,7 +132,7 @@ class _Training:
         modules: Sequence[nn.Module],
         prepare: Callable[[Step], Batch] | None,
         terms: Callable[[], Mapping[str, Tensor]],
-        conduct: Conduct,
+        trainer_config: TrainerConfig,
     ) -> None:
         self.trained = trained
         self.images = images
@@ -142,13 +142,13 @@ class _Training:
         self.modules = modules
         self.prepare = prepare
         self.terms = terms
-        self.conduct = conduct
+        self.trainer_config = trainer_config
         self.device = trained[0].device
         self.optimizer = schedule.optimizer_of(trained)
-        half = conduct.dtype(self.device) is torch.float16
+        half = trainer_config.dtype(self.device) is torch.float16
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=half)
         self.steps = schedule.epochs * schedule.steps_per_epoch(images)
-        self.watch = Watch(description, self.steps, self.device)
+        self.watch = DivergenceDetector(description, self.steps, self.device)
         self.done = 0
         self.kept: int | None = None
         self.checkpoint: Checkpoint | None = None
@@ -156,8 +156,8 @@ class _Training:
 
     def begin(self, events: Events) -> None:
         """Go on from the checkpoint where there is one; start alike in every process."""
-        if self.conduct.checkpoints and self.modules:
-            self.checkpoint = self.conduct.checkpoints.of(self.description)
+        if self.trainer_config.checkpoints and self.modules:
+            self.checkpoint = self.trainer_config.checkpoints.of(self.description)
             state = self.checkpoint.read()
             if state is not None:
                 self.checkpoint.restore(self._load, state)
@@ -214,7 +214,7 @@ class _Training:
         random = generator(self.schedule.seed, "step", number)
         return Step(epoch, indices, random, number, Share.of(len(indices)))
 
-    def _take(self, step: Step) -> list[Seen]:
+    def _take(self, step: Step) -> list[StepResult]:
         """One step; the steps whose loss is known now."""
         torch.manual_seed(
             derived_seed(self.schedule.seed, "dropout", step.number, processes.rank())
@@ -229,7 +229,7 @@ class _Training:
         self.scaler.unscale_(self.optimizer)
         norm = self._clip()
         terms = dict(self.terms())
-        seen = Seen(step.number, step.epoch, len(step.indices), loss.detach(), norm, terms)
+        seen = StepResult(step.number, step.epoch, len(step.indices), loss.detach(), norm, terms)
         looked = self.watch.see(seen)
         self.scaler.step(self.optimizer)
         self.scaler.update()
@@ -246,7 +246,7 @@ class _Training:
         step = self._step(self.done, 0, torch.arange(images))
         self._take(replace(step, batch=self.prepare(step) if self.prepare else None))
 
-    def _tell(self, looked: list[Seen], task: Task, track: Track) -> None:
+    def _tell(self, looked: list[StepResult], task: Task, track: Track) -> None:
         for seen in looked:
             loss, terms = seen.values()
             task.advance(seen.images, loss=loss)

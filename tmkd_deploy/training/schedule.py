@@ -19,8 +19,8 @@ _FIRST_SHARE, _LAST_SHARE = 1 / 25, 1 / 250_000
 class Schedule:
     """How long and how fast a model is trained.
 
-    "cosine" warms up for one epoch (a tenth of a short run) and decays to zero; "steps" divides the
-    rate by ten at 5/8, 6/8 and 7/8 of the steps, the schedule of most distillation papers on
+    "cosine" warms up for one epoch (a tenth of a short run) and decays to zero; "multistep" divides
+    the rate by ten at 5/8, 6/8 and 7/8 of the steps, the schedule of most distillation papers on
     CIFAR-100. AdamW spares biases and norms from decay and clips the gradient's norm at 5; SGD has
     momentum 0.9, decays all alike and does not clip, again as those papers do.
     """
@@ -31,7 +31,7 @@ class Schedule:
     weight_decay: float
     seed: int
     optimizer: Literal["adamw", "sgd"] = "adamw"
-    decay: Literal["cosine", "steps"] = "cosine"
+    lr_schedule: Literal["cosine", "multistep"] = "cosine"
 
     def steps_per_epoch(self, images: int) -> int:
         """Batches of one pass over `images` images; see `shuffled`."""
@@ -55,7 +55,7 @@ class Schedule:
         it, and down to 1/250,000 of it, along half a cosine each.
         """
         top = self.learning_rate
-        if self.decay == "steps":
+        if self.lr_schedule == "multistep":
             return float(top * 0.1 ** sum(step >= steps * eighths // 8 for eighths in (5, 6, 7)))
         steps = max(steps, 2)
         peak = min(0.3, max(0.1, 1 / self.epochs)) * steps - 1

@@ -20,7 +20,7 @@ Run = Callable[[Tensor, Share], tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True)
-class Conduct:
+class TrainerConfig:
     """Everything about a training that its loss does not know.
 
     "auto" is bfloat16 on a GPU that has it, float16 on an older one, and float32 on a CPU.

@@ -138,9 +138,9 @@ def test_the_parser_knows_garbage_too(bench, tmp_path):
 @pytest.mark.parametrize(
     ("runtime", "placement"), [("tensorrt_rtx", "unsigned"), ("onnxruntime", "signed")]
 )
-def test_a_model_for_another_runtime_is_refused(bench, runtime, placement):
-    with pytest.raises(AgentError, match=f"activations are {placement}") as caught:
-        build(request(bench.put(model(placement=placement)), runtime=runtime), bench.work)
+def test_a_model_for_another_runtime_is_refused(bench, runtime, quant_scheme):
+    with pytest.raises(AgentError, match=f"activations are {quant_scheme}") as caught:
+        build(request(bench.put(model(quant_scheme=quant_scheme)), runtime=runtime), bench.work)
     assert caught.value.code == "data"
 
 
@@ -190,7 +190,7 @@ def test_the_builder_starts_from_a_zip(tmp_path):
 
 def test_onnx_runtime_takes_the_file_as_it_is(bench):
     pytest.importorskip("onnxruntime")
-    onnx = bench.put(model(placement="unsigned"))
+    onnx = bench.put(model(quant_scheme="unsigned"))
     answer = build(request(onnx, runtime="onnxruntime", compute_capability=None), bench.work)
     assert answer["engine"] == onnx and answer["layers"] is None and not answer["reused"]
     assert answer["sidecar"]["versions"]["runtime"].startswith("1.")

@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from tmkd_deploy.agent.telemetry import conditions, power
-from tmkd_deploy.agent.telemetry.system_monitor import Watch, throttled
+from tmkd_deploy.agent.telemetry.system_monitor import SystemMonitor, throttled
 
 ORIN_NANO = {
     **{
@@ -138,7 +138,7 @@ def test_a_machine_that_tells_nothing(tmp_path):
         "load": None,
     }
     assert conditions.now(tmp_path)["throttled"] is None
-    watch = Watch(tmp_path)
+    watch = SystemMonitor(tmp_path)
     watch.begin()
     assert watch.end()["throttled"] is None and watch.energy() is None
 
@@ -151,10 +151,10 @@ def test_this_machine_can_be_read():
 
 def test_over_current_events_meanwhile_are_throttling(tmp_path):
     root = tree(tmp_path, ORIN_NANO)
-    watch = Watch(root)
+    watch = SystemMonitor(root)
     watch.begin()
     assert watch.end()["throttled"] is False
-    watch = Watch(root)
+    watch = SystemMonitor(root)
     watch.begin()
     (root / "sys/class/hwmon/hwmon3/oc3_event_cnt").write_text("27431\n")
     found = watch.end()
@@ -164,7 +164,7 @@ def test_over_current_events_meanwhile_are_throttling(tmp_path):
 
 def test_a_cooling_device_at_work_is_throttling(tmp_path):
     root = tree(tmp_path, ORIN_NANO)
-    watch = Watch(root)
+    watch = SystemMonitor(root)
     watch.begin()
     state = root / "sys/class/thermal/cooling_device2/cur_state"
     state.write_text("2\n")
@@ -179,7 +179,7 @@ def test_a_cooling_device_at_work_is_throttling(tmp_path):
 
 def test_the_extremes_of_clocks_and_temperatures_are_kept(tmp_path):
     root = tree(tmp_path, ORIN_NANO)
-    watch = Watch(root)
+    watch = SystemMonitor(root)
     watch.begin()
     (root / "sys/class/devfreq/17000000.gpu/cur_freq").write_text("306000000\n")
     (root / "sys/class/thermal/thermal_zone1/temp").write_text("70125\n")
@@ -253,7 +253,7 @@ def test_tegrastats_is_read_while_it_runs_and_ended_with_the_watch(tmp_path, mon
     program.write_text(f"#!{sys.executable}\n{lines}\n")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(program.parent), prepend=":")
-    watch = Watch(tmp_path / "no sysfs")
+    watch = SystemMonitor(tmp_path / "no sysfs")
     begun = time.perf_counter()
     watch.begin()
     watch.begin_energy()

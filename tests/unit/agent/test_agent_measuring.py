@@ -14,7 +14,7 @@ from tiny_models import SIDE, model
 from tmkd_deploy.measure.latency import latency_from
 from tmkd_deploy.recipe.schema import Measure
 
-SETTINGS = Measure(threads=1, warm_up_seconds=0.05, minimum_runs=40, minimum_seconds=0.05)
+SETTINGS = Measure(threads=1, warmup_seconds=0.05, min_runs=40, min_seconds=0.05)
 
 
 @pytest.fixture

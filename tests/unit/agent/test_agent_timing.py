@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from tmkd_deploy.agent.inference import timing
 from tmkd_deploy.agent.inference.timing import ROUNDS, Settings, time_in_turns, warm_up
-from tmkd_deploy.agent.inference.warmup import BLOCKS, changepoint, is_steady
-from tmkd_deploy.agent.telemetry.system_monitor import Watch
+from tmkd_deploy.agent.inference.warmup import BLOCKS, changepoint, is_warmed_up
+from tmkd_deploy.agent.telemetry.system_monitor import SystemMonitor
 
 IMAGES = np.zeros((2, 4, 4, 3), np.uint8)
 
@@ -21,7 +21,7 @@ IMAGES = np.zeros((2, 4, 4, 3), np.uint8)
 def blocks_until_steady(medians):
     """How many blocks it takes; None where all of them do not suffice."""
     counts = range(1, len(medians) + 1)
-    return next((count for count in counts if is_steady(medians[:count])), None)
+    return next((count for count in counts if is_warmed_up(medians[:count])), None)
 
 
 def noise(seed, count, share=0.01):
@@ -49,7 +49,7 @@ def test_steady_noise_mostly_ends_with_the_least_blocks():
 def test_a_step_delays_until_it_lies_before_the_half_looked_at(seed, at, factor):
     medians = noise(seed, 2 * at + 3 * BLOCKS)
     medians[:at] *= factor
-    ended = [count for count in range(at + 3, len(medians) + 1) if is_steady(medians[:count])]
+    ended = [count for count in range(at + 3, len(medians) + 1) if is_warmed_up(medians[:count])]
     # a stretch of 20 blocks, or the second half, must lie behind the step, give or take the margin
     assert max(at + BLOCKS, 2 * at) - 3 <= ended[0] <= 2 * at + 3 * BLOCKS
 
@@ -170,7 +170,7 @@ def test_warming_up_ends_at_the_limit_where_times_never_are_steady(monkeypatch):
 
 def test_an_engine_that_is_not_steady_is_timed_all_the_same_and_said_so(monkeypatch):
     engine, listener = Clock(lambda run: 0.02 * 1.03 ** min(run, 250)), Listener()
-    watch = Watch()
+    watch = SystemMonitor()
     monkeypatch.setattr(timing, "time", engine)
     found = time_in_turns({"odd": engine}, IMAGES, Settings(0.05, 20, 0.01), listener, watch)
     assert "odd is not steady" in listener.said[0]
@@ -184,7 +184,9 @@ def timed():
         "quick": Accelerator(lambda run: 0.05),
     }
     listener = Listener()
-    return time_in_turns(engines, IMAGES, Settings(0.05, 100, 0.3), listener, Watch()), listener
+    return time_in_turns(
+        engines, IMAGES, Settings(0.05, 100, 0.3), listener, SystemMonitor()
+    ), listener
 
 
 def test_a_slow_engine_does_not_prolong_the_turns_of_a_quick_one(timed):
@@ -227,7 +229,7 @@ def test_energy_is_that_of_the_throughputs_seconds(tmp_path):
         (monitor / name).write_text(text + "\n")
     engines = {"one": Engine(lambda run: 1.0)}
     found = time_in_turns(
-        engines, IMAGES, Settings(0.05, 20, 0.1), Listener(), Watch(Path(tmp_path))
+        engines, IMAGES, Settings(0.05, 20, 0.1), Listener(), SystemMonitor(Path(tmp_path))
     )
     throughput = found["throughput"]["one"]
     energy = throughput["energy"]

@@ -234,11 +234,14 @@ def test_dla_is_asked_for_with_or_without_the_gpu():
 
 
 def test_layers_that_left_the_dla_are_named():
-    assert engine_layers.fell_back(DLA_NOW.splitlines() * 2) == [
+    assert engine_layers.gpu_fallback_layers(DLA_NOW.splitlines() * 2) == [
         "/model.24/Constant_1_output_0",
         "(Unnamed Layer* 277) [Shuffle]",
     ]
-    assert engine_layers.fell_back(DLA_THEN.splitlines()) == ["Embedding matrix", "LSTM encoder"]
+    assert engine_layers.gpu_fallback_layers(DLA_THEN.splitlines()) == [
+        "Embedding matrix",
+        "LSTM encoder",
+    ]
 
 
 def test_the_inspectors_layers_in_both_schemas():
@@ -317,9 +320,9 @@ def test_timing_by_trtexec_leaves_the_warm_up_out(tmp_path, stand_in):
     bench = Bench(tmp_path / "work")
     job = {
         **JOB,
-        "warm_up_seconds": 0.1,
-        "minimum_runs": 200,
-        "minimum_seconds": 3.0,
+        "warmup_seconds": 0.1,
+        "min_runs": 200,
+        "min_seconds": 3.0,
     }
     times, report = trtexec.time(stand_in, tmp_path / "m.plan", job, bench.work)
     assert times == trtexec.Times([1.5, 1.5], [1.25, 1.25])

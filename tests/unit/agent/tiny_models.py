@@ -14,16 +14,16 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from tmkd_deploy.agent.child_processes import Children
-from tmkd_deploy.agent.transport.context import Work
-from tmkd_deploy.agent.transport.reader import Inbox
-from tmkd_deploy.agent.transport.writer import Answers
+from tmkd_deploy.agent.transport.context import Context
+from tmkd_deploy.agent.transport.reader import Reader
+from tmkd_deploy.agent.transport.writer import Writer
 
 SIDE = 16
 CLASSES = 4
 
 
 def model(
-    operator: str = "Relu", placement: str = "signed", quantized: bool = True, domain: str = ""
+    operator: str = "Relu", quant_scheme: str = "signed", quantized: bool = True, domain: str = ""
 ) -> bytes:
     """Raw pixels to four logits by two convolutions, with `operator` between them."""
     random = np.random.default_rng(0)
@@ -68,7 +68,7 @@ def model(
     )
     opsets = [helper.make_opsetid("", 17), *([helper.make_opsetid(domain, 1)] if domain else [])]
     proto = helper.make_model(graph, opset_imports=opsets, ir_version=8)
-    helper.set_model_props(proto, {"tmkd_deploy.placement": placement})
+    helper.set_model_props(proto, {"tmkd_deploy.placement": quant_scheme})
     onnx.checker.check_model(proto)
     return proto.SerializeToString()
 
@@ -93,8 +93,8 @@ class Bench:
             (folder / name).mkdir(parents=True)
         self.children = WatchedChildren()
         self._said = (folder / "said").open("wb")
-        inbox = Inbox(io.BufferedReader(io.BytesIO()), lambda: None)  # type: ignore[arg-type]
-        self.work = Work(folder, Answers(self._said.fileno()), inbox, self.children)
+        reader = Reader(io.BufferedReader(io.BytesIO()), lambda: None)  # type: ignore[arg-type]
+        self.work = Context(folder, Writer(self._said.fileno()), reader, self.children)
 
     def put(self, content: bytes) -> str:
         sha256 = hashlib.sha256(content).hexdigest()

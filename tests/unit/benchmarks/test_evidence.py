@@ -92,10 +92,10 @@ def _png(number, split):
 
 
 @pytest.mark.parametrize("signals", ["cached", pytest.param("live", marks=pytest.mark.slow)])
-def test_the_cifar_rows_run_on_a_bare_machine(root, tmp_path, signals):
+def test_the_cifar_rows_run_on_a_bare_machine(root, tmp_path, teacher_outputs):
     for name in ("cifar100", "weights"):
         (tmp_path / name).symlink_to(root / name)
-    command = [sys.executable, "-c", BARE, str(tmp_path), signals]
+    command = [sys.executable, "-c", BARE, str(tmp_path), teacher_outputs]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     files = list((tmp_path / "results" / "short" / "cifar100").glob("*.json"))

@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from tmkd_deploy.bundle.pack import BundleFacts
+from tmkd_deploy.bundle.pack import BundleRecord
 from tmkd_deploy.records.measurements import (
     EngineFile,
     Latency,
@@ -25,7 +25,7 @@ from tmkd_deploy.records.verdict import Check, Outcome, Verdict
 SIDE = 8
 COLOURS = ["red", "green", "blue"]
 
-Pack = Callable[..., tuple[Path, BundleFacts]]
+Pack = Callable[..., tuple[Path, BundleRecord]]
 
 
 def colour_model(weights: np.ndarray | None = None, batch: int | str = "batch") -> bytes:

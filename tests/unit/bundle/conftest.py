@@ -13,7 +13,7 @@ pytest.importorskip("onnxruntime")
 
 from colour_bundle import COLOURS, SIDE, Pack, colour_model, measurements, solid, verdict
 
-from tmkd_deploy.bundle.pack import BundleFacts, pack
+from tmkd_deploy.bundle.pack import BundleRecord, pack
 from tmkd_deploy.runtime.onnxruntime_session import create_session
 
 
@@ -21,7 +21,7 @@ from tmkd_deploy.runtime.onnxruntime_session import create_session
 def pack_colours(tmp_path: Path) -> Pack:
     """Packs the colour engine; any argument of `pack` may be given, and `model` its bytes."""
 
-    def packed(**changes: Any) -> tuple[Path, BundleFacts]:
+    def packed(**changes: Any) -> tuple[Path, BundleRecord]:
         into = tmp_path / f"bundle-{len(list(tmp_path.iterdir()))}"
         into.mkdir()
         model = changes.pop("model", colour_model())
@@ -43,8 +43,8 @@ def pack_colours(tmp_path: Path) -> Pack:
             "golden_tolerance": 1e-3,
             "into": into,
         }
-        facts = pack(**(arguments | changes))
-        return into / facts.file, facts
+        record = pack(**(arguments | changes))
+        return into / record.file, record
 
     return packed
 

@@ -28,12 +28,12 @@ def test_the_same_inputs_give_the_same_bytes(pack_colours: Pack) -> None:
 
 
 def test_the_facts_are_those_of_the_file(pack_colours: Pack) -> None:
-    path, facts = pack_colours()
+    path, record = pack_colours()
     content = path.read_bytes()
-    assert path.name == facts.file == "colours-cpu.tmkd"
-    assert facts.bytes == len(content)
-    assert facts.sha256 == hashlib.sha256(content).hexdigest() == verify(path).sha256
-    assert (facts.target, facts.precision, facts.gate) == ("cpu", "fp32", Outcome.PASSED)
+    assert path.name == record.file == "colours-cpu.tmkd"
+    assert record.bytes == len(content)
+    assert record.sha256 == hashlib.sha256(content).hexdigest() == verify(path).sha256
+    assert (record.target, record.precision, record.gate) == ("cpu", "fp32", Outcome.PASSED)
 
 
 def test_the_manifest_says_what_is_inside(bundle: Path) -> None:
@@ -61,8 +61,8 @@ def test_what_was_not_measured_is_recorded_as_such(pack_colours: Pack) -> None:
 
 @pytest.mark.parametrize("outcome", [Outcome.FAILED, Outcome.INCONCLUSIVE])
 def test_a_gate_that_did_not_pass_is_packed_and_shown(pack_colours: Pack, outcome: Outcome) -> None:
-    path, facts = pack_colours(verdict=verdict(outcome))
-    assert facts.gate is outcome
+    path, record = pack_colours(verdict=verdict(outcome))
+    assert record.gate is outcome
     report = verify(path)
     assert report.manifest.gate == outcome.value
     assert any(outcome.value in warning for warning in report.warnings)

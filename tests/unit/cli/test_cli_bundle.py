@@ -25,7 +25,7 @@ def bundle(tmp_path) -> Path:
     engine = tmp_path / "fp32.onnx"
     engine.write_bytes(colour_model())
     images = np.stack([solid(colour) for colour in COLOURS])
-    facts = pack(
+    record = pack(
         name="colours",
         engine=engine,
         precision="fp32",
@@ -39,7 +39,7 @@ def bundle(tmp_path) -> Path:
         golden_tolerance=1e-3,
         into=tmp_path,
     )
-    return tmp_path / facts.file
+    return tmp_path / record.file
 
 
 @pytest.fixture

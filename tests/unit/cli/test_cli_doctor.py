@@ -36,11 +36,11 @@ def test_this_machine_is_examined(tmp_path) -> None:
 
 
 def test_a_recipe_limits_what_is_looked_at(tmp_path) -> None:
-    subjects = by_subject(checkup.examine(recipe("jetson"), tmp_path))
-    assert "Packages of demo" not in subjects
-    assert "Packages of tensorrt-rtx" not in subjects
-    assert "Packages of train" in subjects
-    assert "device" in subjects["Target jetson-orin-nano"].found
+    engines_under_test = by_subject(checkup.examine(recipe("jetson"), tmp_path))
+    assert "Packages of demo" not in engines_under_test
+    assert "Packages of tensorrt-rtx" not in engines_under_test
+    assert "Packages of train" in engines_under_test
+    assert "device" in engines_under_test["Target jetson-orin-nano"].found
 
 
 @pytest.mark.parametrize(

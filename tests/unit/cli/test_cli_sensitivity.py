@@ -8,7 +8,7 @@ import pytest
 from tmkd_deploy.cli.main import main
 from tmkd_deploy.cli.render_sensitivity import as_text
 from tmkd_deploy.pipeline import chain
-from tmkd_deploy.records.quantization import Cost, LayerSensitivity, SensitivityFacts
+from tmkd_deploy.records.quantization import Cost, LayerSensitivity, SensitivityRecord
 
 RECIPE = "name: a\ndata: {source: elpv}\ntargets: [{target: cpu}]\n"
 
@@ -17,11 +17,11 @@ def cost(divergence: float) -> Cost:
     return Cost(divergence=divergence, teacher_divergence=-0.0001, points=-1.5, changed=0.02)
 
 
-FACTS = SensitivityFacts(
+FACTS = SensitivityRecord(
     images=256,
     calibrated_on=12,
-    placement="unsigned",
-    left_out=["stem"],
+    quant_scheme="unsigned",
+    excluded_layers=["stem"],
     top1=0.9,
     teacher_divergence=0.1,
     layers=[
@@ -61,7 +61,10 @@ def test_layers_are_ranked_for_people_and_the_next_command_is_named(asked, capsy
     assert told.index(fc) < told.index(conv)
     assert "12 of the images also served to calibrate." in told
     assert "no engines were measured here" in told
-    assert "quantize.fallback=4" in told and "'quantize.leave_out=[stem, fc]'" in told
+    assert (
+        "quantize.mixed_precision_trials=4" in told
+        and "'quantize.exclude_layers=[stem, fc]'" in told
+    )
 
 
 def test_machines_get_the_facts_and_the_gains(asked, capsys):

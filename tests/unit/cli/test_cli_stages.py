@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from report_fixture import run_report
 
-from tmkd_deploy.artifacts import Facts
+from tmkd_deploy.artifacts import Record
 from tmkd_deploy.cli.main import main
 from tmkd_deploy.errors import ExitCode
 from tmkd_deploy.events import Events
@@ -17,7 +17,7 @@ from tmkd_deploy.recipe.schema import Budgets
 RECIPE = "name: a\ndata: {source: elpv}\ntargets: [{target: cpu, budgets: {accuracy: 0.8}}]\n"
 
 
-class Distilled(Facts):
+class Distilled(Record):
     top1: float
 
 
@@ -62,9 +62,9 @@ class Pipeline:
                     reused=stage == "distill",
                     folder=self.folder / stage,
                     seconds=75.0,
-                    facts=facts,
+                    record=record,
                 )
-                for stage, target, facts in stages
+                for stage, target, record in stages
             ],
             exit_code=self.exit_code,
         )

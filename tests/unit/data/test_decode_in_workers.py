@@ -69,11 +69,9 @@ def test_the_bytes_do_not_depend_on_the_number_of_workers(tmp_path, images, kind
     for workers in (1, 2):
         folder = tmp_path / f"{workers}"
         folder.mkdir()
-        spec = Data(
-            source=kind, path=path, image_size=16, workers=workers, corrupt_images_allowed=2
-        )
-        facts = prepare(spec, folder, Listener())
-        made[workers] = facts, {file.name: file.read_bytes() for file in folder.iterdir()}
+        spec = Data(source=kind, path=path, image_size=16, workers=workers, max_corrupt_images=2)
+        record = prepare(spec, folder, Listener())
+        made[workers] = record, {file.name: file.read_bytes() for file in folder.iterdir()}
     assert made[1] == made[2]
     assert len(made[1][0].skipped) == 2
     assert multiprocessing.active_children() == []

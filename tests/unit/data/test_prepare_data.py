@@ -14,7 +14,7 @@ from PIL import Image
 from tmkd_deploy import artifacts
 from tmkd_deploy.data.data_checks import drop_overlap
 from tmkd_deploy.data.prepare import prepare
-from tmkd_deploy.data.prepared import DataFacts, PreparedData
+from tmkd_deploy.data.prepared import DataRecord, PreparedData
 from tmkd_deploy.data.samples import Sample
 from tmkd_deploy.errors import DataError, EnvironmentProblem, ExitCode
 from tmkd_deploy.recipe.schema import Data
@@ -30,8 +30,8 @@ def run(tmp_path):
         place = tmp_path / "artifact"
         with artifacts.writing(place, kind="data", fingerprint="f", inputs={}) as draft:
             data = Data(**{"image_size": 16, **spec})
-            draft.facts = prepare(data, draft.folder, prepared.events)
-        return PreparedData.of(artifacts.read(place, "data", DataFacts))
+            draft.record = prepare(data, draft.folder, prepared.events)
+        return PreparedData.of(artifacts.read(place, "data", DataRecord))
 
     return prepared
 
@@ -47,12 +47,12 @@ def refused(run, match, **spec):
 def test_a_folder_becomes_two_splits(tmp_path, run):
     make_folder(tmp_path / "images", {"fine": 20, "worn": 10})
     data = run(source="folder", path=tmp_path / "images", test_fraction=0.3)
-    facts = data.facts
+    record = data.record
     assert data.class_names == ["fine", "worn"]
-    assert facts.train_counts == {"fine": 14, "worn": 7}
-    assert facts.test_counts == {"fine": 6, "worn": 3}
-    assert (facts.train_images, facts.test_images, facts.image_size) == (21, 9, 16)
-    assert (facts.skipped, facts.duplicates_within_train, facts.notes) == ([], 0, [])
+    assert record.train_counts == {"fine": 14, "worn": 7}
+    assert record.test_counts == {"fine": 6, "worn": 3}
+    assert (record.train_images, record.test_images, record.image_size) == (21, 9, 16)
+    assert (record.skipped, record.duplicates_within_train, record.notes) == ([], 0, [])
     assert run.events.warned == []
     assert set(data.keys("train")) | set(data.keys("test")) == {
         f"{name}/{number:03}.png"
@@ -90,14 +90,14 @@ def test_the_artifact_holds_what_it_should_and_nothing_else(tmp_path, run):
     assert len(set(index["train"]["sha256"] + index["test"]["sha256"])) == 10
     expected = hashlib.sha256(b"(2, 16, 16, 3)\n")
     expected.update(data.images("test").tobytes() + data.labels("test").tobytes())
-    assert data.facts.evaluation_sha256 == expected.hexdigest()
+    assert data.record.evaluation_sha256 == expected.hexdigest()
 
 
 def test_the_result_is_the_same_again_and_changes_with_the_seed(tmp_path, run):
     make_folder(tmp_path / "images", {"a": 30, "b": 30})
-    first = run(source="folder", path=tmp_path / "images").facts
-    assert run(source="folder", path=tmp_path / "images").facts == first
-    other = run(source="folder", path=tmp_path / "images", split_seed=1).facts
+    first = run(source="folder", path=tmp_path / "images").record
+    assert run(source="folder", path=tmp_path / "images").record == first
+    other = run(source="folder", path=tmp_path / "images", split_seed=1).record
     assert other.evaluation_sha256 != first.evaluation_sha256
     assert other.train_sha256 != first.train_sha256
 
@@ -120,10 +120,10 @@ def test_every_layout_of_the_same_images_gives_the_same_pixels(tmp_path, run):
         make_tar(tmp_path / "webdataset" / split / "0.tar", members)
     for source in ("folder", "parquet", "webdataset"):
         root = tmp_path / source
-        places[source] = run(source=source, train=root / "train", test=root / "test").facts
+        places[source] = run(source=source, train=root / "train", test=root / "test").record
     assert places["folder"].test_counts == {"0": 1, "1": 1}
     for field in ("train_sha256", "evaluation_sha256", "train_counts", "class_names"):
-        assert len({str(getattr(facts, field)) for facts in places.values()}) == 1
+        assert len({str(getattr(record, field)) for record in places.values()}) == 1
 
 
 def test_a_corrupt_image_is_named_and_skipped_only_if_allowed(tmp_path, run):
@@ -135,18 +135,18 @@ def test_a_corrupt_image_is_named_and_skipped_only_if_allowed(tmp_path, run):
         "2 images of 11 cannot be decoded, and 1 may be",
         source="folder",
         path=images,
-        corrupt_images_allowed=1,
+        max_corrupt_images=1,
     )
     assert "'a/002.png': It is damaged" in str(error)
     assert "'b/bad.png': It is not a PNG" in str(error)
-    assert "data.corrupt_images_allowed" in error.advice
+    assert "data.max_corrupt_images" in error.advice
     assert not (tmp_path / "artifact").exists()
-    data = run(source="folder", path=images, corrupt_images_allowed=2)
-    assert data.facts.skipped == ["a/002.png", "b/bad.png"]
-    assert data.facts.notes == ["2 images could not be decoded: a/002.png, b/bad.png."]
+    data = run(source="folder", path=images, max_corrupt_images=2)
+    assert data.record.skipped == ["a/002.png", "b/bad.png"]
+    assert data.record.notes == ["2 images could not be decoded: a/002.png, b/bad.png."]
     assert len(run.events.warned) == 2
     assert "'a/002.png' was skipped" in run.events.warned[0]
-    assert data.facts.train_images + data.facts.test_images == 9
+    assert data.record.train_images + data.record.test_images == 9
     for split in ("train", "test"):
         for image, key in zip(data.images(split), data.keys(split), strict=True):
             seed = int(key[2:5]) + (5 if key[0] == "b" else 0)
@@ -170,7 +170,7 @@ def test_repeated_training_images_are_counted_and_warned_of_once(tmp_path, run):
     ]
     make_folder(tmp_path / "test", {"a": 1, "b": 1}, first_seed=50)
     data = run(source="folder", train=images, test=tmp_path / "test")
-    assert data.facts.duplicates_within_train == 3
+    assert data.record.duplicates_within_train == 3
     assert run.events.warned == [
         "3 images of the training split repeat another one pixel for pixel."
     ]
@@ -182,17 +182,17 @@ def test_images_of_another_shape_are_not_identical(tmp_path, run):
         Image.new("RGB", size, "grey").save(images / "a" / f"{name}.png")
     make_folder(tmp_path / "test", {"a": 1, "b": 1}, first_seed=50)
     data = run(source="folder", train=images, test=tmp_path / "test")
-    assert data.facts.duplicates_within_train == 0
+    assert data.record.duplicates_within_train == 0
 
 
 def test_identical_images_of_different_classes_are_noted(tmp_path, run):
     images = make_folder(tmp_path / "images", {"a": 10, "b": 10})
     shutil.copy(images / "a" / "000.png", images / "b" / "twin.png")
     data = run(source="folder", path=images)
-    assert data.facts.notes == [
+    assert data.record.notes == [
         "Identical images are labelled as different classes: a/000.png, b/twin.png."
     ]
-    assert data.facts.notes[0] in run.events.warned
+    assert data.record.notes[0] in run.events.warned
 
 
 def test_images_on_both_sides_are_refused_even_if_encoded_differently(tmp_path, run):
@@ -204,7 +204,7 @@ def test_images_on_both_sides_are_refused_even_if_encoded_differently(tmp_path, 
     )
     assert "'train/a/001.png' = 'test/a/leak.bmp'" in str(error)
     assert error.where == str(test)
-    assert "data.overlapping_images_allowed" in error.advice
+    assert "data.max_overlapping_images" in error.advice
 
 
 def test_the_training_twins_of_test_images_are_dropped_as_far_as_allowed(tmp_path, run):
@@ -214,16 +214,16 @@ def test_the_training_twins_of_test_images_are_dropped_as_far_as_allowed(tmp_pat
     shutil.copy(train / "a" / "001.png", test / "a" / "leak.png")
     shutil.copy(train / "b" / "003.png", test / "b" / "leak.png")
     spec = {"source": "folder", "train": train, "test": test}
-    refused(run, "3 images of the .* repeat .*, and 2 may", **spec, overlapping_images_allowed=2)
-    data = run(**spec, overlapping_images_allowed=3)
-    assert data.facts.overlapping == ["train/a/001.png", "train/a/copy.png", "train/b/003.png"]
-    assert [warning.split("'")[1] for warning in run.events.warned] == data.facts.overlapping
+    refused(run, "3 images of the .* repeat .*, and 2 may", **spec, max_overlapping_images=2)
+    data = run(**spec, max_overlapping_images=3)
+    assert data.record.overlapping == ["train/a/001.png", "train/a/copy.png", "train/b/003.png"]
+    assert [warning.split("'")[1] for warning in run.events.warned] == data.record.overlapping
     assert "'test/b/leak.png' has the same pixels" in run.events.warned[2]
-    [note] = data.facts.notes
+    [note] = data.record.notes
     assert note.startswith("3 images of the training split left out, because a test image has")
-    assert data.facts.train_counts == {"a": 3, "b": 3}
-    assert data.facts.test_counts == {"a": 3, "b": 3}
-    assert data.facts.duplicates_within_train == 0
+    assert data.record.train_counts == {"a": 3, "b": 3}
+    assert data.record.test_counts == {"a": 3, "b": 3}
+    assert data.record.duplicates_within_train == 0
     for image, key in zip(data.images("train"), data.keys("train"), strict=True):
         seed = int(key[8:11]) + (4 if key[6] == "b" else 0)
         np.testing.assert_array_equal(image, resize(pixels(seed), 16, 16))
@@ -271,7 +271,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path, run):
         "'a/gone.png' cannot be read: No such file",
         source="folder",
         path=images,
-        corrupt_images_allowed=9,
+        max_corrupt_images=9,
     )
     assert error.where == str(images / "a" / "gone.png")
 
@@ -311,8 +311,8 @@ def test_too_little_room_is_said_before_anything_is_written(tmp_path, run):
 
 def test_an_earlier_artifact_survives_bad_data(tmp_path, run):
     images = make_folder(tmp_path / "images", {"a": 5, "b": 5})
-    facts = run(source="folder", path=images).facts
+    record = run(source="folder", path=images).record
     (images / "a" / "000.png").write_bytes(b"")
     refused(run, "It is empty", source="folder", path=images)
-    assert artifacts.read(tmp_path / "artifact", "data", DataFacts).facts == facts
+    assert artifacts.read(tmp_path / "artifact", "data", DataRecord).record == record
     assert sorted(path.name for path in Path(tmp_path).iterdir()) == ["artifact", "images"]

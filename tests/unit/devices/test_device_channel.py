@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from tmkd_deploy.devices.channel import Channel, Dropped, Silent
+from tmkd_deploy.devices.channel import Channel, ConnectionClosedError, ResponseTimeoutError
 
 PATIENCE = 20.0
 ECHO = "import os\nwhile block := os.read(0, 50_000): os.write(1, block)"
@@ -31,7 +31,7 @@ def test_lines_come_one_by_one_however_they_were_written() -> None:
     )
     with running(program) as channel:
         assert [channel.line(PATIENCE) for _ in range(4)] == [b"one", b"two", b"", b"three"]
-        with pytest.raises(Dropped):
+        with pytest.raises(ConnectionClosedError):
             channel.line(PATIENCE)
 
 
@@ -55,7 +55,7 @@ def test_sending_stops_where_a_line_comes() -> None:
 def test_a_silent_program_is_not_waited_for_beyond_patience() -> None:
     with running("import sys; sys.stdin.readline()") as channel:
         before = time.monotonic()
-        with pytest.raises(Silent):
+        with pytest.raises(ResponseTimeoutError):
             channel.line(0.2)
         assert 0.2 <= time.monotonic() - before < PATIENCE
 
@@ -63,12 +63,12 @@ def test_a_silent_program_is_not_waited_for_beyond_patience() -> None:
 def test_a_program_that_takes_nothing_is_not_waited_for_beyond_patience() -> None:
     # It ends when nobody reads its output any more, so that closing need not use force.
     program = "import select; poll = select.poll(); poll.register(1, 0); poll.poll()"
-    with running(program) as channel, pytest.raises(Silent):
+    with running(program) as channel, pytest.raises(ResponseTimeoutError):
         channel.send(bytes(10_000_000), 0.2)
 
 
 def test_writing_to_a_program_that_ended_is_a_drop() -> None:
-    with running("") as channel, pytest.raises(Dropped):
+    with running("") as channel, pytest.raises(ConnectionClosedError):
         while True:
             channel.send(b"x" * 1024, PATIENCE)
 
@@ -76,7 +76,7 @@ def test_writing_to_a_program_that_ended_is_a_drop() -> None:
 def test_the_end_tells_code_and_last_words() -> None:
     program = "import sys; print('x' * 100_000, 'the last words', file=sys.stderr); sys.exit(3)"
     with running(program) as channel:
-        with pytest.raises(Dropped):
+        with pytest.raises(ConnectionClosedError):
             channel.line(PATIENCE)
         code, said = channel.close()
         assert code == 3

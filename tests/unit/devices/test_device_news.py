@@ -6,12 +6,12 @@ from typing import Any
 
 from recorded_events import RecordedEvents
 
-from tmkd_deploy.devices.progress_forwarder import News
+from tmkd_deploy.devices.progress_forwarder import ProgressForwarder
 
 
 def told(*messages: dict[str, Any]) -> list[tuple[Any, ...]]:
     events = RecordedEvents()
-    news = News(events, "Measuring", "orin")
+    news = ProgressForwarder(events, "Measuring", "orin")
     for message in messages:
         news(message)
     news.finish()

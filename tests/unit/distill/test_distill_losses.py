@@ -12,7 +12,7 @@ from tmkd_deploy.distill.losses.dist import dist
 from tmkd_deploy.distill.losses.dkd import dkd
 from tmkd_deploy.distill.losses.feature import feature
 from tmkd_deploy.distill.losses.kd import kd
-from tmkd_deploy.distill.losses.total import Signals, StudentLoss
+from tmkd_deploy.distill.losses.total import StudentLoss, TeacherOutputs
 from tmkd_deploy.recipe.schema import Distill
 
 TEMPERATURES = st.floats(0.5, 8.0)
@@ -167,28 +167,28 @@ class TestStudentLoss:
 
     def parts(self, **settings):
         torch.manual_seed(1)
-        settings = Distill(dkd_others_weight=OTHERS_WEIGHT, **settings)
+        settings = Distill(dkd_beta=OTHERS_WEIGHT, **settings)
         loss = StudentLoss(settings, 5, 6, torch.randn(3, 4))
         batch = torch.randn(8, 3), torch.randn(8, 5), torch.randint(3, (8,))
-        return loss, batch, Signals(torch.randn(8, 3), torch.randn(8, 6))
+        return loss, batch, TeacherOutputs(torch.randn(8, 3), torch.randn(8, 6))
 
-    def terms(self, loss, batch, signals, settings):
+    def terms(self, loss, batch, teacher_outputs, settings):
         logits, features, labels = batch
         rows = torch.arange(len(labels))
         return {
             "ce_weight": -torch.log_softmax(logits, dim=1)[rows, labels].mean(),
             "alpha": LOGIT_LOSSES[settings.logit_loss](
-                logits, signals.logits, labels, settings.temperature
+                logits, teacher_outputs.logits, labels, settings.temperature
             ),
-            "beta": feature(loss.to_teacher(features), signals.features),
+            "beta": feature(loss.to_teacher(features), teacher_outputs.features),
             "gamma": contrastive(
                 loss.to_text(features), loss.texts, labels, settings.contrastive_temperature
             ),
         }
 
     def test_without_signals_the_labels_alone_count(self):
-        loss, batch, signals = self.parts(ce_weight=0.1)
-        expected = self.terms(loss, batch, signals, loss.settings)["ce_weight"]
+        loss, batch, teacher_outputs = self.parts(ce_weight=0.1)
+        expected = self.terms(loss, batch, teacher_outputs, loss.settings)["ce_weight"]
         assert loss(*batch, None, 0).item() == pytest.approx(expected.item())
 
     @pytest.mark.parametrize("logit_loss", ["kd", "dkd", "dist"])
@@ -198,30 +198,32 @@ class TestStudentLoss:
     )
     def test_each_term_counts_by_its_weight(self, logit_loss, ce_weight, alpha, beta, gamma):
         weights = {"ce_weight": ce_weight, "alpha": alpha, "beta": beta, "gamma": gamma}
-        loss, batch, signals = self.parts(logit_loss=logit_loss, **weights)
-        terms = self.terms(loss, batch, signals, loss.settings)
+        loss, batch, teacher_outputs = self.parts(logit_loss=logit_loss, **weights)
+        terms = self.terms(loss, batch, teacher_outputs, loss.settings)
         expected = sum(weight * terms[name] for name, weight in weights.items())
-        assert loss(*batch, signals, 0).item() == pytest.approx(expected.item(), rel=1e-5)
+        assert loss(*batch, teacher_outputs, 0).item() == pytest.approx(expected.item(), rel=1e-5)
 
     @pytest.mark.parametrize(("epoch", "ramp"), [(0, 0.25), (1, 0.5), (3, 1.0), (9, 1.0)])
     def test_the_teachers_terms_grow_to_their_full_weight(self, epoch, ramp):
-        loss, batch, signals = self.parts(teacher_ramp=4)
-        terms = self.terms(loss, batch, signals, loss.settings)
+        loss, batch, teacher_outputs = self.parts(teacher_warmup_epochs=4)
+        terms = self.terms(loss, batch, teacher_outputs, loss.settings)
         taught = terms["alpha"] + terms["beta"] + 0.1 * terms["gamma"]
         expected = terms["ce_weight"] + ramp * taught
-        assert loss(*batch, signals, epoch).item() == pytest.approx(expected.item(), rel=1e-5)
+        assert loss(*batch, teacher_outputs, epoch).item() == pytest.approx(
+            expected.item(), rel=1e-5
+        )
 
     def test_a_term_switched_off_teaches_nothing(self):
-        loss, batch, signals = self.parts(beta=0)
-        loss(*batch, signals, 0).backward()
+        loss, batch, teacher_outputs = self.parts(beta=0)
+        loss(*batch, teacher_outputs, 0).backward()
         assert loss.to_teacher.weight.grad is None
         assert loss.to_text.weight.grad is not None
 
     @pytest.mark.parametrize("logit_loss", ["kd", "dkd", "dist"])
     def test_a_batch_of_one_class_teaches_too(self, logit_loss):
-        loss, (logits, features, _), signals = self.parts(logit_loss=logit_loss)
+        loss, (logits, features, _), teacher_outputs = self.parts(logit_loss=logit_loss)
         logits.requires_grad_()
-        value = loss(logits, features, torch.full((8,), 1), signals, 0)
+        value = loss(logits, features, torch.full((8,), 1), teacher_outputs, 0)
         value.backward()
         assert torch.isfinite(value) and torch.isfinite(logits.grad).all()
         assert logits.grad.abs().sum() > 0

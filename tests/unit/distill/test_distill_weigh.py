@@ -16,7 +16,7 @@ from tmkd_deploy.events import SilentEvents
 
 pytest.importorskip("open_clip")
 from tmkd_deploy.distill import text_teacher
-from tmkd_deploy.distill.score_views import TEXTS, weigh
+from tmkd_deploy.distill.score_views import TEXTS, score_views
 
 CLASSES = 10
 
@@ -26,7 +26,7 @@ def few(digits):
     """200 training and 100 test images of the digits."""
     data, counts = digits.data, {"train": 200, "test": 100}
     return PreparedData(
-        data.facts,
+        data.record,
         {split: data.images(split)[:count] for split, count in counts.items()},
         {split: data.labels(split)[:count] for split, count in counts.items()},
         {split: data.keys(split)[:count] for split, count in counts.items()},
@@ -46,9 +46,9 @@ def test_embeddings_are_scored_on_the_visual_teachers_features(digits, few, tmp_
     texts = torch.randn(CLASSES, 24, generator=torch.Generator().manual_seed(1))
     save_file({"texts": texts}, tmp_path / "digits.safetensors")
     recipe = recipe_with(digits, {"embeddings": tmp_path / "digits.safetensors"})
-    facts = weigh(recipe, few, digits.classifier(), tmp_path, SilentEvents())
-    assert facts.model == "digits.safetensors" and not facts.image_tower
-    assert facts.top1_by_view["rgb"] > 0.9
+    record = score_views(recipe, few, digits.classifier(), tmp_path, SilentEvents())
+    assert record.model == "digits.safetensors" and not record.image_tower
+    assert record.top1_by_view["rgb"] > 0.9
     written = load_file(tmp_path / TEXTS)
     assert torch.allclose(written["texts"][2], F.normalize(texts, dim=-1))
     assert written["train"].shape == (200, 3, CLASSES)
@@ -64,8 +64,8 @@ def test_clip_needs_no_visual_teacher(digits, few, tmp_path):
     clip = text_teacher.create(digits.recipe.teacher.text, digits.recipe.prompts, names)
     save_file(clip.clip.state_dict(), tmp_path / "clip.safetensors")
     recipe = recipe_with(digits, {"checkpoint": tmp_path / "clip.safetensors"})
-    facts = weigh(recipe, few, None, tmp_path, SilentEvents())
-    assert facts.model == "tmkd-clip-tiny" and facts.image_tower
+    record = score_views(recipe, few, None, tmp_path, SilentEvents())
+    assert record.model == "tmkd-clip-tiny" and record.image_tower
     written = load_file(tmp_path / TEXTS)
     cpu = torch.device("cpu")
     expected = text_teacher.semantic_scores(
@@ -82,7 +82,7 @@ def test_weights_that_are_no_numbers_are_refused(digits, few, tmp_path):
     save_file(state, tmp_path / "clip.safetensors")
     recipe = recipe_with(digits, {"checkpoint": tmp_path / "clip.safetensors"})
     with pytest.raises(DataError, match="scores are not finite"):
-        weigh(recipe, few, None, tmp_path, SilentEvents())
+        score_views(recipe, few, None, tmp_path, SilentEvents())
     assert not (tmp_path / TEXTS).exists()
 
 

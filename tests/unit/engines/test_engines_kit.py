@@ -110,14 +110,14 @@ def test_no_file_is_newer_than_the_target_reads(kit):
 
 
 def test_the_kit_is_whole_and_says_what_to_do(kit):
-    facts, folder = kit
+    record, folder = kit
     ends = (".onnx", "-opset17.onnx", ".profile.json")
     expected = [f"{name}{end}" for name in ("fp16", "int8") for end in ends]
     expected += [f"build-{name}.sh" for name in ("fp16", "int8")]
-    assert facts.kit == sorted(expected) == sorted(path.name for path in folder.iterdir())
-    assert "build-int8.sh" in facts.notes[0]
-    assert [file.file for file in facts.engines] == ["int8.onnx", "fp16.onnx"]
-    assert {file.int8_layers for file in facts.engines} == {None}
+    assert record.kit == sorted(expected) == sorted(path.name for path in folder.iterdir())
+    assert "build-int8.sh" in record.notes[0]
+    assert [file.file for file in record.engines] == ["int8.onnx", "fp16.onnx"]
+    assert {file.int8_layers for file in record.engines} == {None}
     profile = json.loads((folder / "int8.profile.json").read_text())
     assert profile["target"] == "jetson-orin-nano"
     assert profile["input"] == {"name": "images", "dtype": "uint8", "shape": [1, 32, 32, 3]}
@@ -158,8 +158,8 @@ def test_a_device_newer_than_its_kit_is_told_so(exported_digits, tmp_path):
     folder = tmp_path / "kit"
     folder.mkdir()
     model = exported_digits(variants_for(XAVIER, "int8")[0])[0]
-    facts = build(XAVIER, {"int8": model}, 32, folder, SilentEvents())
-    assert facts.engines[0].file == "int8-opset17.onnx"
+    record = build(XAVIER, {"int8": model}, 32, folder, SilentEvents())
+    assert record.engines[0].file == "int8-opset17.onnx"
     done = run_script(folder / "build-int8.sh", tmp_path, BANNERS["10"])
     assert done.returncode == 1 and "holds no int8.onnx" in done.stderr
 

@@ -12,15 +12,15 @@ from tmkd_deploy.engines.onnxruntime import OnnxRuntime
 from tmkd_deploy.engines.registry import runtime
 from tmkd_deploy.errors import DataError, EnvironmentProblem
 from tmkd_deploy.events import SilentEvents
-from tmkd_deploy.quantize.insert import use_placement
+from tmkd_deploy.quantize.insert import use_quant_scheme
 from tmkd_deploy.records.onnx_model import Variant
-from tmkd_deploy.records.quant_scheme import Placement
+from tmkd_deploy.records.quant_scheme import QuantScheme
 from tmkd_deploy.targets.catalog import get
 from tmkd_deploy.training.fit import predict
 
 pytest.importorskip("onnxruntime")
 CPU = get("cpu")
-SIGNED = Variant("student", "int8", Placement.SIGNED, "fp16")
+S8 = Variant("student", "int8", QuantScheme.S8, "fp16")
 
 
 @pytest.fixture(scope="module")
@@ -32,8 +32,8 @@ def engines(exported_digits, tmp_path_factory):
 
 
 def test_the_int8_engine_decides_as_the_fake_quantized_student(digits, quantized_digits, engines):
-    network, _ = quantized_digits(Placement.UNSIGNED)
-    use_placement(network.network, Placement.UNSIGNED)
+    network, _ = quantized_digits(QuantScheme.U8)
+    use_quant_scheme(network.network, QuantScheme.U8)
     images = digits.data.images("test")
     expected = predict(network, images, torch.device("cpu")).numpy()
     session = OnnxRuntime().open(engines[1] / "int8.onnx", 1)
@@ -43,7 +43,7 @@ def test_the_int8_engine_decides_as_the_fake_quantized_student(digits, quantized
 
 
 def test_every_convolution_of_the_int8_engine_runs_in_integers(quantized_digits, engines):
-    _, quantized = quantized_digits(Placement.UNSIGNED)
+    _, quantized = quantized_digits(QuantScheme.U8)
     files = {file.precision: file for file in engines[0].engines}
     assert files["int8"].total_layers == len(quantized.layers)
     # the last layer, whose output nothing rounds, may stay in floating point
@@ -65,9 +65,9 @@ def test_the_same_image_alone_and_in_a_batch_gives_the_same_decision(digits, eng
 @pytest.mark.parametrize(
     ("name", "variant", "target"),
     [
-        ("onnxruntime", SIGNED, "cpu"),
-        ("tensorrt", Variant("student", "int8", Placement.UNSIGNED), "jetson"),
-        ("tensorrt_rtx", Variant("student", "int8", Placement.UNSIGNED), "rtx-ada"),
+        ("onnxruntime", S8, "cpu"),
+        ("tensorrt", Variant("student", "int8", QuantScheme.U8), "jetson"),
+        ("tensorrt_rtx", Variant("student", "int8", QuantScheme.U8), "rtx-ada"),
     ],
 )
 def test_another_runtimes_file_is_refused(exported_digits, tmp_path, name, variant, target):
@@ -75,13 +75,13 @@ def test_another_runtimes_file_is_refused(exported_digits, tmp_path, name, varia
     with pytest.raises(DataError, match="quantized for another runtime") as caught:
         runtime(name).build(path, "int8", 32, get(target), tmp_path)
     assert caught.value.where == str(path)
-    assert variant.placement.value in caught.value.problem
+    assert variant.quant_scheme.value in caught.value.problem
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("placement", list(Placement))
-def test_a_file_without_quantization_suits_every_runtime(exported_digits, placement):
-    read_model(exported_digits(Variant("student", "fp32"))[0], placement, 32, CPU)
+@pytest.mark.parametrize("placement", list(QuantScheme))
+def test_a_file_without_quantization_suits_every_runtime(exported_digits, quant_scheme):
+    read_model(exported_digits(Variant("student", "fp32"))[0], quant_scheme, 32, CPU)
 
 
 @pytest.mark.parametrize("content", [b"no graph at all", b"", b"\x08\x07" * 400])

@@ -19,7 +19,7 @@ from tmkd_deploy.models.classifier import create
 from tmkd_deploy.quantize.insert import activation_quantizers, quantized_layers
 from tmkd_deploy.quantize.quantize import post_training_quantized
 from tmkd_deploy.records.onnx_model import MODEL, MODULE
-from tmkd_deploy.records.quant_scheme import Placement
+from tmkd_deploy.records.quant_scheme import QuantScheme
 from tmkd_deploy.targets.catalog import get
 from tmkd_deploy.training.batches import to_float
 
@@ -63,7 +63,7 @@ class Family:
 )
 def family(request, digits, quantized_digits, exported_digits, tmp_path_factory):
     if request.param == "resnet10t":
-        network = quantized_digits(Placement.SIGNED)[0].network
+        network = quantized_digits(QuantScheme.S8)[0].network
         files = {name: exported_digits(variant_for(RTX, name))[0] for name in PRECISIONS}
     else:
         folder = tmp_path_factory.mktemp("exported")
@@ -83,9 +83,7 @@ def exported_family(name, stages, digits, folder):
     classifier = student_of(name, stages, digits.data)
     student = dataclasses.replace(digits.student(), classifier=copy.deepcopy(classifier))
     events = SilentEvents()
-    quantized = post_training_quantized(
-        digits.recipe, digits.data, student, Placement.SIGNED, events
-    )
+    quantized = post_training_quantized(digits.recipe, digits.data, student, QuantScheme.S8, events)
     files = {}
     for precision in PRECISIONS:
         files[precision] = folder / precision / MODEL
@@ -168,10 +166,10 @@ def test_the_file_for_tensorrt_8_gives_the_same_integer_layers(exported_digits, 
     counts = []
     older = variants_for(get("jetson-xavier-nx"), "int8")[0]
     for variant in (older, variant_for(RTX, "int8")):
-        path, facts = exported_digits(variant)
+        path, record = exported_digits(variant)
         RTX.build(path, "int8", SIDE, ADA, tmp_path)
         layers = json.loads((tmp_path / "int8.layers.json").read_text())
         inputs = [layer["inputs"] for layer in layers if layer["kind"] in _WEIGHTED]
         counts.append([sum("Int8" in each for each in inputs), len(inputs)])
-        assert facts.opset == (variant.opset or 20)
+        assert record.opset == (variant.opset or 20)
     assert counts == [[16, 16], [16, 16]]

@@ -25,7 +25,7 @@ def inverted_residuals():
     from tmkd_deploy.quantize.insert import (
         activation_quantizers,
         insert_quantizers,
-        use_placement,
+        use_quant_scheme,
     )
 
     torch.manual_seed(0)
@@ -49,10 +49,10 @@ def inverted_residuals():
         quantizer.collector = None
     made = {}
 
-    def graph_for(placement):
-        if placement not in made:
-            use_placement(classifier.network, placement)
-            made[placement] = to_onnx(copy.deepcopy(classifier), SIDE, 20)
-        return copy.deepcopy(made[placement])
+    def graph_for(quant_scheme):
+        if quant_scheme not in made:
+            use_quant_scheme(classifier.network, quant_scheme)
+            made[quant_scheme] = to_onnx(copy.deepcopy(classifier), SIDE, 20)
+        return copy.deepcopy(made[quant_scheme])
 
     return graph_for

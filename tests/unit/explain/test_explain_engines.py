@@ -11,7 +11,7 @@ from tmkd_deploy.explain import onnxruntime, tensorrt
 from tmkd_deploy.explain.engine_findings import float_layers, reformats
 from tmkd_deploy.explain.graph import Graph, LayerNames
 from tmkd_deploy.explain.interface import EngineLayer, EngineView, Kind, shares, slowest
-from tmkd_deploy.records.quant_scheme import Placement
+from tmkd_deploy.records.quant_scheme import QuantScheme
 
 HAS_RTX = importlib.util.find_spec("tensorrt_rtx") is not None
 PLANTED = "blocks.1.1.conv_dw"
@@ -25,12 +25,12 @@ def run(proto, folder):
 
 @pytest.fixture(scope="module")
 def sound(inverted_residuals, tmp_path_factory):
-    return run(inverted_residuals(Placement.UNSIGNED), tmp_path_factory.mktemp("sound"))
+    return run(inverted_residuals(QuantScheme.U8), tmp_path_factory.mktemp("sound"))
 
 
 @pytest.fixture(scope="module")
 def planted(inverted_residuals, tmp_path_factory):
-    proto = inverted_residuals(Placement.UNSIGNED)
+    proto = inverted_residuals(QuantScheme.U8)
     plant.operator_before(proto, PLANTED)
     return run(proto, tmp_path_factory.mktemp("planted"))
 
@@ -40,7 +40,7 @@ def convolutions(view):
 
 
 def test_onnxruntime_names_every_layer_and_its_type(sound, inverted_residuals):
-    graph = Graph(inverted_residuals(Placement.UNSIGNED))
+    graph = Graph(inverted_residuals(QuantScheme.U8))
     known = {graph.layer(node) for node, _ in graph.weighted() if node.op_type == "Conv"}
     found = convolutions(sound)
     assert set(found) == known and len(known) == 10
@@ -85,7 +85,7 @@ def test_tensorrt_rtx_names_every_layer_and_its_type(inverted_residuals, tmp_pat
     from tmkd_deploy.engines.tensorrt_rtx import TensorRTRtx
     from tmkd_deploy.targets.catalog import get
 
-    proto = inverted_residuals(Placement.SIGNED)
+    proto = inverted_residuals(QuantScheme.S8)
     onnx.save(proto, tmp_path / "model.onnx")
     TensorRTRtx().build(tmp_path / "model.onnx", "int8", 32, get("rtx-ada"), tmp_path)
     graph = Graph(proto)

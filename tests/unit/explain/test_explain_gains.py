@@ -21,20 +21,20 @@ def run_folder(exported_digits, tmp_path):
     models = {}
     for precision in ("fp32", "int8"):
         variant = variant_for(runtime("onnxruntime"), precision)
-        file, facts = exported_digits(variant)
+        file, record = exported_digits(variant)
         place = tmp_path / "export" / variant.name
         with artifacts.writing(place, kind="export", fingerprint="", inputs={}) as draft:
             shutil.copyfile(file, draft.folder / MODEL)
-            draft.facts = facts
+            draft.record = record
         models[precision] = place / MODEL
     place = tmp_path / "build" / "cpu"
     with artifacts.writing(place, kind="build", fingerprint="", inputs={}) as draft:
-        draft.facts = build(get("cpu"), models, 32, draft.folder, SilentEvents())
+        draft.record = build(get("cpu"), models, 32, draft.folder, SilentEvents())
     for each in run_report().targets:
         target = get(each.measurements.target)
         place = tmp_path / "measure" / target.name
         with artifacts.writing(place, kind="measure", fingerprint="", inputs={}) as draft:
-            draft.facts = each.measurements.model_copy(update={"runtime": target.runtime})
+            draft.record = each.measurements.model_copy(update={"runtime": target.runtime})
     return tmp_path
 
 

@@ -79,7 +79,7 @@ def test_the_largest_drop_names_its_step_classes_and_calibration():
     crack, sound = found.problem.index("crack lost 7"), found.problem.index("sound lost 2")
     assert crack < sound and "most often to scratch" in found.problem
     assert "goes from 2.0 % to 5.0 %" in found.problem
-    assert "quantize.leave_out" in found.advice and RANK_LAYERS in found.advice
+    assert "quantize.exclude_layers" in found.advice and RANK_LAYERS in found.advice
     assert notes == ["Expected calibration error: The student 2.0 %, The fake_quantized 5.0 %."]
 
 

@@ -6,9 +6,9 @@ import pytest
 from tmkd_deploy.explain.findings import graph_findings
 from tmkd_deploy.explain.graph import Graph, LayerNames
 from tmkd_deploy.explain.interface import Kind
-from tmkd_deploy.records.quant_scheme import Placement
+from tmkd_deploy.records.quant_scheme import QuantScheme
 
-PLACEMENTS = pytest.mark.parametrize("placement", list(Placement), ids=lambda p: p.value)
+PLACEMENTS = pytest.mark.parametrize("placement", list(QuantScheme), ids=lambda p: p.value)
 MISTAKES = {
     "operator before a layer": (plant.operator_before, "blocks.1.1.conv_dw", Kind.BLOCKED_PAIR),
     "operator after a layer": (plant.operator_after, "blocks.1.0.conv_pw", Kind.BLOCKED_PAIR),
@@ -25,73 +25,73 @@ MISTAKES = {
 }
 
 
-def findings(proto, placement, left_out=()):
-    return graph_findings(Graph(proto), placement, left_out)
+def findings(proto, quant_scheme, excluded_layers=()):
+    return graph_findings(Graph(proto), quant_scheme, excluded_layers)
 
 
 @PLACEMENTS
-def test_a_sound_graph_has_no_findings(inverted_residuals, placement):
-    assert findings(inverted_residuals(placement), placement) == []
+def test_a_sound_graph_has_no_findings(inverted_residuals, quant_scheme):
+    assert findings(inverted_residuals(quant_scheme), quant_scheme) == []
 
 
 @PLACEMENTS
 @pytest.mark.parametrize("mistake", MISTAKES)
-def test_a_planted_mistake_is_found_and_named(inverted_residuals, placement, mistake):
+def test_a_planted_mistake_is_found_and_named(inverted_residuals, quant_scheme, mistake):
     make, layer, kind = MISTAKES[mistake]
-    proto = inverted_residuals(placement)
+    proto = inverted_residuals(quant_scheme)
     make(proto, layer)
-    found = findings(proto, placement)
+    found = findings(proto, quant_scheme)
     assert [(each.kind, each.layer) for each in found] == [(kind, layer)]
     assert layer in found[0].problem
     assert found[0].problem.endswith(".") and found[0].advice.endswith(".")
 
 
 @PLACEMENTS
-def test_all_mistakes_at_once_are_all_found(inverted_residuals, placement):
-    proto = inverted_residuals(placement)
+def test_all_mistakes_at_once_are_all_found(inverted_residuals, quant_scheme):
+    proto = inverted_residuals(quant_scheme)
     for make, layer, _ in MISTAKES.values():
         make(proto, layer)
-    found = {(each.kind, each.layer) for each in findings(proto, placement)}
+    found = {(each.kind, each.layer) for each in findings(proto, quant_scheme)}
     assert found == {(kind, layer) for _, layer, kind in MISTAKES.values()}
 
 
 def test_the_operator_in_between_and_the_residuals_origin_are_told(inverted_residuals):
-    proto = inverted_residuals(Placement.UNSIGNED)
+    proto = inverted_residuals(QuantScheme.U8)
     plant.operator_before(proto, "blocks.1.1.conv_dw")
     plant.unquantized_residual(proto, "blocks.1.1.conv_pwl")
-    blocked, residual = findings(proto, Placement.UNSIGNED)
+    blocked, residual = findings(proto, QuantScheme.U8)
     assert "HardSwish" in blocked.problem
     assert "comes from blocks.1.0.conv_pwl" in residual.problem
 
 
 @PLACEMENTS
-def test_another_runtimes_activations_are_told(inverted_residuals, placement):
-    other = next(each for each in Placement if each is not placement)
-    found = findings(inverted_residuals(other), placement)
+def test_another_runtimes_activations_are_told(inverted_residuals, quant_scheme):
+    other = next(each for each in QuantScheme if each is not quant_scheme)
+    found = findings(inverted_residuals(other), quant_scheme)
     signs = [each for each in found if each.kind is Kind.WRONG_SIGN]
     assert {"blocks.1.1.conv_pw", None} <= {each.layer for each in signs}
 
 
 def test_a_relu_that_the_range_does_not_absorb_is_told(inverted_residuals):
     # int8 activations leave the ReLU in place, and with it the convolution before it
-    found = findings(inverted_residuals(Placement.SIGNED), Placement.UNSIGNED)
+    found = findings(inverted_residuals(QuantScheme.S8), QuantScheme.U8)
     blocked = {each.layer: each.problem for each in found if each.kind is Kind.BLOCKED_PAIR}
     assert "Relu after blocks.1.0.conv_dw is not absorbed" in blocked["blocks.1.0.conv_dw"]
     assert "blocks.1.0.conv_pwl" not in blocked
 
 
 def test_a_float_weight_is_left_out_on_purpose_or_by_mistake(inverted_residuals):
-    proto = inverted_residuals(Placement.UNSIGNED)
+    proto = inverted_residuals(QuantScheme.U8)
     plant.float_weight(proto, "blocks.1.0.conv_pw")
-    (by_mistake,) = findings(proto, Placement.UNSIGNED)
-    (on_purpose,) = findings(proto, Placement.UNSIGNED, ["backbone.blocks.1.0.conv_pw"])
+    (by_mistake,) = findings(proto, QuantScheme.U8)
+    (on_purpose,) = findings(proto, QuantScheme.U8, ["backbone.blocks.1.0.conv_pw"])
     assert by_mistake.kind is on_purpose.kind is Kind.LEFT_OUT
     assert by_mistake.layer == on_purpose.layer == "blocks.1.0.conv_pw"
     assert "nobody asked" in by_mistake.problem and "on purpose" in on_purpose.problem
 
 
 def test_names_that_a_runtime_rewrites_lead_back_to_layers(inverted_residuals):
-    graph = Graph(inverted_residuals(Placement.UNSIGNED))
+    graph = Graph(inverted_residuals(QuantScheme.U8))
     names = LayerNames(graph)
     nodes = {graph.layer(node): node for node, _ in graph.weighted()}
     node = nodes["blocks.1.1.conv_dw"]

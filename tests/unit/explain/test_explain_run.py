@@ -11,10 +11,10 @@ from tmkd_deploy.cli.main import main
 from tmkd_deploy.engines.build import build
 from tmkd_deploy.errors import ExitCode
 from tmkd_deploy.events import SilentEvents
-from tmkd_deploy.records.engine import EngineFacts
+from tmkd_deploy.records.engine import EngineRecord
 from tmkd_deploy.records.measurements import EngineFile
-from tmkd_deploy.records.onnx_model import MODEL, OnnxFacts
-from tmkd_deploy.records.quant_scheme import Placement
+from tmkd_deploy.records.onnx_model import MODEL, OnnxRecord
+from tmkd_deploy.records.quant_scheme import QuantScheme
 from tmkd_deploy.targets.catalog import get
 
 LAYER = "blocks.1.1.conv_dw"
@@ -29,13 +29,13 @@ def run_folder(inverted_residuals, tmp_path_factory):
     """Exported and built for two targets, with a blocked pair, and not measured."""
     folder = tmp_path_factory.mktemp("runs") / "planted"
     for target, variant in VARIANTS.items():
-        placement = Placement.UNSIGNED if target == "cpu" else Placement.SIGNED
-        proto = inverted_residuals(placement)
+        quant_scheme = QuantScheme.U8 if target == "cpu" else QuantScheme.S8
+        proto = inverted_residuals(quant_scheme)
         plant.operator_before(proto, LAYER)
         exported = folder / "export" / variant
         with artifacts.writing(exported, kind="export", fingerprint="", inputs={}) as draft:
             onnx.save(proto, draft.folder / MODEL)
-            draft.facts = OnnxFacts(
+            draft.record = OnnxRecord(
                 variant=variant,
                 opset=20,
                 bytes=1,
@@ -49,7 +49,7 @@ def run_folder(inverted_residuals, tmp_path_factory):
         place = folder / "build" / target
         with artifacts.writing(place, kind="build", fingerprint="", inputs={}) as draft:
             models = {"int8": exported / MODEL}
-            draft.facts = build(get(target), models, 32, draft.folder, SilentEvents())
+            draft.record = build(get(target), models, 32, draft.folder, SilentEvents())
     return folder
 
 
@@ -146,12 +146,12 @@ def device_built(run_folder, folder, given):
         {"name": "PWN(PWN(a), PWN(b))", "kind": "PointWiseV2", "inputs": ["Half"]},
     ]
     for variant in ("student-int8-signed-fp16", "student-int8-signed-fp32-opset17"):
-        facts = artifacts.read(source, "export", OnnxFacts).facts
+        record = artifacts.read(source, "export", OnnxRecord).record
         place = folder / "export" / variant
         with artifacts.writing(place, kind="export", fingerprint="", inputs={}) as draft:
             proto.doc_string = variant
             onnx.save(proto, draft.folder / MODEL)
-            draft.facts = facts.model_copy(update={"variant": variant})
+            draft.record = record.model_copy(update={"variant": variant})
     place = folder / "build" / "jetson-orin-nano"
     with artifacts.writing(place, kind="build", fingerprint="", inputs={}) as draft:
         (draft.folder / "int8.engine").write_bytes(b"plan")
@@ -159,7 +159,7 @@ def device_built(run_folder, folder, given):
         model = folder / "export" / given / MODEL
         digest = artifacts.sha256_of(model) if model.exists() else "0" * 64
         (draft.folder / "int8.manifest.json").write_text(json.dumps({"onnx": {"sha256": digest}}))
-        draft.facts = EngineFacts(
+        draft.record = EngineRecord(
             target="jetson-orin-nano",
             runtime="tensorrt",
             engines=[

@@ -10,9 +10,9 @@ from tmkd_deploy.engines.variants import variants_for
 from tmkd_deploy.errors import RequestError
 from tmkd_deploy.export.export import reference_logits
 from tmkd_deploy.export.older_opset import lowered
-from tmkd_deploy.quantize.insert import use_placement
+from tmkd_deploy.quantize.insert import use_quant_scheme
 from tmkd_deploy.records.onnx_model import MODULE, Variant
-from tmkd_deploy.records.quant_scheme import Placement
+from tmkd_deploy.records.quant_scheme import QuantScheme
 from tmkd_deploy.targets.catalog import get
 from tmkd_deploy.training.fit import predict
 
@@ -36,7 +36,7 @@ def test_the_int8_file_is_one_that_tensorrt_8_reads(int8, quantized_digits):
     kinds = {tensor.data_type for tensor in stored.values() if np.prod(tensor.dims) > 1024}
     assert kinds == {TensorProto.FLOAT}
     assert TensorProto.FLOAT16 not in {tensor.data_type for tensor in stored.values()}
-    _, quantized = quantized_digits(Placement.SIGNED)
+    _, quantized = quantized_digits(QuantScheme.S8)
     quantizes = [node for node in proto.graph.node if node.op_type == "QuantizeLinear"]
     weights = [node for node in quantizes if node.input[0] in stored]
     assert len(weights) == len(quantized.layers)
@@ -49,8 +49,8 @@ def test_the_int8_file_is_one_that_tensorrt_8_reads(int8, quantized_digits):
 
 
 def test_the_int8_file_computes_what_the_newer_one_does(digits, quantized_digits, int8):
-    network, _ = quantized_digits(Placement.SIGNED)
-    use_placement(network.network, Placement.SIGNED)
+    network, _ = quantized_digits(QuantScheme.S8)
+    use_quant_scheme(network.network, QuantScheme.S8)
     images = digits.data.images("test")
     expected = predict(network, images, CPU).numpy()
     found = reference_logits(int8[0], images)
@@ -59,8 +59,8 @@ def test_the_int8_file_computes_what_the_newer_one_does(digits, quantized_digits
 
 
 def test_the_fp32_file_computes_what_torch_does(digits, exported_digits):
-    path, facts = exported_digits(variants_for(XAVIER, "fp16")[0])
-    assert facts.opset == 17 and facts.variant == "student-fp32-opset17"
+    path, record = exported_digits(variants_for(XAVIER, "fp16")[0])
+    assert record.opset == 17 and record.variant == "student-fp32-opset17"
     images = digits.data.images("test")
     expected = predict(digits.classifier(), images, CPU).numpy()
     assert np.abs(reference_logits(path, images) - expected).max() < 1e-4 * np.abs(expected).max()

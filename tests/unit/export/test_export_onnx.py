@@ -13,9 +13,9 @@ from tmkd_deploy.events import SilentEvents
 from tmkd_deploy.export.export import export, reference_logits
 from tmkd_deploy.export.torch_to_onnx import to_onnx
 from tmkd_deploy.models.classifier import Classifier, create
-from tmkd_deploy.quantize.insert import activation_quantizers, insert_quantizers, use_placement
+from tmkd_deploy.quantize.insert import activation_quantizers, insert_quantizers, use_quant_scheme
 from tmkd_deploy.records.onnx_model import MODEL, Variant
-from tmkd_deploy.records.quant_scheme import Placement
+from tmkd_deploy.records.quant_scheme import QuantScheme
 from tmkd_deploy.runtime.onnxruntime_session import create_session
 from tmkd_deploy.training.fit import predict
 
@@ -25,10 +25,10 @@ FP16 = Variant("student", "fp16")
 CPU = torch.device("cpu")
 
 
-def int8(placement):
+def int8(quant_scheme):
     """As the runtimes of this placement want it."""
-    rest = "fp16" if placement is Placement.SIGNED else "fp32"
-    return Variant("student", "int8", placement, rest)
+    rest = "fp16" if quant_scheme is QuantScheme.S8 else "fp32"
+    return Variant("student", "int8", quant_scheme, rest)
 
 
 def tags(path):
@@ -36,13 +36,13 @@ def tags(path):
 
 
 def test_fp32_onnx_computes_what_torch_computes(digits, exported_digits):
-    path, facts = exported_digits(FP32)
+    path, record = exported_digits(FP32)
     images = digits.data.images("test")
     expected = predict(digits.classifier(), images, CPU).numpy()
     found = reference_logits(path, images)
     assert found.dtype == np.float32
     assert np.abs(found - expected).max() < 1e-4 * np.abs(expected).max()
-    assert facts.agreement == 1.0 and facts.bytes == path.stat().st_size
+    assert record.agreement == 1.0 and record.bytes == path.stat().st_size
 
 
 def test_the_batch_is_dynamic(digits, exported_digits):
@@ -52,7 +52,7 @@ def test_the_batch_is_dynamic(digits, exported_digits):
     assert np.allclose(one_by_one, reference_logits(path, images, batch_size=7), atol=1e-4)
 
 
-@pytest.mark.parametrize("variant", [FP32, FP16, int8(Placement.UNSIGNED)], ids=lambda v: v.name)
+@pytest.mark.parametrize("variant", [FP32, FP16, int8(QuantScheme.U8)], ids=lambda v: v.name)
 def test_the_graph_takes_raw_pixels_and_gives_float32_logits(exported_digits, variant):
     graph = onnx.load(exported_digits(variant)[0]).graph
     (pixels,), (logits,) = graph.input, graph.output
@@ -74,18 +74,18 @@ def test_the_opset_is_the_one_asked_for(digits, exported_digits):
         assert torch.equal(tensor, before[name]), f"exporting changed {name}"
 
 
-@pytest.mark.parametrize("placement", list(Placement))
+@pytest.mark.parametrize("placement", list(QuantScheme))
 def test_int8_graphs_hold_each_quantizer_and_each_weight_once(
-    quantized_digits, exported_digits, placement
+    quantized_digits, exported_digits, quant_scheme
 ):
-    network, quantized = quantized_digits(placement)
-    path, facts = exported_digits(int8(placement))
+    network, quantized = quantized_digits(quant_scheme)
+    path, record = exported_digits(int8(quant_scheme))
     quantizers = len(activation_quantizers(network.network))
     assert quantizers == quantized.activation_quantizers > 0
     # ONNX Runtime reads the camera's bytes as they are
-    assert facts.quantize_linear == quantizers - (placement is Placement.UNSIGNED)
-    assert facts.int8_weights == len(quantized.layers) > 10
-    assert facts.dequantize_linear == quantizers + len(quantized.layers)
+    assert record.quantize_linear == quantizers - (quant_scheme is QuantScheme.U8)
+    assert record.int8_weights == len(quantized.layers) > 10
+    assert record.dequantize_linear == quantizers + len(quantized.layers)
     kinds = {
         onnx.numpy_helper.to_array(tensor).dtype.name
         for node in onnx.load(path).graph.node
@@ -93,18 +93,18 @@ def test_int8_graphs_hold_each_quantizer_and_each_weight_once(
         for tensor in onnx.load(path).graph.initializer
         if tensor.name == node.input[2]
     }
-    assert kinds == {"int8" if placement is Placement.SIGNED else "uint8"}
+    assert kinds == {"int8" if quant_scheme is QuantScheme.S8 else "uint8"}
 
 
-@pytest.mark.parametrize("placement", list(Placement))
+@pytest.mark.parametrize("placement", list(QuantScheme))
 def test_int8_onnx_decides_as_fake_quantization_does(
-    digits, quantized_digits, exported_digits, placement
+    digits, quantized_digits, exported_digits, quant_scheme
 ):
-    network, _ = quantized_digits(placement)
-    use_placement(network.network, placement)
+    network, _ = quantized_digits(quant_scheme)
+    use_quant_scheme(network.network, quant_scheme)
     images = digits.data.images("test")
     expected = predict(network, images, CPU).numpy()
-    found = reference_logits(exported_digits(int8(placement))[0], images)
+    found = reference_logits(exported_digits(int8(quant_scheme))[0], images)
     assert (found.argmax(axis=1) == expected.argmax(axis=1)).mean() >= 0.995
     assert np.median(np.abs(found - expected)) < 1e-2 * np.abs(expected).max()
 
@@ -114,18 +114,18 @@ def test_int8_onnx_runs_with_and_without_fast_saturating_arithmetic(
     digits, quantized_digits, exported_digits, precise
 ):
     """Without VNNI the fast mode saturates where weights take all of eight bits."""
-    path, _ = exported_digits(int8(Placement.UNSIGNED))
+    path, _ = exported_digits(int8(QuantScheme.U8))
     session = create_session(str(path), threads=1, precise_int8=precise)
     images = digits.data.images("test")
     found = session.run(["logits"], {"images": images})[0].argmax(axis=1)
-    classifier, _ = quantized_digits(Placement.UNSIGNED)
-    use_placement(classifier.network, Placement.UNSIGNED)
+    classifier, _ = quantized_digits(QuantScheme.U8)
+    use_quant_scheme(classifier.network, QuantScheme.U8)
     expected = predict(classifier, images, CPU).argmax(dim=1).numpy()
     assert (found == expected).mean() >= 0.995
 
 
 def test_no_two_products_of_the_unsigned_grid_can_saturate_sixteen_bits(exported_digits):
-    proto = onnx.load(exported_digits(int8(Placement.UNSIGNED))[0])
+    proto = onnx.load(exported_digits(int8(QuantScheme.U8))[0])
     weights = [numpy_helper.to_array(t) for t in proto.graph.initializer if len(t.dims) > 1]
     largest = max(int(np.abs(weight.astype(int)).max()) for weight in weights)
     assert 0 < 2 * 255 * largest < 2**15
@@ -141,7 +141,7 @@ def test_bytes_reach_the_first_layer_unconverted_only_where_that_changes_nothing
         network = insert_quantizers(classifier)
         for quantizer in activation_quantizers(network).values():
             quantizer.amax.fill_(127 / 128)
-        use_placement(network, Placement.UNSIGNED)
+        use_quant_scheme(network, QuantScheme.U8)
         proto = to_onnx(classifier, 32, 20)
         following, name = [], "images"
         for _ in kinds:
@@ -163,22 +163,22 @@ def test_files_say_what_they_are(exported_digits):
         "tmkd_deploy.precision": "fp32",
         "tmkd_deploy.placement": "none",
     }
-    signed = tags(exported_digits(int8(Placement.SIGNED))[0])
+    signed = tags(exported_digits(int8(QuantScheme.S8))[0])
     assert signed["tmkd_deploy.precision"] == "int8"
     assert signed["tmkd_deploy.placement"] == "signed"
 
 
-@pytest.mark.parametrize("variant", [FP32, FP16, int8(Placement.UNSIGNED)], ids=lambda v: v.name)
+@pytest.mark.parametrize("variant", [FP32, FP16, int8(QuantScheme.U8)], ids=lambda v: v.name)
 def test_files_tell_nothing_of_the_machine_that_wrote_them(exported_digits, variant):
     content = exported_digits(variant)[0].read_bytes()
     assert b".py" not in content and b"stack_trace" not in content
 
 
 def test_fp16_weights_are_half_the_size_and_decide_alike(digits, exported_digits):
-    path, facts = exported_digits(FP16)
+    path, record = exported_digits(FP16)
     kinds = {t.data_type for t in onnx.load(path).graph.initializer if len(t.dims) > 1}
     assert kinds == {TensorProto.FLOAT16}
-    assert facts.bytes < 0.75 * exported_digits(FP32)[1].bytes
+    assert record.bytes < 0.75 * exported_digits(FP32)[1].bytes
     logits = reference_logits(path, digits.data.images("test"))
     assert digits.top1(logits) > 0.95
 

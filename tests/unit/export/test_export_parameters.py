@@ -11,10 +11,10 @@ from tmkd_deploy.events import SilentEvents
 from tmkd_deploy.export.export import reference_logits
 from tmkd_deploy.export.torch_to_onnx import to_onnx
 from tmkd_deploy.models.classifier import Classifier
-from tmkd_deploy.quantize.insert import insert_quantizers, use_placement
+from tmkd_deploy.quantize.insert import insert_quantizers, use_quant_scheme
 from tmkd_deploy.quantize.scales import calibrate
 from tmkd_deploy.recipe.schema import Calibration
-from tmkd_deploy.records.quant_scheme import Placement
+from tmkd_deploy.records.quant_scheme import QuantScheme
 from tmkd_deploy.training.fit import predict
 
 pytest.importorskip("onnxruntime")
@@ -40,15 +40,15 @@ class AddsItsPosition(nn.Module):
 
 @pytest.mark.parametrize(
     ("placement", "kind"),
-    [(Placement.UNSIGNED, TensorProto.UINT8), (Placement.SIGNED, TensorProto.INT8)],
+    [(QuantScheme.U8, TensorProto.UINT8), (QuantScheme.S8, TensorProto.INT8)],
 )
-def test_parameters_are_stored_on_the_grid_of_the_activations(placement, kind, tmp_path):
+def test_parameters_are_stored_on_the_grid_of_the_activations(quant_scheme, kind, tmp_path):
     torch.manual_seed(0)
     classifier = Classifier(AddsItsPosition(), [0.5] * 3, [0.5] * 3).eval()
     network = insert_quantizers(classifier)
     images = np.random.default_rng(0).integers(0, 256, (32, SIDE, SIDE, 3), dtype=np.uint8)
-    calibrate(classifier, images, Calibration(images=32), placement, CPU, SilentEvents())
-    use_placement(network, placement)
+    calibrate(classifier, images, Calibration(images=32), quant_scheme, CPU, SilentEvents())
+    use_quant_scheme(network, quant_scheme)
     expected = predict(classifier, images, CPU).numpy()
     proto = to_onnx(classifier, SIDE, 20)
     stored = {tensor.name: tensor for tensor in proto.graph.initializer}

@@ -22,10 +22,10 @@ def asking(digits, *ways):
 
 
 def made_by(way, digits, fp32, folder):
-    facts = compare_post_training(
+    record = compare_post_training(
         asking(digits, way), digits.data, digits.student(), fp32, folder, SilentEvents()
     )
-    (compared,) = facts.files
+    (compared,) = record.files
     assert compared.name == way and compared.label.startswith("Post-training, ")
     return folder / compared.file, compared
 

@@ -203,9 +203,9 @@ def test_an_engine_better_than_its_teacher_has_lost_nothing() -> None:
 
 
 def test_the_size_is_that_of_the_shipped_engine() -> None:
-    check = only_check(Budgets(engine_megabytes=1.1), measured())
+    check = only_check(Budgets(engine_size_mb=1.1), measured())
     assert (check.measured, check.outcome) == (1.1, Outcome.PASSED)
-    assert only_check(Budgets(engine_megabytes=1.0), measured()).outcome is Outcome.FAILED
+    assert only_check(Budgets(engine_size_mb=1.0), measured()).outcome is Outcome.FAILED
 
 
 def test_what_was_not_measured_is_inconclusive_and_says_why() -> None:
@@ -226,7 +226,7 @@ def test_what_was_not_measured_is_inconclusive_and_says_why() -> None:
         assert check.outcome is Outcome.INCONCLUSIVE
         assert check.measured is None
         assert check.explanation.endswith(reason)
-    size = Budgets(engine_megabytes=1.0, accuracy=0.5)
+    size = Budgets(engine_size_mb=1.0, accuracy=0.5)
     assert judge(size, blind).outcome is Outcome.FAILED
 
 
@@ -245,7 +245,7 @@ all_budgets = st.builds(
     accuracy=st.none() | st.floats(0.0, 1.0),
     accuracy_drop_points=st.none() | st.floats(0.0, 100.0),
     quantization_drop_points=st.none() | st.floats(0.0, 100.0),
-    engine_megabytes=st.none() | positive,
+    engine_size_mb=st.none() | positive,
 )
 all_measurements = st.builds(
     measured,

@@ -14,7 +14,7 @@ from tmkd_deploy.events import SilentEvents
 from tmkd_deploy.measure.latency import latency_from, machine, measure_latency
 from tmkd_deploy.recipe.schema import Measure
 
-SETTINGS = Measure(threads=1, warm_up_seconds=0.01, minimum_runs=50, minimum_seconds=0.01)
+SETTINGS = Measure(threads=1, warmup_seconds=0.01, min_runs=50, min_seconds=0.01)
 IMAGES = np.arange(3, dtype=np.uint8).repeat(4 * 4 * 3).reshape(3, 4, 4, 3)
 
 
@@ -89,7 +89,7 @@ def test_medians_and_ratios_are_those_that_are_true(measured):
 def test_every_engine_runs_at_least_as_often_as_asked(measured):
     latency, _ = measured
     runs = {row.runs for row in latency.rows}
-    assert len(runs) == 1 and runs.pop() >= SETTINGS.minimum_runs
+    assert len(runs) == 1 and runs.pop() >= SETTINGS.min_runs
     for row in latency.rows:
         # beside the few slowest, every run is in the histogram
         assert 0.98 * row.runs <= sum(row.histogram_counts) <= row.runs
@@ -97,7 +97,7 @@ def test_every_engine_runs_at_least_as_often_as_asked(measured):
 
 
 def test_a_fast_engine_runs_until_its_least_time_is_over():
-    settings = SETTINGS.model_copy(update={"minimum_runs": 20, "minimum_seconds": 0.06})
+    settings = SETTINGS.model_copy(update={"min_runs": 20, "min_seconds": 0.06})
     latency, _ = timed(settings, teacher=0.0005, fp32=0.0002)
     assert all(row.runs * row.mean_ms >= 60 for row in latency.rows)
 
@@ -130,7 +130,7 @@ def test_every_engine_is_warmed_up_before_the_first_is_timed(measured):
     for row, runs in zip(latency.rows, warm_ups, strict=True):
         assert row.engine == runs[0][0]
         assert row.warm_up.runs == len(runs) >= 60
-        assert row.warm_up.seconds >= SETTINGS.warm_up_seconds
+        assert row.warm_up.seconds >= SETTINGS.warmup_seconds
 
 
 def test_throughput_is_that_of_back_to_back_runs(measured):
@@ -138,7 +138,7 @@ def test_throughput_is_that_of_back_to_back_runs(measured):
     _, _, throughputs = phases(latency, asked)
     for row, runs in zip(latency.rows, throughputs, strict=True):
         assert row.throughput.runs == len(runs) - latency.protocol["uncounted_runs_a_turn"]
-        assert row.throughput.seconds >= SETTINGS.minimum_seconds
+        assert row.throughput.seconds >= SETTINGS.min_seconds
         assert row.throughput.images_per_second == row.throughput.runs / row.throughput.seconds
         took_ms = sum(run[2] for run in runs[-row.throughput.runs :])
         assert took_ms <= 1000 * row.throughput.seconds

@@ -6,13 +6,13 @@ import os
 import pytest
 
 from tmkd_deploy import artifacts
-from tmkd_deploy.artifacts import Facts, sweep_drafts
+from tmkd_deploy.artifacts import Record, sweep_drafts
 from tmkd_deploy.errors import ArtifactError, RequestError
 from tmkd_deploy.pipeline import stage as stage_module
 from tmkd_deploy.pipeline.stage import Runner, Stage, content_hash
 
 
-class Text(Facts):
+class Text(Record):
     text: str
 
 
@@ -28,7 +28,7 @@ class Kitchen:
 
         def write(folder):
             self.ran.append(name)
-            above = "".join(artifact.facts.text for artifact in inputs.values())
+            above = "".join(artifact.record.text for artifact in inputs.values())
             text = above + json.dumps(asks)
             (folder / "out.txt").write_text(text)
             return Text(text=text)

@@ -16,13 +16,13 @@ from tmkd_deploy.errors import DataError
 from tmkd_deploy.events import SilentEvents
 from tmkd_deploy.models import weights
 from tmkd_deploy.models.classifier import Classifier, create
-from tmkd_deploy.quantize.insert import insert_quantizers, quantized_layers, use_placement
+from tmkd_deploy.quantize.insert import insert_quantizers, quantized_layers, use_quant_scheme
 from tmkd_deploy.quantize.quantize import quantize, read_control, read_quantized
 from tmkd_deploy.quantize.quantizers import ActivationQuantizer, WeightQuantizer
 from tmkd_deploy.quantize.scales import calibrate
 from tmkd_deploy.recipe.schema import Calibration
-from tmkd_deploy.records.quant_scheme import Placement
-from tmkd_deploy.records.quantization import QuantizationFacts
+from tmkd_deploy.records.quant_scheme import QuantScheme
+from tmkd_deploy.records.quantization import QuantizationRecord
 from tmkd_deploy.training.fit import predict
 
 CPU = torch.device("cpu")
@@ -33,18 +33,18 @@ CPU = torch.device("cpu")
     st.integers(0, 2**32 - 1),
     st.floats(0.01, 50.0),
     st.booleans(),
-    st.sampled_from(list(Placement)),
+    st.sampled_from(list(QuantScheme)),
 )
-def test_activations_are_rounded_to_the_grid_of_the_placement(seed, amax, positive, placement):
+def test_activations_are_rounded_to_the_grid_of_the_placement(seed, amax, positive, quant_scheme):
     values = np.random.default_rng(seed).normal(0, amax, 200).astype(np.float32)
     values = np.abs(values) if positive else values
     quantizer = ActivationQuantizer()
     quantizer.amax.fill_(amax)
     quantizer.non_negative.fill_(positive)
     assert torch.equal(quantizer(torch.from_numpy(values)), torch.from_numpy(values))
-    quantizer.use(placement)
+    quantizer.use(quant_scheme)
     found = quantizer(torch.from_numpy(values)).numpy()
-    whole_range = positive and placement is Placement.UNSIGNED
+    whole_range = positive and quant_scheme is QuantScheme.U8
     step, low, high = (amax / 255, 0, 255) if whole_range else (amax / 127, -128, 127)
     steps = found / step
     assert np.allclose(steps, np.rint(steps), atol=1e-2)
@@ -54,11 +54,11 @@ def test_activations_are_rounded_to_the_grid_of_the_placement(seed, amax, positi
 
 
 @pytest.mark.parametrize(("placement", "largest"), [("signed", 127), ("unsigned", 63)])
-def test_weights_are_rounded_channel_by_channel(placement, largest):
+def test_weights_are_rounded_channel_by_channel(quant_scheme, largest):
     weight = torch.randn(4, 3, 3, 3) * torch.tensor([0.01, 1.0, 100.0, 0.0]).view(4, 1, 1, 1)
     quantizer = WeightQuantizer()
     assert quantizer(weight) is weight
-    quantizer.use(Placement(placement))
+    quantizer.use(QuantScheme(quant_scheme))
     found = quantizer(weight)
     for channel in range(3):
         step = weight[channel].abs().max() / largest
@@ -71,27 +71,27 @@ def test_weights_are_rounded_channel_by_channel(placement, largest):
 
 def test_gradients_pass_through_rounding_and_stop_outside_the_range():
     quantizer = ActivationQuantizer()
-    quantizer.use(Placement.SIGNED)
+    quantizer.use(QuantScheme.S8)
     values = torch.tensor([0.3, -0.7, 5.0], requires_grad=True)
     quantizer(values).sum().backward()
     assert values.grad.tolist() == [1.0, 1.0, 0.0]
 
 
-@pytest.mark.parametrize("placement", list(Placement))
-def test_the_quantized_digits_keep_their_accuracy(digits, quantized_digits, placement):
-    classifier, facts = quantized_digits(placement)
-    use_placement(classifier.network, placement)
+@pytest.mark.parametrize("placement", list(QuantScheme))
+def test_the_quantized_digits_keep_their_accuracy(digits, quantized_digits, quant_scheme):
+    classifier, record = quantized_digits(quant_scheme)
+    use_quant_scheme(classifier.network, quant_scheme)
     logits = predict(classifier, digits.data.images("test"), CPU)
-    assert digits.top1(logits) == pytest.approx(facts.top1)
-    assert facts.top1 > 0.95
-    assert facts.placement == placement.value
-    assert facts.calibration_images == 128 and facts.left_out == []
-    assert facts.control_top1 is None
-    assert "fc" in facts.layers and "layer1.0.conv1" in facts.layers
+    assert digits.top1(logits) == pytest.approx(record.top1)
+    assert record.top1 > 0.95
+    assert record.quant_scheme == quant_scheme.value
+    assert record.calibration_images == 128 and record.excluded_layers == []
+    assert record.control_top1 is None
+    assert "fc" in record.layers and "layer1.0.conv1" in record.layers
 
 
 def test_both_placements_calibrate_on_the_same_training_images(quantized_digits):
-    signed, unsigned = (quantized_digits(placement)[1] for placement in Placement)
+    signed, unsigned = (quantized_digits(quant_scheme)[1] for quant_scheme in QuantScheme)
     assert signed.calibration_sha256 == unsigned.calibration_sha256
     assert signed.layers == unsigned.layers
 
@@ -103,7 +103,7 @@ def refused(digits, student, tmp_path, recipe=None):
             digits.data,
             digits.teachers,
             student,
-            Placement.SIGNED,
+            QuantScheme.S8,
             tmp_path,
             SilentEvents(),
         )
@@ -139,7 +139,7 @@ def test_a_sum_that_is_always_zero_is_named_by_what_it_adds():
     insert_quantizers(classifier)
     images = np.random.default_rng(0).integers(0, 256, (32, 8, 8, 3), dtype=np.uint8)
     with pytest.raises(DataError, match="zeros in the result of add, which takes left and right"):
-        calibrate(classifier, images, Calibration(), Placement.SIGNED, CPU, SilentEvents())
+        calibrate(classifier, images, Calibration(), QuantScheme.S8, CPU, SilentEvents())
 
 
 @pytest.mark.parametrize("wrong", [float("nan"), float("inf")])
@@ -161,24 +161,24 @@ def test_weights_that_are_not_finite_are_named(digits, tmp_path, wrong):
 
 @pytest.mark.parametrize(
     ("method", "placement"),
-    [("max", Placement.SIGNED), ("entropy", Placement.UNSIGNED), ("mse", Placement.UNSIGNED)],
+    [("max", QuantScheme.S8), ("entropy", QuantScheme.U8), ("mse", QuantScheme.U8)],
 )
-def test_every_method_keeps_the_digits_accuracy(digits, tmp_path, method, placement):
+def test_every_method_keeps_the_digits_accuracy(digits, tmp_path, method, quant_scheme):
     section = digits.recipe.quantize
     calibration = section.calibration.model_copy(update={"method": method, "images": 64})
     section = section.model_copy(update={"calibration": calibration})
     recipe = digits.recipe.model_copy(update={"quantize": section})
-    facts = quantize(
+    record = quantize(
         recipe,
         digits.data,
         digits.teachers,
         digits.student(),
-        placement,
+        quant_scheme,
         tmp_path,
         SilentEvents(),
     )
-    assert facts.calibration_method == method
-    assert facts.top1 > 0.93
+    assert record.calibration_method == method
+    assert record.top1 > 0.93
 
 
 def test_fine_tuning_through_the_quantizers_by_the_teacher(digits, tmp_path):
@@ -198,44 +198,44 @@ def test_fine_tuning_through_the_quantizers_by_the_teacher(digits, tmp_path):
     student = dataclasses.replace(digits.student(), folder=tmp_path)
     images = digits.data.images("train")
     logits = predict(digits.classifier(), images, CPU)
-    features = torch.zeros(1, len(images), digits.teachers.facts.feature_width).half()
+    features = torch.zeros(1, len(images), digits.teachers.record.feature_width).half()
     features[..., 0] = 1.0
     told = {"logits": logits.repeat(2, 1, 1), "features": features.repeat(2, 1, 1)}
     save_file(told, tmp_path / "signals.safetensors")
-    loss = student_loss(recipe, digits.teachers, student.facts.feature_width)
+    loss = student_loss(recipe, digits.teachers, student.record.feature_width)
     weights.save(loss, tmp_path / "loss.safetensors")
     folder = tmp_path / "quantized"
     with artifacts.writing(folder, kind="quantize", fingerprint="", inputs={}) as draft:
-        draft.facts = facts = quantize(
+        draft.record = record = quantize(
             recipe,
             digits.data,
             digits.teachers,
             student,
-            Placement.SIGNED,
+            QuantScheme.S8,
             draft.folder,
             SilentEvents(),
         )
-    assert facts.post_training_top1 < 0.5
-    assert facts.top1 > 0.8
-    assert facts.left_out == ["fc"] and "fc" not in facts.layers
-    artifact = artifacts.read(folder, "quantize", QuantizationFacts)
+    assert record.post_training_top1 < 0.5
+    assert record.top1 > 0.8
+    assert record.excluded_layers == ["fc"] and "fc" not in record.layers
+    artifact = artifacts.read(folder, "quantize", QuantizationRecord)
     classifier = read_quantized(artifact, recipe, digits.data)
-    use_placement(classifier.network, Placement.SIGNED)
+    use_quant_scheme(classifier.network, QuantScheme.S8)
     found = predict(classifier, digits.data.images("test"), CPU)
-    assert digits.top1(found) == pytest.approx(facts.top1)
+    assert digits.top1(found) == pytest.approx(record.top1)
     # the control was trained as long, and knows nothing of quantizers
     control = read_control(artifact, recipe, digits.data)
     found = predict(control, digits.data.images("test"), CPU)
-    assert digits.top1(found) == pytest.approx(facts.control_top1)
-    assert facts.control_top1 > 0.95
+    assert digits.top1(found) == pytest.approx(record.control_top1)
+    assert record.control_top1 > 0.95
     assert not quantized_layers(control.network)
     before = digits.classifier().state_dict()
     assert any(not torch.equal(before[name], told) for name, told in control.state_dict().items())
 
 
-@pytest.mark.parametrize("placement", list(Placement))
+@pytest.mark.parametrize("placement", list(QuantScheme))
 @pytest.mark.parametrize("method", ["percentile", "max"])
-def test_rounding_changes_no_pixel_of_a_student_that_was_trained_from_scratch(method, placement):
+def test_rounding_changes_no_pixel_of_a_student_that_was_trained_from_scratch(method, quant_scheme):
     torch.manual_seed(0)
     arguments = {"channels": [8, 8, 8, 8], "stem_width": 8, "zero_init_last": False}
     classifier, _ = create("resnet10t", 3, arguments, 32, scratch=True)
@@ -243,10 +243,10 @@ def test_rounding_changes_no_pixel_of_a_student_that_was_trained_from_scratch(me
     # bright images: the range that they span is not the one that is right for pixels
     images = np.random.default_rng(0).integers(130, 240, (40, 32, 32, 3)).astype(np.uint8)
     settings = Calibration(method=method)
-    calibrate(classifier, images, settings, placement, torch.device("cpu"), SilentEvents())
+    calibrate(classifier, images, settings, quant_scheme, torch.device("cpu"), SilentEvents())
     quantizer = network.get_submodule("quantizer_0")
     assert isinstance(quantizer, ActivationQuantizer)
-    quantizer.use(placement)
+    quantizer.use(quant_scheme)
     pixels = (torch.arange(256) / 255).view(1, 1, 16, 16)
     normalised = pixels * classifier.scale + classifier.offset
     assert torch.allclose(quantizer(normalised), normalised, atol=1e-6)

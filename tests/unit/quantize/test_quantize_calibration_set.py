@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tmkd_deploy.data.prepared import DataFacts, PreparedData
+from tmkd_deploy.data.prepared import DataRecord, PreparedData
 from tmkd_deploy.errors import DataError
 from tmkd_deploy.quantize.calibration_set import RECORD, draw
 from tmkd_deploy.recipe.schema import Recipe
@@ -30,7 +30,7 @@ def recipe(images, seed=0):
 
 def split(pixels, labels, test_pixels):
     """Data whose images are filled with one number each."""
-    facts = DataFacts(
+    record = DataRecord(
         source="folder",
         notes=[],
         class_names=[f"class {label}" for label in range(max(labels) + 1)],
@@ -53,7 +53,7 @@ def split(pixels, labels, test_pixels):
         return images
 
     return PreparedData(
-        facts,
+        record,
         {"train": filled(pixels), "test": filled(test_pixels)},
         {"train": np.array(labels), "test": np.zeros(len(test_pixels), dtype=np.int64)},
         {

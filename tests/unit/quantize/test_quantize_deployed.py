@@ -14,10 +14,10 @@ from tmkd_deploy.export.torch_to_onnx import to_onnx
 from tmkd_deploy.models.classifier import Classifier
 from tmkd_deploy.quantize.deployed import deploy_on
 from tmkd_deploy.quantize.fold import fold_batch_norms
-from tmkd_deploy.quantize.insert import insert_quantizers, use_placement
+from tmkd_deploy.quantize.insert import insert_quantizers, use_quant_scheme
 from tmkd_deploy.quantize.scales import calibrate
 from tmkd_deploy.recipe.schema import Calibration
-from tmkd_deploy.records.quant_scheme import Placement
+from tmkd_deploy.records.quant_scheme import QuantScheme
 from tmkd_deploy.runtime.onnxruntime_session import session_options
 from tmkd_deploy.training.fit import predict
 
@@ -59,10 +59,10 @@ def images(digits):
     return digits.data.images("test")[:100]
 
 
-def folded(images, *left_out):
+def folded(images, *excluded_layers):
     classifier = Classifier(Mobile(), [0.5], [0.5]).eval()
-    network = insert_quantizers(classifier, left_out)
-    calibrate(classifier, images, Calibration(), Placement.UNSIGNED, CPU, SilentEvents())
+    network = insert_quantizers(classifier, excluded_layers)
+    calibrate(classifier, images, Calibration(), QuantScheme.U8, CPU, SilentEvents())
     fold_batch_norms(network)
     return classifier
 
@@ -87,9 +87,9 @@ def run(file, images):
 def test_integer_execution_computes_what_torch_computes(images, tmp_path):
     """ONNX Runtime rounds biases; where torch does not, the two part by far more."""
     classifier = folded(images)
-    use_placement(classifier.network, Placement.UNSIGNED)
+    use_quant_scheme(classifier.network, QuantScheme.U8)
     exact_biases = predict(classifier, images, CPU).numpy()
-    deploy_on(classifier.network, Placement.UNSIGNED)
+    deploy_on(classifier.network, QuantScheme.U8)
     expected = predict(classifier, images, CPU).numpy()
     found, integers = run(exported(classifier, tmp_path), images)
     assert integers == len(ROUNDED)
@@ -100,13 +100,13 @@ def test_biases_are_rounded_only_where_the_engine_rounds_them(images):
     classifier = folded(images)
     exact = {name: bias_of(classifier, name).clone() for name in ROUNDED | EXACT}
     signed = copy.deepcopy(classifier)
-    deploy_on(signed.network, Placement.SIGNED)
-    deploy_on(classifier.network, Placement.UNSIGNED)
+    deploy_on(signed.network, QuantScheme.S8)
+    deploy_on(classifier.network, QuantScheme.U8)
     moved = {n for n in exact if not torch.equal(exact[n], bias_of(classifier, n))}
     assert moved == ROUNDED
     assert all(torch.equal(exact[name], bias_of(signed, name)) for name in exact)
     again = copy.deepcopy(classifier)
-    deploy_on(again.network, Placement.UNSIGNED)
+    deploy_on(again.network, QuantScheme.U8)
     for name in exact:
         assert torch.allclose(bias_of(again, name), bias_of(classifier, name))
 
@@ -117,15 +117,15 @@ def bias_of(classifier, name):
 
 def test_layers_that_are_left_out_stay_in_floating_point(images, tmp_path):
     """ONNX Runtime would round their weights with one scale for all channels of a layer."""
-    left_out = {"depthwise.0", "wide.0"}
-    classifier = folded(images, *left_out)
-    for name in left_out:
+    excluded_layers = {"depthwise.0", "wide.0"}
+    classifier = folded(images, *excluded_layers)
+    for name in excluded_layers:
         with torch.no_grad():
             # the outlier is cut off by the next rounding; one scale for all would cost the others
             classifier.network.get_submodule(name).weight[0] *= 1000.0
-    deploy_on(classifier.network, Placement.UNSIGNED)
+    deploy_on(classifier.network, QuantScheme.U8)
     file = exported(classifier, tmp_path)
     reference = reference_logits(file, images)
     found, integers = run(file, images)
-    assert integers == len(ROUNDED - left_out)
+    assert integers == len(ROUNDED - excluded_layers)
     assert np.abs(found - reference).mean() < 0.01 * reference.std()

@@ -14,10 +14,10 @@ from tmkd_deploy.quantize.insert import (
     activation_quantizers,
     insert_quantizers,
     quantized_layers,
-    use_placement,
+    use_quant_scheme,
     weighted_layers,
 )
-from tmkd_deploy.records.quant_scheme import Placement
+from tmkd_deploy.records.quant_scheme import QuantScheme
 from tmkd_deploy.training.fit import predict
 
 FAMILIES = [
@@ -47,7 +47,7 @@ def test_every_layer_is_quantized_and_computes_the_same(model, arguments):
         assert sorted(quantized_layers(network)) == sorted(layers)
         # until a placement is chosen nothing is rounded
         assert torch.allclose(classifier(images)[0], before, atol=1e-5)
-        use_placement(network, Placement.SIGNED)
+        use_quant_scheme(network, QuantScheme.S8)
         rounded = classifier(images)[0]
     assert not torch.equal(rounded, before)
     assert torch.isfinite(rounded).all()
@@ -73,7 +73,7 @@ def test_a_layer_left_out_stays_as_it_was():
     network = insert_quantizers(classifier, ["fc", "backbone.layer1.0.conv1"])
     left = set(everything) - set(quantized_layers(network))
     assert left == {"backbone.fc", "backbone.layer1.0.conv1"}
-    use_placement(network, Placement.SIGNED)
+    use_quant_scheme(network, QuantScheme.S8)
     conv = network.get_submodule("backbone.layer1.0.conv1")
     assert not hasattr(conv, "parametrizations")
 
@@ -145,9 +145,9 @@ def test_folding_changes_no_rounding_of_weights(digits, signs):
     together = copy.deepcopy(apart)
     images = digits.data.images("test")[:64]
     network = insert_quantizers(apart)
-    use_placement(network, Placement.SIGNED)
+    use_quant_scheme(network, QuantScheme.S8)
     _, whole = folded(together)
-    use_placement(whole, Placement.SIGNED)
+    use_quant_scheme(whole, QuantScheme.S8)
     # activations pass as they are, so that only the rounding of weights can differ
     for quantizer in (
         *activation_quantizers(network).values(),

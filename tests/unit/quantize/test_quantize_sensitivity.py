@@ -5,12 +5,12 @@ import pytest
 import torch
 from planted_layer import PLANTED, plant
 
-from tmkd_deploy.data.class_balanced import in_turns
+from tmkd_deploy.data.class_balanced import class_balanced_order
 from tmkd_deploy.events import SilentEvents
-from tmkd_deploy.quantize.insert import use_placement, use_placement_where, weighted_layers
+from tmkd_deploy.quantize.insert import use_quant_scheme, use_quant_scheme_where, weighted_layers
 from tmkd_deploy.quantize.quantize import post_training_quantized
 from tmkd_deploy.quantize.sensitivity import rank_layers
-from tmkd_deploy.records.quant_scheme import Placement
+from tmkd_deploy.records.quant_scheme import QuantScheme
 from tmkd_deploy.training.fit import predict
 
 CPU = torch.device("cpu")
@@ -22,7 +22,7 @@ def ranked(digits, student, recipe=None):
         digits.data,
         digits.teachers.visual,
         student,
-        Placement.UNSIGNED,
+        QuantScheme.U8,
         SilentEvents(),
     )
 
@@ -30,7 +30,7 @@ def ranked(digits, student, recipe=None):
 @pytest.fixture(scope="module")
 def healthy(digits):
     """A ranking of the healthy student without its first layer, calibrated on nearly all images."""
-    return ranked(digits, digits.student(), left_out(digits.recipe, "conv1.0", images=1200))
+    return ranked(digits, digits.student(), excluded_layers(digits.recipe, "conv1.0", images=1200))
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def planted(digits):
     return ranked(digits, student)
 
 
-def left_out(recipe, *names, images=128):
+def excluded_layers(recipe, *names, images=128):
     calibration = recipe.quantize.calibration.model_copy(update={"images": images})
     quantize = recipe.quantize.model_copy(
         update={"leave_out": list(names), "calibration": calibration}
@@ -65,7 +65,7 @@ def test_a_layer_that_eight_bits_ruin_is_ranked_first(planted):
 def test_in_a_healthy_student_no_layer_stands_out(healthy, digits):
     names = {name.rpartition("backbone.")[2] for name in weighted_layers(digits.classifier())}
     assert {each.layer for each in healthy.layers} == names - {"conv1.0"}
-    assert healthy.left_out == ["conv1.0"]
+    assert healthy.excluded_layers == ["conv1.0"]
     costs = [each.alone.divergence for each in healthy.layers]
     assert costs == sorted(costs, reverse=True) and costs[-1] >= 0
     assert all(each.alone.points > -5 for each in healthy.layers)
@@ -75,17 +75,17 @@ def test_in_a_healthy_student_no_layer_stands_out(healthy, digits):
 
 def test_leaving_a_layer_out_is_what_insertion_makes_of_it(digits):
     def calibrated(*names):
-        recipe = left_out(digits.recipe, *names)
+        recipe = excluded_layers(digits.recipe, *names)
         return post_training_quantized(
-            recipe, digits.data, digits.student(), Placement.UNSIGNED, SilentEvents()
+            recipe, digits.data, digits.student(), QuantScheme.U8, SilentEvents()
         )
 
     images = digits.data.images("test")[:32]
     for names in ({"conv1.0"}, {"layer1.0.conv2", "layer2.0.conv1"}, {"fc"}):
         switched, inserted = calibrated(), calibrated(*names)
         inside = {f"backbone.{name}" for name in names}
-        use_placement_where(switched.network, Placement.UNSIGNED, lambda n, i=inside: n not in i)
-        use_placement(inserted.network, Placement.UNSIGNED)
+        use_quant_scheme_where(switched.network, QuantScheme.U8, lambda n, i=inside: n not in i)
+        use_quant_scheme(inserted.network, QuantScheme.U8)
         assert torch.equal(predict(switched, images, CPU), predict(inserted, images, CPU))
 
 
@@ -104,7 +104,7 @@ def test_the_images_are_even_over_the_classes(digits, monkeypatch):
     monkeypatch.setattr("tmkd_deploy.quantize.sensitivity.predict", only_first)
     with pytest.raises(InterruptedError):
         ranked(digits, digits.student())
-    order = in_turns(digits.data.labels("train"), digits.recipe.seed)[128 : 128 + 256]
+    order = class_balanced_order(digits.data.labels("train"), digits.recipe.seed)[128 : 128 + 256]
     assert np.array_equal(seen["images"], digits.data.images("train")[order])
     counts = np.bincount(digits.data.labels("train")[order])
     assert counts.max() - counts.min() <= 1

@@ -225,7 +225,10 @@ def test_bytes_that_are_no_text_are_no_recipe(tmp_path: Path) -> None:
         ("teacher.text.epochs=7", lambda recipe: recipe.teacher.text.epochs == 7),
         ("distill.learning_rate=1e-4", lambda recipe: recipe.distill.learning_rate == 1e-4),
         ("distill.views=[rgb]", lambda recipe: recipe.distill.views == ["rgb"]),
-        ("student.arguments.stem_width=8", lambda recipe: recipe.student.arguments["stem_width"]),
+        (
+            "student.model_kwargs.stem_width=8",
+            lambda recipe: recipe.student.model_kwargs["stem_width"],
+        ),
         ("targets.0.budgets.accuracy=0.9", lambda recipe: recipe.targets[0].budgets.accuracy),
         ("targets.cpu.budgets.accuracy=0.9", lambda recipe: recipe.targets[0].budgets.accuracy),
         (
@@ -325,12 +328,12 @@ def test_every_default_is_written_out(recipe) -> None:
 def test_the_kind_of_images_fills_in_the_templates(recipe) -> None:
     assert recipe(BASE).prompts.rgb == PROMPT_SETS["general"]["rgb"]
     for kind, templates in PROMPT_SETS.items():
-        prompts = recipe(BASE + f"prompts: {{kind: {kind}}}\n").prompts
-        assert prompts.model_dump() == {"kind": kind, **templates}
+        prompts = recipe(BASE + f"prompts: {{domain: {kind}}}\n").prompts
+        assert prompts.model_dump() == {"domain": kind, **templates}
 
 
 def test_own_templates_stand_in_place_of_those_of_the_kind(recipe) -> None:
-    loaded = recipe(BASE + 'prompts: {kind: industrial, edge: ["contours of {class}"]}\n')
+    loaded = recipe(BASE + 'prompts: {domain: industrial, edge: ["contours of {class}"]}\n')
     assert loaded.prompts.edge == ["contours of {class}"]
     assert loaded.prompts.freq == PROMPT_SETS["industrial"]["freq"]
     assert "contours of {class}" in dump.to_yaml(loaded)
@@ -338,8 +341,8 @@ def test_own_templates_stand_in_place_of_those_of_the_kind(recipe) -> None:
 
 
 def test_a_kind_that_nobody_knows_is_refused(refused) -> None:
-    assert refused(BASE + "prompts: {kind: industry}\n").advice == 'Did you mean "industrial"?'
-    assert "'general'" in refused(BASE + "prompts: {kind: [general]}\n").problem
+    assert refused(BASE + "prompts: {domain: industry}\n").advice == 'Did you mean "industrial"?'
+    assert "'general'" in refused(BASE + "prompts: {domain: [general]}\n").problem
 
 
 def test_embeddings_take_the_place_of_a_model(recipe, tmp_path: Path) -> None:

@@ -67,7 +67,7 @@ def run_report(*targets: TargetReport, class_names: list[str] | None = None) -> 
         quantization=QuantizationFigures(
             quantizers=38,
             quantized_layers=13,
-            left_out=["fc"],
+            excluded_layers=["fc"],
             calibration="99.99th percentile over 256 training images",
         ),
         targets=targets or (cpu_target(names), rtx_target(names)),
@@ -212,7 +212,7 @@ def latency() -> Latency:
             LatencyRatio(numerator="teacher", denominator="int8", ratio=7.1, interval=(6.9, 7.4)),
             LatencyRatio(numerator="fp32", denominator="int8", ratio=1.6, interval=(1.55, 1.66)),
         ],
-        protocol={"warm_up_seconds": 1.0, "rounds": 40, "order": "shuffled in each round"},
+        protocol={"warmup_seconds": 1.0, "rounds": 40, "order": "shuffled in each round"},
         machine={"processor": "AMD EPYC 7B13", "threads": 2, "vnni": False},
         warnings=["The load average was 1.8 on 2 cores while latency was measured."],
     )

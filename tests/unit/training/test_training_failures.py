@@ -9,7 +9,7 @@ import torch
 
 from tmkd_deploy.errors import RequestError
 from tmkd_deploy.events import SilentEvents
-from tmkd_deploy.training.divergence import Seen, Watch
+from tmkd_deploy.training.divergence import DivergenceDetector, StepResult
 from tmkd_deploy.training.fit import fit
 from tmkd_deploy.training.schedule import Schedule
 
@@ -17,9 +17,11 @@ CPU = torch.device("cpu")
 
 
 def watched(losses, device=CPU, gradient=1.0):
-    watch = Watch("Test", len(losses), device)
+    watch = DivergenceDetector("Test", len(losses), device)
     for number, loss in enumerate(losses):
-        watch.see(Seen(number, number // 10, 8, torch.tensor(loss), torch.tensor(gradient), {}))
+        watch.see(
+            StepResult(number, number // 10, 8, torch.tensor(loss), torch.tensor(gradient), {})
+        )
     return watch.look()
 
 
@@ -41,9 +43,10 @@ def test_what_is_no_explosion(losses):
 
 
 def test_a_gpu_is_waited_for_now_and_then_only():
-    watch = Watch("Test", 100, torch.device("cuda"))
+    watch = DivergenceDetector("Test", 100, torch.device("cuda"))
     looked = [
-        len(watch.see(Seen(number, 0, 8, torch.tensor(1.0), None, {}))) for number in range(45)
+        len(watch.see(StepResult(number, 0, 8, torch.tensor(1.0), None, {})))
+        for number in range(45)
     ]
     assert looked == [20 if number in (19, 39) else 0 for number in range(45)]
     assert len(watch.look()) == 5

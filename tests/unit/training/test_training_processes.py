@@ -9,7 +9,7 @@ import torch
 import torch.distributed as dist
 from torch import multiprocessing
 
-from tmkd_deploy.distill.losses.total import Signals, StudentLoss
+from tmkd_deploy.distill.losses.total import StudentLoss, TeacherOutputs
 from tmkd_deploy.distill.student import train_student
 from tmkd_deploy.events import SilentEvents
 from tmkd_deploy.models.classifier import create
@@ -23,8 +23,8 @@ CPU = torch.device("cpu")
 
 
 class Settings:
-    ce_weight, logit_loss, dkd_others_weight, alpha, temperature = 1.0, "dist", 8.0, 1.0, 4.0
-    beta, gamma, contrastive_temperature, teacher_ramp = 1.0, 0.1, 0.07, 0
+    ce_weight, logit_loss, dkd_beta, alpha, temperature = 1.0, "dist", 8.0, 1.0, 4.0
+    beta, gamma, contrastive_temperature, teacher_warmup_epochs = 1.0, 0.1, 0.07, 0
 
 
 class Network(torch.nn.Module):
@@ -46,7 +46,9 @@ class Told:
 
     def of(self, batch):
         numbers = batch.indices.double().view(-1, 1)
-        return Signals(torch.sin(numbers + torch.arange(4)), torch.cos(numbers + torch.arange(5)))
+        return TeacherOutputs(
+            torch.sin(numbers + torch.arange(4)), torch.cos(numbers + torch.arange(5))
+        )
 
 
 class Doubled(torch.nn.Module):
@@ -73,7 +75,7 @@ def trained(batch_size, images=22, timm=False):
         "crop",
         1,
     )
-    schedule = Schedule(3, batch_size, 0.05, 1e-3, 0, "sgd", "steps")
+    schedule = Schedule(3, batch_size, 0.05, 1e-3, 0, "sgd", "multistep")
     train_student(network, loss, data, Told(), schedule, CPU, SilentEvents(), "Test")
     return {**network.state_dict(), **loss.state_dict(prefix="loss.")}
 

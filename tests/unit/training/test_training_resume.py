@@ -10,11 +10,11 @@ from tmkd_deploy.events import SilentEvents
 from tmkd_deploy.training.checkpoint import Checkpoints
 from tmkd_deploy.training.fit import fit
 from tmkd_deploy.training.schedule import Schedule
-from tmkd_deploy.training.trainer_config import Conduct
+from tmkd_deploy.training.trainer_config import TrainerConfig
 
 SCHEDULES = {
     "adamw": Schedule(4, 8, 0.01, 0.01, 3),
-    "sgd": Schedule(4, 8, 0.1, 0.01, 3, "sgd", "steps"),
+    "sgd": Schedule(4, 8, 0.1, 0.01, 3, "sgd", "multistep"),
 }
 
 
@@ -52,7 +52,7 @@ def train(schedule, kept=None, stop_at=None, signalled=None, events=None, broken
         scale = float("nan") if step.number == broken_at else 1.0
         return scale * (model(INPUTS[step.indices]) - noise).square().mean()
 
-    conduct = Conduct(checkpoints=kept)
+    trainer_config = TrainerConfig(checkpoints=kept)
     events = events or Said()
     try:
         fit(
@@ -63,7 +63,7 @@ def train(schedule, kept=None, stop_at=None, signalled=None, events=None, broken
             events,
             "Test",
             modules=[model],
-            conduct=conduct,
+            trainer_config=trainer_config,
         )
     except InterruptedError:
         return None, numbers

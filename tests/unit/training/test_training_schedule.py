@@ -10,7 +10,7 @@ from tmkd_deploy.training.schedule import Schedule
 
 
 @pytest.mark.parametrize(("epochs", "per_epoch"), [(1, 2), (1, 7), (2, 5), (10, 3), (40, 4)])
-@pytest.mark.parametrize("decay", ["cosine", "steps"])
+@pytest.mark.parametrize("decay", ["cosine", "multistep"])
 def test_the_learning_rate_is_that_of_torch(epochs, per_epoch, decay):
     steps = epochs * per_epoch
     schedule = Schedule(epochs, 8, 0.3, 0.0, 0, "sgd", decay)

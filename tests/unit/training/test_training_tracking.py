@@ -10,7 +10,7 @@ from tmkd_deploy.events import SilentEvents
 from tmkd_deploy.training.fit import fit
 from tmkd_deploy.training.schedule import Schedule
 from tmkd_deploy.training.tracking import Tracking
-from tmkd_deploy.training.trainer_config import Conduct
+from tmkd_deploy.training.trainer_config import TrainerConfig
 
 
 def train(tracking):
@@ -23,7 +23,7 @@ def train(tracking):
         SilentEvents(),
         "Distilling a test",
         terms=lambda: {"labels": weight.detach().square().sum()},
-        conduct=Conduct(tracking=tracking),
+        trainer_config=TrainerConfig(tracking=tracking),
         at_end=lambda: {"top1": 0.5},
     )
 

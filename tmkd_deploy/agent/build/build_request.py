@@ -19,12 +19,12 @@ from tmkd_deploy.agent.transport.context import key_of
 from tmkd_deploy.agent.transport.request_fields import field, optional
 
 if TYPE_CHECKING:
-    from tmkd_deploy.agent.transport.context import Work
+    from tmkd_deploy.agent.transport.context import Context
 
 SIDECAR_SCHEMA = 1
 
 
-def build(request: dict[str, Any], work: Work) -> dict[str, Any]:
+def build(request: dict[str, Any], work: Context) -> dict[str, Any]:
     """Build the engine that is asked for, once for the same request, device and release.
 
     Raises:
@@ -52,7 +52,10 @@ def build(request: dict[str, Any], work: Work) -> dict[str, Any]:
             "precision": field(request, "precision", str),
             "onnx": {"sha256": field(request, "onnx", str), "tags": tags},
             **made_for,
-            "dla": {"core": optional(request, "dla_core", int), "fell_back": built.fell_back},
+            "dla": {
+                "core": optional(request, "dla_core", int),
+                "fell_back": built.gpu_fallback_layers,
+            },
             "build": {**built.how, "seconds": round(time.monotonic() - started, 1)},
             "built_at": round(time.time()),
         }
@@ -69,12 +72,12 @@ def build(request: dict[str, Any], work: Work) -> dict[str, Any]:
 def _refuse_other_placement(runtime: str, tags: dict[str, str]) -> None:
     """TensorRT reads uint8 as int8 with no more than a warning, and accuracy is gone."""
     wanted = "unsigned" if runtime == "onnxruntime" else "signed"
-    placement = tags.get("tmkd_deploy.placement", "none")
-    if placement not in ("none", wanted):
+    quant_scheme = tags.get("tmkd_deploy.placement", "none")
+    if quant_scheme not in ("none", wanted):
         raise AgentError(
             DATA,
-            f"This model was quantized for another runtime: its activations are {placement}, and "
-            f"{runtime} needs {wanted} ones.",
+            f"This model was quantized for another runtime: its activations are {quant_scheme}, "
+            f"and {runtime} needs {wanted} ones.",
             advice="Export the student for this target.",
         )
 
@@ -103,7 +106,7 @@ def _release(runtime: str, builder: str | None) -> str:
     return release
 
 
-def _store(built: Built, sidecar: dict[str, Any], work: Work) -> dict[str, Any]:
+def _store(built: Built, sidecar: dict[str, Any], work: Context) -> dict[str, Any]:
     """Move the engine and what was said of it into the store."""
     size = built.engine.stat().st_size
     log = _keep_text(built.log, work) if built.log else None
@@ -114,7 +117,7 @@ def _store(built: Built, sidecar: dict[str, Any], work: Work) -> dict[str, Any]:
     return {"engine": engine, "bytes": size, "sidecar": sidecar, "layers": layers, "log": log}
 
 
-def _keep_text(text: str, work: Work) -> str:
+def _keep_text(text: str, work: Context) -> str:
     path = work.folder / "scratch" / "text"
     path.write_text(text, encoding="utf-8")
     return work.keep(path)

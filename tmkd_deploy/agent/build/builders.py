@@ -16,7 +16,7 @@ from tmkd_deploy.agent.transport.context import key_of
 from tmkd_deploy.agent.transport.request_fields import field, optional
 
 if TYPE_CHECKING:
-    from tmkd_deploy.agent.transport.context import Work
+    from tmkd_deploy.agent.transport.context import Context
 
 # A Jetson's GPU has no memory of its own. Half of what is free leaves as much for the weights, the
 # builder's kernels and the rest of the system.
@@ -41,12 +41,16 @@ class Built(NamedTuple):
     is_new: bool
     log: str
     layers: list[dict[str, Any]]
-    fell_back: list[str]
+    gpu_fallback_layers: list[str]
     how: dict[str, Any]
 
 
 def run_builder(
-    builder: str | None, request: dict[str, Any], onnx: Path, made_for: dict[str, Any], work: Work
+    builder: str | None,
+    request: dict[str, Any],
+    onnx: Path,
+    made_for: dict[str, Any],
+    work: Context,
 ) -> Built:
     """Make the engine by `builder`: a module's name, the path of trtexec, or None for ONNX Runtime.
 
@@ -65,7 +69,7 @@ def run_builder(
 
 
 def _job(
-    request: dict[str, Any], onnx: Path, made_for: dict[str, Any], work: Work
+    request: dict[str, Any], onnx: Path, made_for: dict[str, Any], work: Context
 ) -> dict[str, Any]:
     """What a builder needs to know; plain JSON."""
     runtime = field(request, "runtime", str)
@@ -103,7 +107,7 @@ def _job(
     }
 
 
-def _timing_cache(runtime: str, made_for: dict[str, Any], work: Work) -> str | None:
+def _timing_cache(runtime: str, made_for: dict[str, Any], work: Context) -> str | None:
     """One for each device and release. To TensorRT-RTX a cache is useless, and a GPU its price
     (https://docs.nvidia.com/deeplearning/tensorrt-rtx/1.4/getting-started/release-notes-1/1.1.html).
     """
@@ -121,7 +125,7 @@ def _take_onnx(runtime: str, onnx: Path) -> Built:
     return Built(onnx, False, "", [], [], {"typing": "strong", "command": None})
 
 
-def _by_module(job: dict[str, Any], work: Work) -> Built:
+def _by_module(job: dict[str, Any], work: Context) -> Built:
     """Build in a process of its own, which the memory manager may kill without the agent."""
     folder = work.scratch()
     (folder / tensorrt_build.JOB).write_text(json.dumps(job), encoding="utf-8")
@@ -150,7 +154,7 @@ def _by_module(job: dict[str, Any], work: Work) -> Built:
     )
 
 
-def _by_trtexec(program: str, release: str, job: dict[str, Any], work: Work) -> Built:
+def _by_trtexec(program: str, release: str, job: dict[str, Any], work: Context) -> Built:
     folder = work.scratch()
     layers_path = folder / "layers.json"
     plan = folder / tensorrt_build.PLAN
@@ -165,7 +169,7 @@ def _by_trtexec(program: str, release: str, job: dict[str, Any], work: Work) -> 
         True,
         finished.output,
         layer_lists.from_inspector(layers) if layers else [],
-        layer_lists.fell_back(finished.output.splitlines()),
+        layer_lists.gpu_fallback_layers(finished.output.splitlines()),
         {
             "typing": trtexec.typing_name(numbers, job["typing"]),
             "command": command,
@@ -179,7 +183,7 @@ def _configuration(job: dict[str, Any]) -> dict[str, Any]:
     return {name: job[name] for name in names}
 
 
-def _run(argv: list[str], job: dict[str, Any], work: Work) -> child_processes.Finished:
+def _run(argv: list[str], job: dict[str, Any], work: Context) -> child_processes.Finished:
     try:
         return child_processes.run(argv, work.children, _TIMEOUT_SECONDS)
     except AgentError as error:

@@ -77,7 +77,7 @@ def _type_in(words: str) -> str:
     return _OTHER_NAMES.get(found[1], found[1]) if found else words.strip()
 
 
-def fell_back(lines: Iterable[str]) -> list[str]:
+def gpu_fallback_layers(lines: Iterable[str]) -> list[str]:
     """The layers that run on the GPU although the DLA was asked for, in the builder's order."""
     found = (_FELL_BACK.search(line) for line in lines)
     names = (match["now"] or match["then"] for match in found if match)

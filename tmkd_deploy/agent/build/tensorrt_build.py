@@ -85,7 +85,7 @@ def _build(trt: Any, log: Any, job: dict[str, Any], folder: Path) -> dict[str, A
     return {
         "typing": typing.name,
         "layers": _layers(trt, log, plan, elsewhere=job["compute_capability"] is not None),
-        "fell_back": list(dict.fromkeys([*refused, *engine_layers.fell_back(log.lines)])),
+        "fell_back": list(dict.fromkeys([*refused, *engine_layers.gpu_fallback_layers(log.lines)])),
     }
 
 

@@ -19,7 +19,7 @@ from tmkd_deploy.agent.agent_errors import DATA, ENVIRONMENT, OUT_OF_MEMORY, Age
 from tmkd_deploy.agent.telemetry.device_probe import parse_trtexec
 
 if TYPE_CHECKING:
-    from tmkd_deploy.agent.transport.context import Work
+    from tmkd_deploy.agent.transport.context import Context
 
 _PASSED = re.compile(r"^&&&& PASSED TensorRT\.trtexec", re.MULTILINE)
 # A message may go on in lines that bear no time and no severity.
@@ -147,7 +147,7 @@ def check_built(finished: child_processes.Finished, plan: Path) -> None:
         raise _refused(report, finished)
 
 
-def time(program: str, engine: Path, job: dict[str, Any], work: Work) -> tuple[Times, Report]:
+def time(program: str, engine: Path, job: dict[str, Any], work: Context) -> tuple[Times, Report]:
     """Time an engine by trtexec alone: its own loop, random images, one stream.
 
     Its latency is the sum of the copies' and the GPU's times by events, without what the host adds,
@@ -158,19 +158,19 @@ def time(program: str, engine: Path, job: dict[str, Any], work: Work) -> tuple[T
     """
     times = work.scratch() / "times.json"
     side = job["image_size"]
-    warm_up_ms = int(job["warm_up_seconds"] * 1000)
+    warm_up_ms = int(job["warmup_seconds"] * 1000)
     command = [
         program,
         f"--loadEngine={engine}",
         f"--shapes={job['input']}:1x{side}x{side}x3",
         f"--warmUp={warm_up_ms}",
-        f"--iterations={job['minimum_runs']}",
-        f"--duration={job['minimum_seconds']:g}",
+        f"--iterations={job['min_runs']}",
+        f"--duration={job['min_seconds']:g}",
         "--useSpinWait",
         f"--exportTimes={times}",
         *([] if job["dla_core"] is None else [f"--useDLACore={job['dla_core']}"]),
     ]
-    longest = 60.0 + 20 * (job["warm_up_seconds"] + job["minimum_seconds"])
+    longest = 60.0 + 20 * (job["warmup_seconds"] + job["min_seconds"])
     finished = child_processes.run(command, work.children, longest)
     report = parse(finished.output)
     if finished.returncode != 0 or not report.passed or not times.is_file():

@@ -8,14 +8,14 @@ from tmkd_deploy.agent.agent_errors import REQUEST, AgentError
 from tmkd_deploy.agent.inference import sessions
 from tmkd_deploy.agent.inference.predict_request import read_images
 from tmkd_deploy.agent.inference.timing import Settings, time_in_turns
-from tmkd_deploy.agent.telemetry.system_monitor import Watch
+from tmkd_deploy.agent.telemetry.system_monitor import SystemMonitor
 from tmkd_deploy.agent.transport.request_fields import field, optional
 
 if TYPE_CHECKING:
-    from tmkd_deploy.agent.transport.context import Work
+    from tmkd_deploy.agent.transport.context import Context
 
 
-def measure(request: dict[str, Any], work: Work) -> dict[str, Any]:
+def measure(request: dict[str, Any], work: Context) -> dict[str, Any]:
     """Time the engines of a request in turns; never answered from memory.
 
     Returns:
@@ -45,12 +45,12 @@ def measure(request: dict[str, Any], work: Work) -> dict[str, Any]:
         opened,
         images,
         Settings(
-            warm_up_seconds=_seconds(settings, "warm_up_seconds"),
-            minimum_runs=field(settings, "minimum_runs", int),
-            minimum_seconds=_seconds(settings, "minimum_seconds"),
+            warmup_seconds=_seconds(settings, "warmup_seconds"),
+            min_runs=field(settings, "min_runs", int),
+            min_seconds=_seconds(settings, "min_seconds"),
         ),
         work.answer,
-        Watch(children=work.children),
+        SystemMonitor(children=work.children),
     )
 
 

@@ -13,10 +13,10 @@ from tmkd_deploy.agent.transport.request_fields import field, optional
 if TYPE_CHECKING:
     import numpy as np
 
-    from tmkd_deploy.agent.transport.context import Work
+    from tmkd_deploy.agent.transport.context import Context
 
 
-def predict(request: dict[str, Any], work: Work) -> dict[str, Any]:
+def predict(request: dict[str, Any], work: Context) -> dict[str, Any]:
     """Run every image through an engine; done once for the same engine, images and settings.
 
     Raises:
@@ -69,7 +69,7 @@ def read_images(path: Path) -> np.ndarray:
     return images
 
 
-def _logits(session: sessions.Session, images: np.ndarray, work: Work) -> Path:
+def _logits(session: sessions.Session, images: np.ndarray, work: Context) -> Path:
     import numpy as np
 
     logits = []

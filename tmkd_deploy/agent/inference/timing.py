@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Mapping, NamedTuple
 
 import numpy as np
 
-from tmkd_deploy.agent.inference.warmup import BLOCKS, is_steady
+from tmkd_deploy.agent.inference.warmup import BLOCKS, is_warmed_up
 from tmkd_deploy.agent.telemetry.machine import machine
-from tmkd_deploy.agent.telemetry.system_monitor import Watch
+from tmkd_deploy.agent.telemetry.system_monitor import SystemMonitor
 
 if TYPE_CHECKING:
     from typing import Protocol
@@ -44,9 +44,9 @@ _BURST_SECONDS = 0.5
 class Settings(NamedTuple):
     """Least seconds of a warm-up; least runs and seconds counted for each engine."""
 
-    warm_up_seconds: float
-    minimum_runs: int
-    minimum_seconds: float
+    warmup_seconds: float
+    min_runs: int
+    min_seconds: float
 
 
 def time_in_turns(
@@ -54,7 +54,7 @@ def time_in_turns(
     images: np.ndarray,
     settings: Settings,
     listener: Listener,
-    watch: Watch,
+    watch: SystemMonitor,
 ) -> dict[str, Any]:
     """Warm up every engine and time them in turns; half-way, measure the throughput of each.
 
@@ -74,13 +74,13 @@ def time_in_turns(
     watch.begin()
     warmed: dict[str, dict[str, Any]] = {}
     for name, session in sessions.items():
-        warmed[name] = warm_up(session, frames, settings.warm_up_seconds)
+        warmed[name] = warm_up(session, frames, settings.warmup_seconds)
         outcome = "is steady" if warmed[name]["steady"] else "is not steady, but timed all the same"
         listener.say(f"After {warmed[name]['seconds']:.1f} s of warm-up {name} {outcome}.")
     turns = _Turns(sessions, frames, settings, warmed)
     turns.go_on(0.5, listener, watch)
     throughput = {
-        name: _throughput(session, frames, settings.minimum_seconds, watch)
+        name: _throughput(session, frames, settings.min_seconds, watch)
         for name, session in sessions.items()
     }
     turns.go_on(1.0, listener, watch)
@@ -118,7 +118,7 @@ def warm_up(session: Session, frames: list[np.ndarray], least_seconds: float) ->
         runs += len(block)
         medians.append(statistics.median(block))
         seconds = time.perf_counter() - begun
-        steady = seconds >= least_seconds and is_steady(medians)
+        steady = seconds >= least_seconds and is_warmed_up(medians)
         if steady or (seconds >= WARM_UP_LIMIT * least_seconds and len(medians) >= BLOCKS_ANYHOW):
             last = statistics.median(medians[-BLOCKS // 2 :])
             return {"seconds": seconds, "runs": runs, "steady": steady, "last_ms": last}
@@ -148,7 +148,7 @@ class _Turns:
             name: [] for name, session in sessions.items() if hasattr(session, "device_ms")
         }
 
-    def go_on(self, share: float, listener: Listener, watch: Watch) -> None:
+    def go_on(self, share: float, listener: Listener, watch: SystemMonitor) -> None:
         """Go on until `share` of what the settings ask for is done."""
         while not self._done(share):
             for name, session in self._sessions.items():
@@ -160,8 +160,8 @@ class _Turns:
     def _done(self, share: float) -> bool:
         least = self._settings
         return self._rounds >= share * ROUNDS / 2 and all(
-            self._rounds * self._counted[name] >= share * least.minimum_runs
-            and self._spent[name] >= share * least.minimum_seconds
+            self._rounds * self._counted[name] >= share * least.min_runs
+            and self._spent[name] >= share * least.min_seconds
             for name in self._sessions
         )
 
@@ -178,7 +178,7 @@ class _Turns:
 
 
 def _runs_a_turn(settings: Settings, run_ms: float) -> int:
-    runs = max(settings.minimum_runs, 1000.0 * settings.minimum_seconds / run_ms)
+    runs = max(settings.min_runs, 1000.0 * settings.min_seconds / run_ms)
     return max(LEAST_COUNTED, math.ceil(runs / ROUNDS))
 
 
@@ -190,7 +190,7 @@ def _run(session: Session, frame: np.ndarray) -> float:
 
 
 def _throughput(
-    session: Session, frames: list[np.ndarray], least_seconds: float, watch: Watch
+    session: Session, frames: list[np.ndarray], least_seconds: float, watch: SystemMonitor
 ) -> dict[str, Any]:
     """One caller, who asks for the next image as soon as the last one's logits are there.
 

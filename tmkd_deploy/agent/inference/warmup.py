@@ -18,7 +18,7 @@ _MARGIN = 3  # a level has at least so many blocks: fewer may be chance
 _SMALLEST_CHANGE = math.log(1.01)
 
 
-def is_steady(medians: Sequence[float]) -> bool:
+def is_warmed_up(medians: Sequence[float]) -> bool:
     """Whether the second half of the blocks, at least the last 20 of them, has one level.
 
     `medians` has one positive time for each block since the first run, in any unit.

@@ -17,7 +17,7 @@ from tmkd_deploy.agent.telemetry import conditions, jetson
 from tmkd_deploy.agent.telemetry.gpu import gpu_and_driver
 
 if TYPE_CHECKING:
-    from tmkd_deploy.agent.transport.context import Work
+    from tmkd_deploy.agent.transport.context import Context
 
 # Imported in processes of their own: one that is broken may take its process with it.
 _VERSION = (
@@ -29,7 +29,7 @@ _DLA = (
 )
 
 
-def probe(request: dict[str, Any], work: Work) -> dict[str, Any]:
+def probe(request: dict[str, Any], work: Context) -> dict[str, Any]:
     """The facts of this device; None for what is missing or cannot be known.
 
     Memory and disk are in MiB, `time` in seconds since 1970, temperatures in degrees Celsius.

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _SECONDS_BETWEEN_LOOKS = 0.5
 
 
-class Watch:
+class SystemMonitor:
     """Watches the machine whose files lie below `root`; `children` start tegrastats."""
 
     def __init__(self, root: Path = Path("/"), children: Children | None = None) -> None:

@@ -10,17 +10,17 @@ from typing import Any, Callable, Sequence, TextIO
 
 from tmkd_deploy.agent.child_processes import Children
 from tmkd_deploy.agent.transport import store
-from tmkd_deploy.agent.transport.reader import Inbox
-from tmkd_deploy.agent.transport.writer import Answers
+from tmkd_deploy.agent.transport.reader import Reader
+from tmkd_deploy.agent.transport.writer import Writer
 
 
-class Work:
+class Context:
     """One session's work folder. `lock_file` is open while the device is locked for us."""
 
-    def __init__(self, folder: Path, answer: Answers, inbox: Inbox, children: Children) -> None:
+    def __init__(self, folder: Path, answer: Writer, reader: Reader, children: Children) -> None:
         self.folder = folder
         self.answer = answer
-        self.inbox = inbox
+        self.reader = reader
         self.children = children
         self.lock_file: TextIO | None = None
 

@@ -14,12 +14,12 @@ from tmkd_deploy.agent.agent_errors import BUSY, AgentError
 from tmkd_deploy.agent.transport.request_fields import field, optional
 
 if TYPE_CHECKING:
-    from tmkd_deploy.agent.transport.context import Work
+    from tmkd_deploy.agent.transport.context import Context
 
 _SECONDS_TO_END = 5.0
 
 
-def lock(request: dict[str, Any], work: Work) -> dict[str, Any]:
+def lock(request: dict[str, Any], work: Context) -> dict[str, Any]:
     """Take the device for `owner`, until this process ends.
 
     A holder of the same name is an earlier connection of the same run that has not noticed its end;

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any, Callable
 from tmkd_deploy.agent.agent_errors import REQUEST, AgentError
 
 if TYPE_CHECKING:
-    from tmkd_deploy.agent.transport.context import Work
+    from tmkd_deploy.agent.transport.context import Context
 
 _NEED_THE_LOCK = {"build", "predict", "measure"}
 
 
-def perform(request: dict[str, Any], work: Work) -> dict[str, Any]:
+def perform(request: dict[str, Any], work: Context) -> dict[str, Any]:
     """Do what a request asks for.
 
     Raises:
@@ -31,7 +31,7 @@ def perform(request: dict[str, Any], work: Work) -> dict[str, Any]:
     return handler(request, work)
 
 
-def _handler(name: object) -> Callable[[dict[str, Any], Work], dict[str, Any]] | None:
+def _handler(name: object) -> Callable[[dict[str, Any], Context], dict[str, Any]] | None:
     """The function behind a request; its module is imported only now, which keeps `probe` light."""
     if name == "probe":
         from tmkd_deploy.agent.telemetry.device_probe import probe as handler

@@ -10,14 +10,14 @@ import queue
 import threading
 from typing import BinaryIO, Callable, Iterator
 
-from tmkd_deploy.agent.agent_errors import REQUEST, AgentError, HostGone
+from tmkd_deploy.agent.agent_errors import REQUEST, AgentError, HostDisconnectedError
 
 _BLOCK = 1 << 16
 _BLOCKS_AHEAD = 16
 _LONGEST_LINE = 1 << 20
 
 
-class Inbox:
+class Reader:
     """Reads `source`; `at_end` is called, in the reading thread, when nothing more will come."""
 
     def __init__(self, source: BinaryIO, at_end: Callable[[], None]) -> None:
@@ -56,7 +56,7 @@ class Inbox:
     def _next(self) -> bytes:
         block = self._blocks.get()
         if not block:
-            raise HostGone
+            raise HostDisconnectedError
         return block
 
     def _read(self) -> None:

@@ -14,13 +14,13 @@ from tmkd_deploy.agent.transport import store
 from tmkd_deploy.agent.transport.request_fields import field
 
 if TYPE_CHECKING:
-    from tmkd_deploy.agent.transport.context import Work
+    from tmkd_deploy.agent.transport.context import Context
 
 _CHUNK = 256 << 10
 _UNUSED_SECONDS = 30 * 24 * 3600.0
 
 
-def receive(request: dict[str, Any], work: Work) -> dict[str, Any]:
+def receive(request: dict[str, Any], work: Context) -> dict[str, Any]:
     """Take a file of `bytes` with this `sha256`; says first how much of it is here already.
 
     Raises:
@@ -47,7 +47,7 @@ def receive(request: dict[str, Any], work: Work) -> dict[str, Any]:
     return {"sha256": sha256, "bytes": size}
 
 
-def fetch(request: dict[str, Any], work: Work) -> dict[str, Any]:
+def fetch(request: dict[str, Any], work: Context) -> dict[str, Any]:
     """Send a file from `offset` on, in chunks.
 
     Raises:
@@ -67,7 +67,7 @@ def fetch(request: dict[str, Any], work: Work) -> dict[str, Any]:
     return {"bytes": size}
 
 
-def clean(request: dict[str, Any], work: Work) -> dict[str, Any]:
+def clean(request: dict[str, Any], work: Context) -> dict[str, Any]:
     """Remove what nobody has used for 30 days; answers how many files and bytes that were."""
     oldest = time.time() - _UNUSED_SECONDS
     removed, freed = 0, 0
@@ -102,12 +102,12 @@ def _check_room(folder: Path, needed: int) -> None:
         )
 
 
-def _append(work: Work, part: Path, offset: int, size: int) -> None:
+def _append(work: Context, part: Path, offset: int, size: int) -> None:
     """Write what the host sends. After a failure the rest is still read, to stay in step."""
     failure = None
     # unbuffered, so that a connection that is cut loses nothing that arrived
     with part.open("ab", buffering=0) as file:
-        for block in work.inbox.raw(size - offset):
+        for block in work.reader.raw(size - offset):
             offset += len(block)
             while block and failure is None:
                 try:

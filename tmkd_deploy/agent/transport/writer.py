@@ -8,12 +8,12 @@ import time
 from typing import Any
 
 from tmkd_deploy.agent import SCHEMA
-from tmkd_deploy.agent.agent_errors import AgentError, HostGone
+from tmkd_deploy.agent.agent_errors import AgentError, HostDisconnectedError
 
 _SECONDS_BETWEEN_PROGRESS = 0.2
 
 
-class Answers:
+class Writer:
     """Writes answers to file descriptor `out`; `request` is the id of the request at work."""
 
     def __init__(self, out: int) -> None:
@@ -35,7 +35,7 @@ class Answers:
                 self._out.write(text.encode("utf-8") + b"\n")
                 self._out.flush()
         except BrokenPipeError as error:
-            raise HostGone from error
+            raise HostDisconnectedError from error
 
     def progress(self, done: int, total: int, unit: str, say: str | None = None) -> None:
         """Tell how much of the request is done; told a few times a second at most."""

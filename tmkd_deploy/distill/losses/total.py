@@ -17,7 +17,7 @@ from tmkd_deploy.distill.settings import LossSettings
 
 
 @dataclass(frozen=True)
-class Signals:
+class TeacherOutputs:
     """What the teachers say of a batch: fused logits [N, C], fused features [N, D]."""
 
     logits: Tensor
@@ -27,8 +27,8 @@ class Signals:
 class StudentLoss(nn.Module):
     """w CE + r (alpha * logit term + beta * feature term + gamma * contrastive term).
 
-    r rises from 1 / teacher_ramp in the first epoch to 1. `terms` holds the weighted terms of the
-    last batch by name, detached.
+    r rises from 1 / teacher_warmup_epochs in the first epoch to 1. `terms` holds the weighted
+    terms of the last batch by name, detached.
     """
 
     texts: Tensor
@@ -48,7 +48,7 @@ class StudentLoss(nn.Module):
         logits: Tensor,
         features: Tensor,
         labels: Tensor,
-        signals: Signals | None,
+        teacher_outputs: TeacherOutputs | None,
         epoch: int,
     ) -> Tensor:
         """The loss of a batch; without `signals` the student learns from the labels alone.
@@ -60,7 +60,7 @@ class StudentLoss(nn.Module):
             signals: what the teachers say of the same images.
             epoch: counted from 0.
         """
-        terms = self._terms(logits, features, labels, signals, epoch)
+        terms = self._terms(logits, features, labels, teacher_outputs, epoch)
         self.terms = {name: term.detach() for name, term in terms.items()}
         return torch.stack(list(terms.values())).sum()
 
@@ -69,20 +69,24 @@ class StudentLoss(nn.Module):
         logits: Tensor,
         features: Tensor,
         labels: Tensor,
-        signals: Signals | None,
+        teacher_outputs: TeacherOutputs | None,
         epoch: int,
     ) -> dict[str, Tensor]:
-        if signals is None:
+        if teacher_outputs is None:
             return {"labels": F.cross_entropy(logits, labels)}
         settings = self.settings
-        ramp = min(1.0, (epoch + 1) / settings.teacher_ramp) if settings.teacher_ramp else 1.0
+        ramp = (
+            min(1.0, (epoch + 1) / settings.teacher_warmup_epochs)
+            if settings.teacher_warmup_epochs
+            else 1.0
+        )
         terms = {"labels": settings.ce_weight * F.cross_entropy(logits, labels)}
         if settings.alpha:
-            told = self._logit_loss(logits, signals.logits, labels, settings.temperature)
+            told = self._logit_loss(logits, teacher_outputs.logits, labels, settings.temperature)
             terms["logits"] = ramp * settings.alpha * told
         if settings.beta:
             projected = self.to_teacher(features)
-            terms["features"] = ramp * settings.beta * feature(projected, signals.features)
+            terms["features"] = ramp * settings.beta * feature(projected, teacher_outputs.features)
         if settings.gamma:
             in_texts = self.to_text(features)
             temperature = settings.contrastive_temperature
@@ -98,4 +102,4 @@ class StudentLoss(nn.Module):
             return kd(student, teacher, temperature)
         if self.settings.logit_loss == "dist":
             return dist(student, teacher, temperature)
-        return dkd(student, teacher, labels, temperature, self.settings.dkd_others_weight)
+        return dkd(student, teacher, labels, temperature, self.settings.dkd_beta)

@@ -247,4 +247,4 @@ def test_a_corrupt_image_is_skipped_where_the_recipe_allows_it(fresh_project: Pr
     done = fresh_project.run("distill", *options, "--set", "data.max_corrupt_images=1")
     assert done.code == 0, done.told
     assert "Warning: The image 'train/down/007.png' was skipped." in done.err
-    assert fresh_project.manifest("prepare")["facts"]["skipped"] == ["train/down/007.png"]
+    assert fresh_project.manifest("prepare")["record"]["skipped"] == ["train/down/007.png"]

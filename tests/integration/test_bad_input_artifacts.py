@@ -102,7 +102,7 @@ def test_an_artifact_whose_manifest_was_touched_is_not_believed(
     project: Project, damage: Callable[[Path], None]
 ) -> None:
     manifest = project.run_folder / "gate/cpu/manifest.json"
-    outcome = project.manifest("gate/cpu")["facts"]["verdict"]["outcome"]
+    outcome = project.manifest("gate/cpu")["record"]["verdict"]["outcome"]
     damage(manifest)
     before = project.content()
     refused(
@@ -117,7 +117,7 @@ def test_an_artifact_whose_manifest_was_touched_is_not_believed(
     assert done.code == 0, done.told
     assert "its manifest" in done.err and "The stage gate is done again." in done.err
     assert [stage for stage, reused in done.reused().items() if not reused] == ["gate cpu"]
-    assert project.manifest("gate/cpu")["facts"]["verdict"]["outcome"] == outcome == "passed"
+    assert project.manifest("gate/cpu")["record"]["verdict"]["outcome"] == outcome == "passed"
 
 
 @pytest.mark.parametrize("damage", [truncate, flip])

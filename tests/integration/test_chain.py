@@ -14,7 +14,7 @@ from tmkd_deploy.runtime import load
 
 needs_rtx = pytest.mark.skipif(not HAS_RTX, reason="the package tensorrt_rtx is not installed")
 
-LEDGER = {"teacher", "student_alone", "student", "fake_quantized", "onnx", "engine"}
+LEDGER = {"teacher", "student_baseline", "student", "fake_quantized", "onnx", "engine"}
 
 
 @pytest.fixture(scope="module")
@@ -176,7 +176,7 @@ def test_precomputed_embeddings_take_the_place_of_clip(partial_project) -> None:
     done = project.run("distill", "--json", "--set", "distill.epochs=2")
     assert done.code == 0, done.told
     assert [stage for stage, reused in done.reused().items() if reused] == ["prepare", "teach"]
-    record = project.manifest("weigh")["facts"]
+    record = project.manifest("weigh")["record"]
     assert record["model"] == "texts.safetensors" and not record["image_tower"]
     safetensors.save_file(
         {"texts": texts["texts"][::-1].copy()}, project.folder / "texts.safetensors"
@@ -201,7 +201,7 @@ def test_distill_then_export_for_jetson_needs_no_further_argument(partial_projec
     assert done.code == 0, done.told
     assert "Jetson Orin Nano builds its own engines" in done.err
     kit = project.run_folder / "build" / "jetson-orin-nano"
-    record = project.manifest("build/jetson-orin-nano")["facts"]
+    record = project.manifest("build/jetson-orin-nano")["record"]
     assert set(record["kit"]) <= {path.name for path in kit.iterdir()}
     assert any(name.endswith(".onnx") for name in record["kit"])
     script = (kit / "build-int8.sh").read_text(encoding="utf-8")
@@ -227,7 +227,7 @@ def test_an_unmeasured_budget_is_exit_code_3(project: Project) -> None:
     done = project.run("gate", "--target", "rtx-ada", "--set", budget, "--json")
     assert done.code == 3, done.told
     (verdict,) = (
-        stage["facts"]["verdict"] for stage in done.json()["stages"] if stage["stage"] == "gate"
+        stage["record"]["verdict"] for stage in done.json()["stages"] if stage["stage"] == "gate"
     )
     assert verdict["outcome"] == "inconclusive"
     assert "not measured" in verdict["checks"][0]["explanation"]

@@ -52,7 +52,7 @@ def test_the_student_is_built_measured_and_gated_there(project: Project, address
     validated = project.run("validate", *attached, *FAST)
     assert validated.code == 0, validated.told
     assert f"Next: tmkd-deploy gate --target {TARGET} --device {address}" in validated.out
-    record = project.manifest(f"measure/{TARGET}")["facts"]
+    record = project.manifest(f"measure/{TARGET}")["record"]
     assert record["latency"]["machine"]["architecture"] == "aarch64"
     assert {row["engine"] for row in record["latency"]["rows"]} == {"teacher", "int8", "fp32"}
     engines = [row for row in record["ledger"] if row["representation"] == "engine"]

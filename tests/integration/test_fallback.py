@@ -62,7 +62,7 @@ def command(capsys: pytest.CaptureFixture[str], *arguments: str):
 
 
 def facts_of(told, stage: str):
-    return next(each["facts"] for each in told["stages"] if each["stage"] == stage)
+    return next(each["record"] for each in told["stages"] if each["stage"] == stage)
 
 
 def test_where_no_choice_keeps_the_budgets_the_program_says_so(planted, capsys) -> None:
@@ -82,9 +82,9 @@ def test_a_budget_forces_the_planted_layer_out_and_is_kept(planted, capsys) -> N
     assert sought["ending"] == "within"
     assert facts_of(told, "sensitivity")["layers"][0]["layer"] == PLANTED
     first, last = sought["attempts"]
-    assert first["left_out"] == [] and first["points"] < -5 and first["not_kept"]
-    assert last["left_out"] == [PLANTED] and last["points"] >= -5 and not last["not_kept"]
-    assert facts_of(told, "quantize")["left_out"] == [PLANTED]
+    assert first["excluded_layers"] == [] and first["points"] < -5 and first["not_kept"]
+    assert last["excluded_layers"] == [PLANTED] and last["points"] >= -5 and not last["not_kept"]
+    assert facts_of(told, "quantize")["excluded_layers"] == [PLANTED]
     assert facts_of(told, "gate")["verdict"]["outcome"] == "passed"
     again, told, _ = command(capsys, "gate", *SEARCH)
     assert again == 0 and all(stage["reused"] for stage in told["stages"])

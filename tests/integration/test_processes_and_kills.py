@@ -113,7 +113,7 @@ def test_two_processes_make_the_student_of_one(partial_project: Callable[..., Pr
         found, expected = (weights_of(each, "distill", name) for each in (two, one))
         for key, value in expected.items():
             assert torch.allclose(found[key], value, rtol=1e-4, atol=1e-4), (name, key)
-    record = [each.manifest("distill")["facts"] for each in (one, two)]
+    record = [each.manifest("distill")["record"] for each in (one, two)]
     assert record[0]["top1"] == record[1]["top1"]
     assert record[0]["alone_top1"] == record[1]["alone_top1"]
 

@@ -35,7 +35,7 @@ def test_devices_are_measured_side_by_side_and_each_tells_its_own_news(
         done = project.run("validate", *FAST, environment={CONFIGURATION: str(both)})
     assert done.code == 0, done.told
     for target, name in (("cpu", "one"), ("cpu-x86", "two")):
-        record = project.manifest(f"measure/{target}")["facts"]
+        record = project.manifest(f"measure/{target}")["record"]
         assert {row["engine"] for row in record["latency"]["rows"]} >= {"teacher", "int8", "fp32"}
         assert f"ssh://{name}: After" in done.err
 

@@ -186,7 +186,7 @@ def as_dict(stage: StageCommand, result: RunResult, exit_code: ExitCode) -> dict
                 "seconds": each.seconds,
                 "folder": str(each.folder),
                 # By way of JSON, because there a figure that is not a number becomes null.
-                "facts": json.loads(each.record.model_dump_json()),
+                "record": json.loads(each.record.model_dump_json()),
             }
             for each in result.stages
         ],

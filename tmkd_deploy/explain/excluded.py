@@ -30,5 +30,5 @@ def excluded_layer_findings(graph: Graph, excluded_layers: Sequence[str]) -> lis
             ", because it was left out on purpose." if asked else ", and nobody asked for that."
         )
         advice = _BY_RECIPE if asked else _BY_MISTAKE
-        findings.append(Finding(Kind.LEFT_OUT, problem, advice, layer, node.name))
+        findings.append(Finding(Kind.EXCLUDED, problem, advice, layer, node.name))
     return findings

@@ -119,7 +119,9 @@ def _read(run: Path, target: str) -> _Run:
         measured = artifacts.read(run / "measure" / target, "measure", Measurements).record
     excluded_layers: list[str] = []
     if (run / "quantize" / artifacts.MANIFEST).exists():
-        excluded_layers = artifacts.read_manifest(run / "quantize").record.get("left_out", [])
+        excluded_layers = artifacts.read_manifest(run / "quantize").record.get(
+            "excluded_layers", []
+        )
     engines = artifacts.read(run / "build" / target, "build", EngineRecord)
     return _Run(run, target, engines, measured, excluded_layers)
 

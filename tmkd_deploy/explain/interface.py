@@ -13,7 +13,7 @@ class Kind(str, Enum):
     PER_TENSOR_WEIGHT = "per_tensor_weight"
     UNQUANTIZED_RESIDUAL = "unquantized_residual"
     WRONG_SIGN = "wrong_sign"
-    LEFT_OUT = "left_out"
+    EXCLUDED = "excluded"
     FLOAT_LAYER = "float_layer"
     REFORMATS = "reformats"
     SLOWER_THAN_SIBLING = "slower_than_sibling"

@@ -147,7 +147,7 @@ def _torch_entries(
         entries.append(
             Entry(
                 "alone",
-                "student_alone",
+                "student_baseline",
                 "fp32",
                 "Student trained alone",
                 logits(models.alone),

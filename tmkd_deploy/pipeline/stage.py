@@ -132,7 +132,7 @@ def content_hash(artifact: Artifact[Any]) -> str:
     manifest = artifact.manifest
     content = {
         "files": {name: entry.sha256 for name, entry in manifest.files.items()},
-        "facts": manifest.record,
+        "record": manifest.record,
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 

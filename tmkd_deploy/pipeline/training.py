@@ -144,7 +144,7 @@ class Training:
             "student": plain(recipe.student),
             "calibration": plain(recipe.quantize.calibration),
             "leave_out": recipe.quantize.exclude_layers,
-            "placement": quant_scheme.value,
+            "quant_scheme": quant_scheme.value,
         }
         inputs: Inputs = {"data": self.prepared, "teacher": self.teacher, "student": self.student}
 
@@ -177,7 +177,7 @@ class Training:
             **student_asks(recipe),
             # what is compared with it changes nothing in it, nor does how layers were chosen
             "quantize": {**plain(recipe.quantize), "compare": None, "fallback": None},
-            "placement": quant_scheme.value,
+            "quant_scheme": quant_scheme.value,
         }
         inputs: Inputs = {
             "data": self.prepared,

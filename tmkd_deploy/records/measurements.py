@@ -29,7 +29,7 @@ class ClassFlips(Record):
 class LedgerRow(Record):
     """One representation of the model on the test split; every row saw identical images.
 
-    `representation` is one of teacher, student_alone, student, student_control, fake_quantized,
+    `representation` is one of teacher, student_baseline, student, student_control, fake_quantized,
     onnx, engine, and post_training for what is quantized in other ways.
     Shares (top1, macro_recall, agreement, calibration error) lie in [0, 1]. All that follows
     `compared_with` tells of the step from the row that it names: `change_points` is the change in

@@ -35,7 +35,7 @@ def summary(measured: Measurements) -> list[SummaryRow]:
     """
     student_latency = latency_row(measured, STUDENT_ENGINE)
     student_engine = engine_file(measured, STUDENT_ENGINE)
-    alone = ledger_row(measured, "student_alone")
+    alone = ledger_row(measured, "student_baseline")
     students = [("Distilled student", ledger_row(measured, "student"))]
     if alone:
         students.insert(0, ("Student trained alone", alone))

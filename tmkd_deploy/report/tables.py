@@ -283,7 +283,7 @@ def stages(times: Sequence[StageTime]) -> Table:
     )
 
 
-def record(caption: str, values: dict[str, str | int | float | bool]) -> Table:
+def properties(caption: str, values: dict[str, str | int | float | bool]) -> Table:
     """Free keys and their values, such as a machine or a protocol."""
     rows = [[key.replace("_", " "), _plain(value)] for key, value in values.items()]
     return Table(caption, ["Key", "Value"], rows)

@@ -136,7 +136,7 @@ def test_the_parser_knows_garbage_too(bench, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("runtime", "placement"), [("tensorrt_rtx", "unsigned"), ("onnxruntime", "signed")]
+    ("runtime", "quant_scheme"), [("tensorrt_rtx", "unsigned"), ("onnxruntime", "signed")]
 )
 def test_a_model_for_another_runtime_is_refused(bench, runtime, quant_scheme):
     with pytest.raises(AgentError, match=f"activations are {quant_scheme}") as caught:

@@ -72,7 +72,7 @@ def test_machines_get_the_facts_and_the_gains(asked, capsys):
     told = json.loads(capsys.readouterr().out)
     assert told["command"] == "quantize --sensitivity" and told["gains_ms"] == {}
     (stage,) = told["stages"]
-    assert stage["facts"] == FACTS.model_dump(mode="json")
+    assert stage["record"] == FACTS.model_dump(mode="json")
 
 
 def test_what_a_layer_gains_stands_beside_it_where_it_is_known(monkeypatch):

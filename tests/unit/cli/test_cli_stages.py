@@ -171,9 +171,9 @@ def test_machines_get_one_json_object_and_nothing_else(pipeline, capsys) -> None
     assert (content["command"], content["exit_code"]) == ("run", 3)
     assert content["run"] == str(Path("runs/a"))
     distill, measure, gate = content["stages"]
-    assert distill["reused"] and distill["facts"] == {"top1": None}
-    assert measure["target"] == "cpu" and measure["facts"]["test_images"] == 524
-    assert gate["facts"]["verdict"]["checks"]
+    assert distill["reused"] and distill["record"] == {"top1": None}
+    assert measure["target"] == "cpu" and measure["record"]["test_images"] == 524
+    assert gate["record"]["verdict"]["checks"]
     assert told.err == "The pipeline is at work.\n"
 
 

@@ -79,7 +79,7 @@ def test_another_runtimes_file_is_refused(exported_digits, tmp_path, name, varia
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("placement", list(QuantScheme))
+@pytest.mark.parametrize("quant_scheme", list(QuantScheme))
 def test_a_file_without_quantization_suits_every_runtime(exported_digits, quant_scheme):
     read_model(exported_digits(Variant("student", "fp32"))[0], quant_scheme, 32, CPU)
 

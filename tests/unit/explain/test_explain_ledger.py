@@ -38,7 +38,7 @@ def row(representation, top1, above=None, change=None, precision="int8", **more)
 
 LEDGER = [
     row("teacher", 0.9, precision="fp32"),
-    row("student_alone", 0.7, "teacher", -20.0, precision="fp32"),
+    row("student_baseline", 0.7, "teacher", -20.0, precision="fp32"),
     row("student", 0.89, "teacher", -1.0, precision="fp32", expected_calibration_error=0.02),
     row(
         "fake_quantized",

@@ -8,7 +8,7 @@ from tmkd_deploy.explain.graph import Graph, LayerNames
 from tmkd_deploy.explain.interface import Kind
 from tmkd_deploy.records.quant_scheme import QuantScheme
 
-PLACEMENTS = pytest.mark.parametrize("placement", list(QuantScheme), ids=lambda p: p.value)
+PLACEMENTS = pytest.mark.parametrize("quant_scheme", list(QuantScheme), ids=lambda p: p.value)
 MISTAKES = {
     "operator before a layer": (plant.operator_before, "blocks.1.1.conv_dw", Kind.BLOCKED_PAIR),
     "operator after a layer": (plant.operator_after, "blocks.1.0.conv_pw", Kind.BLOCKED_PAIR),
@@ -85,7 +85,7 @@ def test_a_float_weight_is_left_out_on_purpose_or_by_mistake(inverted_residuals)
     plant.float_weight(proto, "blocks.1.0.conv_pw")
     (by_mistake,) = findings(proto, QuantScheme.U8)
     (on_purpose,) = findings(proto, QuantScheme.U8, ["backbone.blocks.1.0.conv_pw"])
-    assert by_mistake.kind is on_purpose.kind is Kind.LEFT_OUT
+    assert by_mistake.kind is on_purpose.kind is Kind.EXCLUDED
     assert by_mistake.layer == on_purpose.layer == "blocks.1.0.conv_pw"
     assert "nobody asked" in by_mistake.problem and "on purpose" in on_purpose.problem
 

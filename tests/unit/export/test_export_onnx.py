@@ -74,7 +74,7 @@ def test_the_opset_is_the_one_asked_for(digits, exported_digits):
         assert torch.equal(tensor, before[name]), f"exporting changed {name}"
 
 
-@pytest.mark.parametrize("placement", list(QuantScheme))
+@pytest.mark.parametrize("quant_scheme", list(QuantScheme))
 def test_int8_graphs_hold_each_quantizer_and_each_weight_once(
     quantized_digits, exported_digits, quant_scheme
 ):
@@ -96,7 +96,7 @@ def test_int8_graphs_hold_each_quantizer_and_each_weight_once(
     assert kinds == {"int8" if quant_scheme is QuantScheme.S8 else "uint8"}
 
 
-@pytest.mark.parametrize("placement", list(QuantScheme))
+@pytest.mark.parametrize("quant_scheme", list(QuantScheme))
 def test_int8_onnx_decides_as_fake_quantization_does(
     digits, quantized_digits, exported_digits, quant_scheme
 ):

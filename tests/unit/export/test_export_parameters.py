@@ -39,7 +39,7 @@ class AddsItsPosition(nn.Module):
 
 
 @pytest.mark.parametrize(
-    ("placement", "kind"),
+    ("quant_scheme", "kind"),
     [(QuantScheme.U8, TensorProto.UINT8), (QuantScheme.S8, TensorProto.INT8)],
 )
 def test_parameters_are_stored_on_the_grid_of_the_activations(quant_scheme, kind, tmp_path):

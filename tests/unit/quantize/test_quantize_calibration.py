@@ -53,7 +53,7 @@ def test_activations_are_rounded_to_the_grid_of_the_placement(seed, amax, positi
     assert torch.equal(quantizer(torch.from_numpy(values)), torch.from_numpy(values))
 
 
-@pytest.mark.parametrize(("placement", "largest"), [("signed", 127), ("unsigned", 63)])
+@pytest.mark.parametrize(("quant_scheme", "largest"), [("signed", 127), ("unsigned", 63)])
 def test_weights_are_rounded_channel_by_channel(quant_scheme, largest):
     weight = torch.randn(4, 3, 3, 3) * torch.tensor([0.01, 1.0, 100.0, 0.0]).view(4, 1, 1, 1)
     quantizer = WeightQuantizer()
@@ -77,7 +77,7 @@ def test_gradients_pass_through_rounding_and_stop_outside_the_range():
     assert values.grad.tolist() == [1.0, 1.0, 0.0]
 
 
-@pytest.mark.parametrize("placement", list(QuantScheme))
+@pytest.mark.parametrize("quant_scheme", list(QuantScheme))
 def test_the_quantized_digits_keep_their_accuracy(digits, quantized_digits, quant_scheme):
     classifier, record = quantized_digits(quant_scheme)
     use_quant_scheme(classifier.network, quant_scheme)
@@ -160,7 +160,7 @@ def test_weights_that_are_not_finite_are_named(digits, tmp_path, wrong):
 
 
 @pytest.mark.parametrize(
-    ("method", "placement"),
+    ("method", "quant_scheme"),
     [("max", QuantScheme.S8), ("entropy", QuantScheme.U8), ("mse", QuantScheme.U8)],
 )
 def test_every_method_keeps_the_digits_accuracy(digits, tmp_path, method, quant_scheme):
@@ -233,7 +233,7 @@ def test_fine_tuning_through_the_quantizers_by_the_teacher(digits, tmp_path):
     assert any(not torch.equal(before[name], told) for name, told in control.state_dict().items())
 
 
-@pytest.mark.parametrize("placement", list(QuantScheme))
+@pytest.mark.parametrize("quant_scheme", list(QuantScheme))
 @pytest.mark.parametrize("method", ["percentile", "max"])
 def test_rounding_changes_no_pixel_of_a_student_that_was_trained_from_scratch(method, quant_scheme):
     torch.manual_seed(0)

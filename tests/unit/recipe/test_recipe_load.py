@@ -311,7 +311,7 @@ def test_a_recipe_written_out_loads_back_the_same(
             "data": {"source": "elpv", "class_names": classes},
             "targets": [{"target": "cpu"}],
             "distill": {"learning_rate": rate},
-            "student": {"arguments": {"width": width}},
+            "student": {"model_kwargs": {"width": width}},
         }
     )
     path = tmp_path_factory.getbasetemp() / "resolved.yaml"

@@ -109,7 +109,7 @@ def test_the_summary_compares_teacher_both_students_and_what_ships() -> None:
 
 
 def test_a_student_that_was_not_trained_alone_has_no_row() -> None:
-    rows = [row for row in ledger() if row.representation != "student_alone"]
+    rows = [row for row in ledger() if row.representation != "student_baseline"]
     measured = cpu_measurements().model_copy(update={"ledger": rows})
     assert [row[0] for row in tables.summary(measured).rows] == [
         "Teacher",

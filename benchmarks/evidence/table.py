@@ -93,7 +93,7 @@ def _summary(found: dict[str, Runs]) -> str:
     lines = [
         *_differences(found, shown),
         "",
-        "Difference to KD in points of top-1, paired by seed. * p < 0.05, ** p < 0.01, by the "
+        "Difference from KD in points of top-1, paired by seed. \\* p < 0.05, \\*\\* p < 0.01 in a "
         "paired t-test, not corrected for the number of comparisons.",
     ]
     for row in ("tmkd-kd", "tmkd-dkd"):
@@ -118,8 +118,8 @@ def _contributions(found: dict[str, Runs]) -> str:
     }
     return "\n".join(
         [
-            "What each part adds, as TMKD (KD) less TMKD (KD) without it; a part that helps has a "
-            "positive figure:",
+            "What each part adds: TMKD (KD) minus TMKD (KD) without that part. A positive figure "
+            "means that the part helps.",
             "",
             *_differences(found, {part: ("tmkd-kd", row) for part, row in parts.items()}),
             "",
@@ -130,7 +130,7 @@ def _contributions(found: dict[str, Runs]) -> str:
 def _differences(found: dict[str, Runs], shown: dict[str, tuple[str, str]]) -> list[str]:
     """A Markdown table: by title, the difference of a row to a base on each data set."""
     lines = [
-        "| | " + " | ".join(TITLES[name] for name in found) + " | mean of the sets |",
+        "| | " + " | ".join(TITLES[name] for name in found) + " | mean over data sets |",
         "|---|" + "---|" * (len(found) + 1),
     ]
     for title, (row, base) in shown.items():
@@ -151,10 +151,10 @@ def _section(name: str, runs: Runs, plan: Plan, schedule: str) -> str:
         f"{plan.size} × {plan.size} pixels"
         + (f", the first {plan.classes} classes" if plan.classes else "")
         + f"; {plan.teacher} to {plan.student}, {plan.epochs} epochs, "
-        f"{plan.optimizer}, {plan.augment}, {plan.teacher_outputs} signals.",
+        f"{plan.optimizer}, {plan.augment}, {plan.teacher_outputs} teacher outputs.",
         _teachers_line(runs),
         "",
-        "| row | seeds | top-1, % | macro recall, % | difference to KD | p | teacher passes | s |",
+        "| row | seeds | top-1, % | macro recall, % | difference from KD | p | teacher passes | s |",
         "|---|---|---|---|---|---|---|---|",
     ]
     lines.extend(_line(row, runs) for row in runs)
@@ -162,7 +162,7 @@ def _section(name: str, runs: Runs, plan: Plan, schedule: str) -> str:
         shown = ", ".join(f"{ROWS[row].title} {top1:.2f}" for row, top1 in ANCHORS.items())
         lines.extend(["", f"Published under this schedule: {shown}."])
     machines = {
-        f"{run['machine']['device']}, {run['machine']['threads']} thread(s) a run, "
+        f"{run['machine']['device']}, {run['machine']['threads']} thread(s) per run, "
         f"torch {run['machine']['torch']}"
         for seeds in runs.values()
         for run in seeds.values()
@@ -217,35 +217,34 @@ def _stars(value: Estimate) -> str:
 _PREFACE = """\
 # The evidence
 
-*Written by `python -m benchmarks.evidence`; do not edit. The results behind it are in
-`benchmarks/results/evidence/`, one file a run.*
+*Written by `python -m benchmarks.evidence`; do not edit. The underlying results are in
+`benchmarks/results/evidence/`, one file per run.*
 
-Does TMKD teach a student better than knowledge distillation (KD) from the same kind of teacher? Each
-row below is the same code with other constants, the same schedule and the same augmentation for all
-rows of a data set, over several seeds. Seeds change the student's first weights, the order of the
-images and their augmentation; each data set has one pair of teachers, so the intervals hold no
-spread between teachers. KD and DKD learn from a teacher trained on RGB images, TMKD from one trained
-for as long on all three views. All constants were fixed before the first run and are the same
-everywhere (`benchmarks/evidence/rows.py`); none was tuned on a test split.
+Does TMKD teach a student better than knowledge distillation (KD) from the same kind of teacher? Each row below is the
+same code with other constants, over several seeds; all rows of a data set share one schedule and one augmentation.
+Seeds change the student's initial weights, the order of the images and their augmentation. Each data set has one pair
+of teachers, so the intervals do not include variation between teachers. KD and DKD learn from a teacher trained on
+RGB images, TMKD from one trained for as long on all three views. All constants were fixed before the first run and
+are the same everywhere (`benchmarks/evidence/rows.py`); none was tuned on a test split.
 
-"Teacher passes" are forward passes of the visual teacher for each image a student sees; ± is the half
-width of a 95 % interval by Student's t; "s" are seconds of student training, on a machine that did
-other work beside, so no measure of speed. With few seeds the intervals are wide: a difference that is
-not significant is not shown to be absent.
+"Teacher passes" counts the visual teacher's forward passes for each image that a student sees. ± is half the width of
+a 95 % interval by Student's t. "s" is the time in seconds to train a student, on a machine that did other work at the
+same time, so it does not measure speed. With few seeds the intervals are wide: a difference that is not significant
+may still exist.
 """
 _HEADINGS = {
     "full": "## Full schedule\n",
-    "short": "## Short schedule\n\nSubsets and few epochs, for two CPU cores: these rows are "
-    "comparable with one another and with nothing published. The students learn from few images; the "
-    "teachers had the whole training split (ten classes of it on CIFAR-100, 6,000 images on "
-    "Fashion-MNIST).\n\nSubsets, optimizer and teachers of this schedule were changed three times after "
-    "first runs, for reasons that stand in `benchmarks/evidence/plans.py` and `teachers.py`: students "
-    "without a teacher had reached the ceiling, teachers had been weaker than students, and KD had "
-    "looked too weak on CIFAR-100. The constants of the rows were not changed.\n",
+    "short": "## Short schedule\n\nSubsets and few epochs, for two CPU cores: these rows can be compared with one "
+    "another, but not with published results. The students learn from few images; the teachers had the whole "
+    "training split (ten classes of it on CIFAR-100, 6,000 images on Fashion-MNIST).\n\nThe subsets, optimizer and "
+    "teachers of this schedule were changed three times after first runs, for reasons recorded in "
+    "`benchmarks/evidence/plans.py` and `teachers.py`: students without a teacher had reached the ceiling, teachers "
+    "had been weaker than students, and KD had looked too weak on CIFAR-100. The constants of the rows were not "
+    "changed.\n",
 }
 _ABSENT = {
-    "full": "## Full schedule\n\nNot run yet: it needs a GPU. "
-    "`python -m benchmarks.evidence --data-root DIR` on one runs it.\n",
+    "full": "## Full schedule\n\nNot run yet: it needs a GPU. On a machine with one, run "
+    "`python -m benchmarks.evidence --data-root DIR`.\n",
     "short": "",
 }
 _HOW = """\
@@ -253,7 +252,7 @@ _HOW = """\
 
     python -m benchmarks.evidence --data-root DIR
 
-`benchmarks/README.md` says what `DIR` holds. It runs what has no result yet and writes this page.
-Everything but CIFAR-100 needs `tmkd-deploy[train,demo]`; the CIFAR-100 rows need torch, timm, NumPy,
-pyarrow and safetensors alone.
+`benchmarks/README.md` describes the content of `DIR`. The command runs every row that has no result yet and writes
+this page. Everything except CIFAR-100 needs `tmkd-deploy[train,demo]`; the CIFAR-100 rows need only torch, timm,
+NumPy, pyarrow and safetensors.
 """

@@ -162,8 +162,8 @@ def _latency(found: dict[str, Result]) -> str:
         columns += [f"{title}, {size} px" for size in sizes]
     return (
         "## Latency under ONNX Runtime\n\n"
-        "Median time at batch 1: of FP32 in milliseconds, of the others over FP32's in the same "
-        "interleaved run, with 95 % intervals; below 1 is faster.\n\n"
+        "Median time at batch 1: FP32 in milliseconds, the others as a multiple of FP32 in the "
+        "same interleaved run, with 95 % intervals. Below 1 is faster than FP32.\n\n"
     ) + _table(columns, rows())
 
 
@@ -188,7 +188,7 @@ def _accuracy(found: dict[str, Result]) -> str:
     columns = [
         "Family",
         "FP32 top-1",
-        "Ours, calibration alone",
+        "Ours, calibration only",
         "INT8 engine",
         "quantize_static",
         "quantize_static, 7 bits",
@@ -196,9 +196,9 @@ def _accuracy(found: dict[str, Result]) -> str:
     ]
     return (
         "## Accuracy\n\n"
-        "Change of top-1 in points against the FP32 student, with paired 95 % intervals. Agreement "
-        "is that of the INT8 engine with the fake-quantized student in torch. The INT8 engine's "
-        "student was fine-tuned for two epochs more, which may gain points by itself; "
+        "Change in top-1 in points against the FP32 student, with paired 95 % intervals. Agreement "
+        "is between the INT8 engine and the fake-quantized student in torch. The INT8 engine's "
+        "student was fine-tuned for two more epochs, which may gain points by itself; "
         f"{len(seeds)} {'seed' if len(seeds) == 1 else 'seeds'}.\n\n"
     ) + _table(columns, rows())
 
@@ -218,8 +218,8 @@ def _rtx(found: dict[str, Result]) -> str:
     columns = ["Family", "Layers with INT8 inputs", "FP32 MB", "FP16 MB", "INT8 MB"]
     return (
         "## TensorRT-RTX\n\n"
-        f"Engines for {built['target']} at {built['size']} px, built without a GPU. How fast they "
-        "are was not measured.\n\n"
+        f"Engines for {built['target']} at {built['size']} px, built without a GPU. Their speed "
+        "was not measured.\n\n"
     ) + _table(columns, rows())
 
 
@@ -246,16 +246,16 @@ def _beside(found: dict[str, Result]) -> str:
         "Family",
         "Ships",
         "Slower than FP32",
-        "Our time over quantize_static's",
-        "Our points over quantize_static's",
+        "Our time / quantize_static's",
+        "Our points − quantize_static's",
         "Behind in both",
     ]
     return (
-        "## What ships, and beside quantize_static\n\n"
-        f"What the gate's rule ships where at most {ALLOWED_POINTS:g} point may be lost; whether "
-        "it is slower than its FP32 sibling beyond the interval; and whether our INT8 engine is "
-        "behind `quantize_static` in speed and accuracy at once: *yes* where both are beyond "
-        "chance, *not shown* where only the medians and means say so.\n\n"
+        "## What ships, compared with quantize_static\n\n"
+        f"The engine that the gate ships if at most {ALLOWED_POINTS:g} point may be lost; whether "
+        "it is slower than the FP32 engine beyond the interval; and whether our INT8 engine is "
+        "behind `quantize_static` in both speed and accuracy: *yes* if both differences are "
+        "significant, *not shown* if only the medians and means say so.\n\n"
     ) + _table(columns, rows())
 
 

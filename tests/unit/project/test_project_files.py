@@ -13,9 +13,10 @@ from tmkd_deploy.recipe.load import load
 ROOT = Path(__file__).parents[3]
 DOCKERFILES = [ROOT / "docker" / "Dockerfile.cpu", ROOT / "docker" / "Dockerfile.train"]
 PAGES = [
-    ROOT / "README.md",
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md")),
     *sorted((ROOT / "docs").glob("**/*.md")),
     ROOT / "docker" / "README.md",
+    ROOT / "benchmarks" / "README.md",
 ]
 
 

@@ -38,10 +38,11 @@ import dataclasses, json, pathlib
 from benchmarks.evidence import plans, train
 from benchmarks.evidence.rows import ROWS
 
-root, signals = pathlib.Path(sys.argv[1]), sys.argv[2]
+root, teacher_outputs = pathlib.Path(sys.argv[1]), sys.argv[2]
 plans.SHORT["cifar100"] = dataclasses.replace(
     plans.SHORT["cifar100"], epochs=1, classes=3, train_images=24, teacher_images=24,
-    signals=signals, augment="crop" if signals == "live" else "flip", batch_size=8,
+    teacher_outputs=teacher_outputs, augment="crop" if teacher_outputs == "live" else "flip",
+    batch_size=8,
 )
 place = train.Place(root, root / "work", root / "results", "short", 1)
 for kind in ("RGB", "three views"):
@@ -91,7 +92,9 @@ def _png(number, split):
     return stream.getvalue()
 
 
-@pytest.mark.parametrize("signals", ["cached", pytest.param("live", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "teacher_outputs", ["cached", pytest.param("live", marks=pytest.mark.slow)]
+)
 def test_the_cifar_rows_run_on_a_bare_machine(root, tmp_path, teacher_outputs):
     for name in ("cifar100", "weights"):
         (tmp_path / name).symlink_to(root / name)

@@ -1,4 +1,4 @@
-"""Writes the tables of docs/reference/recipe.md from the recipe's schema.
+"""Write the tables of docs/reference/recipe.md from the recipe's schema and renamed keys.
 
 python docs/generate_recipe_reference.py
 """
@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from tmkd_deploy.recipe.renamed_keys import RENAMED, RENAMED_VALUES
 from tmkd_deploy.recipe.schema import json_schema
 
 PAGE = Path(__file__).parent / "reference" / "recipe.md"
@@ -16,9 +17,10 @@ BEGIN, END = "<!-- reference:begin -->", "<!-- reference:end -->"
 
 
 def render() -> str:
-    """The tables of every section, in the order of the schema."""
+    """The tables of every section, in the order of the schema, then the renamed keys."""
     schema = json_schema()
-    return "\n".join(_section("", schema, schema["$defs"])).rstrip() + "\n"
+    lines = [*_section("", schema, schema["$defs"]), *_renamed_keys()]
+    return "\n".join(lines).rstrip() + "\n"
 
 
 def refreshed(page: str) -> str:
@@ -26,6 +28,22 @@ def refreshed(page: str) -> str:
     before, _, rest = page.partition(BEGIN)
     _, _, after = rest.partition(END)
     return f"{before}{BEGIN}\n{render()}{END}{after}"
+
+
+def _renamed_keys() -> Iterator[str]:
+    yield "## Renamed keys\n"
+    yield (
+        "The old names are still accepted in this release, each with a warning, and will be "
+        "removed in the next. `tmkd-deploy recipe upgrade FILE` replaces them and changes nothing "
+        "else in the file; with `--check` it only lists them, and exits with 1 if there are any.\n"
+    )
+    yield "| Old key | New key |\n|---|---|"
+    for old, new in RENAMED.items():
+        values = "".join(
+            f" (value `{before}` → `{after}`)"
+            for before, after in RENAMED_VALUES.get(old, {}).items()
+        )
+        yield f"| `{old}` | `{new}`{values} |"
 
 
 def _section(path: str, schema: dict[str, Any], sections: dict[str, Any]) -> Iterator[str]:

@@ -36,12 +36,21 @@ for _kind, _pattern, _first in (
     _Loader.add_implicit_resolver(TAG + _kind, _pattern, _first)
 
 
+@dataclass(frozen=True)
+class Span:
+    """Start and end of a key and of its value in the text, anchors and tags included."""
+
+    key: tuple[int, int]
+    value: tuple[int, int]
+
+
 @dataclass
 class Document:
-    """Plain values, and for the path of each key or item the line, from 1, where it stands."""
+    """Plain values, the line (from 1) of each key and item, and the place of each key's text."""
 
     value: Any
     lines: dict[KeyPath, int]
+    spans: dict[KeyPath, Span]
 
 
 def parse(text: str, source: str) -> Document:
@@ -67,13 +76,14 @@ def parse(text: str, source: str) -> Document:
         ) from error
     except yaml.YAMLError as error:
         raise _refused(source, "It holds characters that YAML does not allow.") from error
-    return Document(value, reader.lines)
+    return Document(value, reader.lines, reader.spans)
 
 
 class _Reader:
     def __init__(self, source: str) -> None:
         self.source = source
         self.lines: dict[KeyPath, int] = {}
+        self.spans: dict[KeyPath, Span] = {}
         self.nodes = 0
 
     def value(self, node: yaml.Node, path: KeyPath) -> Any:
@@ -106,6 +116,7 @@ class _Reader:
                     advice="Keep one of them.",
                 )
             self.lines[place] = line
+            self.spans[place] = Span(_span(key_node), _span(value_node))
             values[key] = self.value(value_node, place)
         return values
 
@@ -116,6 +127,10 @@ class _Reader:
             self.lines[place] = item.start_mark.line + 1
             values.append(self.value(item, place))
         return values
+
+
+def _span(node: yaml.Node) -> tuple[int, int]:
+    return node.start_mark.index, node.end_mark.index
 
 
 def _scalar(kind: str, text: str, where: str) -> Any:

@@ -35,7 +35,7 @@ def doctor(
 
     from tmkd_deploy.recipe.load import load  # noqa: PLC0415
 
-    asked = None if recipe is None else load(recipe)
+    asked = None if recipe is None else load(recipe, warn=output.warn)
     record: dict[str, Any] = {}
     if device is None:
         from tmkd_deploy.cli import checkup  # noqa: PLC0415

@@ -8,15 +8,15 @@ import sys
 from typing import Any
 
 
-def emit(text: str) -> None:
-    """Print a result. A reader who has gone away is no error: the work behind it is done."""
+def emit(text: str, end: str = "\n") -> None:
+    """Print a result. A closed pipe is not an error: the work behind the result is done."""
     try:
-        print(text, flush=True)
+        print(text, end=end, flush=True)
     except BrokenPipeError:
         _discard()
     except UnicodeEncodeError:
         encoding = sys.stdout.encoding
-        print(text.encode(encoding, "replace").decode(encoding), flush=True)
+        print(text.encode(encoding, "replace").decode(encoding), end=end, flush=True)
 
 
 def emit_json(value: dict[str, Any]) -> None:
@@ -27,6 +27,11 @@ def emit_json(value: dict[str, Any]) -> None:
 def complain(text: str) -> None:
     """Print what went wrong."""
     print(text, file=sys.stderr, flush=True)
+
+
+def warn(message: str) -> None:
+    """Print a warning to standard error."""
+    complain(f"Warning: {message}")
 
 
 def settle() -> None:

@@ -153,7 +153,7 @@ def reach(stage: StageCommand, asked: Asked, quiet: bool) -> RunResult:
     from tmkd_deploy.cli import progress  # noqa: PLC0415
     from tmkd_deploy.recipe.load import load  # noqa: PLC0415
 
-    recipe = load(asked.path, asked.overrides or ())
+    recipe = load(asked.path, asked.overrides or (), output.warn)
     with progress.listener(quiet) as events:
         from tmkd_deploy.pipeline import chain  # noqa: PLC0415
 

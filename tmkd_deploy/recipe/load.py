@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import shlex
+import warnings
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
 from tmkd_deploy.errors import RequestError
-from tmkd_deploy.recipe import override, validation_errors
+from tmkd_deploy.recipe import override, renamed_keys, validation_errors
+from tmkd_deploy.recipe.renamed_keys import Rename
 from tmkd_deploy.recipe.schema import Recipe
 from tmkd_deploy.recipe.validation_errors import Problem
 from tmkd_deploy.suggestions import did_you_mean
 from tmkd_deploy.targets import catalog
-from tmkd_deploy.yaml_document import Document, KeyPath, dotted, parse
+from tmkd_deploy.yaml_document import KeyPath, dotted, parse
 
 BYTES_AT_MOST = 1 << 20
 
@@ -30,17 +33,30 @@ WEIGHTS: tuple[KeyPath, ...] = (("teacher", "visual", "weights"), ("student", "w
 NAMED_WEIGHTS = ("none", "pretrained", "package:efficientnet-lite0")
 
 
-def load(path: Path, overrides: Sequence[str] = ()) -> Recipe:
+def load(
+    path: Path, overrides: Sequence[str] = (), warn: Callable[[str], None] | None = None
+) -> Recipe:
     """Read the recipe at `path`, apply `overrides` ("distill.epochs=3") and check it.
 
-    Relative paths in it, those of overrides included, start at the recipe's folder and come back
-    absolute. Aliases of targets come back as the names they stand for.
+    Relative paths, those of overrides included, start at the recipe's folder and come back
+    absolute. Aliases of targets are kept. `warn` gets a sentence for each key that is given under
+    an old name; without it, they are Python warnings.
 
     Raises:
-        RequestError: the file cannot be read, or what it asks for does not fit; every problem is
-            told with its line and key.
+        RequestError: the file cannot be read or is not valid; every problem is listed with its
+            line and key.
     """
-    document = parse(_read(path), str(path))
+    return from_text(read(path), path, overrides, warn)
+
+
+def from_text(
+    text: str,
+    path: Path,
+    overrides: Sequence[str] = (),
+    warn: Callable[[str], None] | None = None,
+) -> Recipe:
+    """The same for `text`, taken for the content of `path`."""
+    document = parse(text, str(path))
     if not isinstance(document.value, dict):
         raise RequestError(
             "The recipe is empty." if document.value is None else "The recipe has no keys.",
@@ -48,28 +64,41 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Recipe:
             advice="Write a new one with: tmkd-deploy recipe init NEW.yaml",
         )
     places: dict[KeyPath, str] = {key: f"{path}:{line}" for key, line in document.lines.items()}
-    for each in overrides:
-        changed = override.apply(document.value, each)
-        places = {key: there for key, there in places.items() if key[: len(changed)] != changed}
-        places[changed] = f"--set {each}"
 
     def place(key: KeyPath) -> str:
         return _place(key, places, str(path))
 
-    found = _name_problems(document)
-    _make_paths_absolute(document.value, path.resolve().parent)
+    values, renames = renamed_keys.translate(document.value, (), place)
+    command = f"tmkd-deploy recipe upgrade {shlex.quote(str(path))}"
+    messages = [f"{places[each.old]}: {each.sentence()} Run: {command}" for each in renames]
+    places = _moved(places, renames)
+    for each in overrides:
+        changed, renames = override.apply(values, each)
+        messages += [f"--set {each}: {rename.sentence()}" for rename in renames]
+        places = {key: there for key, there in places.items() if key[: len(changed)] != changed}
+        places[changed] = f"--set {each}"
+    for message in dict.fromkeys(messages):
+        (warn or _warn)(message)
+
+    found = _name_problems(values)
+    _make_paths_absolute(values, path.resolve().parent)
     recipe: Recipe | None = None
     try:
         # Strict JSON: a quoted number is text and true is no number, but a path may be text.
-        recipe = Recipe.model_validate_json(json.dumps(document.value), strict=True)
+        recipe = Recipe.model_validate_json(json.dumps(values), strict=True)
     except ValidationError as error:
-        found = [*validation_errors.from_validation(error, _paths_of(document.value)), *found]
+        found = [*validation_errors.from_validation(error, _paths_of(values)), *found]
     validation_errors.raise_for(found, str(path), place)
     assert recipe is not None  # a failed validation has at least one problem
     return recipe
 
 
-def _read(path: Path) -> str:
+def read(path: Path) -> str:
+    """The text of the recipe at `path`, with line ends and byte order mark as they are.
+
+    Raises:
+        RequestError: it cannot be read, is too large, or is not UTF-8.
+    """
     if path.is_dir():
         raise RequestError(
             "A recipe is a file, and this is a folder.",
@@ -100,13 +129,30 @@ def _read(path: Path) -> str:
             advice="Name a recipe, not a data file.",
         )
     try:
-        return content.decode("utf-8-sig")
+        return content.decode("utf-8")
     except UnicodeDecodeError as error:
         raise RequestError(
             "The recipe is not UTF-8 text.",
             where=str(path),
             advice="Save it as UTF-8, or name the right file.",
         ) from error
+
+
+def _warn(message: str) -> None:
+    warnings.warn(message, FutureWarning, stacklevel=4)
+
+
+def _moved(places: dict[KeyPath, str], renames: list[Rename]) -> dict[KeyPath, str]:
+    """`places` under the present names of their keys."""
+    new_names = {each.old: each.new for each in renames}
+
+    def moved(key: KeyPath) -> KeyPath:
+        for length in range(1, len(key) + 1):
+            if key[:length] in new_names:
+                return new_names[key[:length]] + key[length:]
+        return key
+
+    return {moved(key): there for key, there in places.items()} if renames else places
 
 
 def _place(key: KeyPath, places: dict[KeyPath, str], source: str) -> str:
@@ -125,10 +171,10 @@ def _paths_of(value: Any, path: KeyPath = ()) -> set[KeyPath]:
     return {path}.union(*(_paths_of(inner, (*path, key)) for key, inner in entries))
 
 
-def _name_problems(document: Document) -> list[Problem]:
+def _name_problems(values: dict[str, Any]) -> list[Problem]:
     """Names that nobody knows."""
     found = []
-    targets = document.value.get("targets")
+    targets = values.get("targets")
     for index, entry in enumerate(targets if isinstance(targets, list) else []):
         name = entry.get("target") if isinstance(entry, dict) else None
         if not isinstance(name, str):
@@ -139,7 +185,7 @@ def _name_problems(document: Document) -> list[Problem]:
             place: KeyPath = ("targets", index, "target")
             found.append(Problem(place, f'There is no target "{name}".', advice))
     for path in WEIGHTS:
-        name = _at(document.value, path)
+        name = _at(values, path)
         if isinstance(name, str) and _is_a_name(name) and name not in NAMED_WEIGHTS:
             problem = f'There are no weights called "{name}".'
             advice = f"{did_you_mean(name, NAMED_WEIGHTS)} A file needs its suffix or folder."

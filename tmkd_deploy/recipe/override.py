@@ -5,17 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 from tmkd_deploy.errors import RequestError
+from tmkd_deploy.recipe import renamed_keys
+from tmkd_deploy.recipe.renamed_keys import Rename
 from tmkd_deploy.recipe.shape import keys_at
 from tmkd_deploy.suggestions import did_you_mean
 from tmkd_deploy.targets import catalog
 from tmkd_deploy.yaml_document import KeyPath, dotted, parse
 
 
-def apply(recipe: dict[str, Any], override: str) -> KeyPath:
-    """Set in `recipe`, in place, what `override` asks for; return the path that was set.
+def apply(recipe: dict[str, Any], override: str) -> tuple[KeyPath, list[Rename]]:
+    """Apply `override` to `recipe` in place; return the path that was set, and old keys in it.
 
-    Keys are parted by dots; an item of a list is named by its number from 0, and a target also by
-    its name. The value is read as YAML.
+    Dots separate keys; an item of a list is given by its index from 0, a target also by its name.
+    The value is YAML.
 
     Raises:
         RequestError: there is no such key, or the value is no YAML.
@@ -32,15 +34,21 @@ def apply(recipe: dict[str, Any], override: str) -> KeyPath:
     *parents, last = key.strip().split(".")
     path: KeyPath = ()
     holder: Any = recipe
+    renames = []
     for part in parents:
         step = _step(holder, path, part, where)
+        if renamed := renamed_keys.rename(path, part, None):
+            renames.append(renamed)
         path = (*path, step)
         if isinstance(holder, dict) and holder.get(step) is None:
             holder[step] = {}
         holder = holder[step]
     step = _step(holder, path, last, where)
-    holder[step] = value
-    return (*path, step)
+    if renamed := renamed_keys.rename(path, last, value):
+        renames.append(renamed)
+        value = renamed.new_value
+    holder[step], inner = renamed_keys.translate(value, (*path, step), lambda _: where)
+    return (*path, step), [*renames, *inner]
 
 
 def _step(holder: Any, path: KeyPath, part: str, where: str) -> str | int:
@@ -52,6 +60,7 @@ def _step(holder: Any, path: KeyPath, part: str, where: str) -> str | int:
             where=where,
             advice=f"Set it as a whole: --set {dotted(path)}=VALUE",
         )
+    part = renamed_keys.current(path, part)
     known = keys_at(path)
     if known is not None and part not in known:
         place = dotted(path) or "the recipe"

@@ -1,32 +1,71 @@
-"""What tests of several rooms share: small images, and one complete run over them."""
+"""How the tests are spread over the cores, and what they share: images and one complete run."""
 
 from __future__ import annotations
 
+import dataclasses
+import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+# Before torch is imported, here or in a command: the networks are tiny and the cores are taken.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import pytest
 
 sys.path.append(str(Path(__file__).parent / "support"))
+from made_once import made_once
 from project import Done, Project, new_project
 from striped_images import write_folder
+
+TESTS = Path(__file__).parent
+MOST_WORKERS = 4  # each takes 2 GB, the commands that it runs included
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """One worker per core for the whole suite; tests that are named run in this process."""
+    whole = config.args_source is pytest.Config.ArgsSource.TESTPATHS
+    workers = min(len(os.sched_getaffinity(0)), MOST_WORKERS)
+    return workers if whole and workers > 1 else 0
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Unit tests come first. While one worker makes the complete run, others need not wait."""
+    needs_run = {item.path for item in items if "complete" in getattr(item, "fixturenames", ())}
+    first = min(needs_run, default=None, key=lambda path: (path.name != "test_chain.py", path))
+
+    def turn(item: pytest.Item) -> int:
+        if item.path.is_relative_to(TESTS / "unit"):
+            return 0
+        return 1 if item.path == first else 3 if item.path in needs_run else 2
+
+    items.sort(key=turn)
 
 
 @pytest.fixture(scope="session")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folders `train` (120 images) and `test` (42); tests leave them as they are."""
-    root = tmp_path_factory.mktemp("images")
-    write_folder(root / "train", per_class=40, seed=1)
-    write_folder(root / "test", per_class=14, seed=2)
-    return root
+
+    def make(root: Path) -> None:
+        write_folder(root / "train", per_class=40, seed=1)
+        write_folder(root / "test", per_class=14, seed=2)
+
+    return made_once("images", tmp_path_factory, make)
 
 
 @pytest.fixture(scope="session")
 def complete(images: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, Done]:
     """The project after one complete run, and how that ended; tests leave it as it is."""
-    project = new_project(tmp_path_factory.mktemp("complete"), images)
-    return project, project.run("run")
+
+    def make(root: Path) -> None:
+        done = new_project(root / "project", images).run("run")
+        (root / "done.json").write_text(json.dumps(dataclasses.asdict(done)), encoding="utf-8")
+
+    root = made_once("complete", tmp_path_factory, make)
+    done = Done(**json.loads((root / "done.json").read_text(encoding="utf-8")))
+    return Project(root / "project"), done
 
 
 @pytest.fixture

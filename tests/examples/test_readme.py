@@ -20,7 +20,7 @@ import typer
 from markdown_blocks import blocks
 from project import Project
 
-from tmkd_deploy.cli.main import app, main
+from tmkd_deploy.cli.main import app
 from tmkd_deploy.errors import ExitCode
 
 ROOT = Path(__file__).parents[2]
@@ -49,10 +49,11 @@ def readme_commands() -> Iterator[Any]:
                 yield pytest.param(command, id=command, marks=skip)
 
 
-def test_the_readme_has_commands() -> None:
-    told = [command for block in blocks(README, "console") for command in block.commands()]
-    assert told[:2] == ["make demo", "make test"]
-    assert len(told) > 5
+def test_commands_of_the_readme_are_found_and_most_are_run() -> None:
+    """Without any, the test below would have nothing to do, and nobody would notice."""
+    found = list(readme_commands())
+    run = [each for each in found if not each.marks]
+    assert len(run) >= 3 and 2 * len(run) > len(found)
 
 
 @pytest.mark.parametrize("command", list(readme_commands()))
@@ -116,13 +117,6 @@ def test_the_demo_made_tiny(tmp_path: Path) -> None:
     assert (tmp_path / "runs/quickstart/report.html").is_file()
 
 
-@pytest.mark.parametrize(
-    "recipe", sorted((ROOT / "recipes").glob("**/*.yaml")), ids=lambda path: path.name
-)
-def test_every_recipe_is_sound(recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["recipe", "check", str(recipe)]) == 0, capsys.readouterr().err
-
-
 def test_the_documented_exit_codes_are_those_of_the_program() -> None:
     table = (ROOT / "docs" / "reference" / "exit-codes.md").read_text(encoding="utf-8")
     documented = {int(code) for code in re.findall(r"^\| *`?(\d+)`? *\|", table, re.M)}
@@ -181,9 +175,3 @@ def test_documented_commands_and_options_exist(page: Path, words: list[str]) -> 
         known = {option for each in COMMANDS[name].params for option in each.opts} | {"--help"}
         options = {word.partition("=")[0] for word in words if word.startswith("--")}
         assert options <= known, f"{page}: {PROGRAM} {' '.join(words)}"
-
-
-def test_files_that_pages_link_to_exist() -> None:
-    for page in PAGES:
-        for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
-            assert (page.parent / link).exists(), f"{page} links to {link}"

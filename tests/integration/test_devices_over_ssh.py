@@ -276,7 +276,7 @@ def test_an_agent_that_is_killed_makes_one_think_of_memory(
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_the_end_of_the_host_ends_the_work_there(
-    number: signal.TeacherOutputs, server: SshDevice, engine: Path, images: Path
+    number: signal.Signals, server: SshDevice, engine: Path, images: Path
 ) -> None:
     host = subprocess.Popen(
         [sys.executable, "-c", HOST, server.address, str(engine), str(images)],

@@ -30,7 +30,7 @@ def weights_of(project: Project, stage: str, name: str) -> dict[str, Any]:
 
 
 def wait_for(process: subprocess.Popen[str], folder: Path, pattern: str) -> None:
-    until = time.monotonic() + 240
+    until = time.monotonic() + 300
     while not list(folder.glob(pattern)):
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < until
@@ -48,7 +48,7 @@ def by_two(project: Project, *arguments: str) -> Done:
         text=True,
         start_new_session=True,
     )
-    out, err = process.communicate(timeout=400)
+    out, err = process.communicate(timeout=500)
     return Done(process.returncode, out, err)
 
 
@@ -75,13 +75,13 @@ def test_a_student_killed_in_mid_epoch_and_resumed(
     process = project.start("distill", *SCHEDULE)
     wait_for(process, checkpoints, "distill-*-distilling-the-student.pt")
     process.send_signal(signal.SIGKILL)
-    process.communicate(timeout=60)
+    process.communicate(timeout=300)
     assert not (project.run_folder / "distill").exists()
     # a second time, in the training that follows the first one
     process = project.start("distill", *SCHEDULE)
     wait_for(process, checkpoints, "distill-*-training-the-student-alone.pt")
     process.send_signal(signal.SIGKILL)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=300)
     assert "Distilling the student goes on from step" in err
     done = project.run("distill", *SCHEDULE)
     assert done.code == 0, done.told

@@ -84,7 +84,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Browser:
             *arguments,
         ]
         return subprocess.run(
-            command, check=True, capture_output=True, text=True, timeout=120
+            command, check=True, capture_output=True, text=True, timeout=300
         ).stdout
 
     return run

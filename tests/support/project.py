@@ -102,7 +102,7 @@ class Project:
         """A command, awaited."""
         merged = {**os.environ, **(environment or {})}
         process = self.start(*arguments, env=merged, **options)
-        out, err = process.communicate(timeout=300)
+        out, err = process.communicate(timeout=500)
         return Done(process.returncode, out, err)
 
     def replace(self, old: str, new: str) -> None:

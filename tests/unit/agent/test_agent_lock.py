@@ -37,9 +37,9 @@ def test_the_same_run_takes_over_from_its_broken_connection(start: Callable[...,
     first, second = start(testing=True), start()
     first.line(), second.line()
     first.ask("lock", owner="ann@desk pid 1")
-    first.begin("run", argv=["sleep", "60"], timeout_s=60)
+    first.begin("run", argv=["sleep", "300"], timeout_s=300)
     assert second.ask("lock", owner="ann@desk pid 1") == {}
-    assert first.process.wait(5) != 0
+    assert first.process.wait(50) != 0
     third = start()
     third.line()
     assert third.refused("lock", owner="bob")["code"] == "busy"
@@ -67,7 +67,7 @@ def test_force_ends_another_run(start: Callable[..., Any]) -> None:
     first.line(), second.line()
     first.ask("lock", owner="ann")
     assert second.ask("lock", owner="bob", force=True) == {}
-    assert first.process.wait(5) != 0
+    assert first.process.wait(50) != 0
 
 
 def test_a_lock_needs_an_owner(agent: Any) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from tmkd_deploy.devices.channel import Channel, ConnectionClosedError, ResponseTimeoutError
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 ECHO = "import os\nwhile block := os.read(0, 50_000): os.write(1, block)"
 
 

@@ -7,7 +7,7 @@ import pytest
 from tmkd_deploy.recipe.check import check
 from tmkd_deploy.recipe.load import load
 
-RECIPES = sorted((Path(__file__).parents[3] / "recipes").glob("*.yaml"))
+RECIPES = sorted((Path(__file__).parents[3] / "recipes").glob("**/*.yaml"))
 
 
 def test_the_recipes_are_found():

@@ -18,11 +18,12 @@ import numpy as np
 import numpy.typing as npt
 
 from tmkd_deploy import __version__
-from tmkd_deploy.artifacts import Record, sha256_of
+from tmkd_deploy.artifacts import sha256_of
 from tmkd_deploy.errors import ArtifactError, DataError
 from tmkd_deploy.gate.judge import shipped_accuracy, shipped_latency
+from tmkd_deploy.records.bundle import BundleRecord
 from tmkd_deploy.records.measurements import Measurements
-from tmkd_deploy.records.verdict import Outcome, Verdict
+from tmkd_deploy.records.verdict import Verdict
 from tmkd_deploy.runtime import BundleError, verify
 from tmkd_deploy.runtime.manifest import (
     FORMAT_VERSION,
@@ -34,17 +35,6 @@ from tmkd_deploy.runtime.manifest import (
 )
 
 SUFFIX = ".tmkd"
-
-
-class BundleRecord(Record):
-    """The bundle's file name in its artifact, its size and SHA-256, and what it holds."""
-
-    file: str
-    bytes: int
-    sha256: str
-    target: str
-    precision: str
-    gate: Outcome
 
 
 def pack(

@@ -21,7 +21,7 @@ from tmkd_deploy.report import formatting, tables
 from tmkd_deploy.report.tables import Table
 
 if TYPE_CHECKING:
-    from tmkd_deploy.pipeline.chain import RunResult
+    from tmkd_deploy.pipeline.run import RunResult
 
 COLOUR = {Outcome.PASSED: "green", Outcome.FAILED: "red", Outcome.INCONCLUSIVE: "yellow"}
 

@@ -28,7 +28,7 @@ from tmkd_deploy.cli.options import (
 from tmkd_deploy.errors import ExitCode
 
 if TYPE_CHECKING:
-    from tmkd_deploy.pipeline.chain import RunResult
+    from tmkd_deploy.pipeline.run import RunResult
 
 
 @dataclass(frozen=True)
@@ -155,9 +155,9 @@ def reach(stage: StageCommand, asked: Asked, quiet: bool) -> RunResult:
 
     recipe = load(asked.path, asked.overrides or (), output.warn)
     with progress.listener(quiet) as events:
-        from tmkd_deploy.pipeline import chain  # noqa: PLC0415
+        from tmkd_deploy.pipeline import run as pipeline_run  # noqa: PLC0415
 
-        result = chain.run(
+        result = pipeline_run.run(
             recipe,
             runs=asked.runs,
             goal=stage.goal,
@@ -167,7 +167,7 @@ def reach(stage: StageCommand, asked: Asked, quiet: bool) -> RunResult:
             force=asked.force,
             only=asked.only,
         )
-    if not result.leads:
+    if not result.is_main_process:
         raise typer.Exit()
     return result
 

@@ -7,7 +7,7 @@ import pytest
 
 from tmkd_deploy.cli.main import main
 from tmkd_deploy.cli.render_sensitivity import as_text
-from tmkd_deploy.pipeline import chain
+from tmkd_deploy.pipeline import run as pipeline_run
 from tmkd_deploy.records.quantization import Cost, LayerSensitivity, SensitivityRecord
 
 RECIPE = "name: a\ndata: {source: elpv}\ntargets: [{target: cpu}]\n"
@@ -43,16 +43,18 @@ def asked(tmp_path, monkeypatch):
     def run(recipe, **asked):
         seen.update(asked)
         folder = Path("runs/a")
-        stage = chain.StageResult("sensitivity", None, False, folder / "sensitivity", 3.0, FACTS)
-        return chain.RunResult(folder, [stage], chain.ExitCode.OK)
+        stage = pipeline_run.StageResult(
+            "sensitivity", None, False, folder / "sensitivity", 3.0, FACTS
+        )
+        return pipeline_run.RunResult(folder, [stage], pipeline_run.ExitCode.OK)
 
-    monkeypatch.setattr(chain, "run", run)
+    monkeypatch.setattr(pipeline_run, "run", run)
     return seen
 
 
 def test_layers_are_ranked_for_people_and_the_next_command_is_named(asked, capsys):
     assert main(["quantize", "--sensitivity", "--force"]) == 0
-    assert asked["goal"] == "sensitivity" and asked["force"] and asked["goal"] in chain.GOALS
+    assert asked["goal"] == "sensitivity" and asked["force"] and asked["goal"] in pipeline_run.GOALS
     told = capsys.readouterr().out
     fc, conv = (
         next(line for line in told.splitlines() if name in line) for name in ("fc", "conv1")

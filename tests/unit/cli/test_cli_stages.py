@@ -11,7 +11,7 @@ from tmkd_deploy.cli.main import main
 from tmkd_deploy.errors import ExitCode
 from tmkd_deploy.events import Events
 from tmkd_deploy.gate.choose import choose_and_judge
-from tmkd_deploy.pipeline import chain
+from tmkd_deploy.pipeline import run as pipeline_run
 from tmkd_deploy.recipe.schema import Budgets
 
 RECIPE = "name: a\ndata: {source: elpv}\ntargets: [{target: cpu, budgets: {accuracy: 0.8}}]\n"
@@ -53,10 +53,10 @@ class Pipeline:
                 choose_and_judge(Budgets(accuracy=0.8), figures.measurements, PRECISIONS),
             ),
         ]
-        return chain.RunResult(
+        return pipeline_run.RunResult(
             folder=self.folder,
             stages=[
-                chain.StageResult(
+                pipeline_run.StageResult(
                     stage=stage,
                     target=target,
                     reused=stage == "distill",
@@ -75,7 +75,7 @@ def pipeline(tmp_path, monkeypatch) -> Pipeline:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "recipe.yaml").write_text(RECIPE)
     pipeline = Pipeline(Path("runs/a"))
-    monkeypatch.setattr(chain, "run", pipeline.run)
+    monkeypatch.setattr(pipeline_run, "run", pipeline.run)
     return pipeline
 
 
@@ -93,7 +93,7 @@ def pipeline(tmp_path, monkeypatch) -> Pipeline:
     ],
 )
 def test_each_command_has_its_goal(pipeline, command, goal) -> None:
-    assert goal in chain.GOALS
+    assert goal in pipeline_run.GOALS
     assert main([command]) == 0
     assert pipeline.asked["goal"] == goal
     assert pipeline.asked["runs"] == Path("runs")

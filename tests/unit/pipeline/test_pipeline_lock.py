@@ -9,12 +9,12 @@ import sys
 import pytest
 
 from tmkd_deploy.errors import BusyError, ExitCode
-from tmkd_deploy.pipeline.lock import only_process_in
+from tmkd_deploy.pipeline.run_lock import only_process_in
 
 HOLD = """
 import sys
 from pathlib import Path
-from tmkd_deploy.pipeline.lock import only_process_in
+from tmkd_deploy.pipeline.run_lock import only_process_in
 with only_process_in(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.readline()

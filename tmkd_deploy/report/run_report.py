@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +10,13 @@ import numpy as np
 
 from tmkd_deploy import artifacts
 from tmkd_deploy.artifacts import Artifact, Record
-from tmkd_deploy.bundle.pack import BundleRecord
 from tmkd_deploy.gate.choose import Judged
 from tmkd_deploy.measure.latency import machine
 from tmkd_deploy.recipe.dump import to_yaml
 from tmkd_deploy.recipe.schema import Recipe
+from tmkd_deploy.records.bundle import BundleRecord
 from tmkd_deploy.records.distillation import StudentRecord
+from tmkd_deploy.records.quantization import QuantizationRecord
 from tmkd_deploy.report.html import Html
 from tmkd_deploy.report.interface import (
     DataFigures,
@@ -41,40 +42,36 @@ class ReportRecord(Record):
 
 def write_report(
     recipe: Recipe,
-    upstream: Mapping[str, Artifact[Any]],
-    judged: Mapping[str, Artifact[Judged]],
-    bundles: Mapping[str, Artifact[BundleRecord] | None],
-    times: Mapping[tuple[str, str | None], tuple[Path, bool]],
+    inputs: Mapping[str, Artifact[Any]],
+    targets: Sequence[str],
+    stages: list[StageTime],
+    note: str | None,
     folder: Path,
 ) -> ReportRecord:
     """Write every format of the report into `folder`.
 
-    `upstream` holds the artifacts data, teacher, weighed, student, unless switched off quantized,
-    and fallback where layers to leave out were sought; `times` the folder of each stage's artifact
-    and whether it was reused.
+    Args:
+        inputs: the artifacts data, teacher, view_scores, student, quantized unless that is
+            switched off, and for each of `targets` "gate NAME" and, where there is one,
+            "bundle NAME".
+        stages: how long each stage of the run took.
+        note: a sentence to add to the report's notes.
     """
     report = RunReport(
         name=recipe.name,
         recipe_yaml=to_yaml(recipe),
-        data=_data(upstream["data"]),
-        teacher=_teacher(upstream["teacher"], upstream["weighed"]),
+        data=_data(inputs["data"]),
+        teacher=_teacher(inputs["teacher"], inputs["view_scores"]),
         student=StudentFigures(
-            model=upstream["student"].record.model, parameters=upstream["student"].record.parameters
+            model=inputs["student"].record.model, parameters=inputs["student"].record.parameters
         ),
-        quantization=_quantization(upstream.get("quantized")),
-        targets=[_target(artifact, bundles[name]) for name, artifact in judged.items()],
-        views=_views(upstream["student"]),
-        view_weights=upstream["student"].record.view_weights,
+        quantization=_quantization(inputs.get("quantized")),
+        targets=[_target(inputs[f"gate {n}"], inputs.get(f"bundle {n}")) for n in targets],
+        views=_views(inputs["student"]),
+        view_weights=inputs["student"].record.view_weights,
         machine={name: str(value) for name, value in machine().items()},
-        stages=[
-            StageTime(
-                stage if target is None else f"{stage} {target}",
-                artifacts.read_manifest(place).seconds,
-                reused,
-            )
-            for (stage, target), (place, reused) in times.items()
-        ],
-        notes=_notes(upstream),
+        stages=stages,
+        notes=_notes(inputs.get("quantized"), note),
     )
     paths = write(report, folder, [Html(), Markdown(), Junit(), Json()])
     return ReportRecord(files=[path.name for path in paths])
@@ -91,8 +88,8 @@ def _data(artifact: Artifact[Any]) -> DataFigures:
     return DataFigures(record.class_names, record.train_images, record.test_images, record.notes)
 
 
-def _teacher(taught: Artifact[Any], view_scores: Artifact[Any]) -> TeacherFigures:
-    record, text = taught.record, view_scores.record
+def _teacher(teacher: Artifact[Any], view_scores: Artifact[Any]) -> TeacherFigures:
+    record, text = teacher.record, view_scores.record
     return TeacherFigures(
         model=record.visual_model,
         parameters=record.visual_parameters,
@@ -114,20 +111,16 @@ def _quantization(artifact: Artifact[Any] | None) -> QuantizationFigures | None:
     )
 
 
-def _notes(upstream: Mapping[str, Artifact[Any]]) -> list[str]:
-    notes = [
-        "Every training ran once, with the seed in the recipe; another seed gives other figures."
-    ]
-    if "quantized" in upstream:
-        record = upstream["quantized"].record
+def _notes(quantized: Artifact[QuantizationRecord] | None, note: str | None) -> list[str]:
+    notes = ["Every model was trained once, with the recipe's seed. Other seeds differ."]
+    if quantized:
+        record = quantized.record
         notes.append(
-            f"Quantization after training, by calibration alone, gives "
-            f"{100 * record.post_training_top1:.1f} % top-1; fine-tuning through fake quantizers "
-            f"gives {100 * record.top1:.1f} %."
+            f"Post-training quantization (calibration only) reaches "
+            f"{100 * record.post_training_top1:.1f} % top-1, quantization-aware fine-tuning "
+            f"{100 * record.top1:.1f} %."
         )
-    if "fallback" in upstream:
-        notes.append(upstream["fallback"].record.summary)
-    return notes
+    return [*notes, note] if note else notes
 
 
 def _target(judged: Artifact[Judged], bundle: Artifact[BundleRecord] | None) -> TargetReport:

@@ -5,12 +5,12 @@ import threading
 import pytest
 
 from tmkd_deploy.errors import RequestError
-from tmkd_deploy.pipeline.at_once import at_once
+from tmkd_deploy.pipeline.concurrency import run_concurrently
 
 
 def test_jobs_run_at_the_same_time():
     together = threading.Barrier(3, timeout=20)
-    at_once([together.wait] * 3)
+    run_concurrently([together.wait] * 3)
 
 
 def test_every_job_ends_before_the_first_error_is_raised():
@@ -25,9 +25,9 @@ def test_every_job_ends_before_the_first_error_is_raised():
         raise RequestError("The second.", advice="None.")
 
     with pytest.raises(RequestError, match=r"The first\."):
-        at_once([fails, ends_later])
+        run_concurrently([fails, ends_later])
     assert ended.is_set()
 
 
 def test_no_jobs_are_done_at_once():
-    at_once([])
+    run_concurrently([])

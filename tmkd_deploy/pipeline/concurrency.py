@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Sequence
 
 
-def at_once(jobs: Sequence[Callable[[], object]]) -> None:
+def run_concurrently(jobs: Sequence[Callable[[], object]]) -> None:
     """Run every job to its end, all at the same time; then raise the first one's error, if any.
 
     An interruption does not wait for them: their threads end with the process, and with it the

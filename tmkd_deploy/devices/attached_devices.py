@@ -1,4 +1,4 @@
-"""The devices that targets are attached to, as a run sees them."""
+"""The devices that a run's targets are attached to."""
 
 from __future__ import annotations
 
@@ -10,37 +10,37 @@ from tmkd_deploy.devices.address import parse
 from tmkd_deploy.devices.device import Device
 from tmkd_deploy.events import Events
 
-# what an engine and its figures depend on; clocks, temperatures and free memory come and go
+# what engines and measurements depend on; clocks, temperatures and free memory come and go
 _IDENTITY = (
     *("model", "machine", "processor", "gpu", "power_mode", "jetpack", "l4t", "driver", "cuda"),
     *("tensorrt", "tensorrt_rtx", "trtexec", "onnxruntime", "numpy"),
 )
 
 
-class Attached:
-    """Devices by their address. Each is asked once in a run what it is."""
+class AttachedDevices:
+    """Devices by address. Each is probed once in a run."""
 
     def __init__(self, events: Events) -> None:
         self._events = events
-        self._facts: dict[str, dict[str, Any]] = {}
+        self._info: dict[str, dict[str, Any]] = {}
 
-    def facts(self, address: str) -> dict[str, Any]:
-        """What the device is, by the agent's `probe`; a file of it is left there and no lock.
+    def info(self, address: str) -> dict[str, Any]:
+        """What the device's agent says of it. The device is not locked.
 
         Raises:
             TmkdError: as `Device`.
         """
-        if address not in self._facts:
+        if address not in self._info:
             with Device(parse(address), self._events) as device:
-                self._facts[address] = device.facts
-        return self._facts[address]
+                self._info[address] = device.facts
+        return self._info[address]
 
     def identity(self, address: str) -> dict[str, Any]:
-        """What of its facts engines and figures depend on; errors as `facts`."""
-        return {name: self.facts(address).get(name) for name in _IDENTITY}
+        """What of it engines and measurements depend on; errors as for `info`."""
+        return {name: self.info(address).get(name) for name in _IDENTITY}
 
     @contextmanager
-    def held(self, address: str) -> Iterator[Device]:
+    def locked(self, address: str) -> Iterator[Device]:
         """The device, locked for this run until the end of `with`.
 
         Raises:

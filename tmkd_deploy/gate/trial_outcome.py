@@ -1,0 +1,96 @@
+"""What the trials of a mixed-precision search showed, as the search and its reader need it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tmkd_deploy.gate.judge import judge
+from tmkd_deploy.quantize.mixed_precision import Solution, Tried
+from tmkd_deploy.recipe.schema import Budgets
+from tmkd_deploy.records.measurements import LedgerRow, Measurements
+from tmkd_deploy.records.quantization import Ending, Trial
+from tmkd_deploy.records.verdict import Check, Outcome
+
+_ACCURACY = ("accuracy", "accuracy_drop_points", "quantization_drop_points")
+
+
+def allowed_loss(budgets: Budgets, student_top1: float, teacher_top1: float) -> float:
+    """How many points the INT8 engine may lose against the unquantized student, by all budgets.
+
+    `student_top1` and `teacher_top1` are shares, 0 to 1. At least one budget limits accuracy.
+    """
+    student, teacher = 100 * student_top1, 100 * teacher_top1
+    limits = []
+    if budgets.quantization_drop_points is not None:
+        limits.append(budgets.quantization_drop_points)
+    if budgets.accuracy_drop_points is not None:
+        limits.append(budgets.accuracy_drop_points - (teacher - student))
+    if budgets.accuracy is not None:
+        limits.append(student - 100 * budgets.accuracy)
+    return min(limits)
+
+
+def outcome_of(budgets: Budgets, measurements: Measurements) -> Tried:
+    """Whether the INT8 engine of a trial is accurate and fast enough."""
+    checks = _checks_of_int8(budgets, measurements)
+    broken = [check.budget for check in checks if check.outcome is Outcome.FAILED]
+    return Tried(
+        inaccurate=any(budget in _ACCURACY for budget in broken),
+        slow=any(budget not in _ACCURACY for budget in broken),
+        certain=all(check.outcome is Outcome.PASSED for check in checks),
+    )
+
+
+def trial_of(
+    budgets: Budgets, measurements: Measurements, layers: list[str], estimated: float
+) -> Trial:
+    """The record of a trial that excluded `layers`; `estimated` is the change in points."""
+    student = _row(measurements, "student", "fp32")
+    engine = _row(measurements, "engine", "int8")
+    rows = measurements.latency.rows if measurements.latency else []
+    checks = _checks_of_int8(budgets, measurements)
+    return Trial(
+        excluded_layers=layers,
+        estimated_points=estimated,
+        points=100 * (engine.top1 - student.top1) if engine and student else None,
+        p50_ms=next((row.p50_ms for row in rows if row.engine == "int8"), None),
+        not_kept=[each.explanation for each in checks if each.outcome is not Outcome.PASSED],
+    )
+
+
+def search_summary(target: str, solution: Solution, trials: Sequence[Trial]) -> str:
+    """How a search ended, in one or two sentences."""
+    last = trials[-1]
+    engine = f"the INT8 engine for {target}"
+    excluding = f"Excluding {', '.join(last.excluded_layers) or 'no layer'}, {engine}"
+    reasons = " ".join(last.not_kept)
+    if solution.ending is Ending.WITHIN:
+        return f"{excluding} keeps its budgets."
+    if solution.ending is Ending.UNCERTAIN:
+        return f"{excluding} breaks no budget, but not all could be decided. {reasons}"
+    counts = ", ".join(str(count) for count in solution.counts)
+    if solution.ending is Ending.OUT_OF_TRIES:
+        return (
+            f"With {counts} layers excluded, {engine} breaks its budgets, and "
+            f"quantize.mixed_precision_trials allows no more trials. The last trial: {reasons}"
+        )
+    return (
+        f"No number of excluded layers makes {engine} keep its budgets; {counts} were tried. "
+        f"The last trial: {reasons}"
+    )
+
+
+def _checks_of_int8(budgets: Budgets, measurements: Measurements) -> list[Check]:
+    return judge(budgets, measurements.model_copy(update={"shipped": "int8"})).checks
+
+
+def _row(measurements: Measurements, representation: str, precision: str) -> LedgerRow | None:
+    return next(
+        (
+            row
+            for row in measurements.ledger
+            if row.representation == representation
+            and (row.precision == precision or representation == "student")
+        ),
+        None,
+    )

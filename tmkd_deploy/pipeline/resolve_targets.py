@@ -1,0 +1,128 @@
+"""From the names of targets to what the stages need to know of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from tmkd_deploy.devices.address import parse
+from tmkd_deploy.engines.device_build import tensorrt_release
+from tmkd_deploy.engines.registry import runtime
+from tmkd_deploy.engines.variants import refuse_unreadable_opset, variants_for
+from tmkd_deploy.errors import RequestError
+from tmkd_deploy.measure.latency import machine
+from tmkd_deploy.pipeline.context import RunContext
+from tmkd_deploy.pipeline.resolved_target import ResolvedTarget
+from tmkd_deploy.recipe.schema import Recipe, Target
+from tmkd_deploy.targets import catalog
+from tmkd_deploy.targets.resolve import pick, refuse_elsewhere
+from tmkd_deploy.targets.target_profile import TargetProfile
+
+
+def requested_targets(
+    recipe: Recipe, names: Sequence[str] | None, device: str | None
+) -> list[Target]:
+    """The recipe's targets, or those called `names`, each under the name it was requested by.
+
+    A target that the recipe does not name has no budgets.
+
+    Raises:
+        RequestError: a device is given, and more than one target.
+    """
+    by_profile = {catalog.get(target.target).name: target for target in recipe.targets}
+    requested = list(recipe.targets)
+    if names:
+        profiles = {catalog.get(name).name: name for name in names}
+        requested = [
+            by_profile.get(profile, Target(target=name)).model_copy(update={"target": name})
+            for profile, name in profiles.items()
+        ]
+    if device is None:
+        return requested
+    if len(requested) > 1:
+        raise RequestError(
+            f"--device is for one target, but {len(requested)} are requested.",
+            where="--device",
+            advice="Name the attached one with --target, or write device: under each target of "
+            "the recipe.",
+        )
+    return [requested[0].model_copy(update={"device": str(parse(device))})]
+
+
+def resolve_target(target: Target, context: RunContext) -> ResolvedTarget:
+    """Look up everything about a target; an attached device is asked what it is.
+
+    With `context.only` no device is contacted.
+
+    Raises:
+        RequestError: the target cannot be built as requested, or the device is another one.
+        TmkdError: the device cannot be reached.
+    """
+    profile, info = _profile(target, context)
+    recipe = context.recipe
+    refuse_unreadable_opset(profile, recipe.export.opset)
+    precisions = _precisions(target, profile, recipe)
+    builds = [each for each in profile.precisions if each in precisions or each != "int8"]
+    release = tensorrt_release(info) if info else None
+    variants = {each: variants_for(profile, each, release) for each in builds}
+    engine_runtime = runtime(profile.runtime)
+    return ResolvedTarget(
+        name=profile.name,
+        profile=profile,
+        runtime=engine_runtime,
+        budgets=target.budgets,
+        precisions=precisions,
+        variants={name: found[0] for name, found in variants.items()},
+        older_variants={name: found[1] for name, found in variants.items() if len(found) > 1},
+        device=target.device,
+        dla_core=target.dla_core,
+        machine=_machine(target, context, engine_runtime.runs_here),
+        compares_post_training=bool(
+            recipe.quantize.enabled
+            and recipe.quantize.compare
+            and engine_runtime.name == "onnxruntime"
+        ),
+    )
+
+
+def _profile(target: Target, context: RunContext) -> tuple[TargetProfile, dict[str, Any] | None]:
+    """The profile, and what the attached device says of itself."""
+    if context.only:
+        return catalog.get(target.target), None
+    info = context.devices.info(target.device) if target.device else None
+    name, reason = pick(target.target, info)
+    if reason:
+        context.events.say(reason)
+    profile = catalog.get(name)
+    if info is None:
+        refuse_elsewhere(profile)
+    return profile, info
+
+
+def _precisions(target: Target, profile: TargetProfile, recipe: Recipe) -> list[str]:
+    precisions: list[str] = list(target.precisions or profile.precisions)
+    unknown = [each for each in precisions if each not in profile.precisions]
+    if unknown:
+        raise RequestError(
+            f"The target {profile.name!r} has no {' or '.join(unknown)} engines.",
+            where="targets.precisions",
+            advice=f"It has {', '.join(profile.precisions)}.",
+        )
+    if not recipe.quantize.enabled:
+        precisions = [each for each in precisions if each != "int8"]
+    if not precisions:
+        raise RequestError(
+            f"There is nothing to build for {profile.name!r}: it is limited to INT8, and "
+            "quantization is switched off.",
+            where="quantize.enabled",
+            advice="Switch quantization on, or add another precision to the target.",
+        )
+    return precisions
+
+
+def _machine(target: Target, context: RunContext, runs_here: bool) -> dict[str, Any] | None:
+    if context.only:
+        return None
+    if target.device:
+        return context.devices.identity(target.device)
+    return dict(machine()) if runs_here else None

@@ -1,0 +1,63 @@
+"""A target as the stages see it: everything about it looked up once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from tmkd_deploy.records.onnx_model import Variant
+
+if TYPE_CHECKING:
+    from tmkd_deploy.engines.interface import Runtime
+    from tmkd_deploy.recipe.schema import Budgets
+    from tmkd_deploy.targets.target_profile import TargetProfile
+
+
+@dataclass(frozen=True, eq=False)
+class ResolvedTarget:
+    """A target of the recipe with its profile, its runtime and the ONNX files it is built from.
+
+    `precisions` may ship, the preferred first. `variants` has the ONNX file of every precision that
+    is built; floating-point ones are built beside an INT8 engine whether asked for or not.
+    `older_variants` are those that a build kit holds for devices with an older release.
+    `device` is the address of the attached device, None where there is none. `machine` describes
+    what runs the engines: the device, or this machine; None where nothing at hand does.
+    """
+
+    name: str
+    profile: TargetProfile
+    runtime: Runtime
+    budgets: Budgets
+    precisions: list[str]
+    variants: dict[str, Variant]
+    older_variants: dict[str, Variant]
+    device: str | None
+    dla_core: int | None
+    machine: dict[str, Any] | None
+    compares_post_training: bool
+
+    @property
+    def runs_engines(self) -> bool:
+        """Whether its engines can be run, here or on the attached device."""
+        return self.device is not None or self.runtime.runs_here
+
+    @property
+    def needs_kit(self) -> bool:
+        """Whether its engines have yet to be built on a device that is not attached."""
+        return self.runtime.name == "tensorrt" and self.device is None
+
+    @property
+    def teacher_variant(self) -> Variant:
+        """The teacher's ONNX file, which is timed beside the engines."""
+        return Variant("teacher", "fp32", opset=next(iter(self.variants.values())).opset)
+
+    @property
+    def teacher_engine_is_built(self) -> bool:
+        """Whether the teacher needs an engine of its own; for ONNX Runtime its file is one."""
+        return self.device is not None and self.runtime.name != "onnxruntime"
+
+    @property
+    def all_variants(self) -> list[Variant]:
+        """Every ONNX file that the target needs."""
+        teacher = [self.teacher_variant] if self.runs_engines else []
+        return [*self.variants.values(), *self.older_variants.values(), *teacher]

@@ -1,0 +1,199 @@
+"""One run of the pipeline: a goal, its targets, and the outcome."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+from tmkd_deploy import artifacts
+from tmkd_deploy.artifacts import Record
+from tmkd_deploy.devices.attached_devices import AttachedDevices
+from tmkd_deploy.engines.registry import runtime
+from tmkd_deploy.errors import ExitCode, from_os_error
+from tmkd_deploy.events import Events, SilentEvents
+from tmkd_deploy.pipeline.concurrency import run_concurrently
+from tmkd_deploy.pipeline.context import RunContext, StageResult
+from tmkd_deploy.pipeline.mixed_precision_search import search_excluded_layers
+from tmkd_deploy.pipeline.resolve_targets import requested_targets, resolve_target
+from tmkd_deploy.pipeline.resolved_target import ResolvedTarget
+from tmkd_deploy.pipeline.run_lock import only_process_in
+from tmkd_deploy.pipeline.runner import artifact
+from tmkd_deploy.pipeline.stage import Ref
+from tmkd_deploy.recipe.schema import Recipe
+from tmkd_deploy.report.run_report import publish
+from tmkd_deploy.targets import catalog
+from tmkd_deploy.training.process_group import SingleProcess, process_group
+
+GOALS = (
+    "prepare",
+    "train_teacher",
+    "score_views",
+    "distill",
+    "sensitivity",
+    "quantize",
+    "export",
+    "build",
+    "measure",
+    "gate",
+    "bundle",
+    "report",
+)
+_TRAINING_GOALS = GOALS[: GOALS.index("quantize") + 1]
+_DEVICE_GOALS = GOALS[GOALS.index("build") :]
+_QUANTIZED_GOALS = GOALS[GOALS.index("quantize") :]
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a run did; `exit_code` is that of its gates, 0 where none was reached.
+
+    Of several processes only the main one has anything to report.
+    """
+
+    folder: Path
+    stages: list[StageResult]
+    exit_code: ExitCode
+    is_main_process: bool = True
+
+    def record(self, stage: str, target: str | None = None) -> Record:
+        """What `stage` recorded, for `target` where it runs once for each."""
+        for result in self.stages:
+            if result.stage == stage and result.target == target:
+                return result.record
+        raise KeyError((stage, target))
+
+
+def run(
+    recipe: Recipe,
+    *,
+    runs: Path,
+    goal: str,
+    targets: Sequence[str] | None,
+    device: str | None = None,
+    events: Events,
+    force: bool = False,
+    only: bool = False,
+) -> RunResult:
+    """Bring `goal` up to date, and every stage that it depends on.
+
+    Args:
+        runs: holds the run folder, `runs/<recipe.name>`.
+        goal: one of `GOALS`.
+        targets: names of targets, or None for all of the recipe; one that the recipe does not
+            name is added without budgets.
+        device: address of the device that the one requested target is attached to; None leaves it
+            to the recipe.
+        force: run the goal's own stage although it is fresh.
+        only: run the goal's own stage alone, on what the run folder holds, fresh or stale.
+
+    Raises:
+        TmkdError: whatever a stage raises; the run folder keeps what was finished.
+    """
+    requested = requested_targets(recipe, targets, device)
+    folder = runs / recipe.name
+    with process_group() as group:
+        is_main = group.is_main_process
+        context = RunContext(
+            recipe,
+            folder,
+            events if is_main else SilentEvents(),
+            AttachedDevices(events),
+            group,
+            runtime(catalog.get(recipe.targets[0].target).runtime).quant_scheme,
+            force=goal if force else None,
+            only=goal if only else None,
+        )
+        try:
+            with only_process_in(folder) if is_main else nullcontext():
+                if is_main:
+                    _sweep(folder)
+                context.targets = [resolve_target(target, context) for target in requested]
+                if _searches_layers(recipe, goal):
+                    first = resolve_target(requested_targets(recipe, None, None)[0], context)
+                    context.recipe = search_excluded_layers(context, first)
+                _run_goal(goal, context)
+        except OSError as error:
+            raise from_os_error(error) from error
+    return RunResult(folder, context.results, _exit_code(context), is_main)
+
+
+def _run_goal(goal: str, context: RunContext) -> None:
+    if context.process_group.size > 1 and goal not in _TRAINING_GOALS:
+        if not context.only:
+            _train_all(context)
+        if not context.process_group.is_main_process:
+            return
+        context.process_group = SingleProcess()  # the remaining stages need no other process
+    if goal in _DEVICE_GOALS and not context.only:
+        _use_devices(goal, context)
+    for target in context.targets:
+        if goal == "export":
+            for variant in target.all_variants:
+                artifact(context, Ref("export", variant))
+        elif goal == "bundle" and target.needs_kit:
+            artifact(context, Ref("gate", target))
+            _say_needs_kit(context, target)
+        elif goal in ("build", "measure", "gate", "bundle"):
+            artifact(context, Ref(goal, target))
+        elif goal == "report" and target.needs_kit:
+            _say_needs_kit(context, target)
+    if goal in _TRAINING_GOALS:
+        artifact(context, Ref(goal))
+    elif goal == "report":
+        publish(artifact(context, Ref("report")), context.folder)
+
+
+def _say_needs_kit(context: RunContext, target: ResolvedTarget) -> None:
+    context.events.say(f"No bundle for {target.name} yet: build its engine on the device first.")
+
+
+def _train_all(context: RunContext) -> None:
+    artifact(context, Ref("quantize" if context.recipe.quantize.enabled else "distill"))
+
+
+def _use_devices(goal: str, context: RunContext) -> None:
+    """Build or measure on all attached devices at the same time, instead of one after another."""
+    attached: dict[str, list[ResolvedTarget]] = {}
+    for target in context.targets:
+        if target.device:
+            attached.setdefault(target.device, []).append(target)
+    if len(attached) < 2:
+        return
+    # what this machine makes for the devices comes first, one stage after another
+    _train_all(context)
+    for targets in attached.values():
+        for target in targets:
+            for variant in target.all_variants:
+                artifact(context, Ref("export", variant))
+            if target.compares_post_training:
+                artifact(context, Ref("post_training"))
+
+    def use(device: str) -> None:
+        for target in attached[device]:
+            artifact(context, Ref("build" if goal == "build" else "measure", target))
+
+    run_concurrently([functools.partial(use, device) for device in attached])
+
+
+def _searches_layers(recipe: Recipe, goal: str) -> bool:
+    quantize = recipe.quantize
+    return quantize.enabled and quantize.mixed_precision_trials > 0 and goal in _QUANTIZED_GOALS
+
+
+def _sweep(folder: Path) -> None:
+    for place in (folder, *(path for path in folder.iterdir() if path.is_dir())):
+        artifacts.sweep_drafts(place)
+
+
+def _exit_code(context: RunContext) -> ExitCode:
+    """The worst verdict of the gates that were reached; 0 where none was."""
+    codes = {
+        each.record.verdict.outcome.exit_code
+        for (stage, _), each in context.artifacts.items()
+        if stage == "gate"
+    }
+    worst_first = (ExitCode.GATE_FAILED, ExitCode.INCONCLUSIVE)
+    return next((code for code in worst_first if code in codes), ExitCode.OK)

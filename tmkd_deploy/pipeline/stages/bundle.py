@@ -1,0 +1,58 @@
+"""bundle: the engine that ships, in one file for an application."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tmkd_deploy.bundle.pack import clearest_images, pack
+from tmkd_deploy.data.prepared import PreparedData
+from tmkd_deploy.pipeline.resolved_target import ResolvedTarget
+from tmkd_deploy.pipeline.stage import Job, Ref, Stage
+from tmkd_deploy.records.bundle import BundleRecord
+
+_GOLDEN_IMAGES = 4
+# how far a golden output may differ from the recorded one on another processor, in logits
+_GOLDEN_TOLERANCE = {"fp32": 0.01, "fp16": 0.1, "int8": 0.5}
+
+
+class Bundle(Stage[ResolvedTarget]):
+    """Only for targets whose engine exists; see `ResolvedTarget.needs_kit`."""
+
+    name = "bundle"
+    record_type = BundleRecord
+
+    def params(self) -> dict[str, Any]:
+        """The recipe's name, which the file carries."""
+        return {"name": self.context.recipe.name}
+
+    def inputs(self) -> dict[str, Ref]:
+        return {
+            "data": Ref("prepare"),
+            "measured": Ref("measure", self.subject),
+            "judged": Ref("gate", self.subject),
+            "engines": Ref("build", self.subject),
+        }
+
+    def run(self, job: Job) -> BundleRecord:
+        judged, prepared = job.inputs["judged"].record, job.inputs["data"]
+        measurements = judged.measurements
+        engine = next(e for e in measurements.engines if e.precision == measurements.shipped)
+        logits_file = job.inputs["measured"].path(f"logits-{measurements.shipped}.npy")
+        logits = np.load(logits_file, allow_pickle=False)
+        golden = clearest_images(logits, _GOLDEN_IMAGES)
+        return pack(
+            name=self.context.recipe.name,
+            engine=job.inputs["engines"].path(engine.file),
+            precision=engine.precision,
+            runtime=measurements.runtime,
+            measurements=measurements,
+            verdict=judged.verdict,
+            class_names=measurements.class_names,
+            image_size=prepared.record.image_size,
+            golden_images=np.asarray(PreparedData.of(prepared).images("test")[golden]),
+            golden_logits=logits[golden],
+            golden_tolerance=_GOLDEN_TOLERANCE[engine.precision],
+            into=job.folder,
+        )

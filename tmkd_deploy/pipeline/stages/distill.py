@@ -1,0 +1,53 @@
+"""distill: the distilled student, and the baseline trained without teachers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tmkd_deploy.data.prepared import PreparedData
+from tmkd_deploy.pipeline.stage import Job, Ref, Stage, to_jsonable
+from tmkd_deploy.pipeline.training_job import set_threads, trainer_config
+from tmkd_deploy.recipe.schema import Recipe
+from tmkd_deploy.records.distillation import StudentRecord
+
+
+class Distill(Stage[None]):
+    """Trains the student on the outputs of both teachers."""
+
+    name = "distill"
+    record_type = StudentRecord
+    distributed = True
+
+    def params(self) -> dict[str, Any]:
+        """Everything that shapes the student's training, except its teachers."""
+        return student_params(self.context.recipe)
+
+    def inputs(self) -> dict[str, Ref]:
+        return {
+            "data": Ref("prepare"),
+            "teacher": Ref("train_teacher"),
+            "view_scores": Ref("score_views"),
+        }
+
+    def run(self, job: Job) -> StudentRecord:
+        from tmkd_deploy.distill.distill import distill
+        from tmkd_deploy.distill.train_teacher import Teachers
+        from tmkd_deploy.recipe.check import check
+
+        recipe, data = self.context.recipe, PreparedData.of(job.inputs["data"])
+        check(recipe)
+        set_threads(recipe)
+        teachers = Teachers.of(job.inputs["teacher"], job.inputs["view_scores"], recipe, data)
+        config = trainer_config(self.context, self.name, job.fingerprint)
+        return distill(recipe, data, teachers, job.folder, self.context.events, config)
+
+
+def student_params(recipe: Recipe) -> dict[str, Any]:
+    """What of the recipe a distilled student depends on, except what its teachers depend on."""
+    return {
+        "seed": recipe.seed,
+        "views": to_jsonable(recipe.views),
+        "student": to_jsonable(recipe.student),
+        "distill": to_jsonable(recipe.distill),
+        "training": recipe.training.what_counts(),
+    }

@@ -1,0 +1,28 @@
+"""gate: which engine of a target ships, and whether it keeps the budgets."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tmkd_deploy.gate.choose import Judged, choose_and_judge
+from tmkd_deploy.pipeline.resolved_target import ResolvedTarget
+from tmkd_deploy.pipeline.stage import Job, Ref, Stage, to_jsonable
+
+
+class Gate(Stage[ResolvedTarget]):
+    """Reads the measurements and nothing else."""
+
+    name = "gate"
+    record_type = Judged
+
+    def params(self) -> dict[str, Any]:
+        """The budgets, and the precisions that may ship."""
+        target = self.subject
+        return {"budgets": to_jsonable(target.budgets), "precisions": target.precisions}
+
+    def inputs(self) -> dict[str, Ref]:
+        return {"measured": Ref("measure", self.subject)}
+
+    def run(self, job: Job) -> Judged:
+        target = self.subject
+        return choose_and_judge(target.budgets, job.inputs["measured"].record, target.precisions)

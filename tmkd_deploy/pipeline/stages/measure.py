@@ -1,0 +1,116 @@
+"""measure: accuracy and latency of every engine of a target, beside the teacher's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from tmkd_deploy.data.prepared import PreparedData, images_name
+from tmkd_deploy.engines.device_build import TEACHER, engine_name
+from tmkd_deploy.pipeline.resolved_target import ResolvedTarget
+from tmkd_deploy.pipeline.stage import Job, Ref, Stage, to_jsonable
+from tmkd_deploy.pipeline.training_job import set_threads
+from tmkd_deploy.records.measurements import Measurements
+from tmkd_deploy.records.onnx_model import MODEL
+
+if TYPE_CHECKING:
+    from tmkd_deploy.measure.bench import Bench, EngineUnderTest
+    from tmkd_deploy.measure.measure import InTorch
+
+
+class Measure(Stage[ResolvedTarget]):
+    """Measures here, on the attached device, or the ONNX files alone where nothing runs engines."""
+
+    name = "measure"
+    record_type = Measurements
+
+    def params(self) -> dict[str, Any]:
+        """The protocol and the machine."""
+        recipe = self.context.recipe
+        return {
+            "seed": recipe.seed,
+            "measure": to_jsonable(recipe.measure),
+            "machine": self.subject.machine,
+        }
+
+    def inputs(self) -> dict[str, Ref]:
+        target = self.subject
+        inputs = {
+            "data": Ref("prepare"),
+            "teacher": Ref("train_teacher"),
+            "view_scores": Ref("score_views"),
+            "student": Ref("distill"),
+            "engines": Ref("build", target),
+            **{f"onnx {name}": Ref("export", each) for name, each in target.variants.items()},
+        }
+        if target.runs_engines:
+            inputs["onnx teacher"] = Ref("export", target.teacher_variant)
+        if self.context.recipe.quantize.enabled:
+            inputs["quantized"] = Ref("quantize")
+        if target.compares_post_training:
+            inputs["compared"] = Ref("post_training")
+        return inputs
+
+    def run(self, job: Job) -> Measurements:
+        from tmkd_deploy.measure.measure import engines_under_test, measure
+
+        target, engines = self.subject, job.inputs["engines"]
+        data = PreparedData.of(job.inputs["data"])
+        in_torch = self._in_torch(job, data)
+        files = {
+            name.removeprefix("onnx "): artifact.path(MODEL)
+            for name, artifact in job.inputs.items()
+            if name.startswith("onnx ")
+        }
+        teacher = files.pop(TEACHER, None)
+        if target.teacher_engine_is_built:
+            teacher = engines.path(engine_name(TEACHER, engines.record.runtime))
+        under_test = engines_under_test(engines, teacher, job.inputs.get("compared"))
+        with self._bench(job, data, under_test) as bench:
+            return measure(
+                self.context.recipe,
+                data,
+                in_torch,
+                engines.record,
+                files,
+                bench,
+                job.folder,
+                self.context.events,
+            )
+
+    def _in_torch(self, job: Job, data: PreparedData) -> InTorch:
+        from tmkd_deploy.distill.distill import Student
+        from tmkd_deploy.distill.train_teacher import Teachers
+        from tmkd_deploy.measure.measure import Models, in_torch
+        from tmkd_deploy.quantize.quantize import read_control, read_quantized
+
+        recipe, quantized = self.context.recipe, job.inputs.get("quantized")
+        with self.context.torch_lock:
+            set_threads(recipe)
+            student = Student.of(job.inputs["student"], recipe, data)
+            models = Models(
+                Teachers.of(job.inputs["teacher"], job.inputs["view_scores"], recipe, data),
+                student,
+                student.alone(recipe, data),
+                read_quantized(quantized, recipe, data) if quantized else None,
+                read_control(quantized, recipe, data) if quantized else None,
+            )
+            return in_torch(models, recipe, data, self.subject.runtime.quant_scheme)
+
+    @contextmanager
+    def _bench(
+        self, job: Job, data: PreparedData, engines: Mapping[str, EngineUnderTest]
+    ) -> Iterator[Bench | None]:
+        """Where the engines run; None where nothing at hand runs them."""
+        from tmkd_deploy.measure.bench import DeviceBench, LocalBench
+
+        target, settings = self.subject, self.context.recipe.measure
+        if target.device:
+            images = job.inputs["data"].path(images_name("test"))
+            with self.context.devices.locked(target.device) as device:
+                yield DeviceBench(engines, images, settings, device)
+        elif target.runs_engines:
+            yield LocalBench(engines, data.images("test"), settings, self.context.events)
+        else:
+            yield None

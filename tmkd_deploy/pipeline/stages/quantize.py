@@ -1,0 +1,59 @@
+"""quantize: the student, fine-tuned through fake quantizers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tmkd_deploy.data.prepared import PreparedData
+from tmkd_deploy.pipeline.stage import Job, Ref, Stage, to_jsonable
+from tmkd_deploy.pipeline.stages.distill import student_params
+from tmkd_deploy.pipeline.training_job import set_threads, trainer_config
+from tmkd_deploy.records.quantization import QuantizationRecord
+
+
+class Quantize(Stage[None]):
+    """Fine-tunes under the quantization scheme of the recipe's first target."""
+
+    name = "quantize"
+    record_type = QuantizationRecord
+    distributed = True
+
+    def params(self) -> dict[str, Any]:
+        """The student's own, and the quantize section without what only compares or searches."""
+        recipe = self.context.recipe
+        section = {
+            **to_jsonable(recipe.quantize),
+            "compare": None,
+            "mixed_precision_trials": None,
+        }
+        return {
+            **student_params(recipe),
+            "quantize": section,
+            "quant_scheme": self.context.quant_scheme.value,
+        }
+
+    def inputs(self) -> dict[str, Ref]:
+        return {
+            "data": Ref("prepare"),
+            "teacher": Ref("train_teacher"),
+            "view_scores": Ref("score_views"),
+            "student": Ref("distill"),
+        }
+
+    def run(self, job: Job) -> QuantizationRecord:
+        from tmkd_deploy.distill.distill import Student
+        from tmkd_deploy.distill.train_teacher import Teachers
+        from tmkd_deploy.quantize.quantize import quantize
+
+        recipe, data = self.context.recipe, PreparedData.of(job.inputs["data"])
+        set_threads(recipe)
+        return quantize(
+            recipe,
+            data,
+            Teachers.of(job.inputs["teacher"], job.inputs["view_scores"], recipe, data),
+            Student.of(job.inputs["student"], recipe, data),
+            self.context.quant_scheme,
+            job.folder,
+            self.context.events,
+            trainer_config(self.context, self.name, job.fingerprint),
+        )

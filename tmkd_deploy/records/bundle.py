@@ -1,0 +1,17 @@
+"""What the bundle stage records."""
+
+from __future__ import annotations
+
+from tmkd_deploy.artifacts import Record
+from tmkd_deploy.records.verdict import Outcome
+
+
+class BundleRecord(Record):
+    """The bundle's file name in its artifact, its size and SHA-256, and what it holds."""
+
+    file: str
+    bytes: int
+    sha256: str
+    target: str
+    precision: str
+    gate: Outcome

@@ -139,7 +139,7 @@ def test_what_cannot_be_made_is_told_before_teaching_begins(
     done = fresh_project.run("run")
     assert done.code in (2, 5) and told in done.err, done.told
     assert "visual teacher" not in done.err
-    assert not (fresh_project.run_folder / "teach").exists()
+    assert not (fresh_project.run_folder / "train_teacher").exists()
 
 
 def in_train(change: Callable[[Path], object]) -> Callable[[Project], None]:

@@ -66,18 +66,18 @@ def test_while_teaching(
 ) -> None:
     project = partial_project("prepare")
     longer = ("--set", "teacher.visual.epochs=500")
-    interrupt(project, ("distill", *longer), "teach", number, delay)
+    interrupt(project, ("distill", *longer), "train_teacher", number, delay)
 
 
 @pytest.mark.parametrize(
     ("command", "stage", "number", "kept"),
     [
-        (("distill",), "distill", signal.SIGTERM, ("prepare", "teach", "weigh")),
+        (("distill",), "distill", signal.SIGTERM, ("prepare", "train_teacher", "score_views")),
         pytest.param(
             ("quantize",),
             "quantize",
             signal.SIGINT,
-            ("prepare", "teach", "weigh", "distill"),
+            ("prepare", "train_teacher", "score_views", "distill"),
             marks=pytest.mark.slow,
         ),
         pytest.param(
@@ -86,8 +86,8 @@ def test_while_teaching(
             signal.SIGTERM,
             (
                 "prepare",
-                "teach",
-                "weigh",
+                "train_teacher",
+                "score_views",
                 "distill",
                 "quantize",
                 "export/student-int8-unsigned-fp32",
@@ -98,7 +98,7 @@ def test_while_teaching(
             ("validate", "--target", "cpu"),
             "measure/cpu",
             signal.SIGINT,
-            ("prepare", "teach", "weigh", "distill", "quantize", "export", "build"),
+            ("prepare", "train_teacher", "score_views", "distill", "quantize", "export", "build"),
         ),
     ],
     ids=lambda value: value if isinstance(value, str) else None,
@@ -117,7 +117,7 @@ def test_then_the_same_command_succeeds(
     assert (project.run_folder / stage / "manifest.json").is_file()
     reused = [name for name, fresh in done.reused().items() if fresh]
     assert set(reused) >= {
-        each for each in kept if each in ("prepare", "teach", "weigh", "distill")
+        each for each in kept if each in ("prepare", "train_teacher", "score_views", "distill")
     }
 
 
@@ -139,13 +139,13 @@ def test_a_killed_run_leaves_nothing_that_looks_finished(
 ) -> None:
     project = partial_project("prepare")
     process = project.start("distill")
-    wait_for_draft(process, project.run_folder, "teach")
+    wait_for_draft(process, project.run_folder, "train_teacher")
     process.kill()
     process.communicate(timeout=300)
     (left,) = project.drafts()
-    assert not (project.run_folder / "teach").exists()
+    assert not (project.run_folder / "train_teacher").exists()
     again = project.start("distill")
-    wait_for_draft(again, project.run_folder, "teach")
+    wait_for_draft(again, project.run_folder, "train_teacher")
     assert not left.exists()
     again.send_signal(signal.SIGINT)
     again.communicate(timeout=300)
@@ -156,7 +156,7 @@ def test_two_runs_in_one_folder_at_once(partial_project: Callable[..., Project])
     project = partial_project("prepare")
     first = project.start("distill", "--set", "teacher.visual.epochs=500")
     try:
-        wait_for_draft(first, project.run_folder, "teach")
+        wait_for_draft(first, project.run_folder, "train_teacher")
         second = project.run("run")
         assert second.code == 4, second.told
         assert f"in use by process {first.pid}" in second.err

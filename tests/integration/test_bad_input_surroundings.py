@@ -30,18 +30,18 @@ def files_at_most(size: int) -> Callable[[], None]:
     ("command", "stage", "kept", "size"),
     [
         ("distill", "prepare", (), 100_000),
-        ("distill", "distill", ("prepare", "teach", "weigh"), 20_000),
+        ("distill", "distill", ("prepare", "train_teacher", "score_views"), 20_000),
         pytest.param(
             "export",
             "export/student-fp32",
-            ("prepare", "teach", "weigh", "distill", "quantize"),
+            ("prepare", "train_teacher", "score_views", "distill", "quantize"),
             50_000,
             marks=pytest.mark.slow,
         ),
         (
             "gate",
             "gate/cpu",
-            ("prepare", "teach", "weigh", "distill", "quantize", "export", "build"),
+            ("prepare", "train_teacher", "score_views", "distill", "quantize", "export", "build"),
             100,
         ),
     ],

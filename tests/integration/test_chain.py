@@ -152,38 +152,41 @@ def test_the_schedule_reruns_the_student_and_what_follows(project: Project) -> N
     done = project.run("run", "--json", "--target", "cpu", *precision, "--set", "distill.epochs=7")
     assert done.code in (0, 1), done.told
     reused = {stage for stage, fresh in done.reused().items() if fresh}
-    assert reused == {"prepare", "teach", "weigh", "export teacher-fp32"}
+    assert reused == {"prepare", "train_teacher", "score_views", "export teacher-fp32"}
     follow = {"distill", "quantize", "export student-fp32", "build cpu", "measure cpu", "gate cpu"}
     assert follow < set(done.reused())
 
 
 def test_another_visual_teacher_leaves_what_clip_said(partial_project) -> None:
-    project = partial_project("prepare", "teach", "weigh")
+    project = partial_project("prepare", "train_teacher", "score_views")
     shorter = ("teacher.visual.epochs=1", "distill.epochs=1", "distill.baseline=false")
     options = [part for setting in shorter for part in ("--set", setting)]
     done = project.run("distill", "--json", *options)
     assert done.code == 0, done.told
     rerun = {stage for stage, reused in done.reused().items() if not reused}
-    assert rerun == {"teach", "distill"}
+    assert rerun == {"train_teacher", "distill"}
 
 
 def test_precomputed_embeddings_take_the_place_of_clip(partial_project) -> None:
     safetensors = pytest.importorskip("safetensors.numpy")
-    project = partial_project("prepare", "teach")
+    project = partial_project("prepare", "train_teacher")
     texts = {"texts": np.eye(3, 8, dtype=np.float32)}
     safetensors.save_file(texts, project.folder / "texts.safetensors")
     project.replace("text: {epochs: 1, batch_size: 16}", "text: {embeddings: texts.safetensors}")
     done = project.run("distill", "--json", "--set", "distill.epochs=2")
     assert done.code == 0, done.told
-    assert [stage for stage, reused in done.reused().items() if reused] == ["prepare", "teach"]
-    record = project.manifest("weigh")["record"]
+    assert [stage for stage, reused in done.reused().items() if reused] == [
+        "prepare",
+        "train_teacher",
+    ]
+    record = project.manifest("score_views")["record"]
     assert record["model"] == "texts.safetensors" and not record["image_tower"]
     safetensors.save_file(
         {"texts": texts["texts"][::-1].copy()}, project.folder / "texts.safetensors"
     )
     done = project.run("distill", "--json", "--set", "distill.epochs=2")
     rerun = [stage for stage, reused in done.reused().items() if not reused]
-    assert rerun == ["weigh", "distill"], "the file counts by its content"
+    assert rerun == ["score_views", "distill"], "the file counts by its content"
 
 
 def test_force_does_the_commands_own_work_anew(project: Project) -> None:
@@ -193,7 +196,7 @@ def test_force_does_the_commands_own_work_anew(project: Project) -> None:
 
 
 def test_distill_then_export_for_jetson_needs_no_further_argument(partial_project) -> None:
-    project = partial_project("prepare", "teach", "weigh", "export")
+    project = partial_project("prepare", "train_teacher", "score_views", "export")
     done = project.run("distill")
     assert done.code == 0, done.told
     assert done.out.endswith("Next: tmkd-deploy quantize\n")

@@ -70,7 +70,7 @@ def test_a_student_killed_in_mid_epoch_and_resumed(
 ) -> None:
     import torch
 
-    project = partial_project("prepare", "teach", "weigh")
+    project = partial_project("prepare", "train_teacher", "score_views")
     checkpoints = project.run_folder / "checkpoints"
     process = project.start("distill", *SCHEDULE)
     wait_for(process, checkpoints, "distill-*-distilling-the-student.pt")
@@ -102,7 +102,7 @@ def test_two_processes_make_the_student_of_one(partial_project: Callable[..., Pr
     """
     import torch
 
-    one = partial_project("prepare", "teach", "weigh")
+    one = partial_project("prepare", "train_teacher", "score_views")
     two = one.copy_to(one.folder.parent / "two")
     short = (*SCHEDULE, "--set", "distill.epochs=1", "--set", "distill.learning_rate=0.002")
     alone, done = one.run("distill", *short), by_two(two, "distill", *short)
@@ -119,7 +119,7 @@ def test_two_processes_make_the_student_of_one(partial_project: Callable[..., Pr
 
 
 def test_a_failure_in_two_processes_is_told_once(partial_project: Callable[..., Project]) -> None:
-    project = partial_project("prepare", "teach", "weigh")
+    project = partial_project("prepare", "train_teacher", "score_views")
     done = by_two(project, "distill", *SCHEDULE, "--set", "distill.learning_rate=1e30")
     assert done.code != 0
     told = [line for line in done.err.splitlines() if line.startswith("Error: ")]

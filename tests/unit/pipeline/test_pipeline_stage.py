@@ -1,51 +1,107 @@
 """What runs again and what does not, and what is left behind when something goes wrong."""
 
+from __future__ import annotations
+
 import json
 import os
+from dataclasses import dataclass, field
 
 import pytest
 
 from tmkd_deploy import artifacts
 from tmkd_deploy.artifacts import Record, sweep_drafts
 from tmkd_deploy.errors import ArtifactError, RequestError
-from tmkd_deploy.pipeline import stage as stage_module
-from tmkd_deploy.pipeline.stage import Runner, Stage, content_hash
+from tmkd_deploy.events import SilentEvents
+from tmkd_deploy.pipeline import runner
+from tmkd_deploy.pipeline.context import RunContext
+from tmkd_deploy.pipeline.runner import content_hash
+from tmkd_deploy.pipeline.stage import Ref, Stage
+from tmkd_deploy.records.quant_scheme import QuantScheme
+from tmkd_deploy.training.process_group import SingleProcess
 
 
 class Text(Record):
     text: str
 
 
+class Step(Stage[None]):
+    """A stage of the coffee kitchen: it writes its parameters below those of its inputs."""
+
+    record_type = Text
+    reads: tuple[str, ...] = ()
+
+    def params(self):
+        return self.context.recipe.asked[self.name]
+
+    def inputs(self):
+        return {name: Ref(name) for name in self.reads}
+
+    def run(self, job):
+        self.context.recipe.ran.append(self.name)
+        above = "".join(artifact.record.text for artifact in job.inputs.values())
+        text = above + json.dumps(self.params())
+        (job.folder / "out.txt").write_text(text)
+        hook = self.context.recipe.hooks.get(self.name)
+        if hook:
+            hook(job.folder)
+        return Text(text=text)
+
+
+class Grind(Step):
+    name = "grind"
+
+
+class Brew(Step):
+    name = "brew"
+    reads = ("grind",)
+
+
+class Wash(Step):
+    name = "wash"
+
+
+@dataclass
+class Asked:
+    """What stands for a recipe here: each stage's parameters, which ran, what to do within."""
+
+    asked: dict
+    ran: list = field(default_factory=list)
+    hooks: dict = field(default_factory=dict)
+
+
 class Kitchen:
-    """Three stages in a row: grind, brew and, beside brew, wash; each notes when it really ran."""
+    """Three stages: brew reads what grind made, and wash stands beside them."""
 
     def __init__(self, folder):
         self.folder = folder
         self.ran = []
+        self.results = []
 
-    def stage(self, name, asks, inputs=None, rooms=("gate",), make=None):
-        inputs = inputs or {}
+    def context(self, beans="arabica", water=90, soap="mild", **options):
+        asked = {"grind": {"beans": beans}, "brew": {"water": water}, "wash": {"soap": soap}}
+        return RunContext(
+            Asked(asked, self.ran, options.pop("hooks", {})),
+            self.folder,
+            options.pop("events", SilentEvents()),
+            None,
+            SingleProcess(),
+            QuantScheme.S8,
+            **options,
+        )
 
-        def write(folder):
-            self.ran.append(name)
-            above = "".join(artifact.record.text for artifact in inputs.values())
-            text = above + json.dumps(asks)
-            (folder / "out.txt").write_text(text)
-            return Text(text=text)
-
-        return Stage(name, self.folder / name, Text, asks, inputs, rooms, make or write)
-
-    def all(self, runner=None, beans="arabica", water=90, soap="mild", rooms=("gate",)):
-        runner = runner or Runner()
+    def all(self, goals=("brew", "wash"), **options):
         self.ran.clear()
-        ground = runner.run(self.stage("grind", {"beans": beans}))
-        runner.run(self.stage("brew", {"water": water}, {"ground": ground}, rooms))
-        runner.run(self.stage("wash", {"soap": soap}))
+        context = self.context(**options)
+        for goal in goals:
+            runner.artifact(context, Ref(goal))
+        self.results = context.results
         return self.ran
 
 
 @pytest.fixture
-def kitchen(tmp_path):
+def kitchen(tmp_path, monkeypatch):
+    stages = {stage.name: stage for stage in (Grind, Brew, Wash)}
+    monkeypatch.setattr(runner, "STAGES", stages)
     return Kitchen(tmp_path)
 
 
@@ -55,9 +111,8 @@ def no_drafts(folder):
 
 def test_everything_runs_once_and_is_reused(kitchen):
     assert kitchen.all() == ["grind", "brew", "wash"]
-    runner = Runner()
-    assert kitchen.all(runner) == []
-    assert [(result.stage, result.reused) for result in runner.results] == [
+    assert kitchen.all() == []
+    assert [(result.stage, result.reused) for result in kitchen.results] == [
         ("grind", True),
         ("brew", True),
         ("wash", True),
@@ -79,39 +134,27 @@ def test_a_wish_taken_back_runs_again(kitchen):
     assert kitchen.all() == ["grind", "brew"]
 
 
-def test_changed_code_runs_the_stages_that_use_it(kitchen, tmp_path_factory, monkeypatch):
-    package = tmp_path_factory.mktemp("package")
-    (package / "gate").mkdir()
-    (package / "gate" / "judge.py").write_text("one = 1\n")
-    (package / "brewing.py").write_text("two = 2\n")
-    monkeypatch.setattr(stage_module, "_PACKAGE", package)
-    # what a process once read of the code it keeps, as its own code does not change either
-    forget = stage_module._code_hash.cache_clear
-    try:
-        forget()
-        kitchen.all(rooms=("brewing.py",))
-        (package / "brewing.py").write_text("two = 3\n")
-        forget()
-        assert kitchen.all(rooms=("brewing.py",)) == ["brew"]
-        (package / "gate" / "more.py").write_text("")
-        forget()
-        assert kitchen.all(rooms=("brewing.py",)) == ["grind", "wash"]
-        (package / "gate" / "notes.txt").write_text("no code")
-        forget()
-        assert kitchen.all(rooms=("brewing.py",)) == []
-    finally:
-        forget()
+def test_changed_code_runs_the_stages_that_reach_it(kitchen, monkeypatch):
+    code = {"grind": "1", "brew": "1", "wash": "1"}
+    for stage in (Grind, Brew, Wash):
+        monkeypatch.setattr(stage, "__module__", stage.name)
+    monkeypatch.setattr(runner, "code_hash", code.__getitem__)
+    kitchen.all()
+    code["brew"] = "2"
+    assert kitchen.all() == ["brew"]
+    code["grind"] = "2"
+    assert kitchen.all() == ["grind"], "the same result, so what reads it stays fresh"
 
 
 def test_a_stage_that_gives_the_same_result_stops_the_chain(kitchen):
     """What follows depends on the content, not on when it was made."""
     kitchen.all()
-    assert kitchen.all(Runner(force="grind")) == ["grind"]
+    assert kitchen.all(force="grind") == ["grind"]
 
 
 def test_force_runs_the_named_stage_alone(kitchen):
     kitchen.all()
-    assert kitchen.all(Runner(force="brew")) == ["brew"]
+    assert kitchen.all(force="brew") == ["brew"]
 
 
 class TestOnly:
@@ -119,36 +162,36 @@ class TestOnly:
 
     def test_the_others_are_taken_stale(self, kitchen):
         kitchen.all()
-        runner = Runner(only="brew")
-        assert kitchen.all(runner, beans="robusta", soap="strong") == ["brew"]
+        assert kitchen.all(goals=["brew"], only="brew", beans="robusta") == ["brew"]
         assert "arabica" in (kitchen.folder / "brew" / "out.txt").read_text()
-        reused = {result.stage: result.reused for result in runner.results}
-        assert reused == {"grind": True, "brew": False, "wash": True}
+        reused = {result.stage: result.reused for result in kitchen.results}
+        assert reused == {"grind": True, "brew": False}
 
     def test_it_runs_although_it_is_fresh(self, kitchen):
         kitchen.all()
-        assert kitchen.all(Runner(only="wash")) == ["wash"]
+        assert kitchen.all(goals=["wash"], only="wash") == ["wash"]
 
     def test_a_missing_result_is_named(self, kitchen):
-        with pytest.raises(RequestError, match="no result of the stage 'grind'") as caught:
-            kitchen.all(Runner(only="brew"))
-        assert "--only" in caught.value.advice
+        with pytest.raises(
+            RequestError, match="'brew' needs the result of the stage 'grind'"
+        ) as it:
+            kitchen.all(goals=["brew"], only="brew")
+        assert "--only" in it.value.advice
         assert kitchen.ran == []
 
     def test_its_result_is_stale_for_a_later_whole_run(self, kitchen):
         kitchen.all()
-        kitchen.all(Runner(only="brew"), water=70)
+        kitchen.all(goals=["brew"], only="brew", water=70)
         assert kitchen.all() == ["brew"]
 
 
 @pytest.mark.parametrize("interruption", [KeyboardInterrupt, SystemExit, ValueError, OSError])
 def test_an_interrupted_stage_leaves_nothing_behind(kitchen, interruption):
-    def make(folder):
-        (folder / "half.bin").write_bytes(b"half")
+    def stop(folder):
         raise interruption
 
     with pytest.raises(interruption):
-        Runner().run(kitchen.stage("grind", {"beans": "arabica"}, make=make))
+        kitchen.all(hooks={"grind": stop})
     assert list(kitchen.folder.iterdir()) == []
     assert kitchen.all() == ["grind", "brew", "wash"]
 
@@ -156,12 +199,11 @@ def test_an_interrupted_stage_leaves_nothing_behind(kitchen, interruption):
 def test_an_interrupted_second_run_keeps_the_first_result(kitchen):
     kitchen.all()
 
-    def make(folder):
-        (folder / "half.bin").write_bytes(b"half")
+    def stop(folder):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        Runner().run(kitchen.stage("grind", {"beans": "robusta"}, make=make))
+        kitchen.all(hooks={"grind": stop}, beans="robusta")
     assert no_drafts(kitchen.folder)
     assert kitchen.all() == []
 
@@ -242,9 +284,8 @@ def test_an_artifact_of_another_kind_is_refused(kitchen):
         artifacts.read(kitchen.folder / "grind", "brew", Text)
 
 
-def test_content_is_files_and_facts(kitchen):
-    runner = Runner()
-    first = runner.run(kitchen.stage("grind", {"beans": "arabica"}))
-    again = Runner(force="grind").run(kitchen.stage("grind", {"beans": "arabica"}))
-    other = runner.run(kitchen.stage("grind", {"beans": "robusta"}))
+def test_content_is_files_and_record(kitchen):
+    first = runner.artifact(kitchen.context(), Ref("grind"))
+    again = runner.artifact(kitchen.context(force="grind"), Ref("grind"))
+    other = runner.artifact(kitchen.context(beans="robusta"), Ref("grind"))
     assert content_hash(first) == content_hash(again) != content_hash(other)

@@ -75,8 +75,8 @@ def run_report(*targets: TargetReport, class_names: list[str] | None = None) -> 
         view_weights=view_weights(names),
         machine={"processor": "AMD EPYC 7B13", "cores": "2", "system": "Debian GNU/Linux 12"},
         stages=[
-            StageTime("teach", 241.3, False),
-            StageTime("weigh", 18.4, False),
+            StageTime("train_teacher", 241.3, False),
+            StageTime("score_views", 18.4, False),
             StageTime("distill", 118.2, False),
             StageTime("quantize", 31.0, False),
             StageTime("export", 6.1, True),

@@ -68,16 +68,16 @@ def facts_of(told, stage: str):
 def test_where_no_choice_keeps_the_budgets_the_program_says_so(planted, capsys) -> None:
     too_small = ("--set", "targets.cpu.budgets.engine_size_mb=0.001")
     code, told, said = command(capsys, "gate", *SEARCH, *too_small)
-    sought = facts_of(told, "fallback")
+    sought = facts_of(told, "mixed_precision")
     assert code == 1
     assert sought["ending"] == "none"
-    assert "No number of layers left out makes the INT8 engine for cpu keep its budgets" in said
+    assert "No number of excluded layers makes the INT8 engine for cpu keep its budgets" in said
     assert len(sought["attempts"][-1]["not_kept"]) == 3, sought
 
 
 def test_a_budget_forces_the_planted_layer_out_and_is_kept(planted, capsys) -> None:
     code, told, _ = command(capsys, "gate", *SEARCH)
-    sought = facts_of(told, "fallback")
+    sought = facts_of(told, "mixed_precision")
     assert code == 0, sought
     assert sought["ending"] == "within"
     assert facts_of(told, "sensitivity")["layers"][0]["layer"] == PLANTED

@@ -29,7 +29,7 @@ pytestmark = needs_sshd
 
 BLOCK = 1 << 16
 LARGE = 48 * BLOCK
-PATIENCE = 60.0
+TIMEOUT = 60.0
 
 # What a user's own program does: it measures, and its measurement outlasts every wait of a test.
 HOST = """
@@ -119,7 +119,7 @@ def test_a_device_without_torch_predicts(
 ) -> None:
     events = RecordedEvents()
     with Device(parse(server.address), events) as device:
-        assert device.facts["machine"] == platform.machine()
+        assert device.info["machine"] == platform.machine()
         device.lock()
         assert classes(device, engine, images, tmp_path) == [0, 1, 2] * 10
     assert events.warnings == []
@@ -139,9 +139,9 @@ def test_what_is_there_is_not_sent_again(
     sent = 0
     send = Channel.send_until_line
 
-    def counted(channel: Channel, data: memoryview, patience: float) -> memoryview:
+    def counted(channel: Channel, data: memoryview, timeout: float) -> memoryview:
         nonlocal sent
-        rest = send(channel, data, patience)
+        rest = send(channel, data, timeout)
         sent += len(data) - len(rest)
         return rest
 
@@ -169,7 +169,7 @@ def test_an_upload_goes_on_where_it_stopped(server: SshDevice, large: Path) -> N
     route = SshRoute(parse(server.address))  # type: ignore[arg-type]
     offsets = []
 
-    first = Session(route, "device", PATIENCE)
+    first = Session(route, "device", TIMEOUT)
 
     def send_half(message: Any) -> None:
         with large.open("rb") as file:
@@ -183,7 +183,7 @@ def test_an_upload_goes_on_where_it_stopped(server: SshDevice, large: Path) -> N
         first.ask("receive", request, send_half)
     server.wait_until_idle()
 
-    second = Session(route, "device", PATIENCE)
+    second = Session(route, "device", TIMEOUT)
 
     def send_rest(message: Any) -> None:
         if message["type"] == "ready":

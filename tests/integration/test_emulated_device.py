@@ -36,7 +36,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def test_doctor_finds_an_aarch64_device_that_can_run_engines(project: Project, address) -> None:
     done = project.run("doctor", "--device", address, "--json")
     assert done.code == 0, done.told
-    record = done.json()["facts"]
+    record = done.json()["device_info"]
     assert record["machine"] == "aarch64"
     assert record["onnxruntime"] and record["numpy"] and not record["tensorrt"]
 

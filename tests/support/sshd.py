@@ -252,11 +252,11 @@ def before_step(monkeypatch: pytest.MonkeyPatch, number: int, act: Callable[[], 
     """Let a channel `act` once, before its `number`th reading or writing from now."""
     step, left = Channel._step, number
 
-    def acting(channel: Channel, outgoing: memoryview, patience: float) -> int:
+    def acting(channel: Channel, outgoing: memoryview, timeout: float) -> int:
         nonlocal left
         left -= 1
         if left == 0:
             act()
-        return step(channel, outgoing, patience)
+        return step(channel, outgoing, timeout)
 
     monkeypatch.setattr(Channel, "_step", acting)

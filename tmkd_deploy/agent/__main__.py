@@ -21,13 +21,13 @@ from tmkd_deploy.agent.agent_errors import (
     HostDisconnectedError,
     from_os_error,
 )
-from tmkd_deploy.agent.child_processes import Children
+from tmkd_deploy.agent.child_processes import ChildProcesses
 from tmkd_deploy.agent.transport.context import Context
-from tmkd_deploy.agent.transport.dispatch import perform
+from tmkd_deploy.agent.transport.dispatch import handle
 from tmkd_deploy.agent.transport.reader import Reader
 from tmkd_deploy.agent.transport.writer import Writer
 
-_SECONDS_BETWEEN_SIGNS_OF_LIFE = 5.0
+_HEARTBEAT_SECONDS = 5.0
 _SECONDS_TO_FINISH = 0.3
 _STOPS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
 _INSTALL = {
@@ -41,28 +41,28 @@ _INSTALL = {
 def main() -> None:
     """Serve the host at the other end of standard input and output, and never return."""
     # What libraries print goes to standard error; answers have a copy of standard output alone.
-    answers = Writer(os.dup(1))
+    writer = Writer(os.dup(1))
     os.dup2(2, 1)
-    children = Children()
+    children = ChildProcesses()
     # Blocked here, and so in every thread, and taken by one that waits for nothing else: Python's
     # own handlers would wait for whatever native code the main thread is in.
     signal.pthread_sigmask(signal.SIG_BLOCK, _STOPS)
-    _thread(lambda: children.exit_with_all(128 + signal.sigwait(_STOPS)))
+    _start_thread(lambda: children.exit_with_all(128 + signal.sigwait(_STOPS)))
     try:
         folder = _work_folder()
     except OSError as error:
-        answers.error(from_os_error(error))
+        writer.error(from_os_error(error))
         sys.exit(1)
 
-    def host_gone() -> None:
+    def on_disconnect() -> None:
         children.kill_all()
         time.sleep(_SECONDS_TO_FINISH)  # for what has arrived to be written
         children.exit_with_all(0)
 
-    work = Context(folder, answers, Reader(sys.stdin.buffer, host_gone), children)
-    _thread(lambda: _live(answers, children))
+    context = Context(folder, writer, Reader(sys.stdin.buffer, on_disconnect), children)
+    _start_thread(lambda: _send_heartbeats(writer, children))
     try:
-        _serve(work)
+        _serve(context)
     except HostDisconnectedError:
         children.exit_with_all(0)
 
@@ -82,26 +82,26 @@ def _work_folder() -> Path:
     return folder
 
 
-def _serve(work: Context) -> None:
-    work.answer.send(
+def _serve(context: Context) -> None:
+    context.writer.send(
         "hello",
         python=platform.python_version(),
         machine=platform.machine(),
         pid=os.getpid(),
         time=time.time(),
-        work=str(work.folder),
+        folder=str(context.folder),
     )
     while True:
         try:
-            request = _read(work.reader.line())
-            work.answer.request = request["id"]
-            value = perform(request, work)
-            work.answer.send("result", id=request["id"], value=value)
+            request = _read(context.reader.line())
+            context.writer.request = request["id"]
+            value = handle(request, context)
+            context.writer.send("result", id=request["id"], value=value)
         except HostDisconnectedError:
             raise
         except Exception as error:
-            work.answer.error(_explained(error))
-        work.answer.request = None
+            context.writer.error(_to_agent_error(error))
+        context.writer.request = None
 
 
 def _read(line: bytes) -> dict[str, Any]:
@@ -114,7 +114,7 @@ def _read(line: bytes) -> dict[str, Any]:
     return request
 
 
-def _explained(error: Exception) -> AgentError:
+def _to_agent_error(error: Exception) -> AgentError:
     if isinstance(error, AgentError):
         return error
     if isinstance(error, ImportError):
@@ -142,19 +142,19 @@ def _explained(error: Exception) -> AgentError:
     )
 
 
-def _live(answers: Writer, children: Children) -> None:
+def _send_heartbeats(writer: Writer, children: ChildProcesses) -> None:
     """Tell the host, while a request is at work, that this process lives."""
     try:
         while True:
-            time.sleep(_SECONDS_BETWEEN_SIGNS_OF_LIFE)
-            request = answers.request
+            time.sleep(_HEARTBEAT_SECONDS)
+            request = writer.request
             if request is not None:
-                answers.send("alive", id=request)
+                writer.send("heartbeat", id=request)
     except HostDisconnectedError:
         children.exit_with_all(0)
 
 
-def _thread(work: Any) -> None:
+def _start_thread(work: Any) -> None:
     threading.Thread(target=work, daemon=True).start()
 
 

@@ -1,10 +1,10 @@
-"""What the agent answers when it cannot do what it was asked."""
+"""The errors that the agent reports to the host."""
 
 from __future__ import annotations
 
 import errno
 
-# The whole list of codes; the host turns each into an error of its own.
+# Every error code; the host maps each to one of its own exceptions.
 REQUEST = "request"
 ENVIRONMENT = "environment"
 DATA = "data"
@@ -12,9 +12,13 @@ BUSY = "busy"
 OUT_OF_MEMORY = "out_of_memory"
 DISK_FULL = "disk_full"
 
+PROTOCOL_MISMATCH_ADVICE = (
+    "Host and agent speak different protocols. Reinstall tmkd-deploy; if this persists, report it."
+)
+
 
 class AgentError(Exception):
-    """What is wrong (`problem`), where, and what to do; `code` is one of the list above."""
+    """Why a request failed, where, and what to do; `code` is one of those above."""
 
     def __init__(self, code: str, problem: str, where: str | None = None, advice: str = "") -> None:
         super().__init__(problem)
@@ -25,22 +29,22 @@ class AgentError(Exception):
 
 
 class HostDisconnectedError(Exception):
-    """The host has closed the connection, or lost it."""
+    """The host closed or lost the connection."""
 
 
 def from_os_error(error: OSError) -> AgentError:
-    """The `AgentError` that explains an operating-system error."""
+    """The `AgentError` that reports an operating-system error."""
     where = str(error.filename) if error.filename else None
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return AgentError(
             DISK_FULL,
-            "There is no room left to write on the device's disk.",
+            "The device's disk is full.",
             where,
-            "Free some space on the device, then run again; what it holds already is kept.",
+            "Free some space on the device, then run again; files already sent are kept.",
         )
     return AgentError(
         ENVIRONMENT,
-        f"The device's operating system refused: {error.strerror or error}.",
+        f"The device's operating system reported an error: {error.strerror or error}.",
         where,
-        "Check on the device that the path exists and that this user may read and write it.",
+        "On the device, check that the path exists and that this user can read and write it.",
     )

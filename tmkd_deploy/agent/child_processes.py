@@ -21,14 +21,14 @@ from tmkd_deploy.agent.agent_errors import (
 _PR_SET_PDEATHSIG = 1
 
 
-class Finished(NamedTuple):
+class CompletedProgram(NamedTuple):
     """How a program ended: its exit status, negative for a signal, and all that it printed."""
 
     returncode: int
     output: str
 
 
-class Children:
+class ChildProcesses:
     """The process groups at work; once ended, nothing more can be started."""
 
     def __init__(self) -> None:
@@ -50,7 +50,7 @@ class Children:
                 errors="replace",
                 start_new_session=True,
                 # The kernel ends it if the memory manager kills the agent.
-                preexec_fn=end_with_the_agent,  # noqa: PLW1509 - two system calls, no locks
+                preexec_fn=die_with_agent,  # noqa: PLW1509 - two system calls, no locks
             )
             self._groups.add(process.pid)
         return process
@@ -77,10 +77,10 @@ class Children:
 
 def run(
     argv: list[str],
-    children: Children,
+    children: ChildProcesses,
     timeout_s: float,
     each_line: Callable[[str], None] | None = None,
-) -> Finished:
+) -> CompletedProgram:
     """Run a program to its end; `each_line` is told every line as it comes.
 
     Raises:
@@ -136,7 +136,7 @@ def run(
             "Close other programs on the device (a desktop takes about 1 GB), add swap space, or "
             "ask for a smaller workspace; `sudo dmesg` names what was killed.",
         )
-    return Finished(process.returncode, "".join(lines))
+    return CompletedProgram(process.returncode, "".join(lines))
 
 
 def _kill(group: int) -> None:
@@ -147,7 +147,7 @@ def _kill(group: int) -> None:
 _libc = ctypes.CDLL(None)
 
 
-def end_with_the_agent() -> None:
+def die_with_agent() -> None:
     """What a new process does before its program starts: it asks to die with this one."""
     signal.pthread_sigmask(signal.SIG_SETMASK, ())  # the agent's threads have some blocked
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from tmkd_deploy.agent.child_processes import end_with_the_agent
+from tmkd_deploy.agent.child_processes import die_with_agent
 
 _SECONDS = 30.0
 # where programs lie that a login without a terminal does not always find
@@ -42,7 +42,7 @@ def output_of(argv: list[str], even_if_it_fails: bool = False) -> str | None:
             encoding="utf-8",
             errors="replace",
             timeout=_SECONDS,
-            preexec_fn=end_with_the_agent,
+            preexec_fn=die_with_agent,
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired):

@@ -13,38 +13,38 @@ from tmkd_deploy.targets import catalog, device_checks, resolve
 from tmkd_deploy.targets.finding import Finding
 
 
-def ask(address: str) -> dict[str, Any]:
-    """The facts of the device at `address`, such as "ssh://user@orin", from the agent's probe.
+def probe(address: str) -> dict[str, Any]:
+    """What the agent's probe reports of the device at `address`, such as "ssh://user@orin".
 
     Raises:
         TmkdError: it is no address, or the device cannot be reached or cannot run the agent.
     """
     with Device(parse(address), SilentEvents()) as device:
-        return device.facts
+        return device.info
 
 
-def examine(facts: dict[str, Any], recipe: Recipe | None) -> list[Finding]:
+def examine(info: dict[str, Any], recipe: Recipe | None) -> list[Finding]:
     """What is worth knowing of the device for those targets of the recipe that it can be.
 
     Without a recipe it is looked at as the device it calls itself.
     """
     if recipe is None:
-        described = resolve.of(facts)
-        return device_checks.findings(facts, catalog.get(described) if described else None)
+        described = resolve.profile_of(info)
+        return device_checks.findings(info, catalog.get(described) if described else None)
     fitting, strange = [], []
     for asked in recipe.targets:
         try:
-            fitting.append(catalog.get(resolve.pick(asked.target, facts)[0]))
+            fitting.append(catalog.get(resolve.resolve_target(asked.target, info)[0]))
         except RequestError as error:
             strange.append((asked.target, error))
     if not fitting:
         return [
-            *device_checks.findings(facts, None),
+            *device_checks.findings(info, None),
             *(_not_this(*each, "wrong") for each in strange),
         ]
     # What is said of several targets alike is said once.
     found = dict.fromkeys(
-        each for target in fitting for each in device_checks.findings(facts, target)
+        each for target in fitting for each in device_checks.findings(info, target)
     )
     return [*found, *(_not_this(*each, "absent") for each in strange)]
 

@@ -44,8 +44,8 @@ def doctor(
     else:
         from tmkd_deploy.cli import device_checkup  # noqa: PLC0415
 
-        record = {"device": device, "facts": device_checkup.ask(device)}
-        findings = device_checkup.examine(record["facts"], asked)
+        record = {"device": device, "device_info": device_checkup.probe(device)}
+        findings = device_checkup.examine(record["device_info"], asked)
     wrong = [finding for finding in findings if finding.state == "wrong"]
     exit_code = ExitCode.ENVIRONMENT if wrong else ExitCode.OK
     if as_json:

@@ -32,7 +32,7 @@ class AttachedDevices:
         """
         if address not in self._info:
             with Device(parse(address), self._events) as device:
-                self._info[address] = device.facts
+                self._info[address] = device.info
         return self._info[address]
 
     def identity(self, address: str) -> dict[str, Any]:

@@ -55,38 +55,38 @@ class Channel:
         """Whether `line` would answer at once."""
         return bool(self._lines)
 
-    def line(self, patience: float) -> bytes:
+    def line(self, timeout: float) -> bytes:
         """The next line, without its end.
 
         Raises:
             Dropped: there will be none.
-            Silent: nothing came for `patience` seconds.
+            Silent: nothing came for `timeout` seconds.
         """
         while not self._lines:
             if self._ended:
                 raise ConnectionClosedError
-            self._step(memoryview(b""), patience)
+            self._step(memoryview(b""), timeout)
         return self._lines.popleft()
 
-    def send(self, data: bytes, patience: float) -> None:
+    def send(self, data: bytes, timeout: float) -> None:
         """Write all of `data`.
 
         Raises:
             Dropped: the program reads no more.
-            Silent: it took nothing for `patience` seconds.
+            Silent: it took nothing for `timeout` seconds.
         """
         rest = memoryview(data)
         while rest:
-            rest = rest[self._step(rest, patience) :]
+            rest = rest[self._step(rest, timeout) :]
 
-    def send_until_line(self, data: memoryview, patience: float) -> memoryview:
+    def send_until_line(self, data: memoryview, timeout: float) -> memoryview:
         """Write `data`, but stop where a line comes; returns what was not written.
 
         Raises:
             Dropped, Silent: as for `send`.
         """
         while data and not self._lines:
-            data = data[self._step(data, patience) :]
+            data = data[self._step(data, timeout) :]
         return data
 
     def close(self) -> tuple[int, str]:
@@ -114,14 +114,14 @@ class Channel:
         self._errors.seek(max(0, size - _ERRORS_KEPT))
         return self._errors.read().decode(errors="replace")
 
-    def _step(self, outgoing: memoryview, patience: float) -> int:
+    def _step(self, outgoing: memoryview, timeout: float) -> int:
         """Read what has come and write what is taken; returns how many bytes were written."""
         poll = select.poll()
         if not self._ended:
             poll.register(self._output, select.POLLIN)
         if outgoing:
             poll.register(self._input, select.POLLOUT)
-        ready = dict(poll.poll(patience * 1000))
+        ready = dict(poll.poll(timeout * 1000))
         if not ready:
             raise ResponseTimeoutError
         if self._output.fileno() in ready:

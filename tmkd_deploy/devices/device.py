@@ -19,7 +19,7 @@ from tmkd_deploy.artifacts import sha256_of
 from tmkd_deploy.devices.address import Address, SshAddress
 from tmkd_deploy.devices.local_route import LocalRoute
 from tmkd_deploy.devices.progress_forwarder import ProgressForwarder
-from tmkd_deploy.devices.routes import Unreachable
+from tmkd_deploy.devices.routes import DeviceUnreachable
 from tmkd_deploy.devices.session import Message, Session
 from tmkd_deploy.devices.ssh_route import SshRoute
 from tmkd_deploy.errors import DataError
@@ -28,7 +28,7 @@ from tmkd_deploy.events import Events
 T = TypeVar("T")
 
 # An agent at work gives a sign of life every five seconds.
-PATIENCE_SECONDS = 60.0
+HEARTBEAT_TIMEOUT_SECONDS = 60.0
 RECONNECT_AFTER_SECONDS = (1.0, 2.0, 4.0)
 _CLOCKS_AGREE_SECONDS = 300.0
 _DOING = {"build": "Building", "predict": "Running images", "measure": "Measuring"}
@@ -43,13 +43,13 @@ class Device:
     """
 
     def __init__(
-        self, address: Address, events: Events, *, patience: float = PATIENCE_SECONDS
+        self, address: Address, events: Events, *, timeout: float = HEARTBEAT_TIMEOUT_SECONDS
     ) -> None:
-        """`patience`: after so many seconds without a sign of life a device counts as dead."""
+        """`timeout`: after so many seconds without a sign of life a device counts as dead."""
         self._where = str(address)
         self._route = SshRoute(address) if isinstance(address, SshAddress) else LocalRoute()
         self._events = events
-        self._patience = patience
+        self._timeout = timeout
         # A name of its own for each device: an agent ends an earlier one of the same owner.
         self._owner = f"{_user()}@{socket.gethostname()}, process {os.getpid()}-{next(_devices)}"
         self._locked = False
@@ -76,7 +76,7 @@ class Device:
             self._session.close()
 
     @functools.cached_property
-    def facts(self) -> dict[str, Any]:
+    def info(self) -> dict[str, Any]:
         """What the device is, as the agent's `probe` found it at the first question.
 
         Raises:
@@ -94,7 +94,9 @@ class Device:
             EnvironmentProblem: the device cannot do it, is out of memory or disk, or was lost.
         """
         description = _DOING.get(name, f"Asking for {name}")
-        return self._persist(description, lambda session, news: session.ask(name, arguments, news))
+        return self._with_retries(
+            description, lambda session, progress: session.request(name, arguments, progress)
+        )
 
     def lock(self, *, force: bool = False) -> None:
         """Hold the device for this run until the end of `with`; `force` ends the run that does.
@@ -115,19 +117,19 @@ class Device:
         sha256 = sha256_of(path)
         size = path.stat().st_size
 
-        def send(session: Session, news: ProgressForwarder) -> str:
+        def send(session: Session, progress: ProgressForwarder) -> str:
             def listen(message: Message) -> None:
                 if message.get("type") == "ready":
                     file.seek(message["offset"])
                     session.send_file(file, size - message["offset"], listen)
                 else:
-                    news(message)
+                    progress(message)
 
-            session.ask("receive", {"sha256": sha256, "bytes": size}, listen)
+            session.request("receive", {"sha256": sha256, "bytes": size}, listen)
             return sha256
 
         with path.open("rb") as file:
-            return self._persist(f"Sending {path.name}", send)
+            return self._with_retries(f"Sending {path.name}", send)
 
     def download(self, sha256: str, path: Path) -> None:
         """Bring a file of the device to `path`, where it appears whole or not at all.
@@ -139,9 +141,9 @@ class Device:
         unfinished = path.with_name(f".{path.name}.part")
         try:
             with unfinished.open("wb") as file:
-                self._persist(
+                self._with_retries(
                     f"Fetching {path.name}",
-                    lambda session, news: _fetch(session, sha256, file, news),
+                    lambda session, progress: _fetch(session, sha256, file, progress),
                 )
             if sha256_of(unfinished) != sha256:
                 raise DataError(
@@ -153,38 +155,38 @@ class Device:
         finally:
             unfinished.unlink(missing_ok=True)
 
-    def _persist(self, description: str, work: Callable[[Session, ProgressForwarder], T]) -> T:
+    def _with_retries(self, description: str, work: Callable[[Session, ProgressForwarder], T]) -> T:
         """What `work` returns, with a new connection where one is lost."""
         for seconds in RECONNECT_AFTER_SECONDS:
             try:
                 return self._attempt(description, work)
-            except Unreachable as lost:
+            except DeviceUnreachable as lost:
                 self._events.warn(f"{self._where}: {lost.problem} Trying again in {seconds:g} s.")
                 time.sleep(seconds)
         return self._attempt(description, work)
 
     def _attempt(self, description: str, work: Callable[[Session, ProgressForwarder], T]) -> T:
-        news = ProgressForwarder(self._events, description, self._where)
+        progress = ProgressForwarder(self._events, description, self._where)
         try:
-            return work(self._connected(), news)
+            return work(self._open_session(), progress)
         finally:
-            news.finish()
+            progress.finish()
 
-    def _connected(self) -> Session:
+    def _open_session(self) -> Session:
         """The session, a new one where the last was lost; it holds the device if that one did."""
         assert self._session is not None, "a device is used inside `with`"
         if self._session.closed:
             self._session = self._connect()
             if self._locked:
-                news = ProgressForwarder(self._events, "Taking the device", self._where)
-                self._session.ask("lock", {"owner": self._owner}, news)
+                progress = ProgressForwarder(self._events, "Taking the device", self._where)
+                self._session.request("lock", {"owner": self._owner}, progress)
         return self._session
 
     def _connect(self) -> Session:
-        return Session(self._route, self._where, self._patience)
+        return Session(self._route, self._where, self._timeout)
 
     def _compare_clocks(self, session: Session) -> None:
-        there, here = float(session.hello["time"]), session.arrived
+        there, here = float(session.hello["time"]), session.hello_at
         if abs(there - here) > _CLOCKS_AGREE_SECONDS:
             self._events.warn(
                 f"{self._where}: The device's clock shows {_utc(there)} and this machine's "
@@ -192,16 +194,16 @@ class Device:
             )
 
 
-def _fetch(session: Session, sha256: str, file: BinaryIO, news: ProgressForwarder) -> None:
+def _fetch(session: Session, sha256: str, file: BinaryIO, progress: ProgressForwarder) -> None:
     """Append to `file` what it lacks of a file of the device."""
 
     def listen(message: Message) -> None:
         if message.get("type") == "chunk":
             file.write(base64.b64decode(message["data"]))
         else:
-            news(message)
+            progress(message)
 
-    session.ask("fetch", {"sha256": sha256, "offset": file.tell()}, listen)
+    session.request("fetch", {"sha256": sha256, "offset": file.tell()}, listen)
 
 
 def _user() -> str:

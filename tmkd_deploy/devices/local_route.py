@@ -5,8 +5,8 @@ from __future__ import annotations
 import signal
 import sys
 
-from tmkd_deploy.devices.payload import PROCESS_NAME, START
-from tmkd_deploy.devices.routes import ended, killed
+from tmkd_deploy.devices.payload import LOADER, PROCESS_NAME
+from tmkd_deploy.devices.routes import agent_exited, agent_killed
 from tmkd_deploy.errors import EnvironmentProblem
 
 
@@ -15,10 +15,10 @@ class LocalRoute:
 
     def command(self) -> list[str]:
         """See `Route`."""
-        return [sys.executable, "-c", START, PROCESS_NAME]
+        return [sys.executable, "-c", LOADER, PROCESS_NAME]
 
     def explain(self, code: int, stderr: str, *, greeted: bool) -> EnvironmentProblem:
         """See `Route`."""
         if code == -signal.SIGKILL:
-            return killed("local")
-        return ended("local", code, stderr)
+            return agent_killed("local")
+        return agent_exited("local", code, stderr)

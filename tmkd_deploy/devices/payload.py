@@ -13,7 +13,7 @@ from tmkd_deploy.agent import __main__ as agent_main
 
 # A Python program for any shell's single quotes. What it runs is what we send next, so no shell
 # ever reads anything that a user wrote. The name after it is what a list of processes shows.
-START = "import sys;exec(sys.stdin.buffer.read(int(sys.stdin.buffer.readline())))"
+LOADER = "import sys;exec(sys.stdin.buffer.read(int(sys.stdin.buffer.readline())))"
 PROCESS_NAME = "tmkd-deploy-agent"
 
 # Runs on whatever python3 the device has, from 3.4 on, so that one too old is told in a sentence.
@@ -82,8 +82,8 @@ def agent_zip() -> bytes:
     return stream.getvalue()
 
 
-def opening(agent: bytes) -> bytes:
-    """All that is sent to `START`: the bootstrap, then the size, hash and bytes of `agent`."""
+def handshake(agent: bytes) -> bytes:
+    """All that is sent to `LOADER`: the bootstrap, then the size, hash and bytes of `agent`."""
     program = BOOTSTRAP.encode()
     digest = hashlib.sha256(agent).hexdigest()
     return b"%d\n%s%d %s\n%s" % (len(program), program, len(agent), digest.encode(), agent)

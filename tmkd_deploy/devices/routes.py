@@ -13,17 +13,17 @@ class Route(Protocol):
     """The way to one device."""
 
     def command(self) -> list[str]:
-        """What runs `payload.START` there with our pipes as its standard input and output."""
+        """What runs `payload.LOADER` there with our pipes as its standard input and output."""
 
     def explain(self, code: int, stderr: str, *, greeted: bool) -> EnvironmentProblem:
         """Why that command ended; `greeted` if the agent had begun to speak."""
 
 
-class Unreachable(EnvironmentProblem):
+class DeviceUnreachable(EnvironmentProblem):
     """The device cannot be reached, perhaps only for now."""
 
 
-def killed(where: str) -> EnvironmentProblem:
+def agent_killed(where: str) -> EnvironmentProblem:
     """The agent was ended by a signal that it cannot catch."""
     return EnvironmentProblem(
         "The agent on the device was killed, most likely because memory ran out there.",
@@ -33,7 +33,7 @@ def killed(where: str) -> EnvironmentProblem:
     )
 
 
-def ended(where: str, code: int, stderr: str) -> EnvironmentProblem:
+def agent_exited(where: str, code: int, stderr: str) -> EnvironmentProblem:
     """The agent, or what should have started it, ended of itself without an answer."""
     last = last_line(stderr)
     return EnvironmentProblem(

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, NoReturn
 from tmkd_deploy.agent import SCHEMA
 from tmkd_deploy.agent.agent_errors import BUSY, DATA, REQUEST
 from tmkd_deploy.devices.channel import Channel, ConnectionClosedError, ResponseTimeoutError
-from tmkd_deploy.devices.payload import agent_zip, opening
+from tmkd_deploy.devices.payload import agent_zip, handshake
 from tmkd_deploy.devices.routes import Route, printable
 from tmkd_deploy.errors import (
     BusyError,
@@ -26,7 +26,7 @@ Message = Mapping[str, Any]
 Listener = Callable[[Message], None]
 
 _OURS = b'{"tmkd":'
-_NOISE_AT_MOST = 64 << 10
+_MAX_UNRELATED_OUTPUT = 64 << 10
 _BLOCK = 1 << 18
 _ERRORS: dict[str, type[TmkdError]] = {REQUEST: RequestError, DATA: DataError, BUSY: BusyError}
 
@@ -34,16 +34,16 @@ _ERRORS: dict[str, type[TmkdError]] = {REQUEST: RequestError, DATA: DataError, B
 class Session:
     """An agent at work. `hello` is its greeting, which came `arrived` seconds after 1970."""
 
-    def __init__(self, route: Route, where: str, patience: float) -> None:
-        """Start an agent. Every wait for a sign of life lasts `patience` seconds at most.
+    def __init__(self, route: Route, where: str, timeout: float) -> None:
+        """Start an agent. Every wait for a sign of life lasts `timeout` seconds at most.
 
         Raises:
             EnvironmentProblem: the device cannot be reached, or cannot run the agent.
         """
-        self._route, self._where, self._patience = route, where, patience
+        self._route, self._where, self._timeout = route, where, timeout
         self._ids = itertools.count(1)
         self._greeted = False
-        self._noise = bytearray()
+        self._unrelated_output = bytearray()
         self.closed = False
         try:
             self._channel = Channel(route.command())
@@ -54,11 +54,11 @@ class Session:
                 advice="Install it, for example with: sudo apt-get install openssh-client",
             ) from None
         with self._closed_by_failure():
-            self._send(opening(agent_zip()))
+            self._send_agent()
             self.hello = self._next()
             if self.hello.get("type") == "error":
                 raise self._error(self.hello)
-        self.arrived = time.time()
+        self.hello_at = time.time()
         self._greeted = True
 
     def close(self) -> None:
@@ -66,14 +66,14 @@ class Session:
         self._channel.close()
         self.closed = True
 
-    def ask(self, name: str, arguments: Message, listen: Listener) -> Any:
+    def request(self, name: str, arguments: Message, listen: Listener) -> Any:
         """The value that the agent answers this request with.
 
         `listen` is given each message on the way there. Unless the agent itself answered with an
         error, an exception closes the session.
 
         Raises:
-            Unreachable: the connection was lost.
+            DeviceUnreachable: the connection was lost.
             TmkdError: what the agent answered, or why it never will.
         """
         request = next(self._ids)
@@ -115,15 +115,29 @@ class Session:
             self.close()
             raise
 
+    def _send_agent(self) -> None:
+        """Send the agent, judging each line that arrives meanwhile.
+
+        Reading them later would let a device that prints without end, and reads nothing, fill this
+        machine's memory: the agent is larger than what a pipe holds.
+        """
+        rest = memoryview(handshake(agent_zip()))
+        while rest := self._send_some(rest):
+            line = self._line()
+            if not line.startswith(_OURS):
+                self._skip_unrelated(line)
+            elif (message := self._read(line)).get("type") == "error":
+                raise self._error(message)
+
     def _send(self, data: bytes) -> None:
         # Where the agent is gone, what it said last may tell why: `_next` finds that, or the end.
         with self._in_time(), contextlib.suppress(ConnectionClosedError):
-            self._channel.send(data, self._patience)
+            self._channel.send(data, self._timeout)
 
     def _send_some(self, data: memoryview) -> memoryview:
         """Send `data` up to where a message has come; returns the rest."""
         with self._in_time(), contextlib.suppress(ConnectionClosedError):
-            return self._channel.send_until_line(data, self._patience)
+            return self._channel.send_until_line(data, self._timeout)
         return data
 
     def _next(self, request: int | None = None) -> Message:
@@ -131,7 +145,7 @@ class Session:
         while True:
             line = self._line()
             if not line.startswith(_OURS):
-                self._take_noise(line)
+                self._skip_unrelated(line)
                 continue
             message = self._read(line)
             if request is None or message.get("id") in {request, None}:
@@ -140,7 +154,7 @@ class Session:
     def _line(self) -> bytes:
         try:
             with self._in_time():
-                return self._channel.line(self._patience)
+                return self._channel.line(self._timeout)
         except ConnectionClosedError:
             self._explain_end()
 
@@ -164,13 +178,13 @@ class Session:
             )
         return message
 
-    def _take_noise(self, line: bytes) -> None:
+    def _skip_unrelated(self, line: bytes) -> None:
         """Pass over what login scripts and libraries print, unless the agent never gets a word."""
         if self._greeted:
             return
-        self._noise += line + b"\n"
-        if len(self._noise) > _NOISE_AT_MOST:
-            first, _, _ = self._noise.decode(errors="replace").lstrip().partition("\n")
+        self._unrelated_output += line + b"\n"
+        if len(self._unrelated_output) > _MAX_UNRELATED_OUTPUT:
+            first, _, _ = self._unrelated_output.decode(errors="replace").lstrip().partition("\n")
             raise EnvironmentProblem(
                 "The device prints without end in place of starting the agent; it began with "
                 f'"{printable(first)}".',
@@ -182,7 +196,7 @@ class Session:
     def _explain_end(self) -> NoReturn:
         code, stderr = self._channel.close()
         if not stderr.strip():
-            stderr = self._noise.decode(errors="replace")
+            stderr = self._unrelated_output.decode(errors="replace")
         raise self._route.explain(code, stderr, greeted=self._greeted)
 
     def _error(self, message: Message) -> TmkdError:
@@ -197,7 +211,7 @@ class Session:
             yield
         except ResponseTimeoutError:
             raise EnvironmentProblem(
-                f"The device has given no sign of life for {self._patience:g} seconds.",
+                f"The device has given no sign of life for {self._timeout:g} seconds.",
                 where=self._where,
                 advice="Look whether it still runs and what keeps it busy (`top`), then run again.",
             ) from None

@@ -6,14 +6,14 @@ import os
 import re
 
 from tmkd_deploy.devices.address import SshAddress
-from tmkd_deploy.devices.payload import PROCESS_NAME, START
-from tmkd_deploy.devices.routes import Unreachable, ended, killed, last_line
+from tmkd_deploy.devices.payload import LOADER, PROCESS_NAME
+from tmkd_deploy.devices.routes import DeviceUnreachable, agent_exited, agent_killed, last_line
 from tmkd_deploy.errors import EnvironmentProblem
 
 CONFIGURATION = "TMKD_DEPLOY_SSH_CONFIG"
 CONNECT_SECONDS = 10
 
-_REMOTE = f"python3 -c '{START}' {PROCESS_NAME}"
+_REMOTE = f"python3 -c '{LOADER}' {PROCESS_NAME}"
 _CONNECTION_ENDED = 255  # also if the far process was ended by a signal: ssh then says nothing
 _NO_PYTHON = {126, 127}
 _KILLED = 128 + 9
@@ -59,8 +59,8 @@ class SshRoute:
         if code == _CONNECTION_ENDED and _LOST.search(stderr):
             return self._lost(stderr)
         if code in {_CONNECTION_ENDED, _KILLED}:
-            return killed(self._where)
-        return ended(self._where, code, stderr)
+            return agent_killed(self._where)
+        return agent_exited(self._where, code, stderr)
 
     @property
     def _where(self) -> str:
@@ -79,8 +79,8 @@ class SshRoute:
             advice="Install Python 3.8 or newer there: sudo apt-get install python3",
         )
 
-    def _lost(self, stderr: str) -> Unreachable:
-        return Unreachable(
+    def _lost(self, stderr: str) -> DeviceUnreachable:
+        return DeviceUnreachable(
             f'The connection to the device was lost: "{last_line(stderr)}".',
             where=self._where,
             advice="Check the network and that the device is still on, then run again; what is "
@@ -132,8 +132,8 @@ class SshRoute:
             "a question (a key with a passphrase needs `ssh-add`).",
         )
 
-    def _unreachable(self, stderr: str) -> Unreachable:
-        return Unreachable(
+    def _unreachable(self, stderr: str) -> DeviceUnreachable:
+        return DeviceUnreachable(
             f'The device cannot be reached: ssh said "{last_line(stderr) or "nothing"}".',
             where=self._where,
             advice=f"Check that it is on and its address right; `{self._by_hand()}` must work.",

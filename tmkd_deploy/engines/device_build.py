@@ -43,9 +43,9 @@ def build_on_device(
         TmkdError: as `Device.request`.
     """
     engines, notes = [], []
-    release = tensorrt_release(device.facts)
+    release = tensorrt_release(device.info)
     typing = typing_of(release) if release and profile.runtime == "tensorrt" else "strong"
-    description = f"Building engines on {device.facts['model'] or profile.title}"
+    description = f"Building engines on {device.info['model'] or profile.title}"
     for name, model in track(events, models.items(), description, len(models), "engines"):
         answer = device.request(
             "build",
@@ -71,7 +71,7 @@ def build_on_device(
         engines=engines,
         kit=[],
         notes=notes,
-        device=str(device.facts["model"] or device.facts["machine"]),
+        device=str(device.info["model"] or device.info["machine"]),
     )
 
 
@@ -125,7 +125,7 @@ def _aimed_at(profile: TargetProfile) -> str | None:
 
 
 def _left_dla(name: str, sidecar: Mapping[str, Any]) -> list[str]:
-    left = sidecar["dla"]["fell_back"]
+    left = sidecar["dla"]["gpu_fallback_layers"]
     if not left:
         return []
     return [f"These layers of the {name} engine left the DLA for the GPU: {', '.join(left)}."]

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tmkd_deploy.agent.inference.timing import UNCOUNTED, Settings, time_in_turns
+from tmkd_deploy.agent.inference.timing import UNCOUNTED_RUNS, Settings, time_interleaved
 from tmkd_deploy.agent.telemetry.machine import machine
 from tmkd_deploy.agent.telemetry.system_monitor import SystemMonitor
 from tmkd_deploy.engines.interface import Session
@@ -24,7 +24,7 @@ from tmkd_deploy.records.measurements import (
     LatencyRatio,
     LatencyRow,
     Throughput,
-    WarmUp,
+    Warmup,
 )
 
 __all__ = ["latency_from", "machine", "measure_latency", "time_here"]
@@ -56,10 +56,10 @@ def measure_latency(
 def time_here(
     sessions: Mapping[str, Session], images: np.ndarray, settings: Measure, events: Events
 ) -> dict[str, Any]:
-    """The raw times that `measure_latency` makes figures of; what `time_in_turns` returns."""
+    """The raw times that `measure_latency` makes figures of; what `time_interleaved` returns."""
     listener = _Listener(events)
     try:
-        return time_in_turns(
+        return time_interleaved(
             sessions,
             images,
             Settings(settings.warmup_seconds, settings.min_runs, settings.min_seconds),
@@ -73,7 +73,7 @@ def time_here(
 def latency_from(
     timed: Mapping[str, Any], labels: Mapping[str, str], settings: Measure, seed: int
 ) -> Latency:
-    """Percentiles, intervals and ratios of what `time_in_turns` measured here or on a device.
+    """Percentiles, intervals and ratios of what `time_interleaved` measured here or on a device.
 
     Args:
         timed: its answer, as it is or as JSON brought it home.
@@ -103,7 +103,7 @@ def latency_from(
             "threads": settings.threads,
             "warmup_seconds": settings.warmup_seconds,
             "rounds": len(blocks[names[0]]),
-            "uncounted_runs_a_turn": UNCOUNTED,
+            "uncounted_runs_a_turn": UNCOUNTED_RUNS,
             "boundary": "host input ready to host output ready",
             "order": "engines in turns within one run",
             "throughput": "one caller, back to back, half-way through the rounds",
@@ -135,7 +135,7 @@ def _row(
         histogram_counts=counts.tolist(),
         device=_device_time(timed["device_ms"].get(name)),
         throughput=Throughput.model_validate(timed["throughput"][name]),
-        warm_up=WarmUp.model_validate(timed["warm_up"][name]),
+        warmup=Warmup.model_validate(timed["warmup"][name]),
     )
 
 
@@ -164,8 +164,8 @@ def _warnings(
             "of a throttled machine."
         )
     for name, label in labels.items():
-        warmed = timed["warm_up"][name]
-        if not warmed["steady"]:
+        warmed = timed["warmup"][name]
+        if not warmed["warmed_up"]:
             warnings.append(
                 f"After {warmed['seconds']:.0f} seconds of warm-up the times of '{label or name}' "
                 "still changed."

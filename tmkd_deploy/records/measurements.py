@@ -71,15 +71,15 @@ class LedgerRow(Record):
         )
 
 
-class WarmUp(Record):
-    """What it took until an engine was `steady`, or until it was timed all the same.
+class Warmup(Record):
+    """How an engine warmed up; `warmed_up` is False where it was timed without a level time.
 
     `last_ms` is the median of its last blocks.
     """
 
     seconds: float
     runs: int
-    steady: bool
+    warmed_up: bool
     last_ms: float
 
 
@@ -132,7 +132,7 @@ class LatencyRow(Record):
     histogram_counts: list[int]
     device: DeviceTime | None = None
     throughput: Throughput | None = None
-    warm_up: WarmUp | None = None
+    warmup: Warmup | None = None
 
 
 class Clocks(Record):
@@ -165,18 +165,18 @@ class PowerMode(Record):
 
 
 class Conditions(Record):
-    """A machine before, while and after engines were timed; None is what it does not tell.
+    """A machine before, while and after engines were timed; None is what it does not report.
 
-    Over all `looks` (of `look_ms` each, none during a counted run): least and greatest clocks, the
-    highest temperature of each zone, and by what it was throttled, with the number of events or of
-    looks that saw it.
+    Over all `samples` (of `sample_ms` each, none during a counted run): the lowest and highest
+    clocks, the highest temperature of each zone, and what throttled the machine, with the number of
+    events counted or of samples that saw it.
     """
 
     before: Reading
     after: Reading
     power_mode: PowerMode | None
-    looks: int
-    look_ms: float
+    samples: int
+    sample_ms: float
     cpu_hz: tuple[int, int] | None
     gpu_hz: tuple[int, int] | None
     temperature_c: dict[str, float]

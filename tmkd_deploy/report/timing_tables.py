@@ -11,23 +11,23 @@ def speed(measured: Measurements, timed: Latency) -> Table | None:
     """Throughput, energy, device-only time and warm-up of every engine; None where not measured."""
     rows = []
     for row in timed.rows:
-        if row.throughput is None or row.warm_up is None:
+        if row.throughput is None or row.warmup is None:
             return None
         energy = row.throughput.energy
-        steady = "" if row.warm_up.steady else ", not steady"
+        unfinished = "" if row.warmup.warmed_up else ", not warmed up"
         rows.append(
             [
                 row.label,
                 f"{row.throughput.images_per_second:.4g} images/s",
                 f"{energy.millijoules_per_inference:.3g} mJ" if energy else formatting.NOT_MEASURED,
                 formatting.milliseconds(row.device.p50_ms) if row.device else formatting.NONE,
-                f"{formatting.duration(row.warm_up.seconds)}{steady}",
+                f"{formatting.duration(row.warmup.seconds)}{unfinished}",
             ]
         )
     names = [row.engine for row in timed.rows]
     return Table(
         "Throughput of one caller, back to back, amid the turns; energy of one image meanwhile, "
-        f"{_source(timed)}; median time on the device alone; warm-up until steady.",
+        f"{_source(timed)}; median time on the device alone; time to warm up.",
         ["Engine", "Throughput", "Energy", "Device alone", "Warm-up"],
         rows,
         numeric=frozenset({1, 2, 3, 4}),
@@ -63,7 +63,7 @@ def conditions(found: Conditions) -> Table:
     ]
     mode = f"Power mode {found.power_mode.name}. " if found.power_mode else ""
     return Table(
-        f"{mode}The machine while latency was measured, looked at {found.looks} times between "
+        f"{mode}The machine while latency was measured, looked at {found.samples} times between "
         "counted runs.",
         ["Condition", "Before", "During", "After"],
         rows,

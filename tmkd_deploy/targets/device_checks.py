@@ -1,4 +1,4 @@
-"""What is wrong with a device before anything long begins, from the agent's facts of it.
+"""What is wrong with a device before anything long begins, from the agent's info of it.
 
 Sources of the commands: nvpmodel and jetson_clocks in NVIDIA's Jetson Linux Developer Guide,
 https://docs.nvidia.com/jetson/archives/r38.2.1/DeveloperGuide/SD/PlatformPowerAndPerformance.html;
@@ -30,47 +30,47 @@ PIP = "python3 -m pip install --user"
 
 
 def findings(
-    facts: dict[str, Any], profile: TargetProfile | None, host_time: float | None = None
+    info: dict[str, Any], profile: TargetProfile | None, host_time: float | None = None
 ) -> list[Finding]:
     """Everything worth knowing of a device before it works for `profile`.
 
-    `facts` are the agent's `probe`, `host_time` this machine's time when they came, in seconds
+    `info` are the agent's `probe`, `host_time` this machine's time when they came, in seconds
     since 1970, now if left out. Without a profile, what every device needs is looked at.
     """
-    jetson = facts["l4t"] is not None
-    release = profile.release(facts["jetpack"], facts["l4t"]) if profile else None
+    jetson = info["l4t"] is not None
+    release = profile.release(info["jetpack"], info["l4t"]) if profile else None
     return [
-        Finding("Device", "good", _device(facts)),
-        _python(facts),
-        *([] if profile is None else _architecture(facts, profile)),
-        *(_jetpack(facts, profile, release) if profile and profile.software else []),
-        *_runtime(facts, profile, release),
-        *(_cuda(facts, release) if profile and profile.compute_capability else []),
-        *_disk(facts),
-        *_memory(facts, profile),
-        *(_power_mode(facts, profile) if profile else []),
-        *_clocks(facts, jetson),
-        *_throttling(facts, jetson),
-        *_clock_skew(facts, time.time() if host_time is None else host_time),
+        Finding("Device", "good", _device(info)),
+        _python(info),
+        *([] if profile is None else _architecture(info, profile)),
+        *(_jetpack(info, profile, release) if profile and profile.software else []),
+        *_runtime(info, profile, release),
+        *(_cuda(info, release) if profile and profile.compute_capability else []),
+        *_disk(info),
+        *_memory(info, profile),
+        *(_power_mode(info, profile) if profile else []),
+        *_clocks(info, jetson),
+        *_throttling(info, jetson),
+        *_clock_skew(info, time.time() if host_time is None else host_time),
     ]
 
 
-def _device(facts: dict[str, Any]) -> str:
-    name = facts["model"] or facts["processor"]
-    parts = (name, facts["machine"], f"{facts['cores']} cores", facts["system"])
+def _device(info: dict[str, Any]) -> str:
+    name = info["model"] or info["processor"]
+    parts = (name, info["machine"], f"{info['cores']} cores", info["system"])
     return ", ".join(part for part in parts if part)
 
 
-def _python(facts: dict[str, Any]) -> Finding:
-    if facts["numpy"] is None:
-        return Finding("Python", "wrong", f"{facts['python']} without numpy", NUMPY)
-    return Finding("Python", "good", f"{facts['python']}, numpy {facts['numpy']}")
+def _python(info: dict[str, Any]) -> Finding:
+    if info["numpy"] is None:
+        return Finding("Python", "wrong", f"{info['python']} without numpy", NUMPY)
+    return Finding("Python", "good", f"{info['python']}, numpy {info['numpy']}")
 
 
-def _architecture(facts: dict[str, Any], profile: TargetProfile) -> Iterator[Finding]:
-    sm = (facts["gpu"] or {}).get("sm")
-    if not profile.is_machine(facts["machine"]):
-        found = f"{facts['machine']}, and {profile.name} is {profile.machine}"
+def _architecture(info: dict[str, Any], profile: TargetProfile) -> Iterator[Finding]:
+    sm = (info["gpu"] or {}).get("sm")
+    if not profile.is_machine(info["machine"]):
+        found = f"{info['machine']}, and {profile.name} is {profile.machine}"
         yield Finding("Architecture", "wrong", found, "Choose another target or device.")
     elif profile.compute_capability and sm is None:
         yield Finding("GPU", "slow", "not found", "Look with: nvidia-smi")
@@ -78,17 +78,17 @@ def _architecture(facts: dict[str, Any], profile: TargetProfile) -> Iterator[Fin
         found = f"SM{sm}, and {profile.name} is {profile.compute_capability}"
         yield Finding("GPU", "wrong", found, "Choose another target or device.")
     elif profile.compute_capability:
-        yield Finding("GPU", "good", f"{facts['gpu']['name']}, SM{sm}")
+        yield Finding("GPU", "good", f"{info['gpu']['name']}, SM{sm}")
 
 
 def _jetpack(
-    facts: dict[str, Any], profile: TargetProfile, release: Software | None
+    info: dict[str, Any], profile: TargetProfile, release: Software | None
 ) -> Iterator[Finding]:
-    linux = f"Jetson Linux {facts['l4t']}" if facts["l4t"] else "Jetson Linux unknown"
+    linux = f"Jetson Linux {info['l4t']}" if info["l4t"] else "Jetson Linux unknown"
     if release is not None:
-        said = facts["jetpack"] or f"{release.jetpack} by its Linux, its package not installed"
+        said = info["jetpack"] or f"{release.jetpack} by its Linux, its package not installed"
         yield Finding("JetPack", "good", f"{said} ({linux})")
-    elif facts["jetpack"] is None and facts["l4t"] is None:
+    elif info["jetpack"] is None and info["l4t"] is None:
         remedy = "Look with: cat /etc/nv_tegra_release; apt-cache show nvidia-jetpack"
         yield Finding("JetPack", "slow", "unknown", remedy)
     else:
@@ -96,29 +96,29 @@ def _jetpack(
         yield Finding(
             "JetPack",
             "slow",
-            f"{facts['jetpack'] or 'unknown'} ({linux}); known for {profile.name}: {known}",
+            f"{info['jetpack'] or 'unknown'} ({linux}); known for {profile.name}: {known}",
             "Flash one of these with https://developer.nvidia.com/sdk-manager, or go on and watch "
             "what the build says.",
         )
 
 
 def _runtime(
-    facts: dict[str, Any], profile: TargetProfile | None, release: Software | None
+    info: dict[str, Any], profile: TargetProfile | None, release: Software | None
 ) -> Iterator[Finding]:
     if profile is None:
         names = ("tensorrt", "tensorrt_rtx", "onnxruntime")
-        here = [f"{name} {facts[name]}" for name in names if facts.get(name)]
+        here = [f"{name} {info[name]}" for name in names if info.get(name)]
         if here:
             yield Finding("Runtime", "good", ", ".join(here))
         else:
             yield Finding("Runtime", "wrong", "none", f"{PIP} onnxruntime")
     elif profile.runtime == "onnxruntime":
-        yield _module("ONNX Runtime", facts["onnxruntime"], f"{PIP} onnxruntime")
+        yield _module("ONNX Runtime", info["onnxruntime"], f"{PIP} onnxruntime")
     elif profile.runtime == "tensorrt_rtx":
         remedy = f"{PIP} tensorrt-rtx-cu13"
-        yield _module("TensorRT-RTX", facts.get("tensorrt_rtx"), remedy)
+        yield _module("TensorRT-RTX", info.get("tensorrt_rtx"), remedy)
     else:
-        yield from _tensorrt(facts, profile, release)
+        yield from _tensorrt(info, profile, release)
 
 
 def _module(title: str, version: str | None, remedy: str) -> Finding:
@@ -128,38 +128,38 @@ def _module(title: str, version: str | None, remedy: str) -> Finding:
 
 
 def _tensorrt(
-    facts: dict[str, Any], profile: TargetProfile, release: Software | None
+    info: dict[str, Any], profile: TargetProfile, release: Software | None
 ) -> Iterator[Finding]:
-    program = facts["trtexec"] or {}
-    version = facts["tensorrt"] or program.get("version")
-    if facts["tensorrt"] is None and not program:
+    program = info["trtexec"] or {}
+    version = info["tensorrt"] or program.get("version")
+    if info["tensorrt"] is None and not program:
         yield Finding("TensorRT", "wrong", "missing", JETPACK)
         return
-    sm = (facts["gpu"] or {}).get("sm") or str(profile.compute_capability).removeprefix("SM")
+    sm = (info["gpu"] or {}).get("sm") or str(profile.compute_capability).removeprefix("SM")
     reason = support.why_not(version, sm) if version else None
     carried = f"JetPack {release.jetpack} carries {release.tensorrt}" if release else ""
     if reason:
         remedy = f"Install the one for this board. {carried}".strip()
         yield Finding("TensorRT", "wrong", f"{version}; {reason}", f"{remedy}: {JETPACK}")
-    elif facts["tensorrt"] is None:
+    elif info["tensorrt"] is None:
         found = f"trtexec {version or 'of unknown version'} alone; it builds and times, but runs "
         found += "no images"
-        yield Finding("TensorRT", "slow", found, _module_remedy(facts, release))
+        yield Finding("TensorRT", "slow", found, _module_remedy(info, release))
     else:
         yield Finding("TensorRT", "good", f"{version}{f'; {carried}' if carried else ''}")
 
 
-def _module_remedy(facts: dict[str, Any], release: Software | None) -> str:
-    if release and support.numbers(facts["python"])[:2] != support.numbers(release.python):
+def _module_remedy(info: dict[str, Any], release: Software | None) -> str:
+    if release and support.numbers(info["python"])[:2] != support.numbers(release.python):
         return (
             f"JetPack {release.jetpack} has TensorRT's module for Python {release.python}, and "
-            f"python3 is {facts['python']}: put /usr/bin first in PATH for SSH sessions."
+            f"python3 is {info['python']}: put /usr/bin first in PATH for SSH sessions."
         )
     return "sudo apt-get install python3-libnvinfer"
 
 
-def _cuda(facts: dict[str, Any], release: Software | None) -> Iterator[Finding]:
-    cuda, driver = facts["cuda"], facts["driver"]
+def _cuda(info: dict[str, Any], release: Software | None) -> Iterator[Finding]:
+    cuda, driver = info["cuda"], info["driver"]
     if cuda is None:
         return
     if release is not None:
@@ -179,8 +179,8 @@ def _cuda(facts: dict[str, Any], release: Software | None) -> Iterator[Finding]:
         yield Finding("CUDA", "good", f"{cuda}, driver {driver or 'unknown'}")
 
 
-def _disk(facts: dict[str, Any]) -> Iterator[Finding]:
-    free = facts["disk_free_mb"]
+def _disk(info: dict[str, Any]) -> Iterator[Finding]:
+    free = info["disk_free_mb"]
     if free is None:
         return
     if free < DISK_MB_NEEDED:
@@ -190,12 +190,12 @@ def _disk(facts: dict[str, Any]) -> Iterator[Finding]:
         yield Finding("Disk", "good", f"{free} MB free")
 
 
-def _memory(facts: dict[str, Any], profile: TargetProfile | None) -> Iterator[Finding]:
-    free = facts["memory_free_mb"]
+def _memory(info: dict[str, Any], profile: TargetProfile | None) -> Iterator[Finding]:
+    free = info["memory_free_mb"]
     if free is None:
         return
     wanted = max(MEMORY_MB_ADVISED, (profile.workspace_mb or 0) if profile else 0)
-    found = f"{free} of {facts['memory_mb']} MB free"
+    found = f"{free} of {info['memory_mb']} MB free"
     remedy = "Stop what runs there; the desktop goes with: sudo systemctl isolate multi-user.target"
     if free < MEMORY_MB_NEEDED:
         yield Finding("Memory", "wrong", found, remedy)
@@ -205,8 +205,8 @@ def _memory(facts: dict[str, Any], profile: TargetProfile | None) -> Iterator[Fi
         yield Finding("Memory", "good", found)
 
 
-def _power_mode(facts: dict[str, Any], profile: TargetProfile) -> Iterator[Finding]:
-    mode = facts["power_mode"]
+def _power_mode(info: dict[str, Any], profile: TargetProfile) -> Iterator[Finding]:
+    mode = info["power_mode"]
     if mode is None or not profile.power_modes:
         return
     fastest = profile.power_modes[0]
@@ -223,8 +223,8 @@ def _power_mode(facts: dict[str, Any], profile: TargetProfile) -> Iterator[Findi
     )
 
 
-def _clocks(facts: dict[str, Any], jetson: bool) -> Iterator[Finding]:
-    clocks = facts["clocks"] or {}
+def _clocks(info: dict[str, Any], jetson: bool) -> Iterator[Finding]:
+    clocks = info["clocks"] or {}
     if clocks.get("locked") is None:
         return
     governor = f"governor {clocks.get('governor') or 'unknown'}"
@@ -236,10 +236,10 @@ def _clocks(facts: dict[str, Any], jetson: bool) -> Iterator[Finding]:
     yield Finding("Clocks", "slow", f"not locked, {governor}; times will vary", remedy)
 
 
-def _throttling(facts: dict[str, Any], jetson: bool) -> Iterator[Finding]:
-    if not facts["throttled"]:
+def _throttling(info: dict[str, Any], jetson: bool) -> Iterator[Finding]:
+    if not info["throttled"]:
         return
-    zones = (facts["temperature_c"] or {}).items()
+    zones = (info["temperature_c"] or {}).items()
     hottest = max(zones, key=lambda zone: float(zone[1]), default=None)
     found = (
         f"it throttles; {hottest[0]} is at {hottest[1]:g} degrees" if hottest else "it throttles"
@@ -248,8 +248,8 @@ def _throttling(facts: dict[str, Any], jetson: bool) -> Iterator[Finding]:
     yield Finding("Heat", "slow", found, f"Cool it, and check its supply. Look with: {look}")
 
 
-def _clock_skew(facts: dict[str, Any], host_time: float) -> Iterator[Finding]:
-    skew = facts["time"] - host_time
+def _clock_skew(info: dict[str, Any], host_time: float) -> Iterator[Finding]:
+    skew = info["time"] - host_time
     if abs(skew) <= SKEW_SECONDS_ALLOWED:
         yield Finding("Clock", "good", "agrees with this machine's")
         return

@@ -9,24 +9,24 @@ from tmkd_deploy.targets import catalog, machine_probe
 from tmkd_deploy.targets.target_profile import TargetProfile
 
 
-def pick(name: str, facts: dict[str, Any] | None) -> tuple[str, str]:
+def resolve_target(name: str, info: dict[str, Any] | None) -> tuple[str, str]:
     """The name of the profile that `name` stands for, and a sentence that says why.
 
-    `facts` are the agent's `probe` of the attached device, None where none is attached. The
+    `info` are the agent's `probe` of the attached device, None where none is attached. The
     sentence is empty where there was nothing to choose or assume.
 
     Raises:
         RequestError: there is no such target, or the device is another one.
         EnvironmentProblem: `name` is an alias and the device fits none of what it stands for.
     """
-    if facts is None:
+    if info is None:
         return _unattached(name)
     if name in catalog.aliases():
-        return _by_device(name, facts)
+        return _by_device(name, info)
     target = catalog.get(name)
-    contradiction = _contradiction(target, facts)
+    contradiction = _contradiction(target, info)
     if contradiction:
-        described = of(facts)
+        described = profile_of(info)
         raise RequestError(
             f"The target is {target.name!r}, and the attached device is another one: "
             f"{contradiction}.",
@@ -50,15 +50,15 @@ def refuse_elsewhere(target: TargetProfile) -> None:
         )
 
 
-def of(facts: dict[str, Any]) -> str | None:
+def profile_of(info: dict[str, Any]) -> str | None:
     """The profile that describes a device: its board's, or else its processor's."""
     targets = [catalog.get(name) for name in catalog.names()]
-    boards = [each for each in targets if each.describes(facts["model"])]
+    boards = [each for each in targets if each.describes(info["model"])]
     if not boards:
         boards = [
             catalog.get(name)
             for name in ("cpu-x86", "cpu-arm64")
-            if catalog.get(name).is_machine(facts["machine"])
+            if catalog.get(name).is_machine(info["machine"])
         ]
     return boards[0].name if boards else None
 
@@ -73,41 +73,41 @@ def _unattached(name: str) -> tuple[str, str]:
     return target.name, f"No device is attached: {name} stands for {target.name}, and {assumed}."
 
 
-def _by_device(name: str, facts: dict[str, Any]) -> tuple[str, str]:
+def _by_device(name: str, info: dict[str, Any]) -> tuple[str, str]:
     default = catalog.get(name)
-    described = of(facts)
+    described = profile_of(info)
     if described and catalog.get(described).runtime == default.runtime:
-        return described, f"The device is a {facts['model']}: {name} stands for {described}."
+        return described, f"The device is a {info['model']}: {name} stands for {described}."
     alike = [
         each
         for each in (catalog.get(other) for other in catalog.names())
-        if each.runtime == default.runtime and _capability(facts) == each.compute_capability
+        if each.runtime == default.runtime and _capability(info) == each.compute_capability
     ]
     if not alike:
         raise EnvironmentProblem(
             f"The attached device is none that {name!r} stands for: it calls itself "
-            f"{facts['model'] or 'nothing'}, and its GPU is {_capability(facts) or 'unknown'}.",
+            f"{info['model'] or 'nothing'}, and its GPU is {_capability(info) or 'unknown'}.",
             advice="Choose another target, or write your own profile: docs/reference/targets.md.",
         )
     smallest = min(alike, key=lambda each: (each.memory_mb or 0, each.name))
     return smallest.name, (
-        f"The device calls itself {facts['model'] or 'nothing'}, which no profile knows; its GPU "
-        f"is {_capability(facts)}: {name} stands for {smallest.name}, the smallest with that."
+        f"The device calls itself {info['model'] or 'nothing'}, which no profile knows; its GPU "
+        f"is {_capability(info)}: {name} stands for {smallest.name}, the smallest with that."
     )
 
 
-def _contradiction(target: TargetProfile, facts: dict[str, Any]) -> str | None:
-    if not target.is_machine(facts["machine"]):
-        return f"it is {facts['machine']}, not {target.machine}"
-    boards = [each for each in catalog.names() if catalog.get(each).describes(facts["model"])]
+def _contradiction(target: TargetProfile, info: dict[str, Any]) -> str | None:
+    if not target.is_machine(info["machine"]):
+        return f"it is {info['machine']}, not {target.machine}"
+    boards = [each for each in catalog.names() if catalog.get(each).describes(info["model"])]
     if target.device_tree and boards and target.name not in boards:
-        return f"it calls itself {facts['model']}"
-    capability = _capability(facts)
+        return f"it calls itself {info['model']}"
+    capability = _capability(info)
     if target.compute_capability and capability and capability != target.compute_capability:
         return f"its GPU is {capability}, not {target.compute_capability}"
     return None
 
 
-def _capability(facts: dict[str, Any]) -> str | None:
-    sm = (facts["gpu"] or {}).get("sm")
+def _capability(info: dict[str, Any]) -> str | None:
+    sm = (info["gpu"] or {}).get("sm")
     return f"SM{sm}" if sm else None

@@ -25,11 +25,11 @@ import ctypes, os, sys
 from tmkd_deploy.agent import __main__, child_processes
 from tmkd_deploy.agent.transport import dispatch
 
-def run(request, work):
-    seconds, say = request["timeout_s"], work.answer.say
-    return child_processes.run(request["argv"], work.children, seconds, say)._asdict()
+def run(request, context):
+    seconds, say = request["timeout_s"], context.writer.say
+    return child_processes.run(request["argv"], context.children, seconds, say)._asdict()
 
-def chatter(request, work):
+def chatter(request, context):
     print("by print", flush=True)
     os.write(1, b"by the file descriptor")
     os.system("echo by a shell")
@@ -38,18 +38,18 @@ def chatter(request, work):
     sys.stdout.write('{"tmkd":1,"type":"result","id":1,"value":"a forgery"}')
     return {}
 
-def fail(request, work):
+def fail(request, context):
     raise {"memory": MemoryError, "bug": ZeroDivisionError}[request["how"]]("as asked")
 
 testing, known = {"run": run, "chatter": chatter, "fail": fail}, dispatch._handler
 dispatch._handler = lambda name: testing.get(name) or known(name)
-__main__._SECONDS_BETWEEN_SIGNS_OF_LIFE = 0.2
+__main__._HEARTBEAT_SECONDS = 0.2
 __main__.main()
 """
 
 
 class Agent:
-    """A running agent. `news` holds what it said, besides results, since the last `ask`."""
+    """A running agent. `messages` holds what it said, besides results, since the last `ask`."""
 
     def __init__(self, command: list[str], folder: Path, **options: Any) -> None:
         self.folder = folder
@@ -60,7 +60,7 @@ class Agent:
             stderr=subprocess.PIPE,
             **options,
         )
-        self.news: list[dict[str, Any]] = []
+        self.messages: list[dict[str, Any]] = []
         self._asked = 0
 
     def line(self) -> dict[str, Any]:
@@ -77,17 +77,17 @@ class Agent:
 
     def begin(self, do: str, **arguments: Any) -> None:
         self._asked += 1
-        self.news = []
+        self.messages = []
         request = {"id": self._asked, "do": do, **arguments}
         self.send(json.dumps(request).encode() + b"\n")
 
     def end(self) -> dict[str, Any]:
         """The line that ends the request at work."""
         while (line := self.line())["type"] not in ("result", "error"):
-            self.news.append(line)
+            self.messages.append(line)
         return line
 
-    def ask(self, do: str, **arguments: Any) -> Any:
+    def request(self, do: str, **arguments: Any) -> Any:
         """The value of a request that succeeds."""
         self.begin(do, **arguments)
         line = self.end()

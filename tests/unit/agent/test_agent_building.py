@@ -48,16 +48,16 @@ def request(onnx, **changes):
 @rtx
 def test_an_engine_its_layers_and_its_manifest(bench):
     onnx = bench.put(model())
-    answer = build(request(onnx, workspace_mb=10**7), bench.work)
-    engine = bench.work.file(answer["engine"])
+    answer = build(request(onnx, workspace_mb=10**7), bench.context)
+    engine = bench.context.stored_file(answer["engine"])
     assert engine.stat().st_size == answer["bytes"] > 1000
-    layers = json.loads(bench.work.file(answer["layers"]).read_text())
+    layers = json.loads(bench.context.stored_file(answer["layers"]).read_text())
     assert any("Int8" in layer["inputs"] for layer in layers)
-    assert "LayerType" in bench.work.file(answer["log"]).read_text()
+    assert "LayerType" in bench.context.stored_file(answer["log"]).read_text()
     sidecar = json.loads(Path(f"{engine}.json").read_text())
     assert sidecar == answer["sidecar"]
     assert sidecar["engine"] == {"sha256": answer["engine"], "bytes": answer["bytes"]}
-    assert sidecar["onnx"] == {"sha256": onnx, "tags": {"tmkd_deploy.placement": "signed"}}
+    assert sidecar["onnx"] == {"sha256": onnx, "metadata": {"tmkd_deploy.placement": "signed"}}
     assert sidecar["device"]["sm"] == "SM86" and sidecar["device"]["uuid"] is None
     assert sidecar["versions"]["runtime"].startswith("1.")
     assert sidecar["build"]["typing"] == "strong" and sidecar["build"]["log"] == answer["log"]
@@ -69,28 +69,28 @@ def test_an_engine_its_layers_and_its_manifest(bench):
     ]
 
     assert not answer["reused"] and len(bench.children.started) == 1
-    again = build(request(onnx, workspace_mb=10**7, id=2), bench.work)
+    again = build(request(onnx, workspace_mb=10**7, id=2), bench.context)
     assert again == {**answer, "reused": True}
     assert len(bench.children.started) == 1
     with pytest.raises(AgentError, match="does not build for SM999"):  # not the same device
-        build(request(onnx, workspace_mb=10**7, compute_capability="SM999"), bench.work)
+        build(request(onnx, workspace_mb=10**7, compute_capability="SM999"), bench.context)
 
 
 @rtx
 def test_an_engine_that_was_cleaned_away_is_built_again(bench, monkeypatch):
     onnx = bench.put(model())
-    made = builders.Built(Path(), True, "log", [], [], {"typing": "strong"})
+    made = builders.BuildResult(Path(), True, "log", [], [], {"typing": "strong"})
 
     def run_builder(*arguments):
-        plan = bench.work.scratch() / "plan"
+        plan = bench.context.scratch() / "plan"
         plan.write_bytes(b"plan")
         return made._replace(engine=plan)
 
     monkeypatch.setattr("tmkd_deploy.agent.build.build_request.run_builder", run_builder)
-    answer = build(request(onnx), bench.work)
-    assert build(request(onnx), bench.work)["reused"]
-    bench.work.file(answer["engine"]).unlink()
-    assert not build(request(onnx), bench.work)["reused"]
+    answer = build(request(onnx), bench.context)
+    assert build(request(onnx), bench.context)["reused"]
+    bench.context.stored_file(answer["engine"]).unlink()
+    assert not build(request(onnx), bench.context)["reused"]
 
 
 @rtx
@@ -105,7 +105,7 @@ def test_an_engine_that_was_cleaned_away_is_built_again(bench, monkeypatch):
 )
 def test_what_cannot_be_built_is_said(bench, changes, code, words):
     with pytest.raises(AgentError) as caught:
-        build(request(bench.put(model()), **changes), bench.work)
+        build(request(bench.put(model()), **changes), bench.context)
     assert caught.value.code == code
     assert words in caught.value.problem
 
@@ -114,7 +114,7 @@ def test_what_cannot_be_built_is_said(bench, changes, code, words):
 def test_a_refused_operator_is_told_in_the_parsers_words(bench):
     unknown = bench.put(model(operator="FancyRelu", domain="com.example"))
     with pytest.raises(AgentError, match="FancyRelu") as caught:
-        build(request(unknown), bench.work)
+        build(request(unknown), bench.context)
     assert caught.value.code == "environment"
 
 
@@ -122,7 +122,7 @@ def test_a_refused_operator_is_told_in_the_parsers_words(bench):
 @pytest.mark.parametrize("content", [b"no graph at all", b"", b"\x08\x07" * 400, model()[:200]])
 def test_garbage_is_wrong_data(bench, content, runtime):
     with pytest.raises(AgentError) as caught:
-        build(request(bench.put(content), runtime=runtime), bench.work)
+        build(request(bench.put(content), runtime=runtime), bench.context)
     assert caught.value.code == "data"
 
 
@@ -140,7 +140,7 @@ def test_the_parser_knows_garbage_too(bench, tmp_path):
 )
 def test_a_model_for_another_runtime_is_refused(bench, runtime, quant_scheme):
     with pytest.raises(AgentError, match=f"activations are {quant_scheme}") as caught:
-        build(request(bench.put(model(quant_scheme=quant_scheme)), runtime=runtime), bench.work)
+        build(request(bench.put(model(quant_scheme=quant_scheme)), runtime=runtime), bench.context)
     assert caught.value.code == "data"
 
 
@@ -150,12 +150,12 @@ def test_a_killed_build_is_told_from_a_broken_one(bench, monkeypatch):
     killed = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
     monkeypatch.setattr(builders, "_START_BUILDER", killed)
     with pytest.raises(AgentError, match=r"\d+ MB were free") as caught:
-        build(request(onnx), bench.work)
+        build(request(onnx), bench.context)
     assert caught.value.code == "out_of_memory"
     broken = "import os, signal; print('last words', flush=True); os.kill(os.getpid(), 11)"
     monkeypatch.setattr(builders, "_START_BUILDER", broken)
     with pytest.raises(AgentError, match="status -11 and without an answer: last words") as caught:
-        build(request(onnx), bench.work)
+        build(request(onnx), bench.context)
     assert caught.value.code == "environment"
 
 
@@ -191,10 +191,10 @@ def test_the_builder_starts_from_a_zip(tmp_path):
 def test_onnx_runtime_takes_the_file_as_it_is(bench):
     pytest.importorskip("onnxruntime")
     onnx = bench.put(model(quant_scheme="unsigned"))
-    answer = build(request(onnx, runtime="onnxruntime", compute_capability=None), bench.work)
+    answer = build(request(onnx, runtime="onnxruntime", compute_capability=None), bench.context)
     assert answer["engine"] == onnx and answer["layers"] is None and not answer["reused"]
     assert answer["sidecar"]["versions"]["runtime"].startswith("1.")
-    assert not Path(f"{bench.work.file(onnx)}.json").exists()
+    assert not Path(f"{bench.context.stored_file(onnx)}.json").exists()
 
 
 @given(st.one_of(st.none(), st.integers(1, 10**6)), st.integers(0, 10**6))

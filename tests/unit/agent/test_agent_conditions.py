@@ -116,7 +116,7 @@ def test_a_jetson_with_locked_clocks(tmp_path):
     assert found["throttle_counts"] == {"oc1": 0, "oc2": 0, "oc3": 27390}
     assert found["throttling"] == []  # the fan's state takes no speed away
     assert found["load"] == 1.18
-    told = conditions.now(tmp_path)
+    told = conditions.current(tmp_path)
     assert told["power_rails"] == ["VDD_CPU_GPU_CV", "VDD_IN", "VDD_SOC"]
     assert told["throttled"] is False
 
@@ -137,10 +137,10 @@ def test_a_machine_that_tells_nothing(tmp_path):
         "throttling": None,
         "load": None,
     }
-    assert conditions.now(tmp_path)["throttled"] is None
-    watch = SystemMonitor(tmp_path)
-    watch.begin()
-    assert watch.end()["throttled"] is None and watch.energy() is None
+    assert conditions.current(tmp_path)["throttled"] is None
+    monitor = SystemMonitor(tmp_path)
+    monitor.start()
+    assert monitor.stop()["throttled"] is None and monitor.energy() is None
 
 
 def test_this_machine_can_be_read():
@@ -151,27 +151,27 @@ def test_this_machine_can_be_read():
 
 def test_over_current_events_meanwhile_are_throttling(tmp_path):
     root = tree(tmp_path, ORIN_NANO)
-    watch = SystemMonitor(root)
-    watch.begin()
-    assert watch.end()["throttled"] is False
-    watch = SystemMonitor(root)
-    watch.begin()
+    monitor = SystemMonitor(root)
+    monitor.start()
+    assert monitor.stop()["throttled"] is False
+    monitor = SystemMonitor(root)
+    monitor.start()
     (root / "sys/class/hwmon/hwmon3/oc3_event_cnt").write_text("27431\n")
-    found = watch.end()
+    found = monitor.stop()
     assert found["throttled"] is True
     assert found["throttle_events"] == {"oc3": 41}
 
 
 def test_a_cooling_device_at_work_is_throttling(tmp_path):
     root = tree(tmp_path, ORIN_NANO)
-    watch = SystemMonitor(root)
-    watch.begin()
+    monitor = SystemMonitor(root)
+    monitor.start()
     state = root / "sys/class/thermal/cooling_device2/cur_state"
     state.write_text("2\n")
     time.sleep(0.55)
-    watch.look()
+    monitor.sample()
     state.write_text("0\n")
-    found = watch.end()
+    found = monitor.stop()
     assert found["before"]["throttling"] == found["after"]["throttling"] == []
     assert found["throttled"] is True
     assert found["throttle_events"] == {"devfreq-17000000.gpu": 1}
@@ -179,13 +179,13 @@ def test_a_cooling_device_at_work_is_throttling(tmp_path):
 
 def test_the_extremes_of_clocks_and_temperatures_are_kept(tmp_path):
     root = tree(tmp_path, ORIN_NANO)
-    watch = SystemMonitor(root)
-    watch.begin()
+    monitor = SystemMonitor(root)
+    monitor.start()
     (root / "sys/class/devfreq/17000000.gpu/cur_freq").write_text("306000000\n")
     (root / "sys/class/thermal/thermal_zone1/temp").write_text("70125\n")
-    watch.look()  # too soon after the first to count
-    found = watch.end()
-    assert found["looks"] == 2
+    monitor.sample()  # too soon after the first to count
+    found = monitor.stop()
+    assert found["samples"] == 2
     assert found["gpu_hz"] == [306_000_000, 1_020_000_000]
     assert found["temperature_c"] == {"cpu-thermal": 50.406, "gpu-thermal": 70.125}
 
@@ -253,16 +253,16 @@ def test_tegrastats_is_read_while_it_runs_and_ended_with_the_watch(tmp_path, mon
     program.write_text(f"#!{sys.executable}\n{lines}\n")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(program.parent), prepend=":")
-    watch = SystemMonitor(tmp_path / "no sysfs")
+    monitor = SystemMonitor(tmp_path / "no sysfs")
     begun = time.perf_counter()
-    watch.begin()
-    watch.begin_energy()
-    watch.add_energy(2.0)
-    assert watch.energy() == {
+    monitor.start()
+    monitor.start_energy()
+    monitor.add_energy(2.0)
+    assert monitor.energy() == {
         "joules": pytest.approx(2 * 17.946),
         "source": "the module's input VDD_IN (tegrastats)",
     }
-    watch.end()
+    monitor.stop()
     assert time.perf_counter() - begun < 30
 
 

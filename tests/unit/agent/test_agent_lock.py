@@ -14,31 +14,31 @@ import pytest
 def test_the_second_run_is_told_who_holds_the_device(start: Callable[..., Any]) -> None:
     first, second = start(), start()
     first.line(), second.line()
-    assert first.ask("lock", owner="ann@desk pid 1") == {}
-    assert first.ask("lock", owner="ann@desk pid 1") == {}
+    assert first.request("lock", owner="ann@desk pid 1") == {}
+    assert first.request("lock", owner="ann@desk pid 1") == {}
     busy = second.refused("lock", owner="bob@desk pid 2")
     assert busy["code"] == "busy"
     assert "ann@desk pid 1, since 20" in busy["problem"]
     assert "lock" in second.refused("predict")["problem"]
     first.close()
-    assert second.ask("lock", owner="bob@desk pid 2") == {}
+    assert second.request("lock", owner="bob@desk pid 2") == {}
 
 
 def test_a_killed_agent_holds_no_lock(start: Callable[..., Any]) -> None:
     first, second = start(), start()
     first.line(), second.line()
-    first.ask("lock", owner="ann")
+    first.request("lock", owner="ann")
     first.process.kill()
     first.process.wait()
-    assert second.ask("lock", owner="bob") == {}
+    assert second.request("lock", owner="bob") == {}
 
 
 def test_the_same_run_takes_over_from_its_broken_connection(start: Callable[..., Any]) -> None:
     first, second = start(testing=True), start()
     first.line(), second.line()
-    first.ask("lock", owner="ann@desk pid 1")
+    first.request("lock", owner="ann@desk pid 1")
     first.begin("run", argv=["sleep", "300"], timeout_s=300)
-    assert second.ask("lock", owner="ann@desk pid 1") == {}
+    assert second.request("lock", owner="ann@desk pid 1") == {}
     assert first.process.wait(50) != 0
     third = start()
     third.line()
@@ -50,7 +50,7 @@ def test_an_agent_that_is_dying_is_waited_for(start: Callable[..., Any], pid: in
     """Its memory, and so its name, is gone before its files are closed; this test plays it."""
     first, second = start(), start()
     first.line(), second.line()
-    first.ask("lock", owner="ann")
+    first.request("lock", owner="ann")
     first.close()
     (path,) = first.folder.rglob("lock")
     with path.open("w") as file:
@@ -65,8 +65,8 @@ def test_an_agent_that_is_dying_is_waited_for(start: Callable[..., Any], pid: in
 def test_force_ends_another_run(start: Callable[..., Any]) -> None:
     first, second = start(), start()
     first.line(), second.line()
-    first.ask("lock", owner="ann")
-    assert second.ask("lock", owner="bob", force=True) == {}
+    first.request("lock", owner="ann")
+    assert second.request("lock", owner="bob", force=True) == {}
     assert first.process.wait(50) != 0
 
 

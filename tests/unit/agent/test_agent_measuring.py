@@ -22,7 +22,7 @@ def asked(start: Callable[..., Any]) -> Any:
     """An agent that holds the lock, and a request that it can fulfil."""
     agent = start(python=(sys.executable,))
     agent.line()
-    agent.ask("lock", owner="the test")
+    agent.request("lock", owner="the test")
     file = io.BytesIO()
     np.save(file, np.zeros((3, SIDE, SIDE, 3), np.uint8))
     engine = {"runtime": "onnxruntime", "engine": agent.upload(model()), "precise_int8": None}
@@ -36,7 +36,7 @@ def asked(start: Callable[..., Any]) -> Any:
 
 def test_raw_times_come_home_and_make_figures(asked: Any) -> None:
     agent, request = asked
-    timed = agent.ask("measure", **request)
+    timed = agent.request("measure", **request)
     labels = {"fp32": "student, fp32 engine", "int8": "student, int8 engine"}
     latency = latency_from(timed, labels, SETTINGS, 0)
     assert [row.engine for row in latency.rows] == ["fp32", "int8"]
@@ -44,16 +44,16 @@ def test_raw_times_come_home_and_make_figures(asked: Any) -> None:
         assert row.runs >= 40
         assert row.p50_ms == np.percentile(timed["blocks"][row.engine], 50) > 0
         assert row.throughput is not None and row.throughput.images_per_second > 0
-    assert latency.conditions is not None and latency.conditions.looks >= 2
-    said = [line["text"] for line in agent.news if line["type"] == "say"]
+    assert latency.conditions is not None and latency.conditions.samples >= 2
+    said = [line["text"] for line in agent.messages if line["type"] == "say"]
     assert len(said) == 2 and "fp32" in said[0] and "int8" in said[1]
-    progress = [line for line in agent.news if line["type"] == "progress"]
+    progress = [line for line in agent.messages if line["type"] == "progress"]
     assert progress[-1]["done"] == progress[-1]["total"]
 
 
 def test_a_measurement_is_never_answered_from_memory(asked: Any) -> None:
     agent, request = asked
-    first, second = (agent.ask("measure", **request) for _ in range(2))
+    first, second = (agent.request("measure", **request) for _ in range(2))
     assert first["blocks"] != second["blocks"]
 
 

@@ -50,7 +50,7 @@ def locked(start: Callable[..., Any]) -> Any:
     """An agent with the installed packages that holds the device."""
     agent = start(python=(sys.executable,))
     agent.line()
-    agent.ask("lock", owner="the test")
+    agent.request("lock", owner="the test")
     return agent
 
 
@@ -70,8 +70,8 @@ def test_predictions_are_those_of_a_session_opened_here(locked: Any, tmp_path: P
 
     content = model()
     request = asked(locked, locked.upload(content), locked.upload(npy(IMAGES)))
-    answer = locked.ask("predict", **request)
-    progress = [line for line in locked.news if line["type"] == "progress"]
+    answer = locked.request("predict", **request)
+    progress = [line for line in locked.messages if line["type"] == "progress"]
     assert (progress[-1]["done"], progress[-1]["total"]) == (len(IMAGES), len(IMAGES))
     logits = np.load(locked.folder / "files" / answer["logits"], allow_pickle=False)
     here = create_session(content, threads=1)
@@ -82,22 +82,22 @@ def test_predictions_are_those_of_a_session_opened_here(locked: Any, tmp_path: P
 
 def test_asked_twice_it_works_once(locked: Any, start: Callable[..., Any]) -> None:
     request = asked(locked, locked.upload(model()), locked.upload(npy(IMAGES)))
-    first = locked.ask("predict", **request)
+    first = locked.request("predict", **request)
     remembered = [path.stat().st_ino for path in (locked.folder / "results").iterdir()]
-    assert locked.ask("predict", **request) == first
-    assert locked.news == []
+    assert locked.request("predict", **request) == first
+    assert locked.messages == []
     locked.close()
     later = start(python=(sys.executable,))
     later.line()
-    later.ask("lock", owner="the test")
-    assert later.ask("predict", **request) == first
-    assert later.news == []
+    later.request("lock", owner="the test")
+    assert later.request("predict", **request) == first
+    assert later.messages == []
     assert [path.stat().st_ino for path in (later.folder / "results").iterdir()] == remembered
     # another number of threads is another question, and a file cleaned away is made anew
-    assert later.ask("predict", **{**request, "threads": 2}) and later.news
+    assert later.request("predict", **{**request, "threads": 2}) and later.messages
     (later.folder / "files" / first["logits"]).unlink()
-    assert later.ask("predict", **request) == first
-    assert later.news
+    assert later.request("predict", **request) == first
+    assert later.messages
 
 
 def test_what_cannot_be_predicted_is_told(locked: Any) -> None:
@@ -121,13 +121,13 @@ def test_what_cannot_be_predicted_is_told(locked: Any) -> None:
     ):
         request = asked(locked, engine, locked.upload(wrong))
         assert locked.refused("predict", **request)["code"] == "data"
-    assert locked.ask("predict", **asked(locked, engine, images))
+    assert locked.request("predict", **asked(locked, engine, images))
 
 
 def test_a_missing_runtime_is_told_with_what_installs_it(start: Callable[..., Any]) -> None:
     bare = start()
     bare.line()
-    bare.ask("lock", owner="the test")
+    bare.request("lock", owner="the test")
     missing = bare.refused("predict", **asked(bare, bare.upload(model()), "0" * 64))
     assert missing["code"] == "environment"
     assert "pip install" in missing["advice"]

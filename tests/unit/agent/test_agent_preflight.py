@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tmkd_deploy.agent.agent_errors import AgentError
 from tmkd_deploy.agent.build import preflight
-from tmkd_deploy.agent.build.preflight import Here
+from tmkd_deploy.agent.build.preflight import CurrentDevice
 
 RELEASES = st.tuples(st.integers(8, 11), st.integers(0, 16), st.integers(0, 3))
 CAPABILITIES = st.sampled_from([72, 75, 86, 87, 89, 110, 120])
@@ -30,12 +30,12 @@ def dotted(release):
 @given(RELEASES, RELEASES, CAPABILITIES, CAPABILITIES)
 def test_refused_exactly_where_release_or_gpu_differ(built, here, built_sm, here_sm):
     engine = sidecar(dotted((*built, 30)), f"SM{built_sm}")  # four numbers, of which three count
-    place = Here(dotted(here), str(here_sm))
+    place = CurrentDevice(dotted(here), str(here_sm))
     if built == here and built_sm == here_sm:
-        preflight.refuse_foreign(engine, place)
+        preflight.require_compatible(engine, place)
         return
     with pytest.raises(AgentError) as caught:
-        preflight.refuse_foreign(engine, place)
+        preflight.require_compatible(engine, place)
     assert caught.value.code == "environment" and "Build it again" in caught.value.advice
     if built != here:
         assert dotted(built) in caught.value.problem and dotted(here) in caught.value.problem
@@ -45,12 +45,14 @@ def test_refused_exactly_where_release_or_gpu_differ(built, here, built_sm, here
 
 @given(RELEASES, CAPABILITIES)
 def test_what_is_unknown_is_left_to_the_runtime(release, sm):
-    preflight.refuse_foreign(sidecar(None, None), Here(dotted(release), f"SM{sm}"))
-    preflight.refuse_foreign(sidecar(dotted(release), f"SM{sm}"), Here(None, None))
+    preflight.require_compatible(sidecar(None, None), CurrentDevice(dotted(release), f"SM{sm}"))
+    preflight.require_compatible(sidecar(dotted(release), f"SM{sm}"), CurrentDevice(None, None))
 
 
 def test_onnx_runtimes_engines_go_anywhere():
-    preflight.refuse_foreign(sidecar("1.32.0", None, "onnxruntime"), Here("1.17.0", None))
+    preflight.require_compatible(
+        sidecar("1.32.0", None, "onnxruntime"), CurrentDevice("1.17.0", None)
+    )
 
 
 @pytest.mark.parametrize("text", ["SM87", "87", "8.7", "sm_87"])

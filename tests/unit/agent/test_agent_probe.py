@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-FACTS = {
+DEVICE_INFO = {
     "machine",
     "system",
     "kernel",
@@ -49,24 +49,24 @@ FACTS = {
 def probed(start: Callable[..., Any], **options: Any) -> dict[str, Any]:
     agent = start(**options)
     assert agent.line()["type"] == "hello"
-    facts: dict[str, Any] = agent.ask("probe")
-    return facts
+    info: dict[str, Any] = agent.request("probe")
+    return info
 
 
 def test_this_machine(start: Callable[..., Any]) -> None:
-    facts = probed(start, python=(sys.executable,))
-    assert set(facts) == FACTS
-    assert facts["machine"] == platform.machine()
-    assert facts["kernel"] == platform.release()
-    assert facts["python"] == platform.python_version()
-    assert facts["numpy"] == np.__version__
-    assert facts["cores"] == len(os.sched_getaffinity(0))
-    assert 0 < facts["memory_free_mb"] < facts["memory_mb"]
+    info = probed(start, python=(sys.executable,))
+    assert set(info) == DEVICE_INFO
+    assert info["machine"] == platform.machine()
+    assert info["kernel"] == platform.release()
+    assert info["python"] == platform.python_version()
+    assert info["numpy"] == np.__version__
+    assert info["cores"] == len(os.sched_getaffinity(0))
+    assert 0 < info["memory_free_mb"] < info["memory_mb"]
     free = shutil.disk_usage("/tmp").free / 2**20
-    assert facts["disk_free_mb"] == pytest.approx(free, rel=0.2)
-    assert abs(facts["time"] - time.time()) < 60
+    assert info["disk_free_mb"] == pytest.approx(free, rel=0.2)
+    assert abs(info["time"] - time.time()) < 60
     if not Path("/etc/nv_tegra_release").exists():
-        assert facts["l4t"] is facts["dla_cores"] is facts["power_mode"] is None
+        assert info["l4t"] is info["dla_cores"] is info["power_mode"] is None
 
 
 def test_a_device_with_broken_packages_can_be_asked(
@@ -80,9 +80,9 @@ def test_a_device_with_broken_packages_can_be_asked(
         (tmp_path / "broken" / name).mkdir(parents=True)
         (tmp_path / "broken" / name / "__init__.py").write_text(program)
     path = {"PYTHONPATH": f"{tmp_path / 'broken'}:{agent_archive}"}
-    facts = probed(start, environment=path)
-    assert facts["numpy"] is facts["onnxruntime"] is None
-    assert facts["memory_mb"] > 0
+    info = probed(start, environment=path)
+    assert info["numpy"] is info["onnxruntime"] is None
+    assert info["memory_mb"] > 0
 
 
 def test_programs_that_a_jetson_has_are_asked(start: Callable[..., Any], tmp_path: Path) -> None:
@@ -95,14 +95,14 @@ def test_programs_that_a_jetson_has_are_asked(start: Callable[..., Any], tmp_pat
     for name, text in said.items():
         (tmp_path / name).write_text(f"#!/bin/sh\necho '{text}'\n")
         (tmp_path / name).chmod(0o755)
-    facts = probed(start, environment={"PATH": f"{tmp_path}:{os.environ['PATH']}"})
-    assert facts["power_mode"] == {"id": 2, "name": "MODE_15W"}
-    assert facts["jetpack"] == "6.1"
-    assert facts["trtexec"] == {"path": str(tmp_path / "trtexec"), "version": "10.3.0"}
-    assert facts["gpu"] == {
+    info = probed(start, environment={"PATH": f"{tmp_path}:{os.environ['PATH']}"})
+    assert info["power_mode"] == {"id": 2, "name": "MODE_15W"}
+    assert info["jetpack"] == "6.1"
+    assert info["trtexec"] == {"path": str(tmp_path / "trtexec"), "version": "10.3.0"}
+    assert info["gpu"] == {
         "name": "Orin (nvgpu)",
         "sm": "87",
         "uuid": "GPU-0",
         "memory_mb": 7620,
     }
-    assert facts["driver"] == "540.4.0"
+    assert info["driver"] == "540.4.0"

@@ -26,7 +26,7 @@ def test_it_says_hello(start: Callable[..., Any], tmp_path: Path) -> None:
     assert hello["machine"] == platform.machine()
     assert hello["pid"] == agent.process.pid
     assert abs(hello["time"] - time.time()) < 60
-    assert hello["work"] == str(tmp_path / "agent")
+    assert hello["folder"] == str(tmp_path / "agent")
     assert agent.folder.stat().st_mode & 0o777 == 0o700
     assert agent.close() == 0
 
@@ -38,7 +38,7 @@ def test_it_says_hello_with_the_oldest_python(start: Callable[..., Any]) -> None
     agent = start(python=(oldest,))
     assert agent.line()["python"].startswith("3.8.")
     assert agent.refused("sing")["code"] == "request"
-    assert agent.ask("clean") == {"files": 0, "bytes": 0}
+    assert agent.request("clean") == {"files": 0, "bytes": 0}
 
 
 def test_a_folder_that_cannot_be_made_is_told(start: Callable[..., Any], tmp_path: Path) -> None:
@@ -58,14 +58,14 @@ def test_a_line_that_is_no_request_is_refused_and_survived(agent: Any, line: byt
     agent.send(line + b"\n")
     answer = agent.line()
     assert (answer["type"], answer["code"], answer["id"]) == ("error", "request", None)
-    assert agent.ask("clean") == {"files": 0, "bytes": 0}
+    assert agent.request("clean") == {"files": 0, "bytes": 0}
 
 
 def test_unknown_requests_are_refused_and_survived(agent: Any) -> None:
     names: list[Any] = ["sing", "Probe", "__main__", "", None, 7, ["probe"]]
     for name in names:
         assert agent.refused(name)["code"] == "request"
-    assert agent.ask("clean") == {"files": 0, "bytes": 0}
+    assert agent.request("clean") == {"files": 0, "bytes": 0}
 
 
 def test_what_uses_the_device_needs_its_lock(agent: Any) -> None:
@@ -76,8 +76,8 @@ def test_what_uses_the_device_needs_its_lock(agent: Any) -> None:
 def test_libraries_that_print_do_not_spoil_the_stream(start: Callable[..., Any]) -> None:
     agent = start(testing=True)
     agent.line()
-    assert agent.ask("chatter") == {}
-    assert agent.ask("clean") == {"files": 0, "bytes": 0}
+    assert agent.request("chatter") == {}
+    assert agent.request("clean") == {"files": 0, "bytes": 0}
     agent.process.stdin.close()
     printed = agent.process.stderr.read()
     for what in (b"by print", b"by the file descriptor", b"by a shell", b"by the C library"):
@@ -88,17 +88,17 @@ def test_what_a_program_prints_comes_back_as_it_comes(start: Callable[..., Any])
     agent = start(testing=True)
     agent.line()
     program = "import sys; print('one'); print('two', file=sys.stderr); sys.exit(3)"
-    finished = agent.ask("run", argv=[sys.executable, "-u", "-c", program], timeout_s=60)
+    finished = agent.request("run", argv=[sys.executable, "-u", "-c", program], timeout_s=60)
     assert finished == {"returncode": 3, "output": "one\ntwo\n"}
-    assert [line["text"] for line in agent.news if line["type"] == "say"] == ["one", "two"]
+    assert [line["text"] for line in agent.messages if line["type"] == "say"] == ["one", "two"]
 
 
 def test_it_shows_that_it_lives_while_it_works(start: Callable[..., Any]) -> None:
     agent = start(testing=True)
     agent.line()
-    agent.ask("run", argv=["sleep", "1"], timeout_s=60)
-    assert [line["type"] for line in agent.news].count("alive") >= 2
-    assert agent.ask("clean") == {"files": 0, "bytes": 0}
+    agent.request("run", argv=["sleep", "1"], timeout_s=60)
+    assert [line["type"] for line in agent.messages].count("heartbeat") >= 2
+    assert agent.request("clean") == {"files": 0, "bytes": 0}
 
 
 def test_a_program_that_is_killed_is_taken_for_a_lack_of_memory(start: Callable[..., Any]) -> None:
@@ -130,7 +130,7 @@ def test_an_exception_that_nobody_foresaw_is_an_answer(start: Callable[..., Any]
     agent.line()
     assert agent.refused("fail", how="memory")["code"] == "out_of_memory"
     assert agent.refused("fail", how="bug")["code"] == "environment"
-    assert agent.ask("clean") == {"files": 0, "bytes": 0}
+    assert agent.request("clean") == {"files": 0, "bytes": 0}
 
 
 @pytest.mark.parametrize("end", ["hang up", "terminate", "kill"])

@@ -160,7 +160,7 @@ def sidecar_for(engine, sm="87", core=None):
         "versions": {"runtime": "10.3.0"},
         "device": {"sm": sm},
         "engine": {"sha256": engine.name},
-        "dla": {"core": core, "fell_back": []},
+        "dla": {"core": core, "gpu_fallback_layers": []},
     }
     preflight.sidecar_of(engine).write_text(json.dumps(sidecar))
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tmkd_deploy.agent.inference import timing
-from tmkd_deploy.agent.inference.timing import ROUNDS, Settings, time_in_turns, warm_up
+from tmkd_deploy.agent.inference.timing import ROUNDS, Settings, time_interleaved, warm_up
 from tmkd_deploy.agent.inference.warmup import BLOCKS, changepoint, is_warmed_up
 from tmkd_deploy.agent.telemetry.system_monitor import SystemMonitor
 
@@ -146,7 +146,7 @@ def warmed_up(monkeypatch, milliseconds, least_seconds):
 
 def test_warming_up_takes_the_least_time_where_times_are_steady(monkeypatch):
     found, engine = warmed_up(monkeypatch, lambda run: 0.2, 0.2)
-    assert found["steady"]
+    assert found["warmed_up"]
     assert 0.2 <= found["seconds"] <= 0.22
     assert found["runs"] == engine.runs >= 60
     assert found["last_ms"] == pytest.approx(0.2)
@@ -154,7 +154,7 @@ def test_warming_up_takes_the_least_time_where_times_are_steady(monkeypatch):
 
 def test_warming_up_goes_on_until_a_step_is_behind(monkeypatch):
     found, _ = warmed_up(monkeypatch, lambda run: 0.4 if run < 500 else 0.2, 0.2)
-    assert found["steady"]
+    assert found["warmed_up"]
     # the step comes after 0.2 s, and as long lies behind it, give or take the blocks of a margin
     assert 0.35 <= found["seconds"] <= 0.6
     assert found["last_ms"] == pytest.approx(0.2)
@@ -163,17 +163,17 @@ def test_warming_up_goes_on_until_a_step_is_behind(monkeypatch):
 def test_warming_up_ends_at_the_limit_where_times_never_are_steady(monkeypatch):
     """Each run takes 3 % longer than the one before."""
     found, engine = warmed_up(monkeypatch, lambda run: 0.02 * 1.03**run, 0.05)
-    assert not found["steady"]
+    assert not found["warmed_up"]
     assert found["seconds"] >= 0.5
     assert found["runs"] == engine.runs
 
 
 def test_an_engine_that_is_not_steady_is_timed_all_the_same_and_said_so(monkeypatch):
     engine, listener = Clock(lambda run: 0.02 * 1.03 ** min(run, 250)), Listener()
-    watch = SystemMonitor()
+    monitor = SystemMonitor()
     monkeypatch.setattr(timing, "time", engine)
-    found = time_in_turns({"odd": engine}, IMAGES, Settings(0.05, 20, 0.01), listener, watch)
-    assert "odd is not steady" in listener.said[0]
+    found = time_interleaved({"odd": engine}, IMAGES, Settings(0.05, 20, 0.01), listener, monitor)
+    assert "odd has not warmed up" in listener.said[0]
     assert len(found["blocks"]["odd"]) >= ROUNDS // 2
 
 
@@ -184,7 +184,7 @@ def timed():
         "quick": Accelerator(lambda run: 0.05),
     }
     listener = Listener()
-    return time_in_turns(
+    return time_interleaved(
         engines, IMAGES, Settings(0.05, 100, 0.3), listener, SystemMonitor()
     ), listener
 
@@ -228,7 +228,7 @@ def test_energy_is_that_of_the_throughputs_seconds(tmp_path):
     ):
         (monitor / name).write_text(text + "\n")
     engines = {"one": Engine(lambda run: 1.0)}
-    found = time_in_turns(
+    found = time_interleaved(
         engines, IMAGES, Settings(0.05, 20, 0.1), Listener(), SystemMonitor(Path(tmp_path))
     )
     throughput = found["throughput"]["one"]

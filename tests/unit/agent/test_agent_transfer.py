@@ -133,15 +133,15 @@ def test_a_limit_on_the_size_of_files_is_told(start: Callable[..., Any]) -> None
 def test_a_file_is_fetched_from_any_place_on(agent: Any) -> None:
     agent.upload(CONTENT)
     for offset in (0, 1, 262_144, len(CONTENT) - 1, len(CONTENT)):
-        assert agent.ask("fetch", sha256=SHA256, offset=offset) == {"bytes": len(CONTENT)}
+        assert agent.request("fetch", sha256=SHA256, offset=offset) == {"bytes": len(CONTENT)}
         fetched = CONTENT[:offset]
-        chunks = [line for line in agent.news if line["type"] == "chunk"]
+        chunks = [line for line in agent.messages if line["type"] == "chunk"]
         for line in chunks:
             assert line["offset"] == len(fetched)
             fetched += base64.b64decode(line["data"])
         assert fetched == CONTENT
         assert all(len(line["data"]) <= (256 << 10) * 4 / 3 + 4 for line in chunks)
-        told = [line for line in agent.news if line["type"] == "progress"]
+        told = [line for line in agent.messages if line["type"] == "progress"]
         ends = [(line["done"], line["total"], line["unit"]) for line in told[-1:]]
         assert ends == [(len(CONTENT), len(CONTENT), "bytes")] * bool(chunks)
 
@@ -158,7 +158,7 @@ def test_files_unused_for_a_month_are_cleaned_away(agent: Any) -> None:
     for sha256 in (old, used):
         path = agent.folder / "files" / sha256
         os.utime(path, (time.time() - MONTH, time.time() - MONTH))
-    agent.ask("fetch", sha256=used, offset=0)
-    assert agent.ask("clean") == {"files": 1, "bytes": 3}
+    agent.request("fetch", sha256=used, offset=0)
+    assert agent.request("clean") == {"files": 1, "bytes": 3}
     assert agent.refused("fetch", sha256=old, offset=0)["code"] == "data"
-    agent.ask("fetch", sha256=used, offset=0)
+    agent.request("fetch", sha256=used, offset=0)

@@ -15,7 +15,7 @@ from tiny_models import SIDE, Bench, model
 from tmkd_deploy.agent.agent_errors import AgentError
 from tmkd_deploy.agent.build import engine_layers, trtexec
 from tmkd_deploy.agent.build.build_request import build
-from tmkd_deploy.agent.child_processes import Finished
+from tmkd_deploy.agent.child_processes import CompletedProgram
 
 # Jetson AGX Xavier, TensorRT 8.4: https://github.com/OE4T/meta-tegra/pull/952
 XAVIER_8_4 = """\
@@ -199,13 +199,13 @@ def test_only_the_errors_that_explain_are_kept():
 )
 def test_a_failed_build_says_whose_fault_it_is(tmp_path, output, code):
     with pytest.raises(AgentError) as caught:
-        trtexec.check_built(Finished(1, output), tmp_path / "plan")
+        trtexec.check_built(CompletedProgram(1, output), tmp_path / "plan")
     assert caught.value.code == code
 
 
 def test_a_pass_without_a_plan_is_a_failure(tmp_path):
     with pytest.raises(AgentError):
-        trtexec.check_built(Finished(0, XAVIER_8_4), tmp_path / "plan")
+        trtexec.check_built(CompletedProgram(0, XAVIER_8_4), tmp_path / "plan")
 
 
 @pytest.mark.parametrize(
@@ -299,20 +299,20 @@ def test_a_build_by_trtexec_where_there_is_no_module(tmp_path, stand_in):
         "input": "images",
         "dla_core": 0,
     }
-    answer = build(asked, bench.work)
-    assert bench.work.file(answer["engine"]).read_bytes().startswith(b"plan of ")
+    answer = build(asked, bench.context)
+    assert bench.context.stored_file(answer["engine"]).read_bytes().startswith(b"plan of ")
     sidecar = answer["sidecar"]
     assert sidecar["versions"]["runtime"] == "10.3.0"
     assert sidecar["build"]["command"][0] == stand_in
     assert "--stronglyTyped" in sidecar["build"]["command"]
     assert sidecar["build"]["typing"] == "strong"
-    assert sidecar["dla"]["core"] == 0 and len(sidecar["dla"]["fell_back"]) == 2
+    assert sidecar["dla"]["core"] == 0 and len(sidecar["dla"]["gpu_fallback_layers"]) == 2
     assert "Q/DQ" in bench.said("warn")[0]["text"]
     (cache,) = (Path(part) for part in sidecar["build"]["command"] if "timingCacheFile" in part)
     assert cache.name.startswith("tensorrt-10.3.0-")
-    assert json.loads(bench.work.file(answer["layers"]).read_text())[0]["name"] == "conv"
-    assert "Performance summary" in bench.work.file(answer["log"]).read_text()
-    assert build({**asked, "id": 2}, bench.work)["reused"]
+    assert json.loads(bench.context.stored_file(answer["layers"]).read_text())[0]["name"] == "conv"
+    assert "Performance summary" in bench.context.stored_file(answer["log"]).read_text()
+    assert build({**asked, "id": 2}, bench.context)["reused"]
     assert len(bench.children.started) == 1
 
 
@@ -324,7 +324,7 @@ def test_timing_by_trtexec_leaves_the_warm_up_out(tmp_path, stand_in):
         "min_runs": 200,
         "min_seconds": 3.0,
     }
-    times, report = trtexec.time(stand_in, tmp_path / "m.plan", job, bench.work)
+    times, report = trtexec.time(stand_in, tmp_path / "m.plan", job, bench.context)
     assert times == trtexec.Times([1.5, 1.5], [1.25, 1.25])
     assert report.compute_ms["median"] == 0.388443
     (command,) = bench.children.started

@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from tmkd_deploy.agent.child_processes import Children
+from tmkd_deploy.agent.child_processes import ChildProcesses
 from tmkd_deploy.agent.transport.context import Context
 from tmkd_deploy.agent.transport.reader import Reader
 from tmkd_deploy.agent.transport.writer import Writer
@@ -73,8 +73,8 @@ def model(
     return proto.SerializeToString()
 
 
-class WatchedChildren(Children):
-    """Children that remember what was started."""
+class WatchedChildren(ChildProcesses):
+    """ChildProcesses that remember what was started."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -94,13 +94,13 @@ class Bench:
         self.children = WatchedChildren()
         self._said = (folder / "said").open("wb")
         reader = Reader(io.BufferedReader(io.BytesIO()), lambda: None)  # type: ignore[arg-type]
-        self.work = Context(folder, Writer(self._said.fileno()), reader, self.children)
+        self.context = Context(folder, Writer(self._said.fileno()), reader, self.children)
 
     def put(self, content: bytes) -> str:
         sha256 = hashlib.sha256(content).hexdigest()
-        (self.work.folder / "files" / sha256).write_bytes(content)
+        (self.context.folder / "files" / sha256).write_bytes(content)
         return sha256
 
     def said(self, kind: str) -> list[dict[str, Any]]:
-        lines = (self.work.folder / "said").read_text().splitlines()
+        lines = (self.context.folder / "said").read_text().splitlines()
         return [line for line in map(json.loads, lines) if line["type"] == kind]

@@ -32,14 +32,14 @@ def test_this_machine_answers_as_a_device(capsys) -> None:
     content = json.loads(capsys.readouterr().out)
     assert content["exit_code"] == code
     assert content["device"] == "local"
-    assert content["facts"]["machine"] == platform.machine()
+    assert content["device_info"]["machine"] == platform.machine()
     [device] = [check for check in content["checks"] if check["subject"] == "Device"]
     assert platform.machine() in device["found"]
     assert code == (4 if any(each["state"] == "wrong" for each in content["checks"]) else 0)
 
 
 def test_what_is_wrong_there_makes_the_exit_code_4(monkeypatch, capsys) -> None:
-    monkeypatch.setattr(device_checkup, "ask", lambda address: board("xavier", numpy=None))
+    monkeypatch.setattr(device_checkup, "probe", lambda address: board("xavier", numpy=None))
     assert main(["doctor", "--device", "ssh://xavier"]) == 4
     told = capsys.readouterr().out
     assert "Python: sudo apt-get install python3-numpy" in told

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tmkd_deploy.devices.address import LocalAddress, SshAddress, parse
-from tmkd_deploy.devices.payload import START
+from tmkd_deploy.devices.payload import LOADER
 from tmkd_deploy.devices.ssh_route import CONFIGURATION, SshRoute
 from tmkd_deploy.errors import ExitCode, RequestError
 
@@ -105,7 +105,7 @@ def test_only_the_destination_depends_on_the_address(address: SshAddress) -> Non
     divide = command.index("--")
     assert command[0] == "ssh"
     assert command[divide - 1] == (f"{address.user}@" if address.user else "") + address.host
-    assert command[divide + 1 :] == [f"python3 -c '{START}' tmkd-deploy-agent"]
+    assert command[divide + 1 :] == [f"python3 -c '{LOADER}' tmkd-deploy-agent"]
     assert "StrictHostKeyChecking=yes" in command and "BatchMode=yes" in command
 
 

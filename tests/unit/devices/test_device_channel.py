@@ -11,7 +11,7 @@ import pytest
 
 from tmkd_deploy.devices.channel import Channel, ConnectionClosedError, ResponseTimeoutError
 
-PATIENCE = 60.0
+TIMEOUT = 60.0
 ECHO = "import os\nwhile block := os.read(0, 50_000): os.write(1, block)"
 
 
@@ -30,26 +30,26 @@ def test_lines_come_one_by_one_however_they_were_written() -> None:
         "    os.write(1, part); time.sleep(0.01)"
     )
     with running(program) as channel:
-        assert [channel.line(PATIENCE) for _ in range(4)] == [b"one", b"two", b"", b"three"]
+        assert [channel.line(TIMEOUT) for _ in range(4)] == [b"one", b"two", b"", b"three"]
         with pytest.raises(ConnectionClosedError):
-            channel.line(PATIENCE)
+            channel.line(TIMEOUT)
 
 
 def test_a_program_that_talks_while_it_is_written_to_blocks_nobody() -> None:
     data = b"x" * 1023 + b"\n"
     with running(ECHO) as channel:
-        channel.send(data * 4096, PATIENCE)
+        channel.send(data * 4096, TIMEOUT)
         for _ in range(4096):
-            assert channel.line(PATIENCE) + b"\n" == data
+            assert channel.line(TIMEOUT) + b"\n" == data
 
 
 def test_sending_stops_where_a_line_comes() -> None:
     program = "import sys; sys.stdin.buffer.read(100_000); print('enough', flush=True); input()"
     with running(program) as channel:
-        rest = channel.send_until_line(memoryview(bytes(100_000_000)), PATIENCE)
+        rest = channel.send_until_line(memoryview(bytes(100_000_000)), TIMEOUT)
         assert 0 < len(rest) <= 100_000_000 - 100_000
         assert channel.has_line
-        assert channel.line(PATIENCE) == b"enough"
+        assert channel.line(TIMEOUT) == b"enough"
 
 
 def test_a_silent_program_is_not_waited_for_beyond_patience() -> None:
@@ -57,7 +57,7 @@ def test_a_silent_program_is_not_waited_for_beyond_patience() -> None:
         before = time.monotonic()
         with pytest.raises(ResponseTimeoutError):
             channel.line(0.2)
-        assert 0.2 <= time.monotonic() - before < PATIENCE
+        assert 0.2 <= time.monotonic() - before < TIMEOUT
 
 
 def test_a_program_that_takes_nothing_is_not_waited_for_beyond_patience() -> None:
@@ -70,14 +70,14 @@ def test_a_program_that_takes_nothing_is_not_waited_for_beyond_patience() -> Non
 def test_writing_to_a_program_that_ended_is_a_drop() -> None:
     with running("") as channel, pytest.raises(ConnectionClosedError):
         while True:
-            channel.send(b"x" * 1024, PATIENCE)
+            channel.send(b"x" * 1024, TIMEOUT)
 
 
 def test_the_end_tells_code_and_last_words() -> None:
     program = "import sys; print('x' * 100_000, 'the last words', file=sys.stderr); sys.exit(3)"
     with running(program) as channel:
         with pytest.raises(ConnectionClosedError):
-            channel.line(PATIENCE)
+            channel.line(TIMEOUT)
         code, said = channel.close()
         assert code == 3
         assert said.rstrip().endswith("the last words")
@@ -86,11 +86,11 @@ def test_the_end_tells_code_and_last_words() -> None:
 
 def test_closing_ends_a_program_that_only_ends_with_its_input() -> None:
     with running("import sys; print('here', flush=True); sys.stdin.read(); sys.exit(7)") as channel:
-        assert channel.line(PATIENCE) == b"here"
+        assert channel.line(TIMEOUT) == b"here"
         assert channel.close()[0] == 7
 
 
 def test_a_line_without_end_is_handed_over_in_parts() -> None:
     program = "import os\nwhile True: os.write(1, b'x' * 65536)"
     with running(program) as channel:
-        assert set(channel.line(PATIENCE)) == {ord("x")}
+        assert set(channel.line(TIMEOUT)) == {ord("x")}

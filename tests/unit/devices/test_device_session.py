@@ -23,12 +23,12 @@ from tmkd_deploy.errors import (
     TmkdError,
 )
 
-PATIENCE = 20.0
+TIMEOUT = 20.0
 HELLO = '{"tmkd":1,"type":"hello","time":0}'
 STAND_IN = f"""\
 import json, os, sys, time
 def tell(text): print(text, flush=True)
-def skip_opening():
+def skip_handshake():
     source = sys.stdin.buffer
     source.read(int(source.readline()))
     source.read(int(source.readline().split()[0]))
@@ -48,16 +48,16 @@ class StandIn(LocalRoute):
         return [sys.executable, "-c", self._program]
 
 
-def talk(program: str, patience: float = PATIENCE) -> Session:
-    return Session(StandIn(program), "stand-in", patience)
+def talk(program: str, timeout: float = TIMEOUT) -> Session:
+    return Session(StandIn(program), "stand-in", timeout)
 
 
-def ask(program: str, patience: float = PATIENCE) -> tuple[Any, list[Any]]:
+def ask(program: str, timeout: float = TIMEOUT) -> tuple[Any, list[Any]]:
     """The value of the first answer, and the messages before it."""
     heard: list[Any] = []
-    session = talk("skip_opening(); hello()\n" + textwrap.dedent(program), patience)
+    session = talk("skip_handshake(); hello()\n" + textwrap.dedent(program), timeout)
     try:
-        return session.ask("build", {"precision": "int8"}, heard.append), heard
+        return session.request("build", {"precision": "int8"}, heard.append), heard
     finally:
         session.close()
 
@@ -68,14 +68,14 @@ def test_an_answer_with_news_and_chatter_before_it() -> None:
         for request in requests():
             tell("a library prints this")
             tell('{"another": "json"}')
-            answer(type="alive", id=request["id"])
+            answer(type="heartbeat", id=request["id"])
             answer(type="say", id=99, text="of another request")
             answer(type="progress", id=request["id"], done=1, total=2, unit="images")
             answer(type="result", id=request["id"], value=request)
         """
     )
     assert value == {"id": 1, "do": "build", "precision": "int8"}
-    assert [message["type"] for message in heard] == ["alive", "progress"]
+    assert [message["type"] for message in heard] == ["heartbeat", "progress"]
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,7 @@ def test_each_code_becomes_the_error_it_stands_for(
 ) -> None:
     session = talk(
         f"""
-        skip_opening(); hello()
+        skip_handshake(); hello()
         for request in requests():
             answer(type="error", id=request["id"], code={code!r}, problem="It is so.",
                    where="layer 3", advice="Do this.")
@@ -103,7 +103,7 @@ def test_each_code_becomes_the_error_it_stands_for(
     )
     for _ in range(2):  # the session lives on
         with pytest.raises(kind) as caught:
-            session.ask("build", {}, print)
+            session.request("build", {}, print)
         assert caught.value.exit_code == exit_code
         assert caught.value.problem == "It is so."
         assert caught.value.where == "stand-in, layer 3"
@@ -115,7 +115,7 @@ def test_each_code_becomes_the_error_it_stands_for(
 def test_a_refusal_in_place_of_a_greeting() -> None:
     with pytest.raises(EnvironmentProblem, match="too old") as caught:
         talk(
-            'skip_opening(); answer(type="error", id=None, code="environment", '
+            'skip_handshake(); answer(type="error", id=None, code="environment", '
             'problem="too old", where=None, advice="Mend it.")'
         )
     assert caught.value.where == "stand-in"
@@ -131,7 +131,7 @@ def test_a_refusal_is_heard_although_nobody_took_the_agent() -> None:
 
 @pytest.mark.parametrize("noise", ["'welcome\\n' * 1000", "'no end ' * 8000", "'\\n' * 60_000"])
 def test_a_banner_is_passed_over(noise: str) -> None:
-    session = talk(f"tell({noise}); skip_opening(); hello(); sys.stdin.read()")
+    session = talk(f"tell({noise}); skip_handshake(); hello(); sys.stdin.read()")
     assert session.hello["time"] == 0
     session.close()
 
@@ -139,7 +139,7 @@ def test_a_banner_is_passed_over(noise: str) -> None:
 @pytest.mark.parametrize("noise", ["'first words\\n' + 'more\\n' * 5000", "'first words ' * 5000"])
 def test_a_banner_without_end_is_an_error_that_shows_how_it_begins(noise: str) -> None:
     with pytest.raises(EnvironmentProblem, match='it began with "first words') as caught:
-        talk(f"skip_opening()\nwhile True: tell({noise})")
+        talk(f"skip_handshake()\nwhile True: tell({noise})")
     assert "~/.bashrc" in caught.value.advice
 
 
@@ -154,7 +154,7 @@ def test_control_codes_of_a_banner_do_not_reach_the_terminal() -> None:
 
 def test_an_agent_of_another_schema_version_is_refused() -> None:
     with pytest.raises(EnvironmentProblem) as caught:
-        talk('skip_opening(); tell(\'{"tmkd":2,"type":"hello"}\'); sys.stdin.read()')
+        talk('skip_handshake(); tell(\'{"tmkd":2,"type":"hello"}\'); sys.stdin.read()')
     assert "speaks version 2" in caught.value.problem
     assert "speaks version 1" in caught.value.problem
 
@@ -166,7 +166,7 @@ def test_an_answer_that_is_cut_short_is_refused() -> None:
 
 def test_an_agent_without_a_sign_of_life_is_given_up() -> None:
     with pytest.raises(EnvironmentProblem, match="no sign of life for 2 seconds"):
-        ask("sys.stdin.read()", patience=2.0)
+        ask("sys.stdin.read()", timeout=2.0)
 
 
 def test_signs_of_life_are_enough() -> None:
@@ -176,11 +176,11 @@ def test_signs_of_life_are_enough() -> None:
         request = next(requests())
         began = time.monotonic()
         while time.monotonic() < began + 2.5:
-            answer(type="alive", id=1)
+            answer(type="heartbeat", id=1)
             time.sleep(0.1)
         answer(type="result", id=1, value="late")
         """,
-        patience=2.0,
+        timeout=2.0,
     )
     assert value == "late"
     assert len(heard) > 1
@@ -202,7 +202,7 @@ def test_a_killed_agent_makes_one_think_of_memory() -> None:
 def test_a_failure_here_closes_the_session() -> None:
     session = talk(
         """
-        skip_opening(); hello()
+        skip_handshake(); hello()
         for request in requests():
             answer(type="say", id=request["id"], text="x")
         """
@@ -212,7 +212,7 @@ def test_a_failure_here_closes_the_session() -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        session.ask("build", {}, fail)
+        session.request("build", {}, fail)
     assert session.closed
 
 
@@ -222,4 +222,4 @@ def test_a_program_that_is_not_installed_is_named() -> None:
             return ["no-such-ssh"]
 
     with pytest.raises(EnvironmentProblem, match="'no-such-ssh' is not installed"):
-        Session(Missing(), "stand-in", PATIENCE)
+        Session(Missing(), "stand-in", TIMEOUT)

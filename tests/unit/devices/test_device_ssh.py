@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tmkd_deploy.devices.address import SshAddress
-from tmkd_deploy.devices.routes import Unreachable
+from tmkd_deploy.devices.routes import DeviceUnreachable
 from tmkd_deploy.devices.ssh_route import SshRoute
 from tmkd_deploy.errors import EnvironmentProblem
 
@@ -46,14 +46,14 @@ def explained(code: int, stderr: str, *, greeted: bool) -> EnvironmentProblem:
 )
 def test_a_lost_connection_may_be_made_anew(stderr: str) -> None:
     problem = explained(255, CHATTER + stderr.replace("\n", "\r\n"), greeted=True)
-    assert isinstance(problem, Unreachable)
+    assert isinstance(problem, DeviceUnreachable)
     assert stderr.strip() in problem.problem
 
 
 @pytest.mark.parametrize(("code", "stderr"), [(255, ""), (255, CHATTER), (137, "Killed\n")])
 def test_an_end_that_ssh_says_nothing_of_is_a_kill(code: int, stderr: str) -> None:
     problem = explained(code, stderr, greeted=True)
-    assert not isinstance(problem, Unreachable)
+    assert not isinstance(problem, DeviceUnreachable)
     assert "memory ran out" in problem.problem
 
 
@@ -70,7 +70,7 @@ def test_an_end_that_ssh_says_nothing_of_is_a_kill(code: int, stderr: str) -> No
 )
 def test_a_device_that_cannot_be_reached(stderr: str) -> None:
     problem = explained(255, stderr, greeted=False)
-    assert isinstance(problem, Unreachable)
+    assert isinstance(problem, DeviceUnreachable)
     assert (stderr.strip() or "nothing") in problem.problem
     assert "`ssh ada@orin`" in problem.advice
 
@@ -86,4 +86,4 @@ def test_keys_and_users() -> None:
     refused = explained(255, "ada@orin: Permission denied (publickey,password).\n", greeted=False)
     assert "let ada@orin in (it takes: publickey,password)" in refused.problem
     for problem in (changed, unknown, refused):
-        assert not isinstance(problem, Unreachable), "trying again would not help"
+        assert not isinstance(problem, DeviceUnreachable), "trying again would not help"

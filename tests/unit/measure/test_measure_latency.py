@@ -129,8 +129,8 @@ def test_every_engine_is_warmed_up_before_the_first_is_timed(measured):
     warm_ups, _, _ = phases(latency, asked)
     for row, runs in zip(latency.rows, warm_ups, strict=True):
         assert row.engine == runs[0][0]
-        assert row.warm_up.runs == len(runs) >= 60
-        assert row.warm_up.seconds >= SETTINGS.warmup_seconds
+        assert row.warmup.runs == len(runs) >= 60
+        assert row.warmup.seconds >= SETTINGS.warmup_seconds
 
 
 def test_throughput_is_that_of_back_to_back_runs(measured):
@@ -149,7 +149,7 @@ def test_the_machine_is_told(measured):
     assert {**latency.machine, "clocks": None} == {**machine(), "clocks": None}
     assert latency.machine["cores"] >= 1
     assert latency.protocol["batch"] == 1 and latency.protocol["threads"] == 1
-    assert latency.conditions.looks >= 2
+    assert latency.conditions.samples >= 2
     locked = latency.conditions.before.clocks.locked
     assert locked or any("clocks are" in warning for warning in latency.warnings)
 
@@ -171,14 +171,14 @@ BLOCKS = {
 
 
 def from_device(**changes):
-    warm_up = {"seconds": 1.5, "runs": 700, "steady": True, "last_ms": 1.2}
+    warm_up = {"seconds": 1.5, "runs": 700, "warmed_up": True, "last_ms": 1.2}
     throughput = {"images_per_second": 800.0, "runs": 2400, "seconds": 3.0}
     energy = {"joules": 30.0, "source": "the module's input VDD_IN (INA3221)"}
     energy["millijoules_per_inference"] = 12.5
     timed = {
         "blocks": {name: blocks.tolist() for name, blocks in BLOCKS.items()},
         "device_ms": {"int8": (0.5 * BLOCKS["int8"]).ravel().tolist()},
-        "warm_up": {"teacher": warm_up, "int8": warm_up},
+        "warmup": {"teacher": warm_up, "int8": warm_up},
         "throughput": {
             "teacher": {**throughput, "energy": None},
             "int8": {**throughput, "energy": energy},
@@ -187,8 +187,8 @@ def from_device(**changes):
             "before": READING,
             "after": READING,
             "power_mode": {"id": 2, "name": "MAXN_SUPER"},
-            "looks": 20,
-            "look_ms": 3.0,
+            "samples": 20,
+            "sample_ms": 3.0,
             "cpu_hz": [1728000000, 1728000000],
             "gpu_hz": [1020000000, 1020000000],
             "temperature_c": {"gpu-thermal": 52.5},
@@ -234,9 +234,9 @@ def test_throttling_an_unsteady_engine_and_a_busy_machine_are_warned_of():
             "throttle_events": {"oc3": 41},
             "after": {**READING, "load": 9.5, "clocks": {**READING["clocks"], "locked": False}},
         },
-        warm_up={
-            "teacher": {"seconds": 1.0, "runs": 60, "steady": True, "last_ms": 6.0},
-            "int8": {"seconds": 10.0, "runs": 600, "steady": False, "last_ms": 1.0},
+        warmup={
+            "teacher": {"seconds": 1.0, "runs": 60, "warmed_up": True, "last_ms": 6.0},
+            "int8": {"seconds": 10.0, "runs": 600, "warmed_up": False, "last_ms": 1.0},
         },
     )
     clocks, throttled, unsteady, busy = latency.warnings

@@ -15,7 +15,7 @@ from tmkd_deploy.records.measurements import (
     PowerMode,
     Reading,
     Throughput,
-    WarmUp,
+    Warmup,
 )
 from tmkd_deploy.report import timing_tables
 from tmkd_deploy.report.html import Html
@@ -35,8 +35,8 @@ CONDITIONS = Conditions(
     before=READING,
     after=READING,
     power_mode=PowerMode(id=2, name="MAXN_SUPER"),
-    looks=20,
-    look_ms=2.0,
+    samples=20,
+    sample_ms=2.0,
     cpu_hz=(1_728_000_000, 1_728_000_000),
     gpu_hz=(306_000_000, 1_020_000_000),
     temperature_c={"cpu-thermal": 60.0, "gpu-thermal": 70.1},
@@ -53,7 +53,9 @@ def measured_latency(energy=ENERGY):
                 "throughput": Throughput(
                     images_per_second=812.3, runs=2400, seconds=3.0, energy=energy
                 ),
-                "warm_up": WarmUp(seconds=1.5, runs=900, steady=row.engine != "int8", last_ms=1.2),
+                "warmup": Warmup(
+                    seconds=1.5, runs=900, warmed_up=row.engine != "int8", last_ms=1.2
+                ),
                 "device": DeviceTime(mean_ms=0.9, p50_ms=0.85, p90_ms=1.0, p99_ms=1.2)
                 if row.engine == "int8"
                 else None,
@@ -68,7 +70,7 @@ def test_speed_says_what_was_measured_of_each_engine():
     table = timing_tables.speed(cpu_measurements(), measured_latency())
     rows = {row[0]: row[1:] for row in table.rows}
     shipped = rows["Distilled student, INT8"]
-    assert shipped == ["812.3 images/s", "12.5 mJ", "0.850 ms", "1.5 s, not steady"]
+    assert shipped == ["812.3 images/s", "12.5 mJ", "0.850 ms", "1.5 s, not warmed up"]
     assert rows["Teacher, FP32"] == ["812.3 images/s", "12.5 mJ", "–", "1.5 s"]
     assert "VDD_IN (INA3221)" in table.caption
 

@@ -1,4 +1,4 @@
-"""The agent's facts of boards, after what owners of such boards published.
+"""The agent's info of boards, after what owners of such boards published.
 
 Where a page says nothing of a fact, it is filled with what fits. No board was at hand.
 """
@@ -109,5 +109,5 @@ BOARDS: dict[str, dict[str, Any]] = {
 
 
 def board(name: str, **changes: Any) -> dict[str, Any]:
-    """The facts of one board, with some of them changed."""
+    """The info of one board, with some of them changed."""
     return copy.deepcopy(_COMMON | BOARDS[name]) | changes

@@ -9,9 +9,9 @@ from tmkd_deploy.targets.finding import Finding
 
 
 def look(name, target=None, **changes) -> dict[str, Finding]:
-    facts = board(name, **changes)
-    wanted = catalog.get(target or resolve.of(facts))
-    found = findings(facts, wanted, host_time=facts.get("host_time", 1_780_000_000.0))
+    info = board(name, **changes)
+    wanted = catalog.get(target or resolve.profile_of(info))
+    found = findings(info, wanted, host_time=info.get("host_time", 1_780_000_000.0))
     assert len({each.subject for each in found}) == len(found)
     assert all(each.remedy for each in found if each.state != "good")
     return {each.subject: each for each in found}
@@ -109,20 +109,20 @@ def test_cuda_and_a_driver_installed_apart(cuda, driver, state) -> None:
 
 
 def test_without_a_profile_any_runtime_will_do() -> None:
-    facts = board("raspberry", machine="riscv64", model=None)
-    assert all(each.state == "good" for each in findings(facts, None, facts["time"]))
-    facts["onnxruntime"] = None
-    [runtime] = [each for each in findings(facts, None, facts["time"]) if each.state == "wrong"]
+    info = board("raspberry", machine="riscv64", model=None)
+    assert all(each.state == "good" for each in findings(info, None, info["time"]))
+    info["onnxruntime"] = None
+    [runtime] = [each for each in findings(info, None, info["time"]) if each.state == "wrong"]
     assert runtime.subject == "Runtime" and "pip install" in runtime.remedy
 
 
 @pytest.mark.parametrize("name", BOARDS)
 def test_a_device_that_says_little_of_itself_is_looked_at_too(name) -> None:
-    facts = board(name)
+    info = board(name)
     kept = {"machine", "python", "cores", "time"}
-    silent = {key: value if key in kept else None for key, value in facts.items()}
+    silent = {key: value if key in kept else None for key, value in info.items()}
     for wanted in (None, *(catalog.get(each) for each in catalog.names())):
-        found = findings(silent, wanted, facts["time"])
+        found = findings(silent, wanted, info["time"])
         assert {"Device", "Python", "Clock"} <= {each.subject for each in found}
 
 

@@ -19,34 +19,34 @@ from tmkd_deploy.targets import catalog, machine_probe, resolve
     ],
 )
 def test_jetson_is_the_attached_one(name, found) -> None:
-    facts = board(name)
-    picked, sentence = resolve.pick("jetson", facts)
+    info = board(name)
+    picked, sentence = resolve.resolve_target("jetson", info)
     assert picked == found
-    assert facts["model"] in sentence and found in sentence
-    assert resolve.pick(found, facts) == (found, "")
-    assert resolve.of(facts) == found
+    assert info["model"] in sentence and found in sentence
+    assert resolve.resolve_target(found, info) == (found, "")
+    assert resolve.profile_of(info) == found
 
 
 def test_without_a_device_the_default_is_told() -> None:
-    name, sentence = resolve.pick("jetson", None)
+    name, sentence = resolve.resolve_target("jetson", None)
     assert name == "jetson-orin-nano"
     assert "No device is attached" in sentence and "JetPack 6.2" in sentence
-    assert "JetPack 5.1" in resolve.pick("jetson-xavier-nx", None)[1]
-    assert resolve.pick("cpu", None) == ("cpu", "")
+    assert "JetPack 5.1" in resolve.resolve_target("jetson-xavier-nx", None)[1]
+    assert resolve.resolve_target("cpu", None) == ("cpu", "")
 
 
 def test_a_carrier_board_of_its_own_name_is_known_by_its_gpu() -> None:
-    facts = board("orin-nx", model="Forecr DSBOARD-ORNX")
-    name, sentence = resolve.pick("jetson", facts)
+    info = board("orin-nx", model="Forecr DSBOARD-ORNX")
+    name, sentence = resolve.resolve_target("jetson", info)
     assert name == "jetson-orin-nano"
     assert "Forecr DSBOARD-ORNX" in sentence and "smallest" in sentence
-    assert resolve.pick("jetson-orin-nx", facts) == ("jetson-orin-nx", "")
+    assert resolve.resolve_target("jetson-orin-nx", info) == ("jetson-orin-nx", "")
 
 
 @pytest.mark.parametrize("changes", [{}, {"model": None}])
 def test_what_is_no_jetson_is_refused_as_one(changes) -> None:
     with pytest.raises(EnvironmentProblem) as caught:
-        resolve.pick("jetson", board("raspberry", **changes))
+        resolve.resolve_target("jetson", board("raspberry", **changes))
     assert "'jetson'" in caught.value.problem
 
 
@@ -61,22 +61,22 @@ def test_what_is_no_jetson_is_refused_as_one(changes) -> None:
 )
 def test_another_device_is_refused(target, name, reason) -> None:
     with pytest.raises(RequestError) as caught:
-        resolve.pick(target, board(name))
+        resolve.resolve_target(target, board(name))
     assert reason in caught.value.problem
-    assert repr(resolve.of(board(name))) in caught.value.advice
+    assert repr(resolve.profile_of(board(name))) in caught.value.advice
 
 
 def test_a_processor_target_takes_any_board_of_its_architecture() -> None:
     for name in ("cpu", "cpu-arm64"):
-        assert resolve.pick(name, board("orin-nx")) == (name, "")
-    assert resolve.of(board("raspberry", model=None)) == "cpu-arm64"
-    assert resolve.of(board("raspberry", model=None, machine="riscv64")) is None
+        assert resolve.resolve_target(name, board("orin-nx")) == (name, "")
+    assert resolve.profile_of(board("raspberry", model=None)) == "cpu-arm64"
+    assert resolve.profile_of(board("raspberry", model=None, machine="riscv64")) is None
 
 
 def test_an_unknown_target_is_refused_with_and_without_a_device() -> None:
-    for facts in (None, board("orin-nx")):
+    for info in (None, board("orin-nx")):
         with pytest.raises(RequestError) as caught:
-            resolve.pick("jetsn", facts)
+            resolve.resolve_target("jetsn", info)
         assert "jetson" in caught.value.advice
 
 
@@ -85,7 +85,9 @@ def test_a_board_of_the_users_own_is_told_by_its_tree(monkeypatch, tmp_path) -> 
     own = own.replace('"jetson-orin-nx"', '"line-camera"').replace('Jetson Orin NX"]', 'Forecr"]')
     (tmp_path / "line-camera.yaml").write_text(own)  # JSON is YAML
     monkeypatch.setenv("TMKD_DEPLOY_TARGETS", str(tmp_path))
-    assert resolve.pick("jetson", board("orin-nx", model="Forecr DSB"))[0] == "line-camera"
+    assert (
+        resolve.resolve_target("jetson", board("orin-nx", model="Forecr DSB"))[0] == "line-camera"
+    )
 
 
 def test_another_machines_processor_is_not_measured_here() -> None:

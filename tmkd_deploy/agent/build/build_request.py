@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from tmkd_deploy.agent.agent_errors import DATA, ENVIRONMENT, AgentError
 from tmkd_deploy.agent.build import preflight
-from tmkd_deploy.agent.build.builders import Built, run_builder
-from tmkd_deploy.agent.build.onnx_tags import read_tags
+from tmkd_deploy.agent.build.builders import BuildResult, run_builder
+from tmkd_deploy.agent.build.onnx_metadata import read_metadata
 from tmkd_deploy.agent.inference import sessions
 from tmkd_deploy.agent.shell import output_of, program
 from tmkd_deploy.agent.telemetry.device_probe import parse_trtexec
 from tmkd_deploy.agent.telemetry.identity import identity
-from tmkd_deploy.agent.transport.context import key_of
+from tmkd_deploy.agent.transport.context import cache_key
 from tmkd_deploy.agent.transport.request_fields import field, optional
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 SIDECAR_SCHEMA = 1
 
 
-def build(request: dict[str, Any], work: Context) -> dict[str, Any]:
+def build(request: dict[str, Any], context: Context) -> dict[str, Any]:
     """Build the engine that is asked for, once for the same request, device and release.
 
     Raises:
@@ -33,46 +33,48 @@ def build(request: dict[str, Any], work: Context) -> dict[str, Any]:
             `out_of_memory`: the build was killed or ran out of it.
         ImportError: the runtime is not installed for this Python.
     """
-    onnx = work.file(field(request, "onnx", str))
-    tags = read_tags(onnx)
+    onnx = context.stored_file(field(request, "onnx", str))
+    metadata = read_metadata(onnx)
     runtime = field(request, "runtime", str)
-    _refuse_other_placement(runtime, tags)
+    _refuse_other_placement(runtime, metadata)
     builder = _builder(runtime)
     release = _release(runtime, builder)
-    made_for = identity(release, optional(request, "compute_capability", str))
+    device_identity = identity(release, optional(request, "compute_capability", str))
     asked = {name: value for name, value in request.items() if name != "id"}
-    key = key_of({**made_for, "request": asked, "builder": builder, "schema": SIDECAR_SCHEMA})
+    key = cache_key(
+        {**device_identity, "request": asked, "builder": builder, "schema": SIDECAR_SCHEMA}
+    )
 
     def make() -> dict[str, Any]:
         started = time.monotonic()
-        built = run_builder(builder, request, onnx, made_for, work)
+        built = run_builder(builder, request, onnx, device_identity, context)
         sidecar = {
             "schema": SIDECAR_SCHEMA,
             "runtime": runtime,
             "precision": field(request, "precision", str),
-            "onnx": {"sha256": field(request, "onnx", str), "tags": tags},
-            **made_for,
+            "onnx": {"sha256": field(request, "onnx", str), "metadata": metadata},
+            **device_identity,
             "dla": {
                 "core": optional(request, "dla_core", int),
-                "fell_back": built.gpu_fallback_layers,
+                "gpu_fallback_layers": built.gpu_fallback_layers,
             },
-            "build": {**built.how, "seconds": round(time.monotonic() - started, 1)},
+            "build": {**built.details, "seconds": round(time.monotonic() - started, 1)},
             "built_at": round(time.time()),
         }
-        return _store(built, sidecar, work)
+        return _store(built, sidecar, context)
 
-    answer, reused = work.remembered(key, make, files=("engine", "layers", "log"))
-    engine = work.file(answer["engine"])
+    answer, reused = context.cached(key, make, files=("engine", "layers", "log"))
+    engine = context.stored_file(answer["engine"])
     if engine != onnx:  # an ONNX file runs anywhere, and belongs to no one build
         sidecar = json.dumps(answer["sidecar"], indent=1) + "\n"
         preflight.sidecar_of(engine).write_text(sidecar, encoding="utf-8")
     return {**answer, "reused": reused}
 
 
-def _refuse_other_placement(runtime: str, tags: dict[str, str]) -> None:
+def _refuse_other_placement(runtime: str, metadata: dict[str, str]) -> None:
     """TensorRT reads uint8 as int8 with no more than a warning, and accuracy is gone."""
     wanted = "unsigned" if runtime == "onnxruntime" else "signed"
-    quant_scheme = tags.get("tmkd_deploy.placement", "none")
+    quant_scheme = metadata.get("tmkd_deploy.placement", "none")
     if quant_scheme not in ("none", wanted):
         raise AgentError(
             DATA,
@@ -106,18 +108,18 @@ def _release(runtime: str, builder: str | None) -> str:
     return release
 
 
-def _store(built: Built, sidecar: dict[str, Any], work: Context) -> dict[str, Any]:
+def _store(built: BuildResult, sidecar: dict[str, Any], context: Context) -> dict[str, Any]:
     """Move the engine and what was said of it into the store."""
     size = built.engine.stat().st_size
-    log = _keep_text(built.log, work) if built.log else None
-    layers = _keep_text(json.dumps(built.layers, indent=1), work) if built.layers else None
-    engine = work.keep(built.engine) if built.is_new else sidecar["onnx"]["sha256"]
+    log = _keep_text(built.log, context) if built.log else None
+    layers = _keep_text(json.dumps(built.layers, indent=1), context) if built.layers else None
+    engine = context.store_file(built.engine) if built.is_new else sidecar["onnx"]["sha256"]
     sidecar = {**sidecar, "engine": {"sha256": engine, "bytes": size}}
     sidecar["build"]["log"] = log
     return {"engine": engine, "bytes": size, "sidecar": sidecar, "layers": layers, "log": log}
 
 
-def _keep_text(text: str, work: Context) -> str:
-    path = work.folder / "scratch" / "text"
+def _keep_text(text: str, context: Context) -> str:
+    path = context.folder / "scratch" / "text"
     path.write_text(text, encoding="utf-8")
-    return work.keep(path)
+    return context.store_file(path)

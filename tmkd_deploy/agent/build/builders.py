@@ -12,7 +12,7 @@ from tmkd_deploy.agent.agent_errors import ENVIRONMENT, OUT_OF_MEMORY, REQUEST, 
 from tmkd_deploy.agent.build import engine_layers as layer_lists
 from tmkd_deploy.agent.build import preflight, tensorrt_build, trtexec
 from tmkd_deploy.agent.inference import sessions
-from tmkd_deploy.agent.transport.context import key_of
+from tmkd_deploy.agent.transport.context import cache_key
 from tmkd_deploy.agent.transport.request_fields import field, optional
 
 if TYPE_CHECKING:
@@ -29,12 +29,12 @@ _START_BUILDER = (
 )
 
 
-class Built(NamedTuple):
+class BuildResult(NamedTuple):
     """What a builder made: the engine's file and what there is to say of it.
 
-    `is_new` says that the file is not the ONNX file itself. `layers` has an entry a layer, empty
-    where unknown; `fell_back` names those that left the DLA; `how` is the typing, the command line
-    where there was one, and the configuration.
+    `is_new` is False where the engine is the ONNX file itself. `layers` has one entry per layer and
+    is empty where they are unknown; `gpu_fallback_layers` names those that left the DLA. `details`
+    holds the typing, the command line if there was one, and the configuration.
     """
 
     engine: Path
@@ -42,34 +42,34 @@ class Built(NamedTuple):
     log: str
     layers: list[dict[str, Any]]
     gpu_fallback_layers: list[str]
-    how: dict[str, Any]
+    details: dict[str, Any]
 
 
 def run_builder(
     builder: str | None,
     request: dict[str, Any],
     onnx: Path,
-    made_for: dict[str, Any],
-    work: Context,
-) -> Built:
+    device_identity: dict[str, Any],
+    context: Context,
+) -> BuildResult:
     """Make the engine by `builder`: a module's name, the path of trtexec, or None for ONNX Runtime.
 
-    `made_for` is what the engine's manifest will say of the device and its releases.
+    `device_identity` is what the engine's manifest will say of the device and its releases.
 
     Raises:
         AgentError, ImportError: as `building.build`.
     """
     runtime = field(request, "runtime", str)
     if builder is None:
-        return _take_onnx(runtime, onnx)
-    job = _job(request, onnx, made_for, work)
+        return _use_onnx_file(runtime, onnx)
+    job = _job(request, onnx, device_identity, context)
     if builder == runtime:
-        return _by_module(job, work)
-    return _by_trtexec(builder, made_for["versions"]["runtime"], job, work)
+        return _build_with_module(job, context)
+    return _build_with_trtexec(builder, device_identity["versions"]["runtime"], job, context)
 
 
 def _job(
-    request: dict[str, Any], onnx: Path, made_for: dict[str, Any], work: Context
+    request: dict[str, Any], onnx: Path, device_identity: dict[str, Any], context: Context
 ) -> dict[str, Any]:
     """What a builder needs to know; plain JSON."""
     runtime = field(request, "runtime", str)
@@ -80,14 +80,14 @@ def _job(
     asked = optional(request, "workspace_mb", int)
     given = workspace_mb(asked, free)
     if asked is not None and given < asked:
-        work.answer.warn(
+        context.writer.warn(
             f"The builder gets a workspace of {given} MB instead of {asked} MB: {free} MB are free."
         )
     dla_core = optional(request, "dla_core", int)
-    numbers = preflight.release_of(made_for["versions"]["runtime"]) or ()
+    numbers = preflight.release_of(device_identity["versions"]["runtime"]) or ()
     if dla_core is not None and precision == "int8" and numbers < (11,):
         # https://github.com/NVIDIA/TensorRT/issues/2222
-        work.answer.warn(
+        context.writer.warn(
             "The DLA does not read Q/DQ pairs before TensorRT 11: what they quantize falls back to "
             "the GPU. Build fp16 for the DLA instead."
         )
@@ -103,36 +103,36 @@ def _job(
         "dla_core": dla_core,
         "gpu_fallback": optional(request, "gpu_fallback", bool) is not False,
         "compute_capability": optional(request, "compute_capability", str),
-        "timing_cache": _timing_cache(runtime, made_for, work),
+        "timing_cache": _timing_cache(runtime, device_identity, context),
     }
 
 
-def _timing_cache(runtime: str, made_for: dict[str, Any], work: Context) -> str | None:
+def _timing_cache(runtime: str, device_identity: dict[str, Any], context: Context) -> str | None:
     """One for each device and release. To TensorRT-RTX a cache is useless, and a GPU its price
     (https://docs.nvidia.com/deeplearning/tensorrt-rtx/1.4/getting-started/release-notes-1/1.1.html).
     """
     if runtime != "tensorrt":
         return None
-    folder = work.folder / "timing"
+    folder = context.folder / "timing"
     folder.mkdir(exist_ok=True)
-    device = key_of(made_for["device"])[:16]
-    return str(folder / f"{runtime}-{made_for['versions']['runtime']}-{device}.cache")
+    device = cache_key(device_identity["device"])[:16]
+    return str(folder / f"{runtime}-{device_identity['versions']['runtime']}-{device}.cache")
 
 
-def _take_onnx(runtime: str, onnx: Path) -> Built:
+def _use_onnx_file(runtime: str, onnx: Path) -> BuildResult:
     """ONNX Runtime's engine is the ONNX file; that it loads here is all there is to prove."""
     sessions.open_session(runtime, onnx, threads=1, precise_int8=None)
-    return Built(onnx, False, "", [], [], {"typing": "strong", "command": None})
+    return BuildResult(onnx, False, "", [], [], {"typing": "strong", "command": None})
 
 
-def _by_module(job: dict[str, Any], work: Context) -> Built:
+def _build_with_module(job: dict[str, Any], context: Context) -> BuildResult:
     """Build in a process of its own, which the memory manager may kill without the agent."""
-    folder = work.scratch()
+    folder = context.scratch()
     (folder / tensorrt_build.JOB).write_text(json.dumps(job), encoding="utf-8")
     root = str(Path(__file__).parents[2])
     argv = [sys.executable, "-c", _START_BUILDER, root, str(folder)]
     outcome_path = folder / tensorrt_build.OUTCOME
-    finished = _run(argv, job, work)
+    finished = _run(argv, job, context)
     if not outcome_path.is_file():
         last = finished.output.strip().splitlines()[-5:]
         raise AgentError(
@@ -144,27 +144,29 @@ def _by_module(job: dict[str, Any], work: Context) -> Built:
     outcome = json.loads(outcome_path.read_text(encoding="utf-8"))
     if "error" in outcome:
         raise AgentError(*outcome["error"])
-    return Built(
+    return BuildResult(
         folder / tensorrt_build.PLAN,
         True,
         (folder / tensorrt_build.LOG).read_text(encoding="utf-8"),
         outcome["layers"],
-        outcome["fell_back"],
+        outcome["gpu_fallback_layers"],
         {"typing": outcome["typing"], "command": None, "configuration": _configuration(job)},
     )
 
 
-def _by_trtexec(program: str, release: str, job: dict[str, Any], work: Context) -> Built:
-    folder = work.scratch()
+def _build_with_trtexec(
+    program: str, release: str, job: dict[str, Any], context: Context
+) -> BuildResult:
+    folder = context.scratch()
     layers_path = folder / "layers.json"
     plan = folder / tensorrt_build.PLAN
     numbers = preflight.release_of(release) or ()
     job = {**job, "plan": str(plan), "layers": str(layers_path)}
     command = trtexec.build_command(program, numbers, job)
-    finished = _run(command, job, work)
+    finished = _run(command, job, context)
     trtexec.check_built(finished, plan)
     layers = layers_path.read_text(encoding="utf-8") if layers_path.is_file() else None
-    return Built(
+    return BuildResult(
         plan,
         True,
         finished.output,
@@ -183,9 +185,11 @@ def _configuration(job: dict[str, Any]) -> dict[str, Any]:
     return {name: job[name] for name in names}
 
 
-def _run(argv: list[str], job: dict[str, Any], work: Context) -> child_processes.Finished:
+def _run(
+    argv: list[str], job: dict[str, Any], context: Context
+) -> child_processes.CompletedProgram:
     try:
-        return child_processes.run(argv, work.children, _TIMEOUT_SECONDS)
+        return child_processes.run(argv, context.children, _TIMEOUT_SECONDS)
     except AgentError as error:
         if error.code != OUT_OF_MEMORY:
             raise

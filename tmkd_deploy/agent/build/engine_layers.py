@@ -19,7 +19,7 @@ _OTHER_NAMES = {"FP16": "Half", "FP32": "Float", "BFloat16": "BF16"}
 # The words of TensorRT 8.4 and later, then those of 8.0 and before. Seen in
 # https://github.com/NVIDIA-AI-IOT/jetson_dla_tutorial/issues/3 and
 # https://github.com/NVIDIA/TensorRT/issues/2318
-_FELL_BACK = re.compile(
+_GPU_FALLBACK = re.compile(
     r"Layer '(?P<now>.+)' \(\w+\): Unsupported on DLA\. Switching"
     r"|Default DLA is enabled but layer (?P<then>.+) is not supported on DLA, falling back to GPU"
 )
@@ -79,6 +79,6 @@ def _type_in(words: str) -> str:
 
 def gpu_fallback_layers(lines: Iterable[str]) -> list[str]:
     """The layers that run on the GPU although the DLA was asked for, in the builder's order."""
-    found = (_FELL_BACK.search(line) for line in lines)
+    found = (_GPU_FALLBACK.search(line) for line in lines)
     names = (match["now"] or match["then"] for match in found if match)
     return list(dict.fromkeys(names))

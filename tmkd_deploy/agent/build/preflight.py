@@ -18,7 +18,7 @@ from tmkd_deploy.agent.agent_errors import DATA, ENVIRONMENT, AgentError
 _TITLES = {"tensorrt": "TensorRT", "tensorrt_rtx": "TensorRT-RTX"}
 
 
-class Here(NamedTuple):
+class CurrentDevice(NamedTuple):
     """The device at hand: its runtime's release and its compute capability; None if unknown."""
 
     release: str | None
@@ -56,7 +56,7 @@ def read_sidecar(engine: Path) -> dict[str, Any] | None:
     return sidecar
 
 
-def refuse_foreign(sidecar: dict[str, Any], here: Here) -> None:
+def require_compatible(sidecar: dict[str, Any], here: CurrentDevice) -> None:
     """Raise where the engine cannot run here; what is unknown is left to the runtime.
 
     Raises:
@@ -65,7 +65,7 @@ def refuse_foreign(sidecar: dict[str, Any], here: Here) -> None:
     title = _TITLES.get(sidecar["runtime"])
     if title is None:
         return
-    built = Here(sidecar["versions"].get("runtime"), sidecar["device"].get("sm"))
+    built = CurrentDevice(sidecar["versions"].get("runtime"), sidecar["device"].get("sm"))
     reasons = []
     if _differ(release_of(built.release), release_of(here.release)):
         reasons.append(f"{title} {built.release}, and here is {here.release}")

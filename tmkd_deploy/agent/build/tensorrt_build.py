@@ -68,7 +68,7 @@ def _build(trt: Any, log: Any, job: dict[str, Any], folder: Path) -> dict[str, A
         config.set_flag(getattr(trt.BuilderFlag, flag))
     config.add_optimization_profile(_profile(builder, network, job["image_size"]))
     if job["compute_capability"] is not None:
-        _aim_at(trt, config, job["compute_capability"])
+        _set_compute_capability(trt, config, job["compute_capability"])
     refused = [] if job["dla_core"] is None else _use_dla(trt, builder, config, network, job)
     cache = _timing_cache(config, job["timing_cache"])
     plan = builder.build_serialized_network(network, config)
@@ -85,7 +85,9 @@ def _build(trt: Any, log: Any, job: dict[str, Any], folder: Path) -> dict[str, A
     return {
         "typing": typing.name,
         "layers": _layers(trt, log, plan, elsewhere=job["compute_capability"] is not None),
-        "fell_back": list(dict.fromkeys([*refused, *engine_layers.gpu_fallback_layers(log.lines)])),
+        "gpu_fallback_layers": list(
+            dict.fromkeys([*refused, *engine_layers.gpu_fallback_layers(log.lines)])
+        ),
     }
 
 
@@ -150,7 +152,7 @@ def _profile(builder: Any, network: Any, image_size: int) -> Any:
     return profile
 
 
-def _aim_at(trt: Any, config: Any, capability: str) -> None:
+def _set_compute_capability(trt: Any, config: Any, capability: str) -> None:
     """Build for this compute capability, such as SM89, instead of the GPU that is here."""
     known = getattr(getattr(trt, "ComputeCapability", None), capability, None)
     if known is None:

@@ -134,7 +134,7 @@ def _dla(job: dict[str, Any]) -> list[str]:
     return [f"--useDLACore={job['dla_core']}", *fallback]
 
 
-def check_built(finished: child_processes.Finished, plan: Path) -> None:
+def check_built(finished: child_processes.CompletedProgram, plan: Path) -> None:
     """Raise unless a `build_command` has built its engine.
 
     Raises:
@@ -147,7 +147,7 @@ def check_built(finished: child_processes.Finished, plan: Path) -> None:
         raise _refused(report, finished)
 
 
-def time(program: str, engine: Path, job: dict[str, Any], work: Context) -> tuple[Times, Report]:
+def time(program: str, engine: Path, job: dict[str, Any], context: Context) -> tuple[Times, Report]:
     """Time an engine by trtexec alone: its own loop, random images, one stream.
 
     Its latency is the sum of the copies' and the GPU's times by events, without what the host adds,
@@ -156,7 +156,7 @@ def time(program: str, engine: Path, job: dict[str, Any], work: Context) -> tupl
     Raises:
         AgentError: as `check_built`; `environment` also where it takes too long.
     """
-    times = work.scratch() / "times.json"
+    times = context.scratch() / "times.json"
     side = job["image_size"]
     warm_up_ms = int(job["warmup_seconds"] * 1000)
     command = [
@@ -171,7 +171,7 @@ def time(program: str, engine: Path, job: dict[str, Any], work: Context) -> tupl
         *([] if job["dla_core"] is None else [f"--useDLACore={job['dla_core']}"]),
     ]
     longest = 60.0 + 20 * (job["warmup_seconds"] + job["min_seconds"])
-    finished = child_processes.run(command, work.children, longest)
+    finished = child_processes.run(command, context.children, longest)
     report = parse(finished.output)
     if finished.returncode != 0 or not report.passed or not times.is_file():
         raise _refused(report, finished)
@@ -189,7 +189,7 @@ def read_times(path: Path, warm_up_ms: float) -> Times:
     return Times([row["latencyMs"] for row in kept], [row["computeMs"] for row in kept])
 
 
-def _refused(report: Report, finished: child_processes.Finished) -> AgentError:
+def _refused(report: Report, finished: child_processes.CompletedProgram) -> AgentError:
     last = [line for line in finished.output.splitlines() if line.strip()][-3:]
     words = "; ".join(report.errors[:5] or last) or "it says nothing"
     problem = f"trtexec {report.version or ''} failed (status {finished.returncode}): {words}"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from tmkd_deploy.agent.agent_errors import REQUEST, AgentError
 from tmkd_deploy.agent.inference import sessions
 from tmkd_deploy.agent.inference.predict_request import read_images
-from tmkd_deploy.agent.inference.timing import Settings, time_in_turns
+from tmkd_deploy.agent.inference.timing import Settings, time_interleaved
 from tmkd_deploy.agent.telemetry.system_monitor import SystemMonitor
 from tmkd_deploy.agent.transport.request_fields import field, optional
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from tmkd_deploy.agent.transport.context import Context
 
 
-def measure(request: dict[str, Any], work: Context) -> dict[str, Any]:
+def measure(request: dict[str, Any], context: Context) -> dict[str, Any]:
     """Time the engines of a request in turns; never answered from memory.
 
     Returns:
-        What `time_in_turns` does.
+        What `time_interleaved` does.
 
     Raises:
         AgentError: `request`: there is no engine, or two have one name; `data`: a file is not here,
@@ -31,17 +31,17 @@ def measure(request: dict[str, Any], work: Context) -> dict[str, Any]:
     names = [field(engine, "name", str) for engine in engines]
     if not names or len(set(names)) < len(names):
         raise AgentError(REQUEST, "The request needs engines, each with a name of its own.")
-    images = read_images(work.file(field(request, "images", str)))
+    images = read_images(context.stored_file(field(request, "images", str)))
     opened = {
         name: sessions.open_session(
             field(engine, "runtime", str),
-            work.file(field(engine, "engine", str)),
+            context.stored_file(field(engine, "engine", str)),
             field(settings, "threads", int),
             optional(engine, "precise_int8", bool),
         )
         for name, engine in zip(names, engines)
     }
-    return time_in_turns(
+    return time_interleaved(
         opened,
         images,
         Settings(
@@ -49,8 +49,8 @@ def measure(request: dict[str, Any], work: Context) -> dict[str, Any]:
             min_runs=field(settings, "min_runs", int),
             min_seconds=_seconds(settings, "min_seconds"),
         ),
-        work.answer,
-        SystemMonitor(children=work.children),
+        context.writer,
+        SystemMonitor(children=context.children),
     )
 
 

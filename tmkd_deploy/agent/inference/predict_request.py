@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from tmkd_deploy.agent.agent_errors import DATA, AgentError
 from tmkd_deploy.agent.inference import sessions
-from tmkd_deploy.agent.transport.context import key_of
+from tmkd_deploy.agent.transport.context import cache_key
 from tmkd_deploy.agent.transport.request_fields import field, optional
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tmkd_deploy.agent.transport.context import Context
 
 
-def predict(request: dict[str, Any], work: Context) -> dict[str, Any]:
+def predict(request: dict[str, Any], context: Context) -> dict[str, Any]:
     """Run every image through an engine; done once for the same engine, images and settings.
 
     Raises:
@@ -27,7 +27,7 @@ def predict(request: dict[str, Any], work: Context) -> dict[str, Any]:
     engine, images = field(request, "engine", str), field(request, "images", str)
     threads = field(request, "threads", int)
     precise_int8 = optional(request, "precise_int8", bool)
-    key = key_of(
+    key = cache_key(
         {
             "do": "predict",
             "runtime": runtime,
@@ -40,11 +40,11 @@ def predict(request: dict[str, Any], work: Context) -> dict[str, Any]:
     )
 
     def make() -> dict[str, Any]:
-        pixels = read_images(work.file(images))
-        session = sessions.open_session(runtime, work.file(engine), threads, precise_int8)
-        return {"logits": work.keep(_logits(session, pixels, work))}
+        pixels = read_images(context.stored_file(images))
+        session = sessions.open_session(runtime, context.stored_file(engine), threads, precise_int8)
+        return {"logits": context.store_file(_logits(session, pixels, context))}
 
-    return work.remembered(key, make, files=("logits",))[0]
+    return context.cached(key, make, files=("logits",))[0]
 
 
 def read_images(path: Path) -> np.ndarray:
@@ -69,13 +69,13 @@ def read_images(path: Path) -> np.ndarray:
     return images
 
 
-def _logits(session: sessions.Session, images: np.ndarray, work: Context) -> Path:
+def _logits(session: sessions.Session, images: np.ndarray, context: Context) -> Path:
     import numpy as np
 
     logits = []
     for index in range(len(images)):
         logits.append(session.infer(np.ascontiguousarray(images[index : index + 1])))
-        work.answer.progress(index + 1, len(images), "images")
-    path = work.scratch() / "logits.npy"
+        context.writer.progress(index + 1, len(images), "images")
+    path = context.scratch() / "logits.npy"
     np.save(str(path), np.concatenate(logits).astype(np.float32, copy=False))
     return path

@@ -54,8 +54,8 @@ def open_session(
     sidecar = preflight.read_sidecar(engine)
     dla_core = None
     if sidecar is not None:
-        here = preflight.Here(version(runtime), f"SM{Cuda().compute_capability()}")
-        preflight.refuse_foreign(sidecar, here)
+        here = preflight.CurrentDevice(version(runtime), f"SM{Cuda().compute_capability()}")
+        preflight.require_compatible(sidecar, here)
         dla_core = sidecar["dla"]["core"]
     return TensorRTSession(runtime, engine, dla_core)
 

@@ -32,12 +32,12 @@ if TYPE_CHECKING:
 # never into fewer than half as many, however much time a busy machine takes for them.
 ROUNDS = 40
 # The first runs of a turn find the caches filled by another engine and are not counted.
-UNCOUNTED = 2
-LEAST_COUNTED = 5
+UNCOUNTED_RUNS = 2
+MIN_COUNTED_RUNS = 5
 # How often its least time a warm-up may last, and how many blocks it may in any case see.
-WARM_UP_LIMIT = 10
-BLOCKS_ANYHOW = 3 * BLOCKS
-RUNS_A_BLOCK = 3
+WARMUP_LIMIT = 10
+MIN_BLOCKS_BEFORE_GIVING_UP = 3 * BLOCKS
+RUNS_PER_BLOCK = 3
 _BURST_SECONDS = 0.5
 
 
@@ -49,12 +49,12 @@ class Settings(NamedTuple):
     min_seconds: float
 
 
-def time_in_turns(
+def time_interleaved(
     sessions: Mapping[str, Session],
     images: np.ndarray,
     settings: Settings,
     listener: Listener,
-    watch: SystemMonitor,
+    monitor: SystemMonitor,
 ) -> dict[str, Any]:
     """Warm up every engine and time them in turns; half-way, measure the throughput of each.
 
@@ -63,7 +63,7 @@ def time_in_turns(
     Args:
         sessions: the engines in the order of their turns, at least one.
         images: uint8 [N, H, W, 3]; every run takes the next one, the same for every engine.
-        watch: reads the machine's conditions between turns.
+        monitor: reads the machine's conditions between turns.
 
     Returns:
         What JSON can hold, by engine where not said otherwise: `blocks`, milliseconds of each
@@ -71,26 +71,30 @@ def time_in_turns(
         its device alone; `warm_up`; `throughput`; and of the machine `conditions` and `machine`.
     """
     frames = [np.ascontiguousarray(images[index : index + 1]) for index in range(len(images))]
-    watch.begin()
+    monitor.start()
     warmed: dict[str, dict[str, Any]] = {}
     for name, session in sessions.items():
         warmed[name] = warm_up(session, frames, settings.warmup_seconds)
-        outcome = "is steady" if warmed[name]["steady"] else "is not steady, but timed all the same"
+        outcome = (
+            "has warmed up"
+            if warmed[name]["warmed_up"]
+            else "has not warmed up and is timed anyway"
+        )
         listener.say(f"After {warmed[name]['seconds']:.1f} s of warm-up {name} {outcome}.")
-    turns = _Turns(sessions, frames, settings, warmed)
-    turns.go_on(0.5, listener, watch)
+    rounds = _InterleavedRounds(sessions, frames, settings, warmed)
+    rounds.run_until(0.5, listener, monitor)
     throughput = {
-        name: _throughput(session, frames, settings.min_seconds, watch)
+        name: _throughput(session, frames, settings.min_seconds, monitor)
         for name, session in sessions.items()
     }
-    turns.go_on(1.0, listener, watch)
+    rounds.run_until(1.0, listener, monitor)
     listener.progress(ROUNDS, ROUNDS, "rounds")
     return {
-        "blocks": turns.blocks,
-        "device_ms": turns.device_ms,
-        "warm_up": warmed,
+        "blocks": rounds.blocks,
+        "device_ms": rounds.device_ms,
+        "warmup": warmed,
         "throughput": throughput,
-        "conditions": watch.end(),
+        "conditions": monitor.stop(),
         "machine": machine(),
     }
 
@@ -112,22 +116,25 @@ def warm_up(session: Session, frames: list[np.ndarray], least_seconds: float) ->
         block: list[float] = []
         block_begun = time.perf_counter()
         while (
-            len(block) < RUNS_A_BLOCK or time.perf_counter() - block_begun < least_seconds / BLOCKS
+            len(block) < RUNS_PER_BLOCK
+            or time.perf_counter() - block_begun < least_seconds / BLOCKS
         ):
             block.append(_run(session, frames[(runs + len(block)) % len(frames)]))
         runs += len(block)
         medians.append(statistics.median(block))
         seconds = time.perf_counter() - begun
-        steady = seconds >= least_seconds and is_warmed_up(medians)
-        if steady or (seconds >= WARM_UP_LIMIT * least_seconds and len(medians) >= BLOCKS_ANYHOW):
+        warmed_up = seconds >= least_seconds and is_warmed_up(medians)
+        if warmed_up or (
+            seconds >= WARMUP_LIMIT * least_seconds and len(medians) >= MIN_BLOCKS_BEFORE_GIVING_UP
+        ):
             last = statistics.median(medians[-BLOCKS // 2 :])
-            return {"seconds": seconds, "runs": runs, "steady": steady, "last_ms": last}
+            return {"seconds": seconds, "runs": runs, "warmed_up": warmed_up, "last_ms": last}
 
 
-class _Turns:
+class _InterleavedRounds:
     """The rounds in which every engine has its turn, and what was timed in them.
 
-    `blocks` and `device_ms` are those of `time_in_turns`.
+    `blocks` and `device_ms` are those of `time_interleaved`.
     """
 
     def __init__(
@@ -140,7 +147,9 @@ class _Turns:
         self._sessions = sessions
         self._frames = frames
         self._settings = settings
-        self._counted = {name: _runs_a_turn(settings, warmed[name]["last_ms"]) for name in sessions}
+        self._counted = {
+            name: _runs_per_turn(settings, warmed[name]["last_ms"]) for name in sessions
+        }
         self._spent = dict.fromkeys(sessions, 0.0)
         self._rounds = 0
         self.blocks: dict[str, list[list[float]]] = {name: [] for name in sessions}
@@ -148,12 +157,12 @@ class _Turns:
             name: [] for name, session in sessions.items() if hasattr(session, "device_ms")
         }
 
-    def go_on(self, share: float, listener: Listener, watch: SystemMonitor) -> None:
+    def run_until(self, share: float, listener: Listener, monitor: SystemMonitor) -> None:
         """Go on until `share` of what the settings ask for is done."""
         while not self._done(share):
             for name, session in self._sessions.items():
                 self._turn(name, session)
-                watch.look()
+                monitor.sample()
             self._rounds += 1
             listener.progress(min(self._rounds, ROUNDS), ROUNDS, "rounds")
 
@@ -166,20 +175,20 @@ class _Turns:
         )
 
     def _turn(self, name: str, session: Session) -> None:
-        runs = UNCOUNTED + self._counted[name]
+        runs = UNCOUNTED_RUNS + self._counted[name]
         first = self._rounds * runs
         turn: list[float] = []
         for run in range(runs):
             turn.append(_run(session, self._frames[(first + run) % len(self._frames)]))
-            if name in self.device_ms and run >= UNCOUNTED:
+            if name in self.device_ms and run >= UNCOUNTED_RUNS:
                 self.device_ms[name].append(session.device_ms())  # type: ignore[attr-defined]
-        self.blocks[name].append(turn[UNCOUNTED:])
-        self._spent[name] += sum(turn[UNCOUNTED:]) / 1000.0
+        self.blocks[name].append(turn[UNCOUNTED_RUNS:])
+        self._spent[name] += sum(turn[UNCOUNTED_RUNS:]) / 1000.0
 
 
-def _runs_a_turn(settings: Settings, run_ms: float) -> int:
+def _runs_per_turn(settings: Settings, run_ms: float) -> int:
     runs = max(settings.min_runs, 1000.0 * settings.min_seconds / run_ms)
-    return max(LEAST_COUNTED, math.ceil(runs / ROUNDS))
+    return max(MIN_COUNTED_RUNS, math.ceil(runs / ROUNDS))
 
 
 def _run(session: Session, frame: np.ndarray) -> float:
@@ -190,17 +199,17 @@ def _run(session: Session, frame: np.ndarray) -> float:
 
 
 def _throughput(
-    session: Session, frames: list[np.ndarray], least_seconds: float, watch: SystemMonitor
+    session: Session, frames: list[np.ndarray], least_seconds: float, monitor: SystemMonitor
 ) -> dict[str, Any]:
     """One caller, who asks for the next image as soon as the last one's logits are there.
 
     It calls in bursts of half a second, and looks at the machine's conditions between them; that
     time is not counted.
     """
-    for frame in frames[:UNCOUNTED]:
+    for frame in frames[:UNCOUNTED_RUNS]:
         session.infer(frame)
     runs, seconds = 0, 0.0
-    watch.begin_energy()
+    monitor.start_energy()
     while seconds < least_seconds:
         begun = now = time.perf_counter()
         end = begun + min(_BURST_SECONDS, least_seconds - seconds)
@@ -209,9 +218,9 @@ def _throughput(
             runs += 1
             now = time.perf_counter()
         seconds += now - begun
-        watch.add_energy(now - begun)
+        monitor.add_energy(now - begun)
     found: dict[str, Any] = {"images_per_second": runs / seconds, "runs": runs, "seconds": seconds}
-    energy = watch.energy()
+    energy = monitor.energy()
     if energy is not None:
         energy["millijoules_per_inference"] = 1000.0 * energy["joules"] / runs
     found["energy"] = energy

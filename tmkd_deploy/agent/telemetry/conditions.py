@@ -26,7 +26,7 @@ _PI_NOW = {
 }
 
 
-def now(root: Path = Path("/")) -> dict[str, Any]:
+def current(root: Path = Path("/")) -> dict[str, Any]:
     """What a probe tells: `clocks`, `temperature_c`, whether it is `throttled` at this moment (None
     where nothing would tell), and the names of the `power_rails` that can be read."""
     slowed = throttling(root)

@@ -29,8 +29,8 @@ _DLA = (
 )
 
 
-def probe(request: dict[str, Any], work: Context) -> dict[str, Any]:
-    """The facts of this device; None for what is missing or cannot be known.
+def probe(request: dict[str, Any], context: Context) -> dict[str, Any]:
+    """The fields of this device; None for what is missing or cannot be known.
 
     Memory and disk are in MiB, `time` in seconds since 1970, temperatures in degrees Celsius.
     """
@@ -58,11 +58,11 @@ def probe(request: dict[str, Any], work: Context) -> dict[str, Any]:
         "cores": len(os.sched_getaffinity(0)),
         "memory_mb": memory.get("MemTotal"),
         "memory_free_mb": memory.get("MemAvailable"),
-        "disk_free_mb": shutil.disk_usage(str(work.folder)).free // 2**20,
+        "disk_free_mb": shutil.disk_usage(str(context.folder)).free // 2**20,
         "gpu": gpu,
         "dla_cores": _dla_cores() if release and tensorrt else None,
         "power_mode": jetson.power_mode(),
-        **conditions.now(),
+        **conditions.current(),
         "time": time.time(),
     }
 

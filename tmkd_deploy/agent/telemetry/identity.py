@@ -1,4 +1,4 @@
-"""What an engine is tied to: the device, its software, its power mode; a part of all its facts."""
+"""What an engine is tied to: the device, its software, its power mode; a part of all its fields."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from tmkd_deploy.agent.telemetry.gpu import gpu_and_driver
 _CUDA = Path("/usr/local/cuda/version.json")
 
 
-def identity(release: str, aimed_at: str | None) -> dict[str, Any]:
+def identity(release: str, compute_capability: str | None) -> dict[str, Any]:
     """`device`, `versions` and `power_mode` for an engine's manifest; None for what is unknown.
 
-    `release` is the runtime's own. `aimed_at` names a compute capability, such as SM89, to build
-    for instead of the GPU that is here; which GPU that will be is then unknown.
+    `release` is the runtime's version. `compute_capability`, such as SM89, is that of another GPU
+    to build for; which GPU that will be is then unknown.
     """
     gpu, driver = gpu_and_driver()
-    meant: dict[str, Any] = {"sm": aimed_at} if aimed_at else gpu or {}
+    meant: dict[str, Any] = {"sm": compute_capability} if compute_capability else gpu or {}
     return {
         "device": {
             "model": first_line("/proc/device-tree/model"),

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Callable
 from tmkd_deploy.agent.telemetry.sysfs import number, text
 
 if TYPE_CHECKING:
-    from tmkd_deploy.agent.child_processes import Children
+    from tmkd_deploy.agent.child_processes import ChildProcesses
 
 # Rails that feed the whole module; where there is one, the others are parts of it.
 _WHOLE_MODULE = ("VDD_IN", "POM_5V_IN", "5V_IN")
@@ -109,7 +109,7 @@ class CounterMeter:
 class Tegrastats:
     """The tegrastats program at work, and the last line it printed."""
 
-    def __init__(self, path: str, children: Children) -> None:
+    def __init__(self, path: str, children: ChildProcesses) -> None:
         self._children = children
         self._process = children.start([path, "--interval", str(_MILLISECONDS_BETWEEN_LINES)])
         self._last: dict[str, float] = {}

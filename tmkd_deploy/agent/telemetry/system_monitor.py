@@ -1,7 +1,7 @@
 """A machine watched while engines are timed on it: its conditions, and energy where it can be read.
 
 It looks between turns and between bursts, never during a counted run, so that looking costs the
-figures nothing; how long a look takes is among the facts.
+figures nothing; how long a look takes is among the fields.
 """
 
 from __future__ import annotations
@@ -14,34 +14,34 @@ from tmkd_deploy.agent import shell
 from tmkd_deploy.agent.telemetry import conditions, jetson, power
 
 if TYPE_CHECKING:
-    from tmkd_deploy.agent.child_processes import Children
+    from tmkd_deploy.agent.child_processes import ChildProcesses
 
-_SECONDS_BETWEEN_LOOKS = 0.5
+_SAMPLE_INTERVAL_SECONDS = 0.5
 
 
 class SystemMonitor:
     """Watches the machine whose files lie below `root`; `children` start tegrastats."""
 
-    def __init__(self, root: Path = Path("/"), children: Children | None = None) -> None:
+    def __init__(self, root: Path = Path("/"), children: ChildProcesses | None = None) -> None:
         self._root = root
         self._children = children
         self._meter: power.PowerMeter | power.CounterMeter | None = None
         self._tegrastats: power.Tegrastats | None = None
-        self._looks: list[dict[str, Any]] = []
-        self._last_look = 0.0
+        self._samples: list[dict[str, Any]] = []
+        self._last_sample_at = 0.0
         self._seconds = 0.0
 
-    def begin(self) -> None:
+    def start(self) -> None:
         """Look for the first time, and find out how energy can be read."""
         self._meter = self._find_meter()
-        self._look()
+        self._sample()
 
-    def look(self) -> None:
+    def sample(self) -> None:
         """Look again, if the last look is half a second old."""
-        if time.perf_counter() - self._last_look >= _SECONDS_BETWEEN_LOOKS:
-            self._look()
+        if time.perf_counter() - self._last_sample_at >= _SAMPLE_INTERVAL_SECONDS:
+            self._sample()
 
-    def end(self) -> dict[str, Any]:
+    def stop(self) -> dict[str, Any]:
         """Look for the last time.
 
         Returns:
@@ -51,23 +51,23 @@ class SystemMonitor:
             None where it would not tell, and by what (`throttle_events`: how often each cause was
             counted meanwhile, or how many looks saw it at work).
         """
-        self._look()
+        self._sample()
         if self._tegrastats is not None:
             self._tegrastats.stop()
-        before, after = self._looks[0], self._looks[-1]
+        before, after = self._samples[0], self._samples[-1]
         return {
             "before": before,
             "after": after,
             "power_mode": jetson.power_mode(),
-            "looks": len(self._looks),
-            "look_ms": 1000.0 * self._seconds / len(self._looks),
+            "samples": len(self._samples),
+            "sample_ms": 1000.0 * self._seconds / len(self._samples),
             "cpu_hz": self._range("cpu_hz"),
             "gpu_hz": self._range("gpu_hz"),
             "temperature_c": self._hottest(),
-            **throttled(self._looks),
+            **throttled(self._samples),
         }
 
-    def begin_energy(self) -> None:
+    def start_energy(self) -> None:
         """Count energy from here."""
         if self._meter is not None:
             self._meter.begin()
@@ -76,19 +76,19 @@ class SystemMonitor:
         """Count the energy of the last `seconds`, and look if it is time."""
         if self._meter is not None:
             self._meter.add(seconds)
-        self.look()
+        self.sample()
 
     def energy(self) -> dict[str, Any] | None:
-        """`joules` since `begin_energy` and their `source`; None where energy cannot be read."""
+        """`joules` since `start_energy` and their `source`; None where energy cannot be read."""
         if self._meter is None:
             return None
         return {"joules": self._meter.joules, "source": self._meter.source}
 
-    def _look(self) -> None:
+    def _sample(self) -> None:
         begun = time.perf_counter()
-        self._looks.append(conditions.read(self._root))
-        self._last_look = time.perf_counter()
-        self._seconds += self._last_look - begun
+        self._samples.append(conditions.read(self._root))
+        self._last_sample_at = time.perf_counter()
+        self._seconds += self._last_sample_at - begun
 
     def _find_meter(self) -> power.PowerMeter | power.CounterMeter | None:
         rails = power.rails_mw(self._root)
@@ -101,36 +101,36 @@ class SystemMonitor:
             return power.CounterMeter(packages)
         path = shell.program("tegrastats")
         if path is not None:
-            from tmkd_deploy.agent.child_processes import Children
+            from tmkd_deploy.agent.child_processes import ChildProcesses
 
-            self._tegrastats = power.Tegrastats(path, self._children or Children())
+            self._tegrastats = power.Tegrastats(path, self._children or ChildProcesses())
             rails = self._tegrastats.rails_mw()
             if rails:
                 return power.PowerMeter(self._tegrastats.rails_mw, "tegrastats", power.scope(rails))
         return None
 
     def _range(self, name: str) -> list[int] | None:
-        seen = [reading["clocks"][name] for reading in self._looks]
+        seen = [reading["clocks"][name] for reading in self._samples]
         known = [value for value in seen if value is not None]
         return [min(known), max(known)] if known else None
 
     def _hottest(self) -> dict[str, float]:
         hottest: dict[str, float] = {}
-        for reading in self._looks:
+        for reading in self._samples:
             for zone, degrees in reading["temperature_c"].items():
                 hottest[zone] = max(degrees, hottest.get(zone, degrees))
         return hottest
 
 
-def throttled(looks: list[dict[str, Any]]) -> dict[str, Any]:
+def throttled(samples: list[dict[str, Any]]) -> dict[str, Any]:
     """Whether a machine throttled over some readings, in their order, and by what."""
     events: dict[str, int] = {}
-    first, last = looks[0]["throttle_counts"], looks[-1]["throttle_counts"]
+    first, last = samples[0]["throttle_counts"], samples[-1]["throttle_counts"]
     for cause, count in last.items():
         if count > first.get(cause, 0):
             events[cause] = count - first.get(cause, 0)
-    for reading in looks:
+    for reading in samples:
         for cause in reading["throttling"] or ():
             events[cause] = events.get(cause, 0) + 1
-    told = bool(last) or any(reading["throttling"] is not None for reading in looks)
+    told = bool(last) or any(reading["throttling"] is not None for reading in samples)
     return {"throttled": bool(events) if told else None, "throttle_events": events}

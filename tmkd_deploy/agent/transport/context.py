@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 from typing import Any, Callable, Sequence, TextIO
 
-from tmkd_deploy.agent.child_processes import Children
+from tmkd_deploy.agent.child_processes import ChildProcesses
 from tmkd_deploy.agent.transport import store
 from tmkd_deploy.agent.transport.reader import Reader
 from tmkd_deploy.agent.transport.writer import Writer
@@ -17,14 +17,16 @@ from tmkd_deploy.agent.transport.writer import Writer
 class Context:
     """One session's work folder. `lock_file` is open while the device is locked for us."""
 
-    def __init__(self, folder: Path, answer: Writer, reader: Reader, children: Children) -> None:
+    def __init__(
+        self, folder: Path, writer: Writer, reader: Reader, children: ChildProcesses
+    ) -> None:
         self.folder = folder
-        self.answer = answer
+        self.writer = writer
         self.reader = reader
         self.children = children
         self.lock_file: TextIO | None = None
 
-    def file(self, sha256: str) -> Path:
+    def stored_file(self, sha256: str) -> Path:
         """The file with this content.
 
         Raises:
@@ -32,9 +34,9 @@ class Context:
         """
         return store.find(self.folder, sha256)
 
-    def keep(self, path: Path) -> str:
+    def store_file(self, path: Path) -> str:
         """Move a finished file into the store; returns its SHA-256."""
-        return store.keep(self.folder, path)
+        return store.add(self.folder, path)
 
     def scratch(self) -> Path:
         """An empty folder for unfinished files; the next call, or the next session, empties it."""
@@ -43,13 +45,13 @@ class Context:
         scratch.mkdir()
         return scratch
 
-    def remembered(
+    def cached(
         self, key: str, make: Callable[[], dict[str, Any]], files: Sequence[str] = ()
     ) -> tuple[dict[str, Any], bool]:
         """What `make` answered before under this key, or now; and whether it was before.
 
         Args:
-            key: `key_of` everything that the answer depends on.
+            key: `cache_key` everything that the answer depends on.
             files: the names of the answer's fields that hold a stored file's SHA-256 (or None).
                 An answer whose files were cleaned away is made anew.
         """
@@ -65,7 +67,7 @@ class Context:
         return answer, False
 
 
-def key_of(facts: dict[str, Any]) -> str:
-    """A name for what an answer depends on: the SHA-256 of its facts."""
-    text = json.dumps(facts, sort_keys=True, separators=(",", ":"), allow_nan=False)
+def cache_key(fields: dict[str, Any]) -> str:
+    """A name for what an answer depends on: the SHA-256 of its fields."""
+    text = json.dumps(fields, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode("utf-8")).hexdigest()

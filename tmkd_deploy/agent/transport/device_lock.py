@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _SECONDS_TO_END = 5.0
 
 
-def lock(request: dict[str, Any], work: Context) -> dict[str, Any]:
+def lock(request: dict[str, Any], context: Context) -> dict[str, Any]:
     """Take the device for `owner`, until this process ends.
 
     A holder of the same name is an earlier connection of the same run that has not noticed its end;
@@ -30,8 +30,8 @@ def lock(request: dict[str, Any], work: Context) -> dict[str, Any]:
     """
     owner = field(request, "owner", str)
     force = optional(request, "force", bool) or False
-    if work.lock_file is None:
-        work.lock_file = _take(work.folder / "lock", owner, force)
+    if context.lock_file is None:
+        context.lock_file = _take(context.folder / "lock", owner, force)
     return {}
 
 

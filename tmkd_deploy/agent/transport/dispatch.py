@@ -1,10 +1,10 @@
-"""Requests from the host to the functions that serve them."""
+"""Routes each request to the function that serves it."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Callable
 
-from tmkd_deploy.agent.agent_errors import REQUEST, AgentError
+from tmkd_deploy.agent.agent_errors import PROTOCOL_MISMATCH_ADVICE, REQUEST, AgentError
 
 if TYPE_CHECKING:
     from tmkd_deploy.agent.transport.context import Context
@@ -12,27 +12,27 @@ if TYPE_CHECKING:
 _NEED_THE_LOCK = {"build", "predict", "measure"}
 
 
-def perform(request: dict[str, Any], work: Context) -> dict[str, Any]:
-    """Do what a request asks for.
+def handle(request: dict[str, Any], context: Context) -> dict[str, Any]:
+    """The result of a request.
 
     Raises:
-        AgentError: nobody knows how, it lacks the lock, or it fails.
+        AgentError: the request is unknown, needs the device's lock, or fails.
     """
     name = request.get("do")
+    if not isinstance(name, str):
+        raise AgentError(REQUEST, f"A request is named by a string, not {name!r}.")
+    if name in _NEED_THE_LOCK and context.lock_file is None:
+        raise AgentError(REQUEST, f"The request {name!r} needs the device's lock first.")
     handler = _handler(name)
     if handler is None:
         raise AgentError(
-            REQUEST,
-            f"This agent does not know the request {name!r}.",
-            advice="Host and agent disagree; install the same tmkd-deploy again and report this.",
+            REQUEST, f"This agent has no request {name!r}.", advice=PROTOCOL_MISMATCH_ADVICE
         )
-    if name in _NEED_THE_LOCK and work.lock_file is None:
-        raise AgentError(REQUEST, f"The request {name!r} needs the device's lock first.")
-    return handler(request, work)
+    return handler(request, context)
 
 
-def _handler(name: object) -> Callable[[dict[str, Any], Context], dict[str, Any]] | None:
-    """The function behind a request; its module is imported only now, which keeps `probe` light."""
+def _handler(name: str) -> Callable[[dict[str, Any], Context], dict[str, Any]] | None:
+    """The function that serves a request. Importing it only now keeps `probe` free of numpy."""
     if name == "probe":
         from tmkd_deploy.agent.telemetry.device_probe import probe as handler
     elif name == "lock":

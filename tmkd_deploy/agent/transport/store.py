@@ -51,7 +51,7 @@ def find(folder: Path, sha256: str) -> Path:
     return place(folder, sha256)
 
 
-def keep(folder: Path, path: Path) -> str:
+def add(folder: Path, path: Path) -> str:
     """Move a finished file of the same disk into the store; returns its SHA-256."""
     sha256 = hash_of(path)
     target = place(folder, sha256)

@@ -20,21 +20,21 @@ _CHUNK = 256 << 10
 _UNUSED_SECONDS = 30 * 24 * 3600.0
 
 
-def receive(request: dict[str, Any], work: Context) -> dict[str, Any]:
+def receive(request: dict[str, Any], context: Context) -> dict[str, Any]:
     """Take a file of `bytes` with this `sha256`; says first how much of it is here already.
 
     Raises:
         AgentError: `disk_full`; `data`: what came has another hash, and was thrown away.
     """
     sha256, size = field(request, "sha256", str), field(request, "bytes", int)
-    here = store.holds(work.folder, sha256)
-    part = store.place(work.folder, sha256).with_suffix(".part")
+    here = store.holds(context.folder, sha256)
+    part = store.place(context.folder, sha256).with_suffix(".part")
     offset = size if here else _received(part, size)
     if not here:
-        _check_room(work.folder, size - offset)
-    work.answer.send("ready", id=work.answer.request, offset=offset)
+        _check_room(context.folder, size - offset)
+    context.writer.send("ready", id=context.writer.request, offset=offset)
     if not here:
-        _append(work, part, offset, size)
+        _append(context, part, offset, size)
         if store.hash_of(part) != sha256:
             part.unlink()
             raise AgentError(
@@ -43,17 +43,17 @@ def receive(request: dict[str, Any], work: Context) -> dict[str, Any]:
                 sha256,
                 "Run again to send it once more; if that happens again, check the device's disk.",
             )
-        store.keep(work.folder, part)
+        store.add(context.folder, part)
     return {"sha256": sha256, "bytes": size}
 
 
-def fetch(request: dict[str, Any], work: Context) -> dict[str, Any]:
+def fetch(request: dict[str, Any], context: Context) -> dict[str, Any]:
     """Send a file from `offset` on, in chunks.
 
     Raises:
         AgentError: `data`: the device does not hold it; `request`: it is shorter than that.
     """
-    path = work.file(field(request, "sha256", str))
+    path = context.stored_file(field(request, "sha256", str))
     offset, size = field(request, "offset", int), path.stat().st_size
     if not 0 <= offset <= size:
         raise AgentError(REQUEST, f"The file has {size} bytes and none at {offset}.")
@@ -61,18 +61,18 @@ def fetch(request: dict[str, Any], work: Context) -> dict[str, Any]:
         file.seek(offset)
         for chunk in iter(lambda: file.read(_CHUNK), b""):
             data = base64.b64encode(chunk).decode("ascii")
-            work.answer.send("chunk", id=work.answer.request, offset=offset, data=data)
+            context.writer.send("chunk", id=context.writer.request, offset=offset, data=data)
             offset += len(chunk)
-            work.answer.progress(offset, size, "bytes")
+            context.writer.progress(offset, size, "bytes")
     return {"bytes": size}
 
 
-def clean(request: dict[str, Any], work: Context) -> dict[str, Any]:
+def clean(request: dict[str, Any], context: Context) -> dict[str, Any]:
     """Remove what nobody has used for 30 days; answers how many files and bytes that were."""
     oldest = time.time() - _UNUSED_SECONDS
     removed, freed = 0, 0
-    in_use = {str(work.folder / "lock"), *sys.path}  # the agent itself is a file on this path
-    for path in work.folder.rglob("*"):
+    in_use = {str(context.folder / "lock"), *sys.path}  # the agent itself is a file on this path
+    for path in context.folder.rglob("*"):
         if path.is_file() and str(path) not in in_use and path.stat().st_mtime < oldest:
             freed += path.stat().st_size
             path.unlink()
@@ -102,19 +102,19 @@ def _check_room(folder: Path, needed: int) -> None:
         )
 
 
-def _append(work: Context, part: Path, offset: int, size: int) -> None:
+def _append(context: Context, part: Path, offset: int, size: int) -> None:
     """Write what the host sends. After a failure the rest is still read, to stay in step."""
     failure = None
     # unbuffered, so that a connection that is cut loses nothing that arrived
     with part.open("ab", buffering=0) as file:
-        for block in work.reader.raw(size - offset):
+        for block in context.reader.raw(size - offset):
             offset += len(block)
             while block and failure is None:
                 try:
                     block = block[file.write(block) :]  # noqa: PLW2901 - a write may be partial
                 except OSError as error:
                     failure = error
-            work.answer.progress(offset, size, "bytes")
+            context.writer.progress(offset, size, "bytes")
     if failure is not None:
         part.unlink()  # a device with a full disk is worse than sending it again
         raise from_os_error(failure) from failure

@@ -22,13 +22,13 @@ class Writer:
         self._last_progress = 0.0
         self.request: int | None = None
 
-    def send(self, kind: str, **facts: Any) -> None:
+    def send(self, kind: str, **fields: Any) -> None:
         """Send one line of this `type`.
 
         Raises:
             HostGone: nobody reads any more.
         """
-        line = {"tmkd": SCHEMA, "type": kind, **facts}
+        line = {"tmkd": SCHEMA, "type": kind, **fields}
         text = json.dumps(line, separators=(",", ":"), allow_nan=False)
         try:
             with self._lock:
@@ -43,10 +43,10 @@ class Writer:
         if done < total and now - self._last_progress < _SECONDS_BETWEEN_PROGRESS:
             return
         self._last_progress = now
-        facts: dict[str, Any] = {"done": done, "total": total, "unit": unit}
+        fields: dict[str, Any] = {"done": done, "total": total, "unit": unit}
         if say is not None:
-            facts["say"] = say
-        self.send("progress", id=self.request, **facts)
+            fields["say"] = say
+        self.send("progress", id=self.request, **fields)
 
     def say(self, text: str) -> None:
         """Tell the host something worth a line."""

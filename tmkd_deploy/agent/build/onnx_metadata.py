@@ -18,7 +18,7 @@ _GRAPH, _METADATA = 7, 14
 _VARINT, _EIGHT_BYTES, _BYTES, _FOUR_BYTES = 0, 1, 2, 5
 
 
-def read_tags(onnx: Path) -> dict[str, str]:
+def read_metadata(onnx: Path) -> dict[str, str]:
     """The metadata of an ONNX file: key to value.
 
     Raises:

@@ -11,10 +11,10 @@ from tmkd_deploy.devices.progress_forwarder import ProgressForwarder
 
 def told(*messages: dict[str, Any]) -> list[tuple[Any, ...]]:
     events = RecordedEvents()
-    news = ProgressForwarder(events, "Measuring", "orin")
+    progress = ProgressForwarder(events, "Measuring", "orin")
     for message in messages:
-        news(message)
-    news.finish()
+        progress(message)
+    progress.finish()
     return events.told
 
 
@@ -61,5 +61,5 @@ def test_work_that_begins_again_gets_a_new_bar() -> None:
 
 def test_words_say_whose_they_are_and_signs_of_life_are_not_told() -> None:
     assert told(
-        {"type": "say", "text": "Built."}, {"type": "warn", "text": "Hot."}, {"type": "alive"}
+        {"type": "say", "text": "Built."}, {"type": "warn", "text": "Hot."}, {"type": "heartbeat"}
     ) == [("say", "orin: Built."), ("warn", "orin: Hot.")]

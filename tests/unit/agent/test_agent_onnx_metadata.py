@@ -8,18 +8,18 @@ from onnx import helper
 from tiny_models import model
 
 from tmkd_deploy.agent.agent_errors import AgentError
-from tmkd_deploy.agent.build.onnx_tags import read_tags
+from tmkd_deploy.agent.build.onnx_metadata import read_metadata
 
 WORDS = st.text(st.characters(codec="utf-8"), max_size=20)
 
 
 @given(st.dictionaries(WORDS, WORDS, max_size=4))
-def test_every_tag_is_read(tmp_path_factory, tags):
+def test_every_tag_is_read(tmp_path_factory, metadata):
     proto = onnx.load_model_from_string(model())
-    helper.set_model_props(proto, tags)
-    path = tmp_path_factory.mktemp("tags") / "model.onnx"
+    helper.set_model_props(proto, metadata)
+    path = tmp_path_factory.mktemp("metadata") / "model.onnx"
     path.write_bytes(proto.SerializeToString())
-    assert read_tags(path) == tags
+    assert read_metadata(path) == metadata
 
 
 @given(st.binary(max_size=400))
@@ -27,7 +27,7 @@ def test_stray_bytes_are_refused_or_harmless(tmp_path_factory, content):
     path = tmp_path_factory.mktemp("stray") / "model.onnx"
     path.write_bytes(content)
     try:
-        assert isinstance(read_tags(path), dict)
+        assert isinstance(read_metadata(path), dict)
     except AgentError as error:
         assert error.code == "data"
 
@@ -37,4 +37,4 @@ def test_a_truncated_model_is_refused(tmp_path, share):
     whole = model()
     (tmp_path / "model.onnx").write_bytes(whole[: int(len(whole) * share)])
     with pytest.raises(AgentError, match="no ONNX graph"):
-        read_tags(tmp_path / "model.onnx")
+        read_metadata(tmp_path / "model.onnx")

@@ -180,7 +180,7 @@ def test_an_upload_goes_on_where_it_stopped(server: SshDevice, large: Path) -> N
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        first.ask("receive", request, send_half)
+        first.request("receive", request, send_half)
     server.wait_until_idle()
 
     second = Session(route, "device", TIMEOUT)
@@ -192,7 +192,7 @@ def test_an_upload_goes_on_where_it_stopped(server: SshDevice, large: Path) -> N
                 file.seek(message["offset"])
                 second.send_file(file, LARGE - message["offset"], send_rest)
 
-    assert second.ask("receive", request, send_rest)["sha256"] == request["sha256"]
+    assert second.request("receive", request, send_rest)["sha256"] == request["sha256"]
     second.close()
     assert offsets == [LARGE // 2]
     assert part.with_suffix("").read_bytes() == content

@@ -34,7 +34,7 @@ def examine(info: dict[str, Any], recipe: Recipe | None) -> list[Finding]:
     fitting, strange = [], []
     for asked in recipe.targets:
         try:
-            fitting.append(catalog.get(resolve.resolve_target(asked.target, info)[0]))
+            fitting.append(catalog.get(resolve.resolve_profile(asked.target, info)[0]))
         except RequestError as error:
             strange.append((asked.target, error))
     if not fitting:

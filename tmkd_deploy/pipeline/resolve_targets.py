@@ -15,7 +15,7 @@ from tmkd_deploy.pipeline.context import RunContext
 from tmkd_deploy.pipeline.resolved_target import ResolvedTarget
 from tmkd_deploy.recipe.schema import Recipe, Target
 from tmkd_deploy.targets import catalog
-from tmkd_deploy.targets.resolve import refuse_elsewhere, resolve_target
+from tmkd_deploy.targets.resolve import refuse_elsewhere, resolve_profile
 from tmkd_deploy.targets.target_profile import TargetProfile
 
 
@@ -90,7 +90,7 @@ def _profile(target: Target, context: RunContext) -> tuple[TargetProfile, dict[s
     if context.only:
         return catalog.get(target.target), None
     info = context.devices.info(target.device) if target.device else None
-    name, reason = resolve_target(target.target, info)
+    name, reason = resolve_profile(target.target, info)
     if reason:
         context.events.say(reason)
     profile = catalog.get(name)

@@ -9,7 +9,7 @@ from tmkd_deploy.targets import catalog, machine_probe
 from tmkd_deploy.targets.target_profile import TargetProfile
 
 
-def resolve_target(name: str, info: dict[str, Any] | None) -> tuple[str, str]:
+def resolve_profile(name: str, info: dict[str, Any] | None) -> tuple[str, str]:
     """The name of the profile that `name` stands for, and a sentence that says why.
 
     `info` are the agent's `probe` of the attached device, None where none is attached. The

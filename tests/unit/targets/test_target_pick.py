@@ -20,33 +20,33 @@ from tmkd_deploy.targets import catalog, machine_probe, resolve
 )
 def test_jetson_is_the_attached_one(name, found) -> None:
     info = board(name)
-    picked, sentence = resolve.resolve_target("jetson", info)
+    picked, sentence = resolve.resolve_profile("jetson", info)
     assert picked == found
     assert info["model"] in sentence and found in sentence
-    assert resolve.resolve_target(found, info) == (found, "")
+    assert resolve.resolve_profile(found, info) == (found, "")
     assert resolve.profile_of(info) == found
 
 
 def test_without_a_device_the_default_is_told() -> None:
-    name, sentence = resolve.resolve_target("jetson", None)
+    name, sentence = resolve.resolve_profile("jetson", None)
     assert name == "jetson-orin-nano"
     assert "No device is attached" in sentence and "JetPack 6.2" in sentence
-    assert "JetPack 5.1" in resolve.resolve_target("jetson-xavier-nx", None)[1]
-    assert resolve.resolve_target("cpu", None) == ("cpu", "")
+    assert "JetPack 5.1" in resolve.resolve_profile("jetson-xavier-nx", None)[1]
+    assert resolve.resolve_profile("cpu", None) == ("cpu", "")
 
 
 def test_a_carrier_board_of_its_own_name_is_known_by_its_gpu() -> None:
     info = board("orin-nx", model="Forecr DSBOARD-ORNX")
-    name, sentence = resolve.resolve_target("jetson", info)
+    name, sentence = resolve.resolve_profile("jetson", info)
     assert name == "jetson-orin-nano"
     assert "Forecr DSBOARD-ORNX" in sentence and "smallest" in sentence
-    assert resolve.resolve_target("jetson-orin-nx", info) == ("jetson-orin-nx", "")
+    assert resolve.resolve_profile("jetson-orin-nx", info) == ("jetson-orin-nx", "")
 
 
 @pytest.mark.parametrize("changes", [{}, {"model": None}])
 def test_what_is_no_jetson_is_refused_as_one(changes) -> None:
     with pytest.raises(EnvironmentProblem) as caught:
-        resolve.resolve_target("jetson", board("raspberry", **changes))
+        resolve.resolve_profile("jetson", board("raspberry", **changes))
     assert "'jetson'" in caught.value.problem
 
 
@@ -61,14 +61,14 @@ def test_what_is_no_jetson_is_refused_as_one(changes) -> None:
 )
 def test_another_device_is_refused(target, name, reason) -> None:
     with pytest.raises(RequestError) as caught:
-        resolve.resolve_target(target, board(name))
+        resolve.resolve_profile(target, board(name))
     assert reason in caught.value.problem
     assert repr(resolve.profile_of(board(name))) in caught.value.advice
 
 
 def test_a_processor_target_takes_any_board_of_its_architecture() -> None:
     for name in ("cpu", "cpu-arm64"):
-        assert resolve.resolve_target(name, board("orin-nx")) == (name, "")
+        assert resolve.resolve_profile(name, board("orin-nx")) == (name, "")
     assert resolve.profile_of(board("raspberry", model=None)) == "cpu-arm64"
     assert resolve.profile_of(board("raspberry", model=None, machine="riscv64")) is None
 
@@ -76,7 +76,7 @@ def test_a_processor_target_takes_any_board_of_its_architecture() -> None:
 def test_an_unknown_target_is_refused_with_and_without_a_device() -> None:
     for info in (None, board("orin-nx")):
         with pytest.raises(RequestError) as caught:
-            resolve.resolve_target("jetsn", info)
+            resolve.resolve_profile("jetsn", info)
         assert "jetson" in caught.value.advice
 
 
@@ -86,7 +86,7 @@ def test_a_board_of_the_users_own_is_told_by_its_tree(monkeypatch, tmp_path) -> 
     (tmp_path / "line-camera.yaml").write_text(own)  # JSON is YAML
     monkeypatch.setenv("TMKD_DEPLOY_TARGETS", str(tmp_path))
     assert (
-        resolve.resolve_target("jetson", board("orin-nx", model="Forecr DSB"))[0] == "line-camera"
+        resolve.resolve_profile("jetson", board("orin-nx", model="Forecr DSB"))[0] == "line-camera"
     )
 
 

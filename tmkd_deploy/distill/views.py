@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from tmkd_deploy.distill.filters import canny, gaussian_blur, sobel_gradient
 from tmkd_deploy.distill.settings import ViewSettings
 from tmkd_deploy.records.types import VIEWS, View
 
@@ -47,14 +48,12 @@ def edge(images: Tensor, settings: ViewSettings) -> Tensor:
     """
     grey = images.mean(dim=1, keepdim=True)
     if settings.edge == "sobel":
-        magnitude = _sobel_magnitude(grey)
+        magnitude = torch.linalg.vector_norm(sobel_gradient(grey), dim=1, keepdim=True)
         largest = magnitude.amax(dim=(2, 3), keepdim=True)
         # rounding leaves a flat image a faint gradient, which is no edge
         outline = torch.where(largest > 1e-4, magnitude / largest.clamp(min=1e-4), 0.0)
     else:
-        from kornia.filters import canny  # noqa: PLC0415 - Sobel and FFT do without kornia
-
-        _, outline = canny(grey)
+        outline = canny(grey)
     return (images + settings.edge_strength * outline).clamp(0.0, 1.0)
 
 
@@ -77,15 +76,6 @@ _MAKERS: dict[View, Callable[[Tensor, ViewSettings], Tensor]] = {
 }
 
 
-def _sobel_magnitude(grey: Tensor) -> Tensor:
-    """The length of Sobel's gradient [N, 1, H, W], the border repeated outwards."""
-    horizontal = torch.tensor([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]]) / 8
-    kernels = torch.stack([horizontal, horizontal.T]).unsqueeze(1).to(grey)
-    gradient = F.conv2d(F.pad(grey, (1, 1, 1, 1), mode="replicate"), kernels)
-    magnitude: Tensor = torch.linalg.vector_norm(gradient, dim=1, keepdim=True)
-    return magnitude
-
-
 def _low_pass_fft(images: Tensor, cutoff: float) -> Tensor:
     """Keep the frequencies whose radius is at most `cutoff` times the Nyquist frequency."""
     height, width = images.shape[-2:]
@@ -99,10 +89,6 @@ def _low_pass_fft(images: Tensor, cutoff: float) -> Tensor:
 
 def _low_pass_gaussian(images: Tensor, cutoff: float) -> Tensor:
     """Blur so that the Gaussian's response falls to one half at the cut-off frequency."""
-    from kornia.filters import gaussian_blur2d  # noqa: PLC0415 - Sobel and FFT do without kornia
-
-    sigma = (2 * torch.log(torch.tensor(2.0))).sqrt().item() / (torch.pi * cutoff)
-    reach = min(int(3 * sigma), min(images.shape[-2:]) - 1)
-    size = (2 * reach + 1, 2 * reach + 1)
-    low: Tensor = gaussian_blur2d(images, size, (sigma, sigma), "reflect")
-    return low
+    sigma = math.sqrt(2 * math.log(2)) / (math.pi * cutoff)
+    radius = min(int(3 * sigma), min(images.shape[-2:]) - 1)
+    return gaussian_blur(images, sigma, radius)

@@ -36,9 +36,9 @@ def examine(recipe: Recipe | None, runs: Path) -> list[Finding]:
 
 def _python() -> Finding:
     version = platform.python_version()
-    if (3, 10) <= sys.version_info[:2] <= (3, 13):
+    if (3, 10) <= sys.version_info[:2] <= (3, 14):
         return Finding("Python", "good", version)
-    return Finding("Python", "wrong", version, "Install Python 3.10, 3.11, 3.12 or 3.13.")
+    return Finding("Python", "wrong", version, "Install Python 3.10, 3.11, 3.12, 3.13 or 3.14.")
 
 
 def _needed_extras(recipe: Recipe | None) -> set[str]:
@@ -48,6 +48,8 @@ def _needed_extras(recipe: Recipe | None) -> set[str]:
     weights = (recipe.teacher.visual.weights, recipe.student.weights)
     if recipe.data.source == "elpv" or any(name.startswith("package:") for name in weights):
         needed.add("demo")
+    if recipe.quantize.enabled and "modelopt" in recipe.quantize.compare:
+        needed.add("modelopt")
     by_runtime = {"onnxruntime": "onnxruntime", "tensorrt_rtx": "tensorrt-rtx"}
     for target in recipe.targets:
         needed.add(by_runtime.get(catalog.get(target.target).runtime, ""))
@@ -70,7 +72,7 @@ def _extra(extra: str, packages: list[extras.Requirement], needed: bool) -> Find
     install = f"pip install 'tmkd-deploy[{extra}]'" if extra else "pip install tmkd-deploy"
     lacking = [
         f"{each.distribution} "
-        + ("is missing" if each.installed is None else f"{each.installed} is below {each.minimum}")
+        + ("is missing" if each.installed is None else f"{each.installed} is not {each.specifier}")
         for each in packages
         if not each.satisfied
     ]

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import importlib.metadata
-import re
 from dataclasses import dataclass
+
+import packaging.requirements
+from packaging.markers import Marker
+from packaging.specifiers import SpecifierSet
+from packaging.version import InvalidVersion, Version
 
 PROJECT = "tmkd-deploy"
 
@@ -14,8 +18,7 @@ PROVIDERS = {
     "torchvision": ("torchvision", "train"),
     "timm": ("timm", "train"),
     "open_clip": ("open_clip_torch", "train"),
-    "modelopt": ("nvidia-modelopt", "train"),
-    "kornia": ("kornia", "train"),
+    "modelopt": ("nvidia-modelopt", "modelopt"),
     "safetensors": ("safetensors", "train"),
     "pyarrow": ("pyarrow", "train"),
     "onnx": ("onnx", "train"),
@@ -35,34 +38,47 @@ PROVIDERS = {
 
 @dataclass(frozen=True)
 class Requirement:
-    """A distribution this package asks for, and what is there of it."""
+    """A distribution that this package requires, and the version that is installed."""
 
     distribution: str
-    minimum: str | None
+    specifier: SpecifierSet
     installed: str | None
 
     @property
     def satisfied(self) -> bool:
-        """Whether it is installed and at least of the minimum version."""
-        if self.installed is None or self.minimum is None:
-            return self.installed is not None
-        return _numbers(self.installed) >= _numbers(self.minimum)
+        """Whether it is installed in a version that fits; 2.9.0rc1 and 2.9.0+cpu count as 2.9.0."""
+        if self.installed is None:
+            return False
+        try:
+            release = Version(self.installed).base_version
+        except InvalidVersion:
+            return False
+        return self.specifier.contains(release)
 
 
 def requirements() -> dict[str, list[Requirement]]:
-    """What each extra asks for, by the package's own metadata; "" stands for the base."""
+    """What each extra requires on this machine, by the package's own metadata; "" is the base.
+
+    Raises:
+        importlib.metadata.PackageNotFoundError: this package is not installed.
+    """
+    metadata = importlib.metadata.metadata(PROJECT)
+    extras = metadata.get_all("Provides-Extra", [])
     found: dict[str, list[Requirement]] = {}
-    for line in importlib.metadata.requires(PROJECT) or []:
-        specification, _, marker = line.partition(";")
-        name = re.match(r"[A-Za-z0-9._-]+", specification.strip())
-        minimum = re.search(r">=\s*([0-9.]+)", specification)
-        extra = re.search(r"extra\s*==\s*['\"]([^'\"]+)['\"]", marker)
-        if name:
-            requirement = Requirement(
-                name.group(), minimum.group(1) if minimum else None, _version(name.group())
-            )
-            found.setdefault(extra.group(1) if extra else "", []).append(requirement)
+    for line in metadata.get_all("Requires-Dist", []):
+        parsed = packaging.requirements.Requirement(line)
+        requirement = Requirement(parsed.name, parsed.specifier, _version(parsed.name))
+        if _applies(parsed.marker, extra=""):
+            found.setdefault("", []).append(requirement)
+            continue
+        for extra in extras:
+            if _applies(parsed.marker, extra=extra):
+                found.setdefault(extra, []).append(requirement)
     return found
+
+
+def _applies(marker: Marker | None, *, extra: str) -> bool:
+    return marker is None or marker.evaluate({"extra": extra})
 
 
 def _version(distribution: str) -> str | None:
@@ -70,8 +86,3 @@ def _version(distribution: str) -> str | None:
         return importlib.metadata.version(distribution)
     except importlib.metadata.PackageNotFoundError:
         return None
-
-
-def _numbers(version: str) -> list[int]:
-    leading = re.match(r"\d+(\.\d+)*", version)
-    return [int(part) for part in leading.group().split(".")] if leading else []

@@ -41,7 +41,8 @@ def sobel_gradient(grey: Tensor) -> Tensor:
 def canny(grey: Tensor) -> Tensor:
     """Canny's thinned edges of [N, 1, H, W] with values in [0, 1], as 0 and 1."""
     blurred = gaussian_blur(grey, _CANNY_SIGMA, _CANNY_RADIUS)
-    horizontal, vertical = (8 * sobel_gradient(blurred)).split(1, dim=1)
+    gradient = 8 * sobel_gradient(blurred)
+    horizontal, vertical = gradient[:, :1], gradient[:, 1:]
     magnitude = torch.hypot(horizontal, vertical)
     ridges = _on_ridge(magnitude, torch.atan2(vertical, horizontal))
     return _connected(ridges & (magnitude > _WEAK), ridges & (magnitude > _STRONG)).to(grey.dtype)

@@ -10,13 +10,12 @@ import torch
 
 from tmkd_deploy.data.prepared import PreparedData
 from tmkd_deploy.engines.model_file import opset_of
-from tmkd_deploy.errors import EnvironmentProblem, MissingExtra
+from tmkd_deploy.errors import EnvironmentProblem
 from tmkd_deploy.events import Events
-from tmkd_deploy.export.modules import carry_modules
+from tmkd_deploy.export.fp16 import OLDEST_TYPED, to_fp16
 from tmkd_deploy.export.torch_to_onnx import count_quantized, to_onnx
 from tmkd_deploy.models.classifier import Classifier
 from tmkd_deploy.quantize.deployed import deploy_on
-from tmkd_deploy.quiet import quiet
 from tmkd_deploy.recipe.schema import Recipe
 from tmkd_deploy.records.onnx_model import INPUT, MODEL, OnnxRecord, Variant
 from tmkd_deploy.training.fit import predict
@@ -41,9 +40,12 @@ def export(
     """
     deploy_on(classifier.network, variant.quant_scheme)
     opset = variant.opset or recipe.export.opset
+    in_fp16 = variant.precision == "fp16" or variant.rest == "fp16"
+    if in_fp16:
+        opset = max(opset, OLDEST_TYPED)
     proto = to_onnx(classifier, recipe.data.image_size, opset, variant.float_weights)
-    if variant.precision == "fp16" or variant.rest == "fp16":
-        proto = _rest_to_fp16(proto, opset)
+    if in_fp16:
+        proto = to_fp16(proto)
     _tag(proto, variant)
     onnx.save(proto, folder / MODEL)
     images = np.asarray(data.images("test")[: recipe.export.parity_images])
@@ -92,24 +94,6 @@ def _parity(model: Path, classifier: Classifier, images: np.ndarray) -> tuple[fl
     difference = float(np.abs(found - expected).max() / max(np.abs(expected).max(), 1e-12))
     agreement = float((found.argmax(axis=1) == expected.argmax(axis=1)).mean())
     return difference, agreement
-
-
-def _rest_to_fp16(proto: onnx.ModelProto, opset: int) -> onnx.ModelProto:
-    """Type everything that is not integer as FP16, as strongly typed builders expect it."""
-    try:
-        with quiet():
-            from modelopt.onnx.autocast import convert_to_f16  # noqa: PLC0415 - slow to import
-
-            typed: onnx.ModelProto = convert_to_f16(
-                proto, low_precision_type="fp16", keep_io_types=True, opset=opset
-            )
-    except ImportError as error:
-        # modelopt raises an error of its own about the one that names the package
-        missing = error.name or getattr(error.__context__, "name", None) or "modelopt"
-        raise MissingExtra("FP16 typing", "train", missing) from error
-    carry_modules(proto, typed)
-    onnx.checker.check_model(typed, full_check=True)
-    return typed
 
 
 def _tag(proto: onnx.ModelProto, variant: Variant) -> None:

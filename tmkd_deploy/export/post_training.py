@@ -78,13 +78,13 @@ def _ours(recipe: Recipe, data: PreparedData, student: Student, file: Path, even
 
 
 def _by_another(way: str, fp32: Path, images: np.ndarray, file: Path) -> None:
-    quantize, package = _OTHERS[way]
+    quantize, package, extra = _OTHERS[way]
     try:
         # a process of its own, because modelopt alters ONNX Runtime's quantizer for good
         with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
             process.submit(_quietly, quantize, fp32, images, file).result()
     except ImportError as error:
-        raise MissingExtra("Comparing with other quantizers", "train", package) from error
+        raise MissingExtra(f"The comparison {way!r}", extra, package) from error
     except Exception as error:  # these tools raise whatever comes
         raise EnvironmentProblem(
             f"The comparison {way!r} could not be made: {error}",
@@ -145,6 +145,6 @@ def _modelopt(fp32: Path, images: np.ndarray, file: Path) -> None:
 
 
 _OTHERS = {
-    "quantize_static": (_quantize_static, "onnxruntime"),
-    "modelopt": (_modelopt, "nvidia-modelopt"),
+    "quantize_static": (_quantize_static, "onnxruntime", "train"),
+    "modelopt": (_modelopt, "nvidia-modelopt", "modelopt"),
 }

@@ -1,11 +1,13 @@
 """`doctor` finds what is wrong, says how to mend it, and asks only for what is needed."""
 
 import dataclasses
+import email
 import json
 import platform
 from pathlib import Path
 
 import pytest
+from packaging.specifiers import SpecifierSet
 
 from tmkd_deploy.cli import checkup, extras
 from tmkd_deploy.cli.main import main
@@ -21,6 +23,10 @@ def recipe(target: str) -> Recipe:
             "targets": [{"target": target}],
         }
     )
+
+
+def required(specifier: str, installed: str | None, *, name: str = "a") -> extras.Requirement:
+    return extras.Requirement(name, SpecifierSet(specifier), installed)
 
 
 def by_subject(findings: list[Finding]) -> dict[str, Finding]:
@@ -46,12 +52,14 @@ def test_a_recipe_limits_what_is_looked_at(tmp_path) -> None:
 @pytest.mark.parametrize(
     ("requirement", "satisfied"),
     [
-        (extras.Requirement("a", "1.10", "1.9.3"), False),
-        (extras.Requirement("a", "1.9", "1.10"), True),
-        (extras.Requirement("a", "2", "2.0.0rc1"), True),
-        (extras.Requirement("a", None, "0.1"), True),
-        (extras.Requirement("a", None, None), False),
-        (extras.Requirement("a", "2.9", "2.15.0+cpu"), True),
+        (required(">=1.10", "1.9.3"), False),
+        (required(">=1.9", "1.10"), True),
+        (required(">=2", "2.0.0rc1"), True),
+        (required("", "0.1"), True),
+        (required("", None), False),
+        (required(">=2.9", "2.15.0+cpu"), True),
+        (required(">=2.9,!=2.10,<3", "2.10.0"), False),
+        (required(">=2.9", "not a version"), False),
     ],
 )
 def test_versions_are_compared_as_numbers(requirement, satisfied) -> None:
@@ -59,13 +67,42 @@ def test_versions_are_compared_as_numbers(requirement, satisfied) -> None:
 
 
 def test_what_is_needed_and_missing_comes_with_its_command(tmp_path, monkeypatch) -> None:
-    lacking = {"train": [extras.Requirement("torch", "2.9", "2.1")]}
+    lacking = {"train": [required(">=2.9", "2.1", name="torch")]}
     monkeypatch.setattr(extras, "requirements", lambda: lacking)
     needed = by_subject(checkup.examine(recipe("cpu"), tmp_path))["Packages of train"]
-    assert (needed.state, needed.found) == ("wrong", "torch 2.1 is below 2.9")
+    assert (needed.state, needed.found) == ("wrong", "torch 2.1 is not >=2.9")
     assert needed.remedy == "pip install 'tmkd-deploy[train]'"
     unasked = by_subject(checkup.examine(None, tmp_path))["Packages of train"]
     assert unasked.state == "absent"
+
+
+def test_requirements_are_read_with_their_markers(monkeypatch) -> None:
+    metadata = email.message_from_string(
+        "Provides-Extra: train\n"
+        "Provides-Extra: demo\n"
+        "Requires-Dist: pydantic>=2.7\n"
+        'Requires-Dist: torch<3,>=2.9; extra == "train"\n'
+        "Requires-Dist: pillow[tests]>=10; extra == 'demo' or extra == 'train'\n"
+        'Requires-Dist: tomli; python_version < "3" and extra == "train"\n'
+        'Requires-Dist: winreg; sys_platform == "win32"\n'
+    )
+    monkeypatch.setattr(extras.importlib.metadata, "metadata", lambda _: metadata)
+    found = {
+        extra: [(each.distribution, str(each.specifier)) for each in packages]
+        for extra, packages in extras.requirements().items()
+    }
+    assert found == {
+        "": [("pydantic", ">=2.7")],
+        "train": [("torch", "<3,>=2.9"), ("pillow", ">=10")],
+        "demo": [("pillow", ">=10")],
+    }
+
+
+def test_a_comparison_with_modelopt_needs_its_extra() -> None:
+    plain = recipe("cpu")
+    compares = plain.quantize.model_copy(update={"compare": ["modelopt"]})
+    assert "modelopt" not in checkup._needed_extras(plain)
+    assert "modelopt" in checkup._needed_extras(plain.model_copy(update={"quantize": compares}))
 
 
 def test_something_wrong_makes_the_exit_code_4(tmp_path, monkeypatch, capsys) -> None:

@@ -6,7 +6,7 @@ import pytest
 from onnx import TensorProto, numpy_helper
 
 from tmkd_deploy.engines.onnxruntime import OnnxRuntime
-from tmkd_deploy.errors import EnvironmentProblem
+from tmkd_deploy.errors import EnvironmentProblem, MissingExtra
 from tmkd_deploy.events import SilentEvents
 from tmkd_deploy.export.export import reference_logits
 from tmkd_deploy.export.post_training import compare_post_training
@@ -64,6 +64,19 @@ def test_the_fast_mode_is_only_used_where_nothing_can_saturate(digits, exported_
         if tensor.data_type == TensorProto.INT8 and len(tensor.dims) == 4
     )
     assert largest <= (64 if precise_int8_default() else 128)
+
+
+def test_without_modelopt_the_extra_that_brings_it_is_named(
+    digits, exported_digits, tmp_path, monkeypatch
+):
+    absent = tmp_path / "absent" / "modelopt.py"
+    absent.parent.mkdir()
+    absent.write_text("raise ModuleNotFoundError('No module named modelopt', name='modelopt')")
+    monkeypatch.syspath_prepend(absent.parent)  # the process that quantizes inherits it
+    fp32, _ = exported_digits(Variant("student", "fp32"))
+    with pytest.raises(MissingExtra, match="'nvidia-modelopt', which is not installed") as caught:
+        made_by("modelopt", digits, fp32, tmp_path)
+    assert caught.value.advice == "Install it with: pip install 'tmkd-deploy[modelopt]'"
 
 
 def test_what_another_tool_refuses_is_told_in_its_words(digits, tmp_path):

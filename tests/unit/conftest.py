@@ -157,7 +157,7 @@ def _recipe() -> Any:
         {
             "name": "digits",
             "data": {"source": "folder", "path": "digits", "image_size": SIDE},
-            "student": {"model": MODEL, "arguments": ARGUMENTS},
+            "student": {"model": MODEL, "model_kwargs": ARGUMENTS},
             "quantize": {"epochs": 0, "calibration": {"images": 128}},
             "export": {"opset": 20, "parity_images": 64},
             "targets": [{"target": "cpu"}],

@@ -19,7 +19,7 @@ DISK_GB_NEEDED = 2.0
 MEMORY_MB_ADVISED = 4096
 
 # Extras that serve people who work on this package, or one another's place.
-UNASKED = {"dev", "docs", "onnxruntime-gpu"}
+UNASKED = {"dev", "dev-train", "docs", "modelopt", "onnxruntime-gpu"}
 
 
 def examine(recipe: Recipe | None, runs: Path) -> list[Finding]:

@@ -54,7 +54,7 @@ def training_device() -> torch.device:
 
 @contextlib.contextmanager
 def joined() -> Iterator[Store]:
-    """Join the processes that torchrun or accelerate started; leave them at the end.
+    """Join the processes that torchrun started; leave them at the end.
 
     Tensors on the CPU travel by gloo and those on GPUs by NCCL. The store is what all processes can
     read and write, until the last of them has ended.
@@ -84,7 +84,7 @@ def joined() -> Iterator[Store]:
     except (RuntimeError, ValueError) as error:
         raise EnvironmentProblem(
             f"The other processes could not be reached: {str(error).splitlines()[0]}",
-            advice="Start all of them with torchrun or accelerate launch.",
+            advice="Start all of them with torchrun.",
         ) from error
     try:
         yield store

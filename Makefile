@@ -1,22 +1,26 @@
-# Each command does its own set-up: a Debian or Ubuntu machine with Python 3.10 to 3.13 is enough.
+# Each command does its own set-up: a Debian or Ubuntu machine with Python 3.10 to 3.14 is enough.
 
-.PHONY: help demo test emulated-device lint types docs check clean
+.PHONY: help demo test test-lowest emulated-device lint types docs check clean
 
 help:
 	@echo "make demo   run the whole chain on real images (recipes/quickstart.yaml)"
 	@echo "make test   run the tests"
+	@echo "make test-lowest   run them with the lowest versions of all dependencies"
 	@echo "make emulated-device   run the chain on an emulated aarch64 device behind SSH (as root)"
 	@echo "make lint   check style and formatting"
 	@echo "make types  check types"
 	@echo "make docs   build the documentation site into site/"
 	@echo "make check  lint, types and test"
-	@echo "make clean  remove .venv; finished runs in runs/ stay"
+	@echo "make clean  remove .venv and .venv-lowest; finished runs in runs/ stay"
 
 demo: .venv/.installed
 	.venv/bin/tmkd-deploy run recipes/quickstart.yaml
 
 test: .venv/.installed
 	.venv/bin/pytest
+
+test-lowest: .venv-lowest/.installed
+	.venv-lowest/bin/pytest
 
 emulated-device: .venv/.installed
 	sh .ci/emulator.sh
@@ -35,11 +39,15 @@ docs: .venv/.installed-docs
 check: lint types test
 
 clean:
-	rm -rf .venv
+	rm -rf .venv .venv-lowest
 
 # The stamp is newer than pyproject.toml while nothing has to be installed.
 .venv/.installed: pyproject.toml
 	sh .ci/venv.sh
+	touch $@
+
+.venv-lowest/.installed: pyproject.toml
+	sh .ci/venv.sh lowest
 	touch $@
 
 .venv/.installed-docs: .venv/.installed

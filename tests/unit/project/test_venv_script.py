@@ -19,7 +19,7 @@ case "$1 $2" in
 "-m venv")
     test -e BIN/venv-works || exit 1
     mkdir -p "$3/bin" && cp BIN/python3.11 "$3/bin/python" ;;
-"-m pip")
+"-m pip" | "-m uv")
     echo "$@" >> BIN/pip-calls
     if test -e BIN/refused && echo "$@" | grep -qF -f BIN/refused; then exit 1; fi ;;
 esac
@@ -50,9 +50,9 @@ class Machine:
         path.write_text(text.replace("BIN", str(self.bin)), encoding="utf-8")
         path.chmod(0o755)
 
-    def run(self) -> subprocess.CompletedProcess[str]:
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [self.bin / "sh", ".ci/venv.sh"],
+            [self.bin / "sh", ".ci/venv.sh", *arguments],
             cwd=self.checkout,
             env={"PATH": str(self.bin)},
             capture_output=True,
@@ -77,7 +77,9 @@ def test_everything_is_installed_into_a_new_environment(machine: Machine) -> Non
     assert done.returncode == 0, done.stderr
     assert "three minutes and 6 GB" in done.stdout
     calls = machine.noted("pip-calls")
-    assert ".[train,onnxruntime,track,demo,dev]" in calls and ".[tensorrt-rtx]" in calls
+    assert ".[train,onnxruntime,track,demo,dev,dev-train]" in calls
+    assert ".[modelopt]" in calls and ".[tensorrt-rtx]" in calls
+    assert "uv" not in calls
 
 
 def test_an_environment_that_works_is_kept(machine: Machine) -> None:
@@ -95,7 +97,9 @@ def test_without_a_suitable_python_it_says_which_are(machine: Machine) -> None:
     machine.add("venv-works", "")
     done = machine.run()
     assert done.returncode == 1
-    assert "Error: Python 3.10, 3.11, 3.12 or 3.13 is needed, and none was found." in done.stderr
+    assert (
+        "Error: Python 3.10, 3.11, 3.12, 3.13 or 3.14 is needed, and none was found." in done.stderr
+    )
     assert not (machine.checkout / ".venv").exists()
 
 
@@ -121,6 +125,36 @@ def test_packages_that_fail_are_an_error(machine: Machine) -> None:
     done = machine.run()
     assert done.returncode == 1
     assert "The packages could not be installed" in done.stderr
+
+
+def test_the_lowest_versions_get_an_environment_of_their_own(machine: Machine) -> None:
+    machine.add("python3.11", PYTHON.format(unsuitable=0))
+    machine.add("venv-works", "")
+    done = machine.run("lowest")
+    assert done.returncode == 0, done.stderr
+    assert (machine.checkout / ".venv-lowest").exists()
+    assert not (machine.checkout / ".venv").exists()
+    bootstrap, *calls = machine.noted("pip-calls").splitlines()
+    assert bootstrap.endswith("uv")
+    assert len(calls) == 3
+    for call in calls:
+        assert call.startswith("-m uv pip install") and "--resolution lowest-direct" in call
+
+
+def test_an_unknown_environment_is_refused(machine: Machine) -> None:
+    done = machine.run("highest")
+    assert done.returncode == 1
+    assert "There is no environment highest" in done.stderr
+
+
+@pytest.mark.parametrize("missing", ["modelopt", "tensorrt-rtx"])
+def test_a_platform_without_an_optional_package_goes_on(machine: Machine, missing: str) -> None:
+    machine.add("python3.11", PYTHON.format(unsuitable=0))
+    machine.add("venv-works", "")
+    machine.add("refused", missing)
+    done = machine.run()
+    assert done.returncode == 0
+    assert f"{'nvidia-' if missing == 'modelopt' else ''}{missing}" in done.stdout.lower()
 
 
 def test_a_platform_without_tensorrt_rtx_goes_on(machine: Machine) -> None:

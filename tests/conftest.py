@@ -13,6 +13,7 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 sys.path.append(str(Path(__file__).parent / "support"))
 from made_once import made_once
@@ -20,6 +21,11 @@ from project import Done, Project, new_project
 from striped_images import write_folder
 
 TESTS = Path(__file__).parent
+settings.register_profile(
+    "on any machine, however slow", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("on any machine, however slow")
+
 MOST_WORKERS = 4  # each takes 2 GB, the commands that it runs included
 
 

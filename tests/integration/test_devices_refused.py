@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from recorded_events import RecordedEvents
-from sshd import SshDevice, before_step, free_port, needs_sshd, ssh_device
+from sshd import SshDevice, before_step, needs_sshd, ssh_device
 
 from tmkd_deploy.devices import ssh_route
 from tmkd_deploy.devices.address import parse
@@ -67,7 +67,9 @@ def refusal(address: str) -> TmkdError:
 
 
 def test_a_closed_port(server: SshDevice) -> None:
-    error = refusal(f"ssh://{server.user}@127.0.0.1:{free_port()}")
+    with socket.socket() as taken:  # by nobody who listens, as long as this test runs
+        taken.bind(("127.0.0.1", 0))
+        error = refusal(f"ssh://{server.user}@127.0.0.1:{taken.getsockname()[1]}")
     assert "cannot be reached" in error.problem and "Connection refused" in error.problem
 
 

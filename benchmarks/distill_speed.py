@@ -27,19 +27,19 @@ from torch import Tensor
 from benchmarks.evidence.plans import ViewConstants
 from benchmarks.evidence.rows import ROWS, Row
 from benchmarks.evidence.train import processor
-from tmkd_deploy.distill.fusion import even_weights
+from tmkd_deploy.distill.fusion import uniform_weights
 from tmkd_deploy.distill.losses.total import StudentLoss
 from tmkd_deploy.distill.student import train_student
 from tmkd_deploy.distill.teacher_outputs import (
-    Asking,
     CachedTeacherOutputs,
+    FusedTeacher,
     LiveTeacherOutputs,
     TeacherOutputSource,
 )
 from tmkd_deploy.events import SilentEvents
-from tmkd_deploy.models.classifier import Classifier, create
+from tmkd_deploy.models.timm_classifier import Classifier, create
 from tmkd_deploy.training.batches import TrainingImages
-from tmkd_deploy.training.fit import Schedule
+from tmkd_deploy.training.schedule import Schedule
 
 # teacher, student and its arguments, pixels, classes
 PAIRS: dict[str, tuple[str, str, dict[str, Any], int, int]] = {
@@ -83,8 +83,10 @@ class Contest:
         }
 
     def _live(self, row: Row) -> TeacherOutputSource:
-        weights = even_weights(len(self.data), len(row.views))
-        return LiveTeacherOutputs(Asking(self.teacher, ViewConstants(), list(row.views), weights))
+        weights = uniform_weights(len(self.data), len(row.views))
+        return LiveTeacherOutputs(
+            FusedTeacher(self.teacher, ViewConstants(), list(row.views), weights)
+        )
 
     def _ours(self, row: Row, teacher_outputs: TeacherOutputSource) -> Callable[[], None]:
         student, width = self._new_student()

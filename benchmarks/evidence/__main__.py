@@ -17,7 +17,7 @@ from benchmarks.evidence import train
 from benchmarks.evidence.plans import FULL
 from benchmarks.evidence.rows import ROWS
 from benchmarks.evidence.table import write_table
-from benchmarks.evidence.teachers import signals_key
+from benchmarks.evidence.teachers import teacher_outputs_key
 
 REPOSITORY = Path(__file__).parent.parent.parent
 
@@ -53,8 +53,8 @@ def _run_set(
     # the text embeddings of the contrastive term are made with the three views' teacher at hand
     _all(pool, train.prepare_visual, [(place, name, kind) for kind in {*kinds, "three views"}])
     _all(pool, train.prepare_text, [(place, name)])
-    asked = {signals_key(ROWS[row]): row for row, _ in missing if ROWS[row].teacher}
-    _all(pool, train.prepare_signals, [(place, name, row) for row in asked.values()])
+    asked = {teacher_outputs_key(ROWS[row]): row for row, _ in missing if ROWS[row].teacher}
+    _all(pool, train.prepare_teacher_outputs, [(place, name, row) for row in asked.values()])
     print(f"{name}: the teachers took {time.monotonic() - begun:.0f} s.", flush=True)
     runs = [pool.submit(train.run, place, name, row, seed) for row, seed in missing]
     for count, done in enumerate(as_completed(runs), start=1):

@@ -14,11 +14,11 @@ from torch import Tensor
 from benchmarks.evidence.plans import Plan
 from benchmarks.evidence.rows import Row
 from benchmarks.evidence.sets import DataSet
-from tmkd_deploy.distill.fusion import even_weights, semantic_weights
+from tmkd_deploy.distill.fusion import semantic_weights, uniform_weights
 from tmkd_deploy.distill.projection import fit_projection, projected_scores
 from tmkd_deploy.distill.teacher_outputs import (
-    Asking,
     CachedTeacherOutputs,
+    FusedTeacher,
     LiveTeacherOutputs,
     TeacherOutputSource,
     cache_teacher_outputs,
@@ -26,10 +26,10 @@ from tmkd_deploy.distill.teacher_outputs import (
 from tmkd_deploy.distill.visual_teacher import features_by_view, fine_tune, top1_by_view
 from tmkd_deploy.events import SilentEvents
 from tmkd_deploy.models import weights
-from tmkd_deploy.models.classifier import Classifier, create
+from tmkd_deploy.models.timm_classifier import Classifier, create
 from tmkd_deploy.records.types import VIEWS
 from tmkd_deploy.training.batches import TrainingImages
-from tmkd_deploy.training.fit import Schedule
+from tmkd_deploy.training.schedule import Schedule
 
 SEED = 0
 QUIET = SilentEvents()
@@ -74,8 +74,8 @@ class Teachers:
         images = TrainingImages(part.images, torch.from_numpy(part.labels), plan.augment, 8)
         published = kind == "RGB" and self.name == "cifar100" and not plan.classes
         if not published:
-            shown = VIEWS if kind == "three views" else VIEWS[:1]
-            fine_tune(visual, images, plan.views, schedule, self.device, QUIET, shown=shown)
+            views = VIEWS if kind == "three views" else VIEWS[:1]
+            fine_tune(visual, images, plan.views, schedule, self.device, QUIET, trained_views=views)
         test = self.data.test
         top1 = top1_by_view(visual, test.images, test.labels, plan.views, self.device, QUIET)
         state = {key: value.contiguous() for key, value in visual.cpu().state_dict().items()}
@@ -117,29 +117,29 @@ class Teachers:
         """What a student of `row` is told; kept on disk where the plan asks for that."""
         if row.teacher is None:
             return None
-        asking = self._asking(row)
+        fused = self._fused(row)
         if self.plan.teacher_outputs == "live":
-            return LiveTeacherOutputs(asking)
-        file = self.work / f"signals-{signals_key(row)}.safetensors"
+            return LiveTeacherOutputs(fused)
+        file = self.work / f"teacher-outputs-{teacher_outputs_key(row)}.safetensors"
         if not file.exists():
             images = self.data.train.images
             cache = cache_teacher_outputs(
-                asking, images, self.plan.augment, self.plan.variants, self.device, QUIET
+                fused, images, self.plan.augment, self.plan.variants, self.device, QUIET
             )
             part = file.with_suffix(".part")
             save_file({"logits": cache.logits, "features": cache.features}, part)
             part.rename(file)
         return CachedTeacherOutputs(**load_file(file))
 
-    def _asking(self, row: Row) -> Asking:
+    def _fused(self, row: Row) -> FusedTeacher:
         assert row.teacher is not None
         images = len(self.data.train.labels)
-        chosen = even_weights(images, len(row.views))
+        chosen = uniform_weights(images, len(row.views))
         if row.text_weights and len(row.views) > 1:
             scores = load_file(self.work / "text.safetensors")["scores"]
             labels = torch.from_numpy(self.data.train.labels)
             chosen = semantic_weights(scores, labels, row.weight_temperature)
-        return Asking(self.visual(row.teacher), self.plan.views, list(row.views), chosen)
+        return FusedTeacher(self.visual(row.teacher), self.plan.views, list(row.views), chosen)
 
     def _file(self, kind: str) -> Path:
         return self.work / f"{kind.replace(' ', '-')}.safetensors"
@@ -187,7 +187,7 @@ class Teachers:
             return text.embed_classes().cpu(), scores
 
 
-def signals_key(row: Row) -> str:
+def teacher_outputs_key(row: Row) -> str:
     """Rows with the same key are told the same."""
     view_scores = "text" if row.text_weights and len(row.views) > 1 else "even"
     return f"{row.teacher}-{'-'.join(row.views)}-{view_scores}".replace(" ", "-")

@@ -22,9 +22,10 @@ from benchmarks.evidence.sets import DataSet, read
 from benchmarks.evidence.teachers import QUIET, Teachers
 from tmkd_deploy.distill.losses.total import StudentLoss
 from tmkd_deploy.distill.student import train_student
-from tmkd_deploy.models.classifier import create
+from tmkd_deploy.models.timm_classifier import create
 from tmkd_deploy.training.batches import TrainingImages
-from tmkd_deploy.training.fit import Schedule, predict
+from tmkd_deploy.training.predict import predict
+from tmkd_deploy.training.schedule import Schedule
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ def prepare_text(place: Place, name: str) -> None:
     _teachers(place, name).make_text()
 
 
-def prepare_signals(place: Place, name: str, row: str) -> None:
+def prepare_teacher_outputs(place: Place, name: str, row: str) -> None:
     """Ask the teachers for a row, where the plan keeps what they say."""
     if place.plan(name).teacher_outputs == "cached":
         _teachers(place, name).teacher_outputs(ROWS[row])

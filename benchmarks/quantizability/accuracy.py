@@ -22,7 +22,7 @@ from tmkd_deploy.engines.onnxruntime import OnnxRuntime
 from tmkd_deploy.export.torch_to_onnx import to_onnx
 from tmkd_deploy.measure.ledger import Entry, ledger
 from tmkd_deploy.measure.statistics import mcnemar_p_value
-from tmkd_deploy.training.fit import predict
+from tmkd_deploy.training.predict import predict
 
 _BATCH = 50
 _OPSET = 20

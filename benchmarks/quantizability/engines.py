@@ -17,8 +17,8 @@ from tmkd_deploy.engines.tensorrt_rtx import TensorRTRtx
 from tmkd_deploy.export.export import _rest_to_fp16
 from tmkd_deploy.export.torch_to_onnx import to_onnx
 from tmkd_deploy.measure.latency import measure_latency
-from tmkd_deploy.models.classifier import Classifier
-from tmkd_deploy.quantize.deployed import deploy_on
+from tmkd_deploy.models.timm_classifier import Classifier
+from tmkd_deploy.quantize.engine_arithmetic import use_engine_arithmetic
 from tmkd_deploy.quantize.fold import fold_batch_norms
 from tmkd_deploy.recipe.schema import Measure
 from tmkd_deploy.records.onnx_model import INPUT
@@ -72,7 +72,7 @@ def _quantized(classifier: Classifier, images: np.ndarray, quant_scheme: QuantSc
     """The classifier itself, calibrated on `images` and folded."""
     network = quantizable(classifier, images)
     fold_batch_norms(network)
-    deploy_on(network, quant_scheme)
+    use_engine_arithmetic(network, quant_scheme)
     return classifier
 
 

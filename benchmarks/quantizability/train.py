@@ -24,15 +24,16 @@ from tmkd_deploy.distill.losses.total import StudentLoss
 from tmkd_deploy.distill.student import train_student
 from tmkd_deploy.events import SilentEvents
 from tmkd_deploy.models import weights
-from tmkd_deploy.models.classifier import Classifier, create, merge_branches
-from tmkd_deploy.quantize.deployed import deploy_on
+from tmkd_deploy.models.timm_classifier import Classifier, create, merge_branches
+from tmkd_deploy.quantize.engine_arithmetic import use_engine_arithmetic
 from tmkd_deploy.quantize.fold import fold_batch_norms
 from tmkd_deploy.quantize.insert import BATCH_NORMS, insert_quantizers, use_quant_scheme
 from tmkd_deploy.quantize.scales import calibrate
 from tmkd_deploy.recipe.schema import Calibration, Distill
 from tmkd_deploy.records.quant_scheme import QuantScheme
 from tmkd_deploy.training.batches import TrainingImages
-from tmkd_deploy.training.fit import Schedule, predict
+from tmkd_deploy.training.predict import predict
+from tmkd_deploy.training.schedule import Schedule
 
 CPU = torch.device("cpu")
 QUIET = SilentEvents()
@@ -102,7 +103,7 @@ def quantized(place: Place, family: str, seed: int) -> Classifier:
     network = insert_quantizers(classifier)
     fold_batch_norms(network)
     weights.load(classifier, place.folder(family, seed) / "quantized.safetensors")
-    deploy_on(network, GRID)
+    use_engine_arithmetic(network, GRID)
     return classifier.eval()
 
 
@@ -140,5 +141,5 @@ def _fit(
         CPU,
         QUIET,
         "Training a student",
-        in_epoch=freeze_statistics,
+        on_epoch=freeze_statistics,
     )

@@ -110,7 +110,7 @@ RECIPE = [
         "arguments-the-student-does-not-take",
         edit("stem_width: 8", "steam_width: 8"),
         2,
-        ("'resnet10t'", "steam_width", "Correct the model's arguments"),
+        ("'resnet10t'", "steam_width", "Correct 'student.model_kwargs'"),
     ),
 ]
 

@@ -40,13 +40,13 @@ CHECKPOINTS = [
         "of-another-model",
         checkpoint("other.safetensors", "visual", None),
         5,
-        ("does not fit", "other.safetensors", "Name a checkpoint of this very model"),
+        ("does not match", "other.safetensors", "Use a checkpoint of exactly this model"),
     ),
     Case(
         "of-another-text-teacher",
         checkpoint("other.safetensors", "text", None),
         5,
-        ("does not fit", "other.safetensors", "Name the open_clip model"),
+        ("does not match", "other.safetensors", "Set teacher.text.model to the open_clip model"),
     ),
     Case(
         "with-code-inside",

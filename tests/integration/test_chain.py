@@ -29,7 +29,7 @@ def test_a_complete_run_ends_with_its_tables(complete) -> None:
     assert done.code == 0, done.told
     for words in ("cpu: accuracy", "p50", "cpu: gate ✓ passed", "Next: open runs/small/report"):
         assert words in done.out
-    assert "The student reaches" in done.err
+    assert "The student's top-1 is" in done.err
     assert "Traceback" not in done.err
     assert project.drafts() == []
 

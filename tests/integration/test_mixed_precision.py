@@ -70,18 +70,18 @@ def test_where_no_choice_keeps_the_budgets_the_program_says_so(planted, capsys) 
     code, told, said = command(capsys, "gate", *SEARCH, *too_small)
     sought = facts_of(told, "mixed_precision")
     assert code == 1
-    assert sought["ending"] == "none"
+    assert sought["outcome"] == "none"
     assert "No number of excluded layers makes the INT8 engine for cpu keep its budgets" in said
-    assert len(sought["attempts"][-1]["not_kept"]) == 3, sought
+    assert len(sought["trials"][-1]["not_kept"]) == 3, sought
 
 
 def test_a_budget_forces_the_planted_layer_out_and_is_kept(planted, capsys) -> None:
     code, told, _ = command(capsys, "gate", *SEARCH)
     sought = facts_of(told, "mixed_precision")
     assert code == 0, sought
-    assert sought["ending"] == "within"
+    assert sought["outcome"] == "within"
     assert facts_of(told, "sensitivity")["layers"][0]["layer"] == PLANTED
-    first, last = sought["attempts"]
+    first, last = sought["trials"]
     assert first["excluded_layers"] == [] and first["points"] < -5 and first["not_kept"]
     assert last["excluded_layers"] == [PLANTED] and last["points"] >= -5 and not last["not_kept"]
     assert facts_of(told, "quantize")["excluded_layers"] == [PLANTED]

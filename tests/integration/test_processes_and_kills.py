@@ -1,4 +1,4 @@
-"""Training by two processes, and training that was killed: the same student comes out."""
+"""Distributed, killed and resumed trainings produce the same student as an undisturbed one."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SCHEDULE = (
     *("--set", "distill.optimizer=sgd", "--set", "distill.learning_rate=0.05"),
     *("--set", "distill.batch_size=17"),
 )
-STUDENTS = ("student", "alone")
+STUDENTS = ("student", "baseline")
 
 
 def weights_of(project: Project, stage: str, name: str) -> dict[str, Any]:
@@ -38,7 +38,7 @@ def wait_for(process: subprocess.Popen[str], folder: Path, pattern: str) -> None
 
 
 def by_two(project: Project, *arguments: str) -> Done:
-    """The command in two processes, as torchrun starts them."""
+    """Run the command in two processes, started by torchrun."""
     launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
     process = subprocess.Popen(
         [sys.executable, *launcher, "-m", "tmkd_deploy", *arguments],
@@ -56,7 +56,7 @@ def by_two(project: Project, *arguments: str) -> Done:
 def undisturbed(
     complete: tuple[Project, Done], tmp_path_factory: pytest.TempPathFactory
 ) -> Project:
-    """The student of one process that nobody disturbed."""
+    """The student of a single process, trained without interruption."""
     finished, done = complete
     assert done.code == 0, done.told
     project = finished.copy_to(tmp_path_factory.mktemp("undisturbed") / "project")
@@ -77,15 +77,15 @@ def test_a_student_killed_in_mid_epoch_and_resumed(
     process.send_signal(signal.SIGKILL)
     process.communicate(timeout=300)
     assert not (project.run_folder / "distill").exists()
-    # a second time, in the training that follows the first one
+    # kill it a second time, in the training that follows the first one
     process = project.start("distill", *SCHEDULE)
-    wait_for(process, checkpoints, "distill-*-training-the-student-alone.pt")
+    wait_for(process, checkpoints, "distill-*-training-the-baseline-student.pt")
     process.send_signal(signal.SIGKILL)
     _, err = process.communicate(timeout=300)
-    assert "Distilling the student goes on from step" in err
+    assert "Distilling the student: resuming from step" in err
     done = project.run("distill", *SCHEDULE)
     assert done.code == 0, done.told
-    assert "Training the student alone goes on from step" in done.err
+    assert "Training the baseline student: resuming from step" in done.err
     for name in STUDENTS:
         expected = weights_of(undisturbed, "distill", name)
         found = weights_of(project, "distill", name)
@@ -95,30 +95,32 @@ def test_a_student_killed_in_mid_epoch_and_resumed(
 
 
 def test_two_processes_make_the_student_of_one(partial_project: Callable[..., Project]) -> None:
-    """Equal to 1e-4 after an epoch of 7 steps: sums are taken in another order.
+    """Equal to 1e-4 after an epoch of 7 steps, since sums are computed in another order.
 
-    Training amplifies what rounding differs by, the more the faster it learns, hence the low rate;
-    tests/unit/training compares in 64 bits, to 1e-7.
+    Training amplifies rounding differences with the learning rate, which is therefore low;
+    tests/unit/training compares in float64, to 1e-7.
     """
     import torch
 
     one = partial_project("prepare", "train_teacher", "score_views")
     two = one.copy_to(one.folder.parent / "two")
     short = (*SCHEDULE, "--set", "distill.epochs=1", "--set", "distill.learning_rate=0.002")
-    alone, done = one.run("distill", *short), by_two(two, "distill", *short)
-    assert alone.code == 0, alone.told
+    single, done = one.run("distill", *short), by_two(two, "distill", *short)
+    assert single.code == 0, single.told
     assert done.code == 0, done.told
-    assert done.out.count("Next: tmkd-deploy quantize") == 1, "every process told the result"
+    assert done.out.count("Next: tmkd-deploy quantize") == 1, "printed more than once"
     for name in STUDENTS:
         found, expected = (weights_of(each, "distill", name) for each in (two, one))
         for key, value in expected.items():
             assert torch.allclose(found[key], value, rtol=1e-4, atol=1e-4), (name, key)
     record = [each.manifest("distill")["record"] for each in (one, two)]
     assert record[0]["top1"] == record[1]["top1"]
-    assert record[0]["alone_top1"] == record[1]["alone_top1"]
+    assert record[0]["baseline_top1"] == record[1]["baseline_top1"]
 
 
-def test_a_failure_in_two_processes_is_told_once(partial_project: Callable[..., Project]) -> None:
+def test_a_failure_in_two_processes_is_reported_once(
+    partial_project: Callable[..., Project],
+) -> None:
     project = partial_project("prepare", "train_teacher", "score_views")
     done = by_two(project, "distill", *SCHEDULE, "--set", "distill.learning_rate=1e30")
     assert done.code != 0

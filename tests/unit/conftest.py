@@ -41,7 +41,7 @@ class Digits:
             parameters=1,
             feature_width=32,
             top1=1.0,
-            alone_top1=None,
+            baseline_top1=None,
             view_weights=ViewWeights(guided_by="nothing", mean={}, mean_by_class={}, histogram={}),
             view_captions=[],
         )
@@ -61,10 +61,12 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Digits:
 
     from tmkd_deploy.distill.train_teacher import Teachers
     from tmkd_deploy.events import SilentEvents
-    from tmkd_deploy.models.classifier import create
+    from tmkd_deploy.models.timm_classifier import create
     from tmkd_deploy.records.distillation import TeacherRecord
     from tmkd_deploy.training.batches import to_float
-    from tmkd_deploy.training.fit import Schedule, fit, predict
+    from tmkd_deploy.training.fit import fit
+    from tmkd_deploy.training.predict import predict
+    from tmkd_deploy.training.schedule import Schedule
 
     data = _data()
     torch.manual_seed(0)

@@ -1,4 +1,4 @@
-"""The stage that makes the student: TMKD, and the same student trained alone beside it."""
+"""The distill stage: the student by TMKD and, for comparison, the same student without teachers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 
 from tmkd_deploy.artifacts import Artifact
 from tmkd_deploy.data.prepared import PreparedData
-from tmkd_deploy.distill.gallery import keep_gallery, view_weights
+from tmkd_deploy.distill.gallery import summarise_view_weights, write_gallery
 from tmkd_deploy.distill.losses.total import StudentLoss
 from tmkd_deploy.distill.student import train_student
 from tmkd_deploy.distill.teacher_outputs import (
@@ -22,20 +22,24 @@ from tmkd_deploy.distill.teacher_outputs import (
 from tmkd_deploy.distill.train_teacher import Teachers
 from tmkd_deploy.events import Events
 from tmkd_deploy.models import weights
-from tmkd_deploy.models.classifier import Classifier, create, merge_branches, parameters_of
+from tmkd_deploy.models.timm_classifier import Classifier, create, merge_branches, parameters_of
 from tmkd_deploy.recipe.schema import Recipe
 from tmkd_deploy.records.distillation import StudentRecord
 from tmkd_deploy.training.batches import TrainingImages
-from tmkd_deploy.training.fit import Schedule, predict, training_device
+from tmkd_deploy.training.distributed import training_device
+from tmkd_deploy.training.predict import predict
+from tmkd_deploy.training.schedule import Schedule
 from tmkd_deploy.training.trainer_config import TrainerConfig
 
 _DISTILLING = "Distilling the student"
-_ALONE = "Training the student alone"
+_BASELINE = "Training the baseline student"
+_BASELINE_WEIGHTS = "baseline.safetensors"
+_TEACHER_OUTPUTS = "teacher_outputs.safetensors"
 
 
 @dataclass(frozen=True)
 class Student:
-    """A trained student and the teacher signals it was trained with."""
+    """A trained student with the loss and teacher outputs it was trained on."""
 
     classifier: Classifier
     record: StudentRecord
@@ -43,25 +47,25 @@ class Student:
 
     @classmethod
     def of(cls, artifact: Artifact[StudentRecord], recipe: Recipe, data: PreparedData) -> Student:
-        """Read the distilled student, its parallel branches merged."""
-        student = _read(recipe, data, artifact.path("student.safetensors"))
+        """Load the distilled student with its parallel branches merged."""
+        student = _load(recipe, data, artifact.path("student.safetensors"))
         return cls(student, artifact.record, artifact.folder)
 
-    def alone(self, recipe: Recipe, data: PreparedData) -> Classifier | None:
-        """The same student trained without teachers, where the recipe asked for it."""
-        path = self.folder / "alone.safetensors"
-        return _read(recipe, data, path) if path.exists() else None
+    def baseline(self, recipe: Recipe, data: PreparedData) -> Classifier | None:
+        """The student trained without teachers; None unless `distill.baseline` is set."""
+        path = self.folder / _BASELINE_WEIGHTS
+        return _load(recipe, data, path) if path.exists() else None
 
     def teacher_outputs(
         self, recipe: Recipe, data: PreparedData, teachers: Teachers
     ) -> TeacherOutputSource:
-        """What the teachers say of the training images: as they said it, or asked anew."""
+        """The teachers' outputs on the training images: cached ones, or a live forward pass."""
         if recipe.distill.teacher_outputs == "live":
-            return LiveTeacherOutputs(teachers.asking(recipe, data, training_device()))
-        return CachedTeacherOutputs(**load_file(self.folder / "signals.safetensors"))
+            return LiveTeacherOutputs(teachers.fused(recipe, data, training_device()))
+        return CachedTeacherOutputs(**load_file(self.folder / _TEACHER_OUTPUTS))
 
     def loss(self, recipe: Recipe, teachers: Teachers) -> StudentLoss:
-        """The loss it was trained with, projections included, to be trained further with."""
+        """The loss it was trained with, projections included, for further fine-tuning."""
         loss = student_loss(recipe, teachers, self.record.feature_width)
         weights.load(loss, self.folder / "loss.safetensors")
         return loss
@@ -75,44 +79,44 @@ def distill(
     events: Events,
     trainer_config: TrainerConfig | None = None,
 ) -> StudentRecord:
-    """Train the student with TMKD and write it into `folder`."""
-    teacher_outputs = _signals(recipe, data, teachers, folder, events)
-    student, loss = _trained(
+    """Train the student with TMKD, and the baseline if wanted, and write both into `folder`."""
+    teacher_outputs = _teacher_outputs(recipe, data, teachers, folder, events)
+    student, loss = _train(
         recipe, data, teachers, teacher_outputs, _DISTILLING, events, trainer_config
     )
     weights.save(student, folder / "student.safetensors")
     weights.save(loss, folder / "loss.safetensors")
     top1 = top1_of(student, data)
-    alone_top1 = None
+    baseline_top1 = None
     if recipe.distill.baseline:
-        alone, _ = _trained(recipe, data, teachers, None, _ALONE, events, trainer_config)
-        weights.save(alone, folder / "alone.safetensors")
-        alone_top1 = top1_of(alone, data)
+        baseline, _ = _train(recipe, data, teachers, None, _BASELINE, events, trainer_config)
+        weights.save(baseline, folder / _BASELINE_WEIGHTS)
+        baseline_top1 = top1_of(baseline, data)
         events.say(
-            f"The student reaches {100 * top1:.1f} % top-1; trained alone it reaches "
-            f"{100 * alone_top1:.1f} %."
+            f"The student's top-1 is {100 * top1:.1f} %; without teachers it is "
+            f"{100 * baseline_top1:.1f} %."
         )
     return StudentRecord(
         model=recipe.student.model,
         parameters=parameters_of(merge_branches(student)),
         feature_width=loss.to_teacher.in_features,
         top1=top1,
-        alone_top1=alone_top1,
-        view_weights=view_weights(recipe, data, teachers),
-        view_captions=keep_gallery(recipe, data, teachers, folder),
+        baseline_top1=baseline_top1,
+        view_weights=summarise_view_weights(recipe, data, teachers),
+        view_captions=write_gallery(recipe, data, teachers, folder),
     )
 
 
-def _signals(
+def _teacher_outputs(
     recipe: Recipe, data: PreparedData, teachers: Teachers, folder: Path, events: Events
 ) -> TeacherOutputSource:
     settings = recipe.distill
     device = training_device()
-    asking = teachers.asking(recipe, data, device)
+    fused = teachers.fused(recipe, data, device)
     if settings.teacher_outputs == "live":
-        return LiveTeacherOutputs(asking)
+        return LiveTeacherOutputs(fused)
     cache = cache_teacher_outputs(
-        asking,
+        fused,
         data.images("train"),
         settings.augment,
         settings.cached_augmentations,
@@ -120,13 +124,13 @@ def _signals(
         events,
     )
     weights.write_tensors(
-        {"logits": cache.logits, "features": cache.features}, folder / "signals.safetensors"
+        {"logits": cache.logits, "features": cache.features}, folder / _TEACHER_OUTPUTS
     )
     return cache
 
 
 def student_loss(recipe: Recipe, teachers: Teachers, student_width: int) -> StudentLoss:
-    """The loss with the recipe's constants; its text targets are averaged over the views."""
+    """The loss with the recipe's constants; its text targets are the mean over the views."""
     texts = torch.nn.functional.normalize(teachers.texts.mean(dim=0), dim=-1)
     return StudentLoss(recipe.distill, student_width, teachers.record.feature_width, texts)
 
@@ -140,7 +144,7 @@ def training_images(recipe: Recipe, data: PreparedData) -> TrainingImages:
     )
 
 
-def _trained(
+def _train(
     recipe: Recipe,
     data: PreparedData,
     teachers: Teachers,
@@ -176,7 +180,7 @@ def _trained(
         events,
         description,
         trainer_config=trainer_config,
-        at_end=lambda: {"top1": top1_of(student, data)},
+        final_metrics=lambda: {"top1": top1_of(student, data)},
     )
     return student, loss
 
@@ -193,17 +197,17 @@ def new_student(recipe: Recipe, data: PreparedData) -> tuple[Classifier, int]:
 
 
 def deployed_student(recipe: Recipe, data: PreparedData) -> Classifier:
-    """A new student as it is quantized and deployed: the branches it learns with are merged."""
+    """A new student in its deployed form: its training-time branches are merged."""
     return merge_branches(new_student(recipe, data)[0])
 
 
-def _read(recipe: Recipe, data: PreparedData, path: Path) -> Classifier:
+def _load(recipe: Recipe, data: PreparedData, path: Path) -> Classifier:
     student, _ = new_student(recipe, data)
     weights.load(student, path)
     return merge_branches(student)
 
 
 def top1_of(student: Classifier, data: PreparedData) -> float:
-    """Top-1 on the test split, in [0, 1], of a student on the training device."""
-    chosen = predict(student, data.images("test"), training_device()).argmax(dim=1)
-    return float((chosen.numpy() == data.labels("test")).mean())
+    """The student's top-1 on the test split, in [0, 1], computed on the training device."""
+    predicted = predict(student, data.images("test"), training_device()).argmax(dim=1)
+    return float((predicted.numpy() == data.labels("test")).mean())

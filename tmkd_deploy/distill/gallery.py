@@ -1,4 +1,4 @@
-"""What the report shows of the views: a few test images as the teachers see them, and weights."""
+"""What the report shows about views: sample test images in every view, and the view weights."""
 
 from __future__ import annotations
 
@@ -21,29 +21,31 @@ _IMAGES = 6
 _BINS = 20
 
 
-def keep_gallery(recipe: Recipe, data: PreparedData, teachers: Teachers, folder: Path) -> list[str]:
+def write_gallery(
+    recipe: Recipe, data: PreparedData, teachers: Teachers, folder: Path
+) -> list[str]:
     """Write views uint8 [k, 3, H, W, 3] and weights float32 [k, 3]; return k captions.
 
-    The images are the first of each class in turn. A view that the student's teachers do not see
-    weighs nothing.
+    The images take one from each class, then a second from each, and so on. A view that the recipe
+    does not distil from has weight 0.
     """
     labels = data.labels("test")
-    places = [np.flatnonzero(labels == label) for label in range(len(data.class_names))]
-    order = [int(rows[turn]) for turn in range(_IMAGES) for rows in places if turn < len(rows)]
+    rows_by_class = [np.flatnonzero(labels == label) for label in range(len(data.class_names))]
+    order = [int(rows[nth]) for nth in range(_IMAGES) for rows in rows_by_class if nth < len(rows)]
     chosen = order[:_IMAGES]
     images = to_float(np.asarray(data.images("test")[chosen]), None, torch.device("cpu"))
-    shown = make_views(images, recipe.views, list(VIEWS)).permute(1, 0, 3, 4, 2)
-    np.save(folder / VIEW_IMAGES, (shown * 255).round().to(torch.uint8).numpy())
+    views = make_views(images, recipe.views, list(VIEWS)).permute(1, 0, 3, 4, 2)
+    np.save(folder / VIEW_IMAGES, (views * 255).round().to(torch.uint8).numpy())
     weights = np.zeros((len(chosen), len(VIEWS)), np.float32)
-    seen = [VIEWS.index(view) for view in recipe.distill.views]
-    weights[:, seen] = teachers.view_weights(recipe, "test", labels)[chosen].numpy()
+    columns = [VIEWS.index(view) for view in recipe.distill.views]
+    weights[:, columns] = teachers.view_weights(recipe, "test", labels)[chosen].numpy()
     np.save(folder / VIEW_WEIGHTS, weights)
     keys = data.keys("test")
     return [f"{keys[index]}, {data.class_names[labels[index]]}" for index in chosen]
 
 
-def view_weights(recipe: Recipe, data: PreparedData, teachers: Teachers) -> ViewWeights:
-    """How much the views of the training images weigh: on average, by class, and spread out."""
+def summarise_view_weights(recipe: Recipe, data: PreparedData, teachers: Teachers) -> ViewWeights:
+    """The training images' view weights: mean, mean by class, and histogram."""
     settings, labels = recipe.distill, data.labels("train")
     weights = teachers.view_weights(recipe, "train", labels).numpy()
 

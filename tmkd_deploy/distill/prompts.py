@@ -1,4 +1,4 @@
-"""Prior-aware prompts: what a class looks like in each view, in words."""
+"""Prior-aware prompts: sentences that describe what a class looks like in each view."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from tmkd_deploy.records.class_names import words
 
 
-def fill(template: str, class_names: Sequence[str]) -> list[str]:
-    """A sentence for each class."""
+def fill_template(template: str, class_names: Sequence[str]) -> list[str]:
+    """One sentence per class: `template` with each class name in place of `{class}`."""
     return [template.replace("{class}", readable(name)) for name in class_names]
 
 
 def readable(class_name: str) -> str:
-    """A class name as words: 'rolled-in_scale' is read by a text encoder as 'rolled in scale'."""
+    """A class name as plain words: 'rolled-in_scale' becomes 'rolled in scale'."""
     return " ".join(words(class_name))

@@ -1,4 +1,4 @@
-"""The stage that weighs: what the text teacher says of every view of every image, once."""
+"""The score_views stage: the text teacher scores every view of every image once."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from tmkd_deploy.data.prepared import PreparedData
 from tmkd_deploy.distill import text_teacher
 from tmkd_deploy.distill.projection import fit_projection, projected_scores
 from tmkd_deploy.distill.text_embeddings import read_embeddings
-from tmkd_deploy.distill.visual_teacher import features_by_view
+from tmkd_deploy.distill.train_teacher import TEXT_SCORES
+from tmkd_deploy.distill.visual_teacher import features_by_view, percentages
 from tmkd_deploy.errors import DataError
 from tmkd_deploy.events import Events
 from tmkd_deploy.models import weights
-from tmkd_deploy.models.classifier import Classifier
+from tmkd_deploy.models.timm_classifier import Classifier
 from tmkd_deploy.recipe.schema import Recipe
 from tmkd_deploy.records.distillation import TextTeacherRecord
 from tmkd_deploy.records.types import VIEWS
-from tmkd_deploy.training.fit import Schedule, training_device
+from tmkd_deploy.training.distributed import training_device
+from tmkd_deploy.training.schedule import Schedule
 from tmkd_deploy.training.trainer_config import TrainerConfig
-
-TEXTS = "text.safetensors"
 
 
 def score_views(
@@ -35,32 +35,33 @@ def score_views(
 ) -> TextTeacherRecord:
     """Write the text teacher's embeddings [V, C, d] and scores by split [N, V, C] into `folder`.
 
-    Precomputed embeddings are scored on the features of the `visual` teacher; a CLIP model needs
-    none, and is trained first where the recipe asks for it.
+    A CLIP model scores the views with its own image tower, after contrastive training if the recipe
+    sets `teacher.text.epochs`. Precomputed embeddings have no image tower: they are scored against
+    the projected features of the `visual` teacher, which is None otherwise.
 
     Raises:
-        RequestError, DataError: the text teacher cannot be made; its scores are no numbers.
+        RequestError: the text teacher cannot be created.
+        DataError: its weights or embeddings do not fit, or its scores are not finite.
     """
     settings = recipe.teacher.text
     if settings.embeddings is None:
-        texts, train, test = _by_clip(recipe, data, events, trainer_config)
+        texts, train, test = _clip_scores(recipe, data, events, trainer_config)
     else:
         if visual is None:
-            raise TypeError("precomputed embeddings need the visual teacher's features")
+            raise TypeError("precomputed embeddings require the visual teacher")
         embeddings = read_embeddings(settings.embeddings, data.class_names)
-        texts, train, test = _by_features(embeddings, recipe, data, visual, events)
+        texts, train, test = _visual_scores(embeddings, recipe, data, visual, events)
     if not (torch.isfinite(train).all() and torch.isfinite(test).all()):
         raise DataError(
             "The text teacher's scores are not finite.",
             where="teacher.text",
-            advice="Name other weights: these hold values that are no numbers.",
+            advice="Choose other weights: these contain NaN or infinite values.",
         )
-    written = {"texts": texts, "train": train.contiguous(), "test": test.contiguous()}
-    weights.write_tensors(written, folder / TEXTS)
-    right = test.argmax(dim=2) == torch.from_numpy(data.labels("test")).view(-1, 1)
-    top1 = dict(zip(VIEWS, right.float().mean(dim=0).tolist(), strict=True))
-    shown = ", ".join(f"{view} {100 * share:.1f} %" for view, share in top1.items())
-    events.say(f"The text teacher's top-1 by view is {shown}.")
+    tensors = {"texts": texts, "train": train.contiguous(), "test": test.contiguous()}
+    weights.write_tensors(tensors, folder / TEXT_SCORES)
+    correct = test.argmax(dim=2) == torch.from_numpy(data.labels("test")).view(-1, 1)
+    top1 = dict(zip(VIEWS, correct.float().mean(dim=0).tolist(), strict=True))
+    events.say(f"Text teacher, top-1 by view: {percentages(top1)}.")
     return TextTeacherRecord(
         model=settings.embeddings.name if settings.embeddings else str(settings.model),
         image_tower=settings.embeddings is None,
@@ -68,7 +69,7 @@ def score_views(
     )
 
 
-def _by_clip(
+def _clip_scores(
     recipe: Recipe, data: PreparedData, events: Events, trainer_config: TrainerConfig | None
 ) -> tuple[Tensor, Tensor, Tensor]:
     settings, device = recipe.teacher.text, training_device()
@@ -95,10 +96,10 @@ def _by_clip(
         return text.embed_classes().cpu(), train, test
 
 
-def _by_features(
+def _visual_scores(
     texts: Tensor, recipe: Recipe, data: PreparedData, visual: Classifier, events: Events
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """cos(W f_v(x), t_{v,k}), with W fitted to the training split."""
+    """cos(W f_v(x), t_{v,k}), with the projection W fitted on the training split."""
     device = training_device()
     visual.to(device).to(memory_format=torch.channels_last)
     train, test = (

@@ -1,6 +1,6 @@
-"""What views and losses are told: sections of the recipe, or any object with the same constants.
+"""The settings of views and losses, as protocols: recipe sections, or any object with these fields.
 
-With these the core of the method needs torch alone, and no recipe.
+They keep the core of the method free of the recipe; it depends on torch only.
 """
 # ruff: noqa: D102 - the recipe's schema describes each constant
 
@@ -12,7 +12,7 @@ from tmkd_deploy.records.types import LogitLoss
 
 
 class ViewSettings(Protocol):
-    """How edges and high frequencies are made; the recipe's section `views`."""
+    """How the edge and high-frequency views are computed; the recipe's section `views`."""
 
     @property
     def edge(self) -> Literal["sobel", "canny"]: ...
@@ -27,10 +27,10 @@ class ViewSettings(Protocol):
 
 
 class LossSettings(Protocol):
-    """The constants of the loss; the recipe's section `distill` holds them.
+    """The constants of the loss; the recipe's section `distill`.
 
-    Plain KD is `beta = gamma = 0` with the view rgb alone, DKD the same with `logit_loss = "dkd"`,
-    and supervised training `alpha = 0` besides.
+    Plain KD is `beta = gamma = 0` with the view rgb only. DKD is the same with
+    `logit_loss = "dkd"`; supervised training also sets `alpha = 0`.
     """
 
     @property

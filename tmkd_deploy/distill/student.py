@@ -1,4 +1,4 @@
-"""Training one student, with teachers or alone, whatever the model and the data are."""
+"""Training one student, with or without teachers, independent of model and data."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from tmkd_deploy.distill.losses.total import StudentLoss, TeacherOutputs
 from tmkd_deploy.distill.teacher_outputs import TeacherOutputSource
 from tmkd_deploy.events import Events
 from tmkd_deploy.training.batches import TrainingImages
-from tmkd_deploy.training.fit import Schedule, Step, batch_of, fit
+from tmkd_deploy.training.fit import fit
+from tmkd_deploy.training.schedule import Schedule
+from tmkd_deploy.training.step import Step, batch_of
 from tmkd_deploy.training.trainer_config import TrainerConfig
 
 
@@ -26,31 +28,41 @@ def train_student(
     description: str,
     *,
     trainer_config: TrainerConfig | None = None,
-    epochs_before: int = 0,
-    in_epoch: Callable[[int], object] | None = None,
-    at_end: Callable[[], Mapping[str, float]] | None = None,
+    epoch_offset: int = 0,
+    on_epoch: Callable[[int], object] | None = None,
+    final_metrics: Callable[[], Mapping[str, float]] | None = None,
 ) -> None:
-    """Minimise `loss` over `data`; without `signals` the student learns from the labels alone.
+    """Minimise `loss` over `data`; without `teacher_outputs` on the labels only.
 
-    `student` maps images [n, 3, H, W] in [0, 1] to logits [n, C] and features [n, D]. It and `loss`
-    are on `device` already. The loss counts its epochs from `epochs_before`; `in_epoch` is told the
-    epoch in every step, once the student is in training mode. `at_end` gives more figures for the
-    trackers.
+    Args:
+        student: maps images [n, 3, H, W] in [0, 1] to logits [n, C] and features [n, D]; already on
+            `device`.
+        loss: already on `device`.
+        data: the training images.
+        teacher_outputs: where each batch gets the teachers' outputs from.
+        schedule: how long and how fast to train.
+        device: the device to train on.
+        events: receives progress.
+        description: names the training in progress, messages and checkpoints.
+        trainer_config: precision, checkpoints and trackers.
+        epoch_offset: added to the epoch that the loss sees.
+        on_epoch: called with the epoch at every step, after the student enters training mode.
+        final_metrics: more metrics for the trackers, computed after the last step.
     """
     trainer_config = trainer_config or TrainerConfig()
-    with trainer_config.running(student, device) as run:
+    with trainer_config.distributed_forward(student, device) as forward:
 
         def loss_of(step: Step) -> Tensor:
             student.train()
-            if in_epoch is not None:
-                in_epoch(step.epoch)
-            batch, whole = batch_of(step), step.share.whole
-            logits, features = run(batch.images, step.share)
-            told = teacher_outputs.of(batch) if teacher_outputs else None
-            if told is not None:
-                told = TeacherOutputs(whole(told.logits), whole(told.features))
-            epoch = epochs_before + step.epoch
-            value: Tensor = loss(logits, features, whole(batch.labels), told, epoch)
+            if on_epoch is not None:
+                on_epoch(step.epoch)
+            batch, gather = batch_of(step), step.shard.gather
+            logits, features = forward(batch.images, step.shard)
+            teacher = teacher_outputs.for_batch(batch) if teacher_outputs else None
+            if teacher is not None:
+                teacher = TeacherOutputs(gather(teacher.logits), gather(teacher.features))
+            epoch = epoch_offset + step.epoch
+            value: Tensor = loss(logits, features, gather(batch.labels), teacher, epoch)
             return value
 
         fit(
@@ -61,8 +73,8 @@ def train_student(
             events,
             description,
             modules=[student, loss],
-            prepare=lambda step: data.batch(step.indices, step.random, device, step.share.rows),
+            prepare=lambda step: data.batch(step.indices, step.random, device, step.shard.rows),
             terms=lambda: loss.terms,
             trainer_config=trainer_config,
-            at_end=at_end,
+            final_metrics=final_metrics,
         )

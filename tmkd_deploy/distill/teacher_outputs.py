@@ -1,4 +1,4 @@
-"""Teacher signals: what the fused teacher says of a batch, live or looked up."""
+"""Teacher outputs: the fused teacher's logits and features of a batch, computed live or cached."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from tmkd_deploy.distill.settings import ViewSettings
 from tmkd_deploy.distill.views import make_views
 from tmkd_deploy.events import Events
 from tmkd_deploy.records.types import Augment, View
-from tmkd_deploy.training.augment import apply, variants
+from tmkd_deploy.training.augment import apply, augmentation_count
 from tmkd_deploy.training.batches import Batch, to_float
 
 
 class TeacherOutputSource(Protocol):
-    """Where a training step gets the teachers' word from."""
+    """Where a training step gets the teachers' outputs from."""
 
-    def of(self, batch: Batch) -> TeacherOutputs:
-        """The signals of the images of `batch`, on the device they are on."""
+    def for_batch(self, batch: Batch) -> TeacherOutputs:
+        """The outputs for the images of `batch`, on their device."""
 
 
 @dataclass(frozen=True)
-class Asking:
-    """How the visual teacher is asked: in which views, and how each image weighs them.
+class FusedTeacher:
+    """The visual teacher with its outputs fused over the views.
 
-    `weights` is [N, V], a row for each training image.
+    `weights` [N, V] are the view weights of the training images.
     """
 
     visual: nn.Module
@@ -38,69 +38,74 @@ class Asking:
     views: list[View]
     weights: Tensor
 
-    def ask(self, images: Tensor, indices: Tensor) -> TeacherOutputs:
-        """Fused signals of augmented images [n, 3, H, W] in [0, 1], the training images `indices`.
+    def outputs(self, images: Tensor, indices: Tensor) -> TeacherOutputs:
+        """Fused outputs for augmented images [n, 3, H, W] in [0, 1].
 
-        All views of all images go through the teacher as one tensor.
+        `indices` [n] are the training images they come from. All views of all images go through the
+        teacher as one batch.
         """
         with torch.no_grad():
-            shown = make_views(images, self.settings, self.views)
-            stacked = shown.flatten(0, 1).contiguous(memory_format=torch.channels_last)
+            views = make_views(images, self.settings, self.views)
+            stacked = views.flatten(0, 1).contiguous(memory_format=torch.channels_last)
             logits, features = (
-                part.float().unflatten(0, shown.shape[:2]) for part in self.visual(stacked)
+                part.float().unflatten(0, views.shape[:2]) for part in self.visual(stacked)
             )
-            own = self.weights[indices].to(images.device)
-            return TeacherOutputs(fuse(logits, own), fuse(features, own))
+            weights = self.weights[indices].to(images.device)
+            return TeacherOutputs(fuse(logits, weights), fuse(features, weights))
 
 
 @dataclass(frozen=True)
 class LiveTeacherOutputs:
-    """Asks the visual teacher in every step: for augmentations without end."""
+    """Runs the visual teacher at every step, for augmentations that cannot be enumerated."""
 
-    asking: Asking
+    teacher: FusedTeacher
 
-    def of(self, batch: Batch) -> TeacherOutputs:
-        """See `SignalSource`."""
-        return self.asking.ask(batch.images, batch.indices)
+    def for_batch(self, batch: Batch) -> TeacherOutputs:
+        """See `TeacherOutputSource`."""
+        return self.teacher.outputs(batch.images, batch.indices)
 
 
 @dataclass(frozen=True)
 class CachedTeacherOutputs:
-    """Fused logits [A, N, C] and features [A, N, D] for A variants of N training images."""
+    """Fused logits [A, N, C] and features [A, N, D] of A augmentations of N training images."""
 
     logits: Tensor
     features: Tensor
 
-    def of(self, batch: Batch) -> TeacherOutputs:
-        """See `SignalSource`; each image in its own numbered variant."""
+    def for_batch(self, batch: Batch) -> TeacherOutputs:
+        """See `TeacherOutputSource`; looks up each image in its own augmentation."""
         device = batch.images.device
         return TeacherOutputs(
-            self.logits[batch.variant, batch.indices].to(device),
-            self.features[batch.variant, batch.indices].to(device).float(),
+            self.logits[batch.augmentations, batch.indices].to(device),
+            self.features[batch.augmentations, batch.indices].to(device).float(),
         )
 
 
 def cache_teacher_outputs(
-    asking: Asking,
+    teacher: FusedTeacher,
     images: np.ndarray | Tensor,
     augment: Augment,
-    at_most: int,
+    max_augmentations: int,
     device: torch.device,
     events: Events,
 ) -> CachedTeacherOutputs:
-    """Ask the teachers once for every image [N, H, W, 3] in its first `at_most` variants."""
-    count = variants(augment, at_most)
-    task = events.begin("Asking the teachers", count * len(images), "images")
-    told: list[list[TeacherOutputs]] = [[] for _ in range(count)]
+    """The outputs for uint8 images [N, H, W, 3], each in up to `max_augmentations` augmentations.
+
+    Features are cached as float16.
+    """
+    count = augmentation_count(augment, max_augmentations)
+    task = events.begin("Caching teacher outputs", count * len(images), "images")
+    outputs: list[list[TeacherOutputs]] = [[] for _ in range(count)]
     try:
         for indices in torch.split(torch.arange(len(images)), 32):
             batch = to_float(images, indices, device)
-            for variant in range(count):
-                told[variant].append(asking.ask(apply(batch, augment, variant), indices))
+            for number in range(count):
+                augmented = apply(batch, augment, number)
+                outputs[number].append(teacher.outputs(augmented, indices))
                 task.advance(len(batch))
     finally:
         task.finish()
     return CachedTeacherOutputs(
-        torch.stack([torch.cat([each.logits.cpu() for each in row]) for row in told]),
-        torch.stack([torch.cat([each.features.half().cpu() for each in row]) for row in told]),
+        torch.stack([torch.cat([each.logits.cpu() for each in row]) for row in outputs]),
+        torch.stack([torch.cat([each.features.half().cpu() for each in row]) for row in outputs]),
     )

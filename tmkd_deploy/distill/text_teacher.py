@@ -1,4 +1,4 @@
-"""The text teacher: CLIP through open_clip, with an embedding per view and class."""
+"""The text teacher: an open_clip model with one text embedding per view and class."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tmkd_deploy.distill.prompts import fill
+from tmkd_deploy.distill.prompts import fill_template
 from tmkd_deploy.distill.views import make_views, one_view_each
 from tmkd_deploy.errors import DataError, RequestError
 from tmkd_deploy.events import Events, track
@@ -20,16 +20,18 @@ from tmkd_deploy.quiet import quiet
 from tmkd_deploy.recipe import schema
 from tmkd_deploy.records.types import VIEWS
 from tmkd_deploy.training.batches import to_float
-from tmkd_deploy.training.fit import Schedule, Step, fit
+from tmkd_deploy.training.fit import fit
+from tmkd_deploy.training.schedule import Schedule
+from tmkd_deploy.training.step import Step
 from tmkd_deploy.training.trainer_config import TrainerConfig
 
 _CONFIGURATIONS = Path(__file__).parent.parent / "models" / "open_clip"
 
 
 class TextTeacher(nn.Module):
-    """A CLIP model with the tokens of every prompt.
+    """A CLIP model with the tokenized prompts.
 
-    `tokens` is a list of V tensors [templates, C, context]: one for each view.
+    `tokens` is a list of V tensors [templates, C, context], one per view.
     """
 
     mean: Tensor
@@ -54,18 +56,18 @@ class TextTeacher(nn.Module):
         return F.normalize(self.clip.encode_image(normalised), dim=-1)  # type: ignore[operator]
 
     def embed_classes(self, random: torch.Generator | None = None) -> Tensor:
-        """The mean of each view's and class's prompt embeddings, as unit vectors [V, C, d].
+        """Mean prompt embeddings of every view and class, as unit vectors [V, C, d].
 
-        With `random`, one template drawn for each view stands for them all, as training does.
+        With `random`, each view uses one randomly drawn template instead of all, as in training.
         """
         views = []
         for tokens in self.tokens:
-            shown = tokens
+            used = tokens
             if random is not None:
                 drawn = int(torch.randint(len(tokens), (), generator=random))
-                shown = tokens[drawn : drawn + 1]
-            templates, classes, context = shown.shape
-            flat = shown.view(-1, context).to(self.mean.device)
+                used = tokens[drawn : drawn + 1]
+            templates, classes, context = used.shape
+            flat = used.view(-1, context).to(self.mean.device)
             embedded = F.normalize(self.clip.encode_text(flat), dim=-1)  # type: ignore[operator]
             views.append(embedded.view(templates, classes, -1).mean(dim=0))
         return F.normalize(torch.stack(views), dim=-1)
@@ -74,11 +76,11 @@ class TextTeacher(nn.Module):
 def create(
     settings: schema.TextTeacher, prompts: schema.Prompts, class_names: list[str]
 ) -> TextTeacher:
-    """The text teacher with the weights that the recipe names, or with random ones.
+    """The text teacher with the recipe's weights, or random ones if it names none.
 
     Raises:
-        RequestError: open_clip knows no such model or tag.
-        DataError: the checkpoint does not fit, or a prompt is too long for the text encoder.
+        RequestError: open_clip does not know the model or pretrained tag.
+        DataError: the checkpoint does not match, or a prompt is too long for the text encoder.
     """
     clip, tokenizer = _from_open_clip(str(settings.model), settings.pretrained)
     if settings.checkpoint:
@@ -109,10 +111,10 @@ def train(
 ) -> None:
     """Contrastive training on pairs of a view and its prior-aware prompt.
 
-    Each image is shown in one view drawn at random. Its positive is the embedding of its own view
-    and class; every other view and class is a negative (image to text). In the other direction a
-    text's positives are all images of the batch with its view and class. The token table stays as
-    it is: a handful of prompts says nothing about the other words.
+    Each image appears in one randomly drawn view. Image to text, its positive is the embedding of
+    its view and class, and all other views and classes are negatives. Text to image, the positives
+    of a text are all images of the batch with its view and class. The token embeddings stay frozen:
+    a handful of prompts carries no information about other words.
     """
     for module in getattr(teacher.clip, "text", teacher.clip).modules():
         if isinstance(module, nn.Embedding):
@@ -122,14 +124,14 @@ def train(
     def loss_of(step: Step) -> Tensor:
         teacher.train()
         batch = to_float(images, step.indices, device)
-        shown = torch.randint(len(VIEWS), (len(batch),), generator=step.random)
-        pixels = one_view_each(batch, views, shown)
+        drawn = torch.randint(len(VIEWS), (len(batch),), generator=step.random)
+        pixels = one_view_each(batch, views, drawn)
         if torch.rand((), generator=step.random) < 0.5:
             pixels = pixels.flip(-1)
         texts = teacher.embed_classes(step.random).flatten(0, 1)
         classes = len(texts) // len(VIEWS)
-        positive = (shown * classes + targets[step.indices]).to(device)
-        scores = teacher.embed_images(pixels) @ texts.T * _scale(teacher.clip)
+        positive = (drawn * classes + targets[step.indices]).to(device)
+        scores = teacher.embed_images(pixels) @ texts.T * _logit_scale(teacher.clip)
         to_text = F.cross_entropy(scores, positive)
         matches = F.one_hot(positive, len(texts)).float().T
         present = matches.sum(dim=1) > 0
@@ -165,13 +167,13 @@ def semantic_scores(
         texts = teacher.embed_classes()
         for start in track(events, starts, "Scoring views by text", len(starts), "batches"):
             batch = to_float(images[start : start + batch_size], None, device)
-            shown = make_views(batch, views, list(VIEWS))
-            embedded = teacher.embed_images(shown.flatten(0, 1)).view(*shown.shape[:2], -1)
+            stacked = make_views(batch, views, list(VIEWS))
+            embedded = teacher.embed_images(stacked.flatten(0, 1)).view(*stacked.shape[:2], -1)
             parts.append(torch.einsum("vnd,vcd->nvc", embedded, texts).cpu())
     return torch.cat(parts)
 
 
-def _scale(clip: nn.Module) -> Tensor:
+def _logit_scale(clip: nn.Module) -> Tensor:
     scale: Tensor = clip.logit_scale.exp().clamp(max=100.0)  # type: ignore[operator]
     return scale
 
@@ -184,13 +186,13 @@ def _from_open_clip(model: str, pretrained: str | None) -> tuple[nn.Module, Any]
             clip = open_clip.create_model(
                 model,
                 pretrained=pretrained,
-                # some tags, OpenAI's among them, were trained with another activation than the
-                # model's own, and open_clip would only warn
+                # some tags, OpenAI's for example, were trained with another activation than the
+                # model's default; open_clip only warns about it
                 force_quick_gelu=tag.get("quick_gelu", False),
-                pretrained_text=False,  # a text tower comes from the tag or the checkpoint
+                pretrained_text=False,  # text weights come from the tag or the checkpoint
             )
             return clip, open_clip.get_tokenizer(model)
-    except Exception as error:  # open_clip passes on whatever its hub client raises
+    except Exception as error:  # open_clip lets every exception of its hub client through
         raise RequestError(
             f"open_clip could not create {model!r} with the pretrained tag {pretrained!r}: {error}",
             advice="Correct teacher.text, or name a local checkpoint in teacher.text.checkpoint.",
@@ -198,45 +200,45 @@ def _from_open_clip(model: str, pretrained: str | None) -> tuple[nn.Module, Any]
 
 
 def _load(clip: nn.Module, path: Path, model: str) -> None:
-    """Fill `clip` from a state dictionary; distributed training puts "module." before its names."""
-    given = {name.removeprefix("module."): each for name, each in read_checkpoint(path).items()}
-    problem = _misfit(clip.state_dict(), given)
+    """Load a checkpoint into `clip`, stripping the "module." prefix of distributed training."""
+    state = {name.removeprefix("module."): value for name, value in read_checkpoint(path).items()}
+    problem = _mismatch(clip.state_dict(), state)
     if problem:
         raise DataError(
-            f"The checkpoint does not fit {model!r}: {problem}.",
+            f"The checkpoint does not match {model!r}: {problem}.",
             where=str(path),
-            advice="Name the open_clip model that this checkpoint was made with.",
+            advice="Set teacher.text.model to the open_clip model that this checkpoint belongs to.",
         )
-    clip.load_state_dict(given)
+    clip.load_state_dict(state)
 
 
-def _misfit(wanted: dict[str, Tensor], given: dict[str, Tensor]) -> str | None:
-    for name, tensor in wanted.items():
-        if name not in given:
+def _mismatch(expected: dict[str, Tensor], state: dict[str, Tensor]) -> str | None:
+    for name, tensor in expected.items():
+        if name not in state:
             return f"it has no {name!r}"
-        if given[name].shape != tensor.shape:
+        if state[name].shape != tensor.shape:
             return (
-                f"{name!r} has the shape {list(given[name].shape)}, and {list(tensor.shape)} is "
-                "needed"
+                f"{name!r} has the shape {list(state[name].shape)}, but {list(tensor.shape)} is "
+                "expected"
             )
-    more = sorted(set(given) - set(wanted))
-    return f"the model has no {more[0]!r}" if more else None
+    unexpected = sorted(set(state) - set(expected))
+    return f"the model has no {unexpected[0]!r}" if unexpected else None
 
 
 def _tokens(tokenizer: Any, template: str, key: str, class_names: list[str]) -> Tensor:
-    """Tokens [C, context] of a template; a sentence that would be cut silently is refused."""
-    sentences = fill(template, class_names)
+    """Tokens [C, context] of a template; DataError for a sentence that would be truncated."""
+    sentences = fill_template(template, class_names)
     context = tokenizer.context_length
     tokens: Tensor = tokenizer(sentences)
-    # in a longer context the same sentence gets the same tokens and then padding alone
+    # with a longer context, a sentence that fits yields the same tokens followed by padding only
     longer: Tensor = tokenizer(sentences, 4 * context)
     rest = longer[:, context:]
-    whole = (longer[:, :context] == tokens).all(dim=1) & (rest == rest[:, -1:]).all(dim=1)
-    for name, fits in zip(class_names, whole.tolist(), strict=True):
+    complete = (longer[:, :context] == tokens).all(dim=1) & (rest == rest[:, -1:]).all(dim=1)
+    for name, fits in zip(class_names, complete.tolist(), strict=True):
         if not fits:
             raise DataError(
-                f"For the class {name!r} the prompt {template!r} is longer than the "
-                f"{context} tokens that the text encoder reads.",
+                f"For the class {name!r}, the prompt {template!r} is longer than the "
+                f"{context} tokens of the text encoder's context.",
                 where=key,
                 advice="Shorten this template, or give the class a shorter name.",
             )

@@ -1,4 +1,4 @@
-"""The stage that makes the visual teacher, and what both teachers tell the later stages."""
+"""The train_teacher stage, and both teachers as later stages load them."""
 
 from __future__ import annotations
 
@@ -13,22 +13,30 @@ from torch import Tensor
 from tmkd_deploy.artifacts import Artifact
 from tmkd_deploy.data.prepared import PreparedData, Split
 from tmkd_deploy.distill import visual_teacher
-from tmkd_deploy.distill.fusion import even_weights, seen_classes, semantic_weights
-from tmkd_deploy.distill.teacher_outputs import Asking
+from tmkd_deploy.distill.fusion import predicted_classes, semantic_weights, uniform_weights
+from tmkd_deploy.distill.teacher_outputs import FusedTeacher
 from tmkd_deploy.events import Events
 from tmkd_deploy.models import weights
-from tmkd_deploy.models.classifier import Classifier, create, merge_branches, parameters_of
+from tmkd_deploy.models.timm_classifier import Classifier, create, merge_branches, parameters_of
 from tmkd_deploy.recipe.schema import Recipe
 from tmkd_deploy.records.distillation import TeacherRecord, TextTeacherRecord
 from tmkd_deploy.records.types import VIEWS
 from tmkd_deploy.training.batches import TrainingImages
-from tmkd_deploy.training.fit import Schedule, training_device
+from tmkd_deploy.training.distributed import training_device
+from tmkd_deploy.training.schedule import Schedule
 from tmkd_deploy.training.trainer_config import TrainerConfig
+
+TEXT_SCORES = "text.safetensors"
+_VISUAL_WEIGHTS = "visual.safetensors"
 
 
 @dataclass(frozen=True)
 class Teachers:
-    """The teachers of a run, read back from their artifacts; `facts` are the visual one's."""
+    """Both teachers of a run.
+
+    `record` is the visual teacher's. `texts` [V, C, d] are the class embeddings of each view, and
+    `scores` the text teacher's scores [N, V, C] by split.
+    """
 
     visual: Classifier
     record: TeacherRecord
@@ -38,29 +46,29 @@ class Teachers:
     @classmethod
     def of(
         cls,
-        taught: Artifact[TeacherRecord],
+        trained: Artifact[TeacherRecord],
         view_scores: Artifact[TextTeacherRecord],
         recipe: Recipe,
         data: PreparedData,
     ) -> Teachers:
-        """Read teachers: texts [V, C, d]; scores by split [N, V, C]."""
-        text = load_file(view_scores.path("text.safetensors"))
-        texts = text.pop("texts")
-        return cls(read_visual(taught, recipe, data), taught.record, texts, text)
+        """Load both teachers from the artifacts of their stages."""
+        scores = load_file(view_scores.path(TEXT_SCORES))
+        texts = scores.pop("texts")
+        return cls(read_visual(trained, recipe, data), trained.record, texts, scores)
 
     def view_weights(self, recipe: Recipe, split: Split, labels: np.ndarray) -> Tensor:
-        """The weight [N, V'] of each view that the recipe's distillation uses."""
+        """Weights [N, V'] of the views that the recipe distils from, for labels [N]."""
         settings = recipe.distill
         if not settings.text_weights:
-            return even_weights(len(labels), len(settings.views))
+            return uniform_weights(len(labels), len(settings.views))
         scores = self.scores[split][:, [VIEWS.index(view) for view in settings.views]]
         by_label = settings.weights_guided_by == "label"
-        classes = torch.from_numpy(labels) if by_label else seen_classes(scores)
+        classes = torch.from_numpy(labels) if by_label else predicted_classes(scores)
         return semantic_weights(scores, classes, settings.weight_temperature)
 
-    def asking(self, recipe: Recipe, data: PreparedData, device: torch.device) -> Asking:
-        """The visual teacher, ready to be asked about training images on `device`."""
-        return Asking(
+    def fused(self, recipe: Recipe, data: PreparedData, device: torch.device) -> FusedTeacher:
+        """The visual teacher on `device`, fused by the training images' view weights."""
+        return FusedTeacher(
             self.visual.to(device).to(memory_format=torch.channels_last).eval(),
             recipe.views,
             recipe.distill.views,
@@ -71,9 +79,9 @@ class Teachers:
 def read_visual(
     artifact: Artifact[TeacherRecord], recipe: Recipe, data: PreparedData
 ) -> Classifier:
-    """The visual teacher, read back, its parallel branches merged."""
+    """Load the visual teacher with its parallel branches merged."""
     visual, _ = _new_visual(recipe, data)
-    weights.load(visual, artifact.path("visual.safetensors"))
+    weights.load(visual, artifact.path(_VISUAL_WEIGHTS))
     return merge_branches(visual)
 
 
@@ -87,13 +95,12 @@ def train_teacher(
     """Fine-tune the visual teacher on the training split and write it into `folder`."""
     device = training_device()
     torch.manual_seed(recipe.seed)
-    visual, width = _visual(recipe, data, device, events, trainer_config)
-    weights.save(visual, folder / "visual.safetensors")
+    visual, width = _fine_tuned_visual(recipe, data, device, events, trainer_config)
+    weights.save(visual, folder / _VISUAL_WEIGHTS)
     top1 = visual_teacher.top1_by_view(
         visual, data.images("test"), data.labels("test"), recipe.views, device, events
     )
-    shown = ", ".join(f"{view} {100 * share:.1f} %" for view, share in top1.items())
-    events.say(f"The visual teacher's top-1 by view is {shown}.")
+    events.say(f"Visual teacher, top-1 by view: {visual_teacher.percentages(top1)}.")
     return TeacherRecord(
         visual_model=recipe.teacher.visual.model,
         visual_parameters=parameters_of(merge_branches(visual)),
@@ -102,14 +109,14 @@ def train_teacher(
     )
 
 
-def _visual(
+def _fine_tuned_visual(
     recipe: Recipe,
     data: PreparedData,
     device: torch.device,
     events: Events,
     trainer_config: TrainerConfig | None,
 ) -> tuple[Classifier, int]:
-    """The visual teacher, fine-tuned with one random view per image so that it reads them all."""
+    """The visual teacher and its feature width, fine-tuned on one random view of each image."""
     settings = recipe.teacher.visual
     visual, width = _new_visual(recipe, data)
     weights.initialise(visual, settings.model, settings.weights)

@@ -1,8 +1,8 @@
-"""The visual teacher: one network that is competent on every view."""
+"""The visual teacher: one network trained on all views."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -15,7 +15,9 @@ from tmkd_deploy.distill.views import make_views, one_view_each
 from tmkd_deploy.events import Events, track
 from tmkd_deploy.records.types import VIEWS, View
 from tmkd_deploy.training.batches import Batch, TrainingImages, to_float
-from tmkd_deploy.training.fit import Schedule, Step, batch_of, fit
+from tmkd_deploy.training.fit import fit
+from tmkd_deploy.training.schedule import Schedule
+from tmkd_deploy.training.step import Step, batch_of
 from tmkd_deploy.training.trainer_config import TrainerConfig
 
 _BATCH = 64
@@ -29,29 +31,29 @@ def fine_tune(
     device: torch.device,
     events: Events,
     *,
-    shown: Sequence[View] = VIEWS,
+    trained_views: Sequence[View] = VIEWS,
     trainer_config: TrainerConfig | None = None,
 ) -> None:
-    """Train `visual` on one of the views `shown` of each image, drawn anew in every epoch.
+    """Train `visual` on one of `trained_views` of each image, drawn at random in every epoch.
 
-    It reads all of them afterwards, at the cost of showing it one.
+    It learns all of them at the cost of one.
     """
-    places = torch.tensor([VIEWS.index(view) for view in shown])
+    view_indices = torch.tensor([VIEWS.index(view) for view in trained_views])
     trainer_config = trainer_config or TrainerConfig()
-    with trainer_config.running(visual, device) as run:
+    with trainer_config.distributed_forward(visual, device) as forward:
 
         def prepare(step: Step) -> Batch:
-            rows = step.share.rows
+            rows = step.shard.rows
             batch = images.batch(step.indices, step.random, device, rows)
-            drawn = torch.randint(len(places), (len(step.indices),), generator=step.random)
-            pixels = one_view_each(batch.images, views, places[drawn[rows]])
+            drawn = torch.randint(len(view_indices), (len(step.indices),), generator=step.random)
+            pixels = one_view_each(batch.images, views, view_indices[drawn[rows]])
             return replace(batch, images=pixels.contiguous(memory_format=torch.channels_last))
 
         def loss_of(step: Step) -> Tensor:
             visual.train()
             batch = batch_of(step)
-            logits, _ = run(batch.images, step.share)
-            labels = step.share.whole(batch.labels)
+            logits, _ = forward(batch.images, step.shard)
+            labels = step.shard.gather(batch.labels)
             return F.cross_entropy(logits, labels, label_smoothing=0.1)
 
         fit(
@@ -75,13 +77,20 @@ def top1_by_view(
     device: torch.device,
     events: Events,
 ) -> dict[str, float]:
-    """Top-1, in [0, 1], of every view of uint8 images [N, H, W, 3]."""
-    right = np.zeros(len(VIEWS))
-    seen = _in_all_views(visual, images, views, device, events, "Checking the visual teacher")
-    for start, logits, _ in seen:
-        chosen = logits.argmax(dim=2).cpu().numpy()
-        right += (chosen == labels[start : start + _BATCH]).sum(axis=1)
-    return dict(zip(VIEWS, (right / len(images)).tolist(), strict=True))
+    """Top-1 in [0, 1] on every view of uint8 images [N, H, W, 3]."""
+    correct = np.zeros(len(VIEWS))
+    outputs = _outputs_by_view(
+        visual, images, views, device, events, "Evaluating the visual teacher"
+    )
+    for start, logits, _ in outputs:
+        predicted = logits.argmax(dim=2).cpu().numpy()
+        correct += (predicted == labels[start : start + _BATCH]).sum(axis=1)
+    return dict(zip(VIEWS, (correct / len(images)).tolist(), strict=True))
+
+
+def percentages(top1_by_view: Mapping[str, float]) -> str:
+    """Top-1 shares in [0, 1] as text for messages, such as "rgb 91.2 %, edge 88.0 %"."""
+    return ", ".join(f"{view} {100 * share:.1f} %" for view, share in top1_by_view.items())
 
 
 def features_by_view(
@@ -92,11 +101,11 @@ def features_by_view(
     events: Events,
 ) -> Tensor:
     """Features [V, N, D] (float32, on the CPU) of every view of uint8 images [N, H, W, 3]."""
-    seen = _in_all_views(visual, images, views, device, events, "Reading views for the text")
-    return torch.cat([features.float().cpu() for _, _, features in seen], dim=1)
+    outputs = _outputs_by_view(visual, images, views, device, events, "Computing visual features")
+    return torch.cat([features.float().cpu() for _, _, features in outputs], dim=1)
 
 
-def _in_all_views(
+def _outputs_by_view(
     visual: nn.Module,
     images: np.ndarray | Tensor,
     views: ViewSettings,
@@ -104,13 +113,13 @@ def _in_all_views(
     events: Events,
     description: str,
 ) -> Iterator[tuple[int, Tensor, Tensor]]:
-    """Of each batch where it starts, its logits [V, n, C] and its features [V, n, D]."""
+    """For each batch: its first row, its logits [V, n, C] and its features [V, n, D]."""
     visual.eval()
     starts = range(0, len(images), _BATCH)
     for start in track(events, starts, description, len(starts), "batches"):
         with torch.inference_mode():
             batch = to_float(images[start : start + _BATCH], None, device)
-            shown = make_views(batch, views, list(VIEWS))
-            outputs = visual(shown.flatten(0, 1).to(memory_format=torch.channels_last))
-            logits, features = (part.unflatten(0, shown.shape[:2]) for part in outputs)
+            stacked = make_views(batch, views, list(VIEWS))
+            outputs = visual(stacked.flatten(0, 1).to(memory_format=torch.channels_last))
+            logits, features = (part.unflatten(0, stacked.shape[:2]) for part in outputs)
         yield start, logits, features

@@ -14,11 +14,11 @@ from tmkd_deploy.errors import EnvironmentProblem
 from tmkd_deploy.events import Events
 from tmkd_deploy.export.fp16 import OLDEST_TYPED, to_fp16
 from tmkd_deploy.export.torch_to_onnx import count_quantized, to_onnx
-from tmkd_deploy.models.classifier import Classifier
-from tmkd_deploy.quantize.deployed import deploy_on
+from tmkd_deploy.models.timm_classifier import Classifier
+from tmkd_deploy.quantize.engine_arithmetic import use_engine_arithmetic
 from tmkd_deploy.recipe.schema import Recipe
 from tmkd_deploy.records.onnx_model import INPUT, MODEL, OnnxRecord, Variant
-from tmkd_deploy.training.fit import predict
+from tmkd_deploy.training.predict import predict
 
 # The largest difference allowed, as a share of the largest logit. Rounding to eight bits may tip a
 # value that lies between two steps either way, and one tipped step moves a logit visibly.
@@ -38,7 +38,7 @@ def export(
     Raises:
         EnvironmentProblem: the file does not compute what torch computes.
     """
-    deploy_on(classifier.network, variant.quant_scheme)
+    use_engine_arithmetic(classifier.network, variant.quant_scheme)
     opset = variant.opset or recipe.export.opset
     in_fp16 = variant.precision == "fp16" or variant.rest == "fp16"
     if in_fp16:

@@ -15,7 +15,7 @@ from tmkd_deploy.export.excluded_layers import keep_in_float
 from tmkd_deploy.export.modules import remember_modules
 from tmkd_deploy.export.older_opset import OLDEST_EXPORTED, lowered
 from tmkd_deploy.export.pixels import take_pixels_as_they_are
-from tmkd_deploy.models.classifier import Classifier
+from tmkd_deploy.models.timm_classifier import Classifier
 from tmkd_deploy.quantize.insert import fix_weight_scales
 from tmkd_deploy.quiet import quiet
 from tmkd_deploy.records.onnx_model import INPUT, OUTPUT

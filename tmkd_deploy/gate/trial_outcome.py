@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tmkd_deploy.gate.judge import judge
-from tmkd_deploy.quantize.mixed_precision import Solution, Tried
+from tmkd_deploy.quantize.mixed_precision import SearchResult, TrialOutcome
 from tmkd_deploy.recipe.schema import Budgets
 from tmkd_deploy.records.measurements import LedgerRow, Measurements
-from tmkd_deploy.records.quantization import Ending, Trial
+from tmkd_deploy.records.quantization import SearchOutcome, Trial
 from tmkd_deploy.records.verdict import Check, Outcome
 
 _ACCURACY = ("accuracy", "accuracy_drop_points", "quantization_drop_points")
@@ -30,14 +30,14 @@ def allowed_loss(budgets: Budgets, student_top1: float, teacher_top1: float) -> 
     return min(limits)
 
 
-def outcome_of(budgets: Budgets, measurements: Measurements) -> Tried:
+def outcome_of(budgets: Budgets, measurements: Measurements) -> TrialOutcome:
     """Whether the INT8 engine of a trial is accurate and fast enough."""
     checks = _checks_of_int8(budgets, measurements)
     broken = [check.budget for check in checks if check.outcome is Outcome.FAILED]
-    return Tried(
+    return TrialOutcome(
         inaccurate=any(budget in _ACCURACY for budget in broken),
         slow=any(budget not in _ACCURACY for budget in broken),
-        certain=all(check.outcome is Outcome.PASSED for check in checks),
+        conclusive=all(check.outcome is Outcome.PASSED for check in checks),
     )
 
 
@@ -58,18 +58,18 @@ def trial_of(
     )
 
 
-def search_summary(target: str, solution: Solution, trials: Sequence[Trial]) -> str:
+def search_summary(target: str, solution: SearchResult, trials: Sequence[Trial]) -> str:
     """How a search ended, in one or two sentences."""
     last = trials[-1]
     engine = f"the INT8 engine for {target}"
     excluding = f"Excluding {', '.join(last.excluded_layers) or 'no layer'}, {engine}"
     reasons = " ".join(last.not_kept)
-    if solution.ending is Ending.WITHIN:
+    if solution.outcome is SearchOutcome.WITHIN:
         return f"{excluding} keeps its budgets."
-    if solution.ending is Ending.UNCERTAIN:
+    if solution.outcome is SearchOutcome.UNCERTAIN:
         return f"{excluding} breaks no budget, but not all could be decided. {reasons}"
     counts = ", ".join(str(count) for count in solution.counts)
-    if solution.ending is Ending.OUT_OF_TRIES:
+    if solution.outcome is SearchOutcome.OUT_OF_TRIALS:
         return (
             f"With {counts} layers excluded, {engine} breaks its budgets, and "
             f"quantize.mixed_precision_trials allows no more trials. The last trial: {reasons}"

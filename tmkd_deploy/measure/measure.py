@@ -17,14 +17,15 @@ from tmkd_deploy.events import Events
 from tmkd_deploy.export.export import reference_logits
 from tmkd_deploy.measure.bench import Bench, EngineUnderTest
 from tmkd_deploy.measure.ledger import Entry, confusion_matrix, ledger
-from tmkd_deploy.models.classifier import Classifier
-from tmkd_deploy.quantize.deployed import deploy_on
+from tmkd_deploy.models.timm_classifier import Classifier
+from tmkd_deploy.quantize.engine_arithmetic import use_engine_arithmetic
 from tmkd_deploy.recipe.schema import Recipe
 from tmkd_deploy.records.engine import EngineRecord
 from tmkd_deploy.records.measurements import Latency, Measurements
 from tmkd_deploy.records.onnx_model import ComparedRecord
 from tmkd_deploy.records.quant_scheme import QuantScheme
-from tmkd_deploy.training.fit import predict, training_device
+from tmkd_deploy.training.distributed import training_device
+from tmkd_deploy.training.predict import predict
 
 _MAY_BE_TRAINING = (
     "That may come from training on as much as from quantization-aware training: "
@@ -38,7 +39,7 @@ class Models:
 
     teachers: Teachers
     student: Student
-    alone: Classifier | None
+    baseline: Classifier | None
     quantized: Classifier | None
     control: Classifier | None = None
 
@@ -143,14 +144,14 @@ def _torch_entries(
     entries = [
         Entry("teacher", "teacher", "fp32", "Teacher, RGB view", logits(models.teachers.visual))
     ]
-    if models.alone is not None:
+    if models.baseline is not None:
         entries.append(
             Entry(
                 "alone",
                 "student_baseline",
                 "fp32",
                 "Student trained alone",
-                logits(models.alone),
+                logits(models.baseline),
                 "teacher",
             )
         )
@@ -178,7 +179,7 @@ def _torch_entries(
             )
         )
     if models.quantized is not None:
-        deploy_on(models.quantized.network, quant_scheme)
+        use_engine_arithmetic(models.quantized.network, quant_scheme)
         entries.append(
             Entry(
                 "fake_quantized",

@@ -1,8 +1,8 @@
-"""ResNet-20 and ResNet-56 for 32 x 32 pixels, as in He et al. 2015 (arXiv 1512.03385, section 4.2).
+"""ResNet-20 and ResNet-56 for 32 x 32 pixels (He et al. 2015, arXiv 1512.03385, section 4.2).
 
-They are registered with timm as `cifar_resnet20` and `cifar_resnet56`. Where a stage halves the
-image, the shortcut is a 1 x 1 convolution with batch norm (the article's option B), as in most
-published distillation results; parameter names follow the checkpoints in common use.
+Registered with timm as `cifar_resnet20` and `cifar_resnet56`. Where a stage halves the resolution,
+the shortcut is a 1 x 1 convolution with batch norm (the paper's option B), as in most published
+distillation results. Parameter names follow the common public checkpoints.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from torch import Tensor, nn
 WIDTHS = (16, 32, 64)
 
 
-class Block(nn.Module):
-    """Two 3 x 3 convolutions beside a shortcut."""
+class BasicBlock(nn.Module):
+    """Two 3 x 3 convolutions with a shortcut."""
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
@@ -39,12 +39,12 @@ class Block(nn.Module):
     def forward(self, maps: Tensor) -> Tensor:
         """[N, inputs, H, W] to [N, outputs, H / stride, W / stride]."""
         inner = self.bn2(self.conv2(self.relu(self.bn1(self.conv1(maps)))))
-        result: Tensor = self.relu2(inner + self.downsample(maps))
-        return result
+        output: Tensor = self.relu2(inner + self.downsample(maps))
+        return output
 
 
 class CifarResNet(nn.Module):
-    """Three stages of `blocks` blocks, of 6 * blocks + 2 weighted layers in all."""
+    """Three stages of `blocks` blocks each: 6 * blocks + 2 weighted layers in total."""
 
     def __init__(self, blocks: int, num_classes: int = 100, in_chans: int = 3) -> None:
         super().__init__()
@@ -62,7 +62,7 @@ class CifarResNet(nn.Module):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def get_classifier(self) -> nn.Module:
-        """The last layer."""
+        """The classification layer."""
         return self.fc
 
     def forward_features(self, images: Tensor) -> Tensor:
@@ -71,7 +71,7 @@ class CifarResNet(nn.Module):
         return self.layer3(self.layer2(self.layer1(maps)))  # type: ignore[no-any-return]
 
     def forward_head(self, maps: Tensor, pre_logits: bool = False) -> Tensor:
-        """Maps to logits [N, C], or to the features [N, 64] before them."""
+        """Feature maps to logits [N, C], or to the features [N, 64] with `pre_logits`."""
         features = torch.flatten(F.adaptive_avg_pool2d(maps, 1), 1)
         return features if pre_logits else self.fc(features)
 
@@ -81,8 +81,8 @@ class CifarResNet(nn.Module):
 
 
 def _stage(blocks: int, inputs: int, outputs: int, stride: int) -> nn.Sequential:
-    first = Block(inputs, outputs, stride)
-    return nn.Sequential(first, *(Block(outputs, outputs, 1) for _ in range(blocks - 1)))
+    first = BasicBlock(inputs, outputs, stride)
+    return nn.Sequential(first, *(BasicBlock(outputs, outputs, 1) for _ in range(blocks - 1)))
 
 
 _CIFAR100 = {
@@ -105,11 +105,11 @@ def _build(name: str, blocks: int, pretrained: bool, arguments: dict[str, Any]) 
 
 @register_model  # type: ignore[untyped-decorator]
 def cifar_resnet20(pretrained: bool = False, **arguments: Any) -> CifarResNet:
-    """0.28 million parameters with 100 classes."""
+    """ResNet-20: 0.28 million parameters with 100 classes."""
     return _build("cifar_resnet20", 3, pretrained, arguments)
 
 
 @register_model  # type: ignore[untyped-decorator]
 def cifar_resnet56(pretrained: bool = False, **arguments: Any) -> CifarResNet:
-    """0.86 million parameters with 100 classes."""
+    """ResNet-56: 0.86 million parameters with 100 classes."""
     return _build("cifar_resnet56", 9, pretrained, arguments)

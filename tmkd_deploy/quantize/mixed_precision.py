@@ -1,69 +1,75 @@
-"""How many layers to leave in floating point, so that an engine keeps its budgets."""
+"""How many layers to keep in floating point so that an engine meets its budgets."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from tmkd_deploy.records.quantization import Ending
+from tmkd_deploy.records.quantization import SearchOutcome
 
 
 @dataclass(frozen=True)
-class Tried:
-    """What an engine with some layers left out showed.
+class TrialOutcome:
+    """How an engine with some layers excluded from quantization compares with its budgets.
 
-    It is `inaccurate` where it breaks an accuracy budget and `slow` where it breaks another one;
-    `certain` is False where it breaks none but a measurement could not tell.
+    It is `inaccurate` if it breaks an accuracy budget and `slow` if it breaks any other.
+    `conclusive` is False if it breaks none, but the measurement was inconclusive for some.
     """
 
     inaccurate: bool
     slow: bool
-    certain: bool = True
+    conclusive: bool = True
 
 
 @dataclass(frozen=True)
-class Solution:
-    """How the search ended, and the number of layers left out in each try; the last one stands."""
+class SearchResult:
+    """How the search ended, and each trial's number of excluded layers; the last one stands."""
 
-    ending: Ending
+    outcome: SearchOutcome
     counts: list[int]
 
 
 def fewest_estimated(points_lost: Sequence[float], allowed: float) -> int:
-    """How many layers to leave out, at least one, so that an estimate keeps to `allowed` points.
+    """The fewest layers to exclude, at least one, for an estimated loss within `allowed` points.
 
-    `points_lost[n]` is the loss estimated with n layers left out. Where no number suffices it is
-    the one that loses least.
+    `points_lost[n]` is the loss in points estimated with n excluded layers. If no number suffices,
+    the result is the number that loses least; without layers it is 0.
     """
     counts = range(1, len(points_lost))
     return min(counts, key=lambda count: (max(points_lost[count], allowed), count), default=0)
 
 
-def solve(layers: int, estimated: int, attempts: int, attempt: Callable[[int], Tried]) -> Solution:
-    """Find how many of `layers`, the costliest first, have to be left out.
+def solve(
+    layers: int, estimated: int, max_trials: int, trial: Callable[[int], TrialOutcome]
+) -> SearchResult:
+    """Find how many of `layers` layers, the most sensitive first, must stay in floating point.
 
-    More layers left out are taken to make an engine more accurate and slower. Nothing is left out
-    in the first try and `estimated` layers in the second; from there the number doubles while the
-    engine is inaccurate. Once it is slow instead, the search halves the way back.
+    More excluded layers are assumed to make an engine more accurate and slower. The first trial
+    excludes none and the second `estimated` layers; from there the number doubles while the engine
+    is inaccurate. Once it is too slow, the search bisects.
 
     Args:
-        attempts: how often `attempt`, which makes and measures an engine, may be called.
+        layers: the number of layers that can be excluded.
+        estimated: where to start, see `fewest_estimated`.
+        max_trials: how often `trial` may be called.
+        trial: builds and measures an engine with a given number of excluded layers.
     """
-    inaccurate, slow = -1, layers + 1  # the most known to be too few, the fewest to be too many
+    too_few, too_many = -1, layers + 1  # the largest count known too low, the smallest too high
     counts: list[int] = []
     count = 0
-    while len(counts) < attempts and inaccurate < count < slow:
+    while len(counts) < max_trials and too_few < count < too_many:
         counts.append(count)
-        tried = attempt(count)
-        if not (tried.inaccurate or tried.slow):
-            return Solution(Ending.WITHIN if tried.certain else Ending.UNCERTAIN, counts)
-        if tried.inaccurate:
-            inaccurate = count
-        if tried.slow:
-            slow = count
-        if slow <= layers:
-            count = (inaccurate + slow) // 2
+        result = trial(count)
+        if not (result.inaccurate or result.slow):
+            outcome = SearchOutcome.WITHIN if result.conclusive else SearchOutcome.UNCERTAIN
+            return SearchResult(outcome, counts)
+        if result.inaccurate:
+            too_few = count
+        if result.slow:
+            too_many = count
+        if too_many <= layers:
+            count = (too_few + too_many) // 2
         else:
             count = min(layers, max(estimated, 2 * count))
-    nothing_between = slow - inaccurate <= 1
-    return Solution(Ending.NONE if nothing_between else Ending.OUT_OF_TRIES, counts)
+    exhausted = too_many - too_few <= 1
+    return SearchResult(SearchOutcome.NONE if exhausted else SearchOutcome.OUT_OF_TRIALS, counts)

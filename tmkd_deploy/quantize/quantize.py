@@ -15,9 +15,9 @@ from tmkd_deploy.distill.student import train_student
 from tmkd_deploy.distill.train_teacher import Teachers
 from tmkd_deploy.events import Events
 from tmkd_deploy.models import weights
-from tmkd_deploy.models.classifier import Classifier
+from tmkd_deploy.models.timm_classifier import Classifier
 from tmkd_deploy.quantize.calibration_set import CalibrationSet, draw
-from tmkd_deploy.quantize.deployed import deploy_on
+from tmkd_deploy.quantize.engine_arithmetic import use_engine_arithmetic
 from tmkd_deploy.quantize.fold import fold_batch_norms
 from tmkd_deploy.quantize.insert import (
     BATCH_NORMS,
@@ -31,7 +31,8 @@ from tmkd_deploy.quantize.scales import calibrate, refuse_weights
 from tmkd_deploy.recipe.schema import Recipe
 from tmkd_deploy.records.quant_scheme import QuantScheme
 from tmkd_deploy.records.quantization import QuantizationRecord
-from tmkd_deploy.training.fit import Schedule, training_device
+from tmkd_deploy.training.distributed import training_device
+from tmkd_deploy.training.schedule import Schedule
 from tmkd_deploy.training.trainer_config import TrainerConfig
 
 _QUANTIZED = "Fine-tuning through fake quantizers"
@@ -70,7 +71,7 @@ def quantize(
     fold_batch_norms(network)
     refuse_weights(network)
     weights.save(classifier, folder / "quantized.safetensors")
-    deploy_on(network, quant_scheme)
+    use_engine_arithmetic(network, quant_scheme)
     after = top1_of(classifier, data)
     events.say(
         f"Quantized top-1 is {100 * before:.1f} % after calibration and {100 * after:.1f} % "
@@ -192,8 +193,8 @@ def _fine_tune(
         description,
         trainer_config=trainer_config,
         # the terms' ramp belongs to the first training, so it is over
-        epochs_before=recipe.distill.teacher_warmup_epochs,
-        in_epoch=freeze_statistics,
+        epoch_offset=recipe.distill.teacher_warmup_epochs,
+        on_epoch=freeze_statistics,
     )
 
 

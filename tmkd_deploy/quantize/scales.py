@@ -10,7 +10,7 @@ from torch import fx
 
 from tmkd_deploy.errors import DataError
 from tmkd_deploy.events import Events, track
-from tmkd_deploy.models.classifier import Classifier
+from tmkd_deploy.models.timm_classifier import Classifier
 from tmkd_deploy.quantize.calibration import Collector
 from tmkd_deploy.quantize.insert import activation_quantizers, quantized_layers
 from tmkd_deploy.quantize.quantizers import ActivationQuantizer

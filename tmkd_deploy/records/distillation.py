@@ -51,6 +51,6 @@ class StudentRecord(Record):
     parameters: int
     feature_width: int
     top1: float
-    alone_top1: float | None
+    baseline_top1: float | None
     view_weights: ViewWeights
     view_captions: list[str]

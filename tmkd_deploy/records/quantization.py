@@ -70,25 +70,26 @@ class SensitivityRecord(Record):
     by_count: list[Cost]
 
 
-class Ending(str, Enum):
-    """How a search for layers to leave out ended.
+class SearchOutcome(str, Enum):
+    """How a mixed-precision search ended.
 
-    WITHIN: the last engine tried keeps every budget. UNCERTAIN: it breaks none, but a measurement
-    could not tell of all. NONE: no number of layers keeps them. OUT_OF_TRIES: none of those tried.
+    WITHIN: the last engine meets every budget. UNCERTAIN: it breaks none, but a measurement is
+    inconclusive. NONE: no number of excluded layers meets them. OUT_OF_TRIALS: no trial did, and no
+    more are allowed.
     """
 
     WITHIN = "within"
     UNCERTAIN = "uncertain"
     NONE = "none"
-    OUT_OF_TRIES = "out_of_tries"
+    OUT_OF_TRIALS = "out_of_trials"
 
 
 class Trial(Record):
-    """One engine of a search: the layers left out beyond the recipe's own, and what it showed.
+    """One engine of a search, with the layers excluded in addition to the recipe's.
 
-    `estimated_points` is the change in top-1 that calibration alone gives on training images,
-    `points` that of the INT8 engine against the unquantized student on the test split. `not_kept`
-    explains each budget that it breaks, or of which the measurement could not tell.
+    `estimated_points` is the change in top-1 on training images after calibration without
+    fine-tuning, `points` that of the INT8 engine against the unquantized student on the test split.
+    `not_kept` explains each budget that it breaks or whose measurement is inconclusive.
     """
 
     excluded_layers: list[str]
@@ -99,12 +100,12 @@ class Trial(Record):
 
 
 class MixedPrecisionRecord(Record):
-    """A search for layers to leave out, until the INT8 engine of `target` keeps its budgets.
+    """A search for the layers to exclude so that the INT8 engine of `target` meets its budgets.
 
-    The last of `attempts` stands, whatever the `ending`; `summary` says it in sentences.
+    The last of `trials` stands, whatever the `outcome`; `summary` describes the search.
     """
 
     target: str
-    ending: Ending
-    attempts: list[Trial]
+    outcome: SearchOutcome
+    trials: list[Trial]
     summary: str

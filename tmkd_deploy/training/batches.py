@@ -1,4 +1,4 @@
-"""Batches of training images: drawn by index, augmented, on the device that trains."""
+"""Batches of training images: selected by index, augmented, and moved to the training device."""
 
 from __future__ import annotations
 
@@ -9,34 +9,34 @@ import torch
 from torch import Tensor
 
 from tmkd_deploy.records.types import Augment
-from tmkd_deploy.training.augment import apply_each, random_crop, variants
+from tmkd_deploy.training.augment import apply_each, augmentation_count, random_crop
 
 
 @dataclass(frozen=True)
 class Batch:
     """Augmented images [n, 3, H, W] in [0, 1] and labels [n], on the training device.
 
-    `indices` [n] says which training images they are and `variant` [n] in which numbered
-    augmentation (0 for crops, which have no number); both stay on the CPU.
+    `indices` [n] are the training images' indices and `augmentations` [n] the numbers of their
+    augmentations (0 for crops, which are not numbered); both stay on the CPU.
     """
 
     images: Tensor
     labels: Tensor
     indices: Tensor
-    variant: Tensor
+    augmentations: Tensor
 
 
 @dataclass(frozen=True)
 class TrainingImages:
-    """All images, uint8 [N, H, W, 3], and labels, int64 [N], with the augmentation they get.
+    """All images, uint8 [N, H, W, 3], and labels, int64 [N], with their augmentation.
 
-    `at_most` bounds the numbered variants that are drawn.
+    At most `max_augmentations` numbered augmentations are used.
     """
 
     images: np.ndarray | Tensor
     labels: Tensor
     augment: Augment
-    at_most: int
+    max_augmentations: int
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -48,38 +48,38 @@ class TrainingImages:
         device: torch.device,
         rows: slice = slice(None),
     ) -> Batch:
-        """The training images `indices`, each augmented by chance.
+        """The training images `indices`, each randomly augmented.
 
-        With `rows` these alone are made, just as they would be among all of them.
+        With `rows`, only this slice of the batch is made, identical to that slice of the whole.
         """
         total, indices = len(indices), indices[rows]
         images = to_float(self.images, indices, device)
-        variant = torch.zeros(len(indices), dtype=torch.int64)
+        numbers = torch.zeros(len(indices), dtype=torch.int64)
         if self.augment == "crop":
             images = random_crop(images, random, total, rows)
         else:
-            choices = variants(self.augment, self.at_most)
-            variant = torch.randint(choices, (total,), generator=random)[rows]
-            images = apply_each(images, self.augment, variant)
+            choices = augmentation_count(self.augment, self.max_augmentations)
+            numbers = torch.randint(choices, (total,), generator=random)[rows]
+            images = apply_each(images, self.augment, numbers)
         return Batch(
             images.contiguous(memory_format=torch.channels_last),
             self.labels[indices].to(device),
             indices,
-            variant,
+            numbers,
         )
 
 
 def to_float(images: np.ndarray | Tensor, indices: Tensor | None, device: torch.device) -> Tensor:
     """Images `indices` of a uint8 array [N, H, W, 3] as floats [n, 3, H, W] in [0, 1].
 
-    The result is in channels-last layout, in which convolutions are faster on CPU and GPU alike. A
-    tensor may be on the device already.
+    The result has channels-last layout, which makes convolutions faster on both CPU and GPU. A
+    tensor may already be on the device.
     """
     if isinstance(images, Tensor):
         pixels = images if indices is None else images[indices.to(images.device)]
     else:
-        chosen = images if indices is None else images[indices.numpy()]
-        pixels = torch.from_numpy(np.array(chosen))
+        selected = images if indices is None else images[indices.numpy()]
+        pixels = torch.from_numpy(np.array(selected))
         if device.type == "cuda":
             pixels = pixels.pin_memory()
     pixels = pixels.to(device, non_blocking=True)

@@ -1,7 +1,7 @@
-"""Checkpoints: what a training needs to go on after the process was killed.
+"""Checkpoints: everything a training needs to resume after its process was killed.
 
-Random numbers are functions of the seed and the step (`randomness`), so weights, the optimizer's
-state and the number of steps done are all there is to keep.
+Random numbers are functions of the seed and the step (see `randomness`), so the weights, the
+optimizer's state and the number of completed steps are sufficient.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ import torch
 
 from tmkd_deploy.errors import DataError
 
-_FORMAT = 1
+_FORMAT = 2
 
 
 @dataclass(frozen=True)
 class Checkpoints:
-    """Where the trainings of one stage are kept, and how often.
+    """Where one stage keeps its trainings' checkpoints, and how often it writes them.
 
-    `fingerprint` is the stage's: a checkpoint made for another one is never used. `writes` is false
-    in processes that only read.
+    `fingerprint` is the stage's; a checkpoint with another one is never used. With `every_steps` 0
+    only the time counts. `writes` is False in processes that only read.
     """
 
     folder: Path
@@ -37,75 +37,79 @@ class Checkpoints:
     every_steps: int = 0
     writes: bool = True
 
-    def of(self, training: str) -> Checkpoint:
-        """The checkpoint of one training of the stage, by its name in plain words."""
+    def for_training(self, training: str) -> Checkpoint:
+        """The checkpoint of the stage's training with this human-readable name."""
         name = re.sub(r"[^a-z0-9]+", "-", training.lower()).strip("-")
         file = f"{self.stage}-{self.fingerprint[:12]}-{name}.pt"
         return Checkpoint(self.folder / file, training, self)
 
 
 class Checkpoint:
-    """One training's file, rewritten whole from time to time."""
+    """One training's checkpoint file, replaced atomically at each write."""
 
     def __init__(self, path: Path, training: str, settings: Checkpoints) -> None:
         self.path = path
         self._training = training
         self._settings = settings
-        self._written = time.monotonic()
+        self._last_write = time.monotonic()
 
     def is_due(self, steps: int) -> bool:
-        """Whether it is time to write, `steps` being done."""
+        """Whether to write now, after `steps` completed steps."""
         settings = self._settings
         if not settings.writes:
             return False
         by_steps = settings.every_steps > 0 and steps % settings.every_steps == 0
-        return by_steps or time.monotonic() - self._written >= 60 * settings.every_minutes
+        return by_steps or time.monotonic() - self._last_write >= 60 * settings.every_minutes
 
     def write(self, state: dict[str, Any]) -> None:
-        """Keep `state`: tensors and plain values. The file before it stays until this is whole."""
+        """Write `state`, tensors and plain values, replacing the previous file only on success."""
         if not self._settings.writes:
             return
-        # torch hides a full disk behind an error of its own, so it writes into memory
+        # torch would hide the OSError of a full disk, so serialize into memory first
         encoded = io.BytesIO()
-        torch.save({**self._label(), "state": state}, encoded)
+        torch.save({**self._header(), "state": state}, encoded)
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        beside = self.path.with_name(f".{self.path.name}-draft-{os.getpid()}")
+        draft = self.path.with_name(f".{self.path.name}-draft-{os.getpid()}")
         try:
-            with beside.open("wb") as stream:
+            with draft.open("wb") as stream:
                 stream.write(encoded.getbuffer())
                 stream.flush()
                 os.fsync(stream.fileno())
-            beside.replace(self.path)
+            draft.replace(self.path)
         finally:
-            beside.unlink(missing_ok=True)
-        self._written = time.monotonic()
+            draft.unlink(missing_ok=True)
+        self._last_write = time.monotonic()
 
     def read(self) -> dict[str, Any] | None:
-        """The state that was kept, on the CPU; None where there is none.
+        """The saved state, on the CPU; None if there is no checkpoint.
 
         Raises:
             DataError: the file cannot be read, or belongs to another recipe or training.
         """
         try:
-            kept = torch.load(self.path, map_location="cpu", weights_only=True)
+            saved = torch.load(self.path, map_location="cpu", weights_only=True)
         except FileNotFoundError:
             return None
-        except Exception as error:  # half a file makes the unpickler raise whatever it likes
+        except Exception as error:  # a truncated file makes the unpickler raise arbitrary errors
             raise self._unusable("it cannot be read") from error
-        if not isinstance(kept, dict) or "state" not in kept:
-            raise self._unusable("it is no checkpoint of a training")
-        if {name: kept.get(name) for name in self._label()} != self._label():
-            raise self._unusable("it was made for another recipe, other data or another version")
-        return dict(kept["state"])
+        if not isinstance(saved, dict) or "state" not in saved:
+            raise self._unusable("it is not a training checkpoint")
+        if {name: saved.get(name) for name in self._header()} != self._header():
+            raise self._unusable("it was written for another recipe, other data or another version")
+        return dict(saved["state"])
 
     def restore(self, load: Callable[[dict[str, Any]], None], state: dict[str, Any]) -> None:
-        """Hand `state` to `load`; what does not fit there is told as an error of this file."""
+        """Pass `state` to `load`; a mismatch is reported as an error of this file.
+
+        Raises:
+            DataError: the state does not fit the model.
+        """
         try:
             load(state)
         except (RuntimeError, ValueError, KeyError) as error:
             raise self._unusable("it does not fit this model") from error
 
-    def _label(self) -> dict[str, Any]:
+    def _header(self) -> dict[str, Any]:
         settings = self._settings
         return {
             "format": _FORMAT,
@@ -118,5 +122,5 @@ class Checkpoint:
         return DataError(
             f"The checkpoint of {self._training!r} cannot be used: {why}.",
             where=str(self.path),
-            advice="Delete this file; the training then begins anew.",
+            advice="Delete this file; the training then starts from the beginning.",
         )

@@ -1,8 +1,8 @@
-"""Noticing that a training has failed: a loss or gradient that is no number, or an exploding loss.
+"""Detecting a failed training: a loss or gradient that is not finite, or an exploding loss.
 
-The loss has exploded when the median of the last 20 losses is more than 20 times the median of the
-first 20, or of 1 where that is less. A single bad batch does not count, nor does noise about a loss
-near zero; a schedule that raises the teachers' weights stays far below.
+The loss counts as exploded when the median of the last 20 losses exceeds 20 times the median of the
+first 20, or 20 if that is larger. A single bad batch or noise around a loss near zero does not
+trigger it, and a warm-up of the teacher terms stays far below the limit.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ ADVICE = "Lower the learning rate of this stage in the recipe."
 
 @dataclass(frozen=True)
 class StepResult:
-    """What one step came to: tensors that may still be on their way from the device."""
+    """The result of one step; its tensors may still be pending on the device."""
 
     number: int
     epoch: int
@@ -40,66 +40,70 @@ class StepResult:
 
 
 class DivergenceDetector:
-    """Looks at every step's loss and gradient.
+    """Checks the loss and gradient of every step.
 
-    A look at a GPU's numbers waits for the GPU, so there steps are looked at `_WINDOW` at a time;
-    on a CPU each is, before it changes a weight.
+    Reading values from a GPU synchronises with it, so there steps are checked `_WINDOW` at a time.
+    On a CPU each step is checked before it updates the weights.
     """
 
     def __init__(self, description: str, steps: int, device: torch.device) -> None:
         self._description = description
         self._steps = steps
-        self._every = _WINDOW if device.type == "cuda" else 1
-        self._unseen: list[StepResult] = []
+        self._interval = _WINDOW if device.type == "cuda" else 1
+        self._pending: list[StepResult] = []
         self._first: list[float] = []
         self._last: list[float] = []
 
-    def see(self, seen: StepResult) -> list[StepResult]:
-        """Take one step; the steps that were looked at now, which may be none."""
-        self._unseen.append(seen)
-        return self.look() if len(self._unseen) >= self._every else []
-
-    def look(self) -> list[StepResult]:
-        """Look at what was not looked at yet.
+    def update(self, result: StepResult) -> list[StepResult]:
+        """Add one step and return the steps checked by this call, possibly none.
 
         Raises:
-            RequestError: the training has failed; the step is named.
+            RequestError: the training has failed; the message names the step.
         """
-        looked, self._unseen = self._unseen, []
-        for seen in looked:
-            self._judge(seen)
-        return looked
+        self._pending.append(result)
+        return self.check() if len(self._pending) >= self._interval else []
+
+    def check(self) -> list[StepResult]:
+        """Check all pending steps and return them.
+
+        Raises:
+            RequestError: the training has failed; the message names the step.
+        """
+        checked, self._pending = self._pending, []
+        for result in checked:
+            self._check_step(result)
+        return checked
 
     def state(self) -> dict[str, Any]:
-        """What to keep in a checkpoint."""
+        """The state to save in a checkpoint."""
         return {"first": self._first, "last": self._last}
 
-    def resume(self, state: dict[str, Any]) -> None:
-        """Go on from what was kept."""
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Restore a saved state."""
         self._first, self._last = list(state["first"]), list(state["last"])
 
-    def _judge(self, seen: StepResult) -> None:
-        loss, terms = seen.values()
+    def _check_step(self, result: StepResult) -> None:
+        loss, terms = result.values()
         if not math.isfinite(loss):
             faulty = [name for name, term in terms.items() if not math.isfinite(term)]
-            names = f" (its term {', '.join(faulty)})" if faulty else ""
-            raise self._failed(seen, f"The loss became {loss}{names}")
-        if seen.gradient is not None and not math.isfinite(float(seen.gradient)):
-            raise self._failed(seen, f"The gradient of the loss became {float(seen.gradient)}")
+            names = f" (term {', '.join(faulty)})" if faulty else ""
+            raise self._failed(result, f"The loss became {loss}{names}")
+        if result.gradient is not None and not math.isfinite(float(result.gradient)):
+            raise self._failed(result, f"The gradient norm became {float(result.gradient)}")
         if len(self._first) < _WINDOW:
             self._first.append(loss)
         self._last = [*self._last[1 - _WINDOW :], loss]
         limit = _FACTOR * max(1.0, statistics.median(self._first))
         if len(self._last) == _WINDOW and statistics.median(self._last) > limit:
             raise self._failed(
-                seen,
-                f"The loss exploded to {loss:.4g}, from {statistics.median(self._first):.4g} in "
-                f"the first {_WINDOW} steps,",
+                result,
+                f"The loss exploded to {loss:.4g}, from a median of "
+                f"{statistics.median(self._first):.4g} over the first {_WINDOW} steps,",
             )
 
-    def _failed(self, seen: StepResult, what: str) -> RequestError:
+    def _failed(self, result: StepResult, what: str) -> RequestError:
         return RequestError(
-            f"{what} in epoch {seen.epoch + 1} of {self._description!r}, at step "
-            f"{seen.number + 1} of {self._steps}.",
+            f"{what} in epoch {result.epoch + 1} of {self._description!r}, at step "
+            f"{result.number + 1} of {self._steps}.",
             advice=ADVICE,
         )

@@ -1,59 +1,33 @@
-"""One training loop for every model that is trained here."""
+"""The training loop of every model in this package."""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from tmkd_deploy.errors import RequestError
 from tmkd_deploy.events import Events, Task
-from tmkd_deploy.training import memory, processes
-from tmkd_deploy.training.batches import Batch, to_float
+from tmkd_deploy.training import distributed, memory
+from tmkd_deploy.training.batches import Batch
 from tmkd_deploy.training.checkpoint import Checkpoint
+from tmkd_deploy.training.distributed import BatchShard
 from tmkd_deploy.training.divergence import DivergenceDetector, StepResult
-from tmkd_deploy.training.interruption import held_back
-from tmkd_deploy.training.processes import Share, training_device
+from tmkd_deploy.training.interruption import deferred_signals
 from tmkd_deploy.training.randomness import derived_seed, generator
-from tmkd_deploy.training.schedule import Schedule, shuffled
-from tmkd_deploy.training.tracking import Track
+from tmkd_deploy.training.schedule import Schedule
+from tmkd_deploy.training.step import Step, prepared
+from tmkd_deploy.training.tracking import MetricWriter
 from tmkd_deploy.training.trainer_config import TrainerConfig
 
-__all__ = ["Schedule", "Step", "batch_of", "fit", "predict", "shuffled", "training_device"]
-
-_STEPS_BETWEEN_SCALARS = 20
-_LARGEST_NORM = 5.0
-
-
-@dataclass(frozen=True)
-class Step:
-    """What a loss function is told.
-
-    `indices` are the images of the whole batch and `share` the rows of it that this process runs;
-    `random` gives the same numbers in every process. `batch` is what `prepare` made of the step.
-    """
-
-    epoch: int
-    indices: Tensor
-    random: torch.Generator
-    number: int
-    share: Share
-    batch: Batch | None = None
-
-
-def batch_of(step: Step) -> Batch:
-    """The batch of a step that was prepared."""
-    if step.batch is None:
-        raise AssertionError("fit was not told how to prepare a batch")
-    return step.batch
+_LOG_INTERVAL = 20
+_MAX_GRADIENT_NORM = 5.0
 
 
 def fit(
@@ -68,29 +42,29 @@ def fit(
     prepare: Callable[[Step], Batch] | None = None,
     terms: Callable[[], Mapping[str, Tensor]] = dict,
     trainer_config: TrainerConfig | None = None,
-    at_end: Callable[[], Mapping[str, float]] | None = None,
+    final_metrics: Callable[[], Mapping[str, float]] | None = None,
 ) -> None:
     """Minimise `loss_of` over shuffled batches of image indices.
 
     Args:
-        parameters: what is trained.
-        images: how many there are.
-        schedule: how long and how fast.
-        loss_of: the loss of the whole batch of a step, the same in every process.
-        events: who listens.
-        description: the training in a few words; it names the checkpoint.
-        modules: hold all that changes, buffers included; needed for checkpoints and several
-            processes.
-        prepare: makes the batch of a step; it runs one step ahead in a thread of its own.
-        terms: the parts of the last loss by name, detached, for the tracker.
-        conduct: precision, checkpoints and trackers; plain float32 and none by default.
-        at_end: more figures for the trackers, asked for once and only where there are any.
+        parameters: the parameters to train.
+        images: the number of training images.
+        schedule: how long and how fast to train.
+        loss_of: the loss of a step's whole batch, the same in every process.
+        events: receives progress.
+        description: the training in a few words; it also names the checkpoint.
+        modules: everything that changes, buffers included; required for checkpoints and for
+            several processes.
+        prepare: makes the batch of a step; on a GPU it runs one step ahead in its own thread.
+        terms: the terms of the last loss by name, detached, for the trackers.
+        trainer_config: precision, checkpoints and trackers; by default float32 and neither.
+        final_metrics: more metrics for the trackers, computed once at the end if there are any.
 
     Raises:
-        RequestError: the loss or its gradient is no longer a number, or the loss explodes.
-        EnvironmentProblem: the memory is used up.
+        RequestError: the loss or its gradient is no longer finite, or the loss explodes.
+        EnvironmentProblem: out of memory.
         DataError: the checkpoint cannot be used.
-        KeyboardInterrupt: somebody asked for it; a checkpoint is left behind.
+        KeyboardInterrupt: on SIGINT or SIGTERM, after writing a checkpoint.
     """
     trained = [parameter for parameter in parameters if parameter.requires_grad]
     training = _Training(
@@ -104,23 +78,24 @@ def fit(
         terms,
         trainer_config or TrainerConfig(),
     )
-    training.begin(events)
-    track = training.trainer_config.tracking.begin(description, training.done)
-    left = schedule.epochs * images - training.done * schedule.batch_size
-    task = events.begin(description, left, "images")
+    training.start(events)
+    tracking = training.trainer_config.tracking
+    metrics = tracking.start(description, training.steps_done)
+    remaining = schedule.epochs * images - training.steps_done * schedule.batch_size
+    task = events.begin(description, remaining, "images")
     try:
-        training.run(task, track)
-        if at_end is not None and training.trainer_config.tracking.trackers:
-            track.scalars(training.steps, at_end())
+        training.run(task, metrics)
+        if final_metrics is not None and tracking.trackers:
+            metrics.log(training.steps, final_metrics())
     finally:
         task.finish()
-        track.close()
-    # whatever is drawn next does not depend on where this training began
+        metrics.close()
+    # later random numbers must not depend on the step this training was resumed from
     torch.manual_seed(derived_seed(schedule.seed, "after"))
 
 
 class _Training:
-    """One training under way."""
+    """The state of one running training."""
 
     def __init__(
         self,
@@ -144,80 +119,79 @@ class _Training:
         self.terms = terms
         self.trainer_config = trainer_config
         self.device = trained[0].device
-        self.optimizer = schedule.optimizer_of(trained)
+        self.optimizer = schedule.new_optimizer(trained)
         half = trainer_config.dtype(self.device) is torch.float16
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=half)
         self.steps = schedule.epochs * schedule.steps_per_epoch(images)
-        self.watch = DivergenceDetector(description, self.steps, self.device)
-        self.done = 0
-        self.kept: int | None = None
+        self.detector = DivergenceDetector(description, self.steps, self.device)
+        self.steps_done = 0
+        self.steps_saved: int | None = None
         self.checkpoint: Checkpoint | None = None
-        self._told_at = time.monotonic(), 0
+        self._last_log = time.monotonic(), 0
 
-    def begin(self, events: Events) -> None:
-        """Go on from the checkpoint where there is one; start alike in every process."""
+    def start(self, events: Events) -> None:
+        """Resume from a checkpoint if there is one; give every process the same state."""
         if self.trainer_config.checkpoints and self.modules:
-            self.checkpoint = self.trainer_config.checkpoints.of(self.description)
+            self.checkpoint = self.trainer_config.checkpoints.for_training(self.description)
             state = self.checkpoint.read()
             if state is not None:
-                self.checkpoint.restore(self._load, state)
+                self.checkpoint.restore(self._load_state, state)
                 events.say(
-                    f"{self.description} goes on from step {self.done} of {self.steps}, as kept in "
-                    f"{self.checkpoint.path}."
+                    f"{self.description}: resuming from step {self.steps_done} of {self.steps}, "
+                    f"checkpoint {self.checkpoint.path}."
                 )
-        self._told_at = time.monotonic(), self.done
-        processes.agree_on(self.done, "the step to go on from")
+        self._last_log = time.monotonic(), self.steps_done
+        distributed.require_same(self.steps_done, "the step to resume from")
         for module in self.modules:
-            processes.from_first([*module.parameters(), *module.buffers()])
+            distributed.broadcast([*module.parameters(), *module.buffers()])
 
-    def run(self, task: Task, track: Track) -> None:
-        """All steps that are left."""
+    def run(self, task: Task, metrics: MetricWriter) -> None:
+        """Run all remaining steps."""
         try:
-            self._steps_left(task, track)
+            self._run_remaining(task, metrics)
             return
         except RequestError as error:
-            raise self._naming_the_checkpoint(error) from error
+            raise self._with_checkpoint(error) from error
         except (RuntimeError, MemoryError) as error:
             if not memory.is_exhausted(error):
                 raise
-        # outside the handler, which held on to all that the step had made
-        raise memory.explained(
+        # outside the handler, whose traceback keeps the failed step's tensors alive
+        raise memory.out_of_memory(
             self.description,
             min(self.schedule.batch_size, self.images),
             self.device,
-            self._attempt if processes.world() == 1 else None,
+            self._try_step if distributed.world_size() == 1 else None,
         )
 
-    def _steps_left(self, task: Task, track: Track) -> None:
+    def _run_remaining(self, task: Task, metrics: MetricWriter) -> None:
         steps = (
             self._step(number, epoch, indices)
-            for number, epoch, indices in self.schedule.batches(self.images, self.done)
+            for number, epoch, indices in self.schedule.batches(self.images, self.steps_done)
         )
-        if self.prepare and self.device.type == "cuda":
-            batches = _ahead(steps, self.prepare)
-        else:
-            batches = _in_turn(steps, self.prepare)
-        with held_back() as interruption, closing(batches) as prepared:
-            for step in prepared:
-                self._tell(self._take(step), task, track)
-                self.done = step.number + 1
-                if self.checkpoint and (interruption.asked or self.checkpoint.is_due(self.done)):
-                    self._tell(self.watch.look(), task, track)
-                    self._keep(self.checkpoint)
-                if interruption.asked:
+        batches = prepared(steps, self.prepare, self.device)
+        with deferred_signals() as interruption, closing(batches):
+            for step in batches:
+                self._log(self._train_step(step), task, metrics)
+                self.steps_done = step.number + 1
+                if self.checkpoint and (
+                    interruption.requested or self.checkpoint.is_due(self.steps_done)
+                ):
+                    self._log(self.detector.check(), task, metrics)
+                    self._save(self.checkpoint)
+                if interruption.requested:
                     raise KeyboardInterrupt
-            self._tell(self.watch.look(), task, track)
-            if self.checkpoint and self.kept != self.done:
-                self._keep(self.checkpoint)
+            self._log(self.detector.check(), task, metrics)
+            if self.checkpoint and self.steps_saved != self.steps_done:
+                self._save(self.checkpoint)
 
     def _step(self, number: int, epoch: int, indices: Tensor) -> Step:
         random = generator(self.schedule.seed, "step", number)
-        return Step(epoch, indices, random, number, Share.of(len(indices)))
+        return Step(epoch, indices, random, number, BatchShard.of(len(indices)))
 
-    def _take(self, step: Step) -> list[StepResult]:
-        """One step; the steps whose loss is known now."""
+    def _train_step(self, step: Step) -> list[StepResult]:
+        """Run one step and return the steps whose loss has been checked by now."""
         torch.manual_seed(
-            derived_seed(self.schedule.seed, "dropout", step.number, processes.rank())
+            derived_seed(self.schedule.seed, "dropout", step.number, distributed.rank())
         )
         rate = self.schedule.learning_rate_at(step.number, self.steps)
         for group in self.optimizer.param_groups:
@@ -225,102 +199,66 @@ class _Training:
         self.optimizer.zero_grad(set_to_none=True)
         loss = self.loss_of(step)
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-        processes.average_gradients(self.trained)
+        distributed.average_gradients(self.trained)
         self.scaler.unscale_(self.optimizer)
-        norm = self._clip()
+        norm = self._clip_gradients()
         terms = dict(self.terms())
-        seen = StepResult(step.number, step.epoch, len(step.indices), loss.detach(), norm, terms)
-        looked = self.watch.see(seen)
+        result = StepResult(step.number, step.epoch, len(step.indices), loss.detach(), norm, terms)
+        checked = self.detector.update(result)
         self.scaler.step(self.optimizer)
         self.scaler.update()
-        return looked
+        return checked
 
-    def _clip(self) -> Tensor | None:
-        """The gradient's norm; None in float16, where the scaler skips a step that overflows."""
-        limit = _LARGEST_NORM if self.schedule.optimizer == "adamw" else math.inf
+    def _clip_gradients(self) -> Tensor | None:
+        """The gradient norm; None in float16, where the scaler skips steps that overflow."""
+        limit = _MAX_GRADIENT_NORM if self.schedule.optimizer == "adamw" else math.inf
         norm = nn.utils.clip_grad_norm_(self.trained, limit)
         return None if self.scaler.is_enabled() else norm
 
-    def _attempt(self, images: int) -> None:
-        """A step with the first `images` images, to see whether the memory suffices."""
-        step = self._step(self.done, 0, torch.arange(images))
-        self._take(replace(step, batch=self.prepare(step) if self.prepare else None))
+    def _try_step(self, images: int) -> None:
+        """Run a step with the first `images` images, to see whether it fits into memory."""
+        step = self._step(self.steps_done, 0, torch.arange(images))
+        self._train_step(replace(step, batch=self.prepare(step) if self.prepare else None))
 
-    def _tell(self, looked: list[StepResult], task: Task, track: Track) -> None:
-        for seen in looked:
-            loss, terms = seen.values()
-            task.advance(seen.images, loss=loss)
-            steps = seen.number + 1
-            if steps % _STEPS_BETWEEN_SCALARS == 0 or steps == self.steps:
-                seconds = time.monotonic() - self._told_at[0]
-                speed = (steps - self._told_at[1]) * self.schedule.batch_size / seconds
-                self._told_at = time.monotonic(), steps
-                rate = self.schedule.learning_rate_at(seen.number, self.steps)
-                named = {f"term/{name}": term for name, term in terms.items()}
-                figures = {"loss": loss, "learning_rate": rate, "images_per_second": speed}
-                track.scalars(steps, {**figures, **named})
+    def _log(self, checked: list[StepResult], task: Task, metrics: MetricWriter) -> None:
+        for result in checked:
+            loss, terms = result.values()
+            task.advance(result.images, loss=loss)
+            steps = result.number + 1
+            if steps % _LOG_INTERVAL == 0 or steps == self.steps:
+                last_time, last_steps = self._last_log
+                seconds = time.monotonic() - last_time
+                speed = (steps - last_steps) * self.schedule.batch_size / seconds
+                self._last_log = time.monotonic(), steps
+                rate = self.schedule.learning_rate_at(result.number, self.steps)
+                by_term = {f"term/{name}": term for name, term in terms.items()}
+                overall = {"loss": loss, "learning_rate": rate, "images_per_second": speed}
+                metrics.log(steps, {**overall, **by_term})
 
-    def _keep(self, checkpoint: Checkpoint) -> None:
+    def _save(self, checkpoint: Checkpoint) -> None:
         checkpoint.write(
             {
-                "steps_done": self.done,
+                "steps_done": self.steps_done,
                 "modules": [module.state_dict() for module in self.modules],
                 "optimizer": self.optimizer.state_dict(),
                 "scaler": self.scaler.state_dict(),
-                "watch": self.watch.state(),
+                "divergence": self.detector.state(),
             }
         )
-        self.kept = self.done
+        self.steps_saved = self.steps_done
 
-    def _load(self, state: dict[str, Any]) -> None:
-        for module, kept in zip(self.modules, state["modules"], strict=True):
-            module.load_state_dict(kept)
+    def _load_state(self, state: dict[str, Any]) -> None:
+        for module, saved in zip(self.modules, state["modules"], strict=True):
+            module.load_state_dict(saved)
         self.optimizer.load_state_dict(state["optimizer"])
         if self.scaler.is_enabled():
             self.scaler.load_state_dict(state["scaler"])
-        self.watch.resume(state["watch"])
-        self.done = self.kept = int(state["steps_done"])
+        self.detector.load_state(state["divergence"])
+        self.steps_done = self.steps_saved = int(state["steps_done"])
 
-    def _naming_the_checkpoint(self, error: RequestError) -> RequestError:
-        if self.checkpoint is None or self.kept is None:
+    def _with_checkpoint(self, error: RequestError) -> RequestError:
+        """`error` with a hint to the last checkpoint, if there is one."""
+        if self.checkpoint is None or self.steps_saved is None:
             return error
-        advice = f"{error.advice} The weights after step {self.kept} are kept."
+        advice = f"{error.advice} The checkpoint holds the weights after step {self.steps_saved}."
         return RequestError(error.problem, advice=advice, where=str(self.checkpoint.path))
-
-
-def predict(
-    model: nn.Module, images: np.ndarray | Tensor, device: torch.device, batch_size: int = 64
-) -> Tensor:
-    """Logits [N, C] (float32, on the CPU) of a model that returns logits and features."""
-    model.eval()
-    with torch.inference_mode():
-        parts = [
-            model(to_float(images[start : start + batch_size], None, device))[0].float().cpu()
-            for start in range(0, len(images), batch_size)
-        ]
-    return torch.cat(parts)
-
-
-def _in_turn(
-    steps: Iterator[Step], prepare: Callable[[Step], Batch] | None
-) -> Generator[Step, None, None]:
-    """Each step with its batch: on a CPU a second thread would take cores from the step at work."""
-    for step in steps:
-        yield replace(step, batch=prepare(step)) if prepare else step
-
-
-def _ahead(steps: Iterator[Step], prepare: Callable[[Step], Batch]) -> Generator[Step, None, None]:
-    """Each step with its batch, which is made while the GPU is at the step before it."""
-
-    def with_batch(step: Step) -> Step:
-        return replace(step, batch=prepare(step))
-
-    waiting: Future[Step] | None = None
-    with ThreadPoolExecutor(1) as thread:
-        for step in steps:
-            begun = thread.submit(with_batch, step)
-            if waiting is not None:
-                yield waiting.result()
-            waiting = begun
-        if waiting is not None:
-            yield waiting.result()

@@ -1,4 +1,4 @@
-"""Ctrl-C between two steps of a training, and never within one."""
+"""Deferring Ctrl-C and SIGTERM to the boundary between two training steps."""
 
 from __future__ import annotations
 
@@ -10,30 +10,30 @@ from types import FrameType
 
 
 class Interruption:
-    """Whether somebody asked the training to stop."""
+    """Whether the training was asked to stop."""
 
     def __init__(self) -> None:
-        self.asked = False
+        self.requested = False
 
 
 @contextlib.contextmanager
-def held_back() -> Iterator[Interruption]:
-    """Note SIGINT and SIGTERM instead of raising; a second one raises at once.
+def deferred_signals() -> Iterator[Interruption]:
+    """Record SIGINT and SIGTERM instead of raising; a second one raises immediately.
 
-    The caller raises KeyboardInterrupt when it has seen `asked`. Only a program's main thread may
-    listen to signals, so in any other this does nothing.
+    The caller raises KeyboardInterrupt once `requested` is set. Python delivers signals to the main
+    thread only, so in any other thread this does nothing.
     """
     interruption = Interruption()
     if threading.current_thread() is not threading.main_thread():
         yield interruption
         return
 
-    def note(number: int, frame: FrameType | None) -> None:
-        if interruption.asked:
+    def record(number: int, frame: FrameType | None) -> None:
+        if interruption.requested:
             raise KeyboardInterrupt
-        interruption.asked = True
+        interruption.requested = True
 
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, record) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield interruption
     finally:

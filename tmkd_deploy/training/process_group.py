@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from tmkd_deploy.errors import EnvironmentProblem, ExitCode, PeerProcessFailed
 
 if TYPE_CHECKING:
-    from tmkd_deploy.training.processes import Store
+    from tmkd_deploy.training.distributed import Store
 
 # what gloo and NCCL say when the process at the other end is gone
 _PEER_IS_GONE = (
@@ -53,10 +53,10 @@ class ProcessGroup(SingleProcess):
         """The main process's answer to `question`; the others wait for it."""
         import torch
 
-        from tmkd_deploy.training import processes
+        from tmkd_deploy.training import distributed
 
         answer = torch.tensor(int(question()) if self.is_main_process else 0)
-        processes.from_first([answer])
+        distributed.broadcast([answer])
         return bool(answer)
 
 
@@ -70,11 +70,11 @@ def process_group() -> Iterator[SingleProcess]:
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield SingleProcess()
         return
-    from tmkd_deploy.training import processes
+    from tmkd_deploy.training import distributed
 
-    with processes.joined() as store:
+    with distributed.join_process_group() as store:
         try:
-            yield ProcessGroup(processes.rank(), processes.world())
+            yield ProcessGroup(distributed.rank(), distributed.world_size())
         except BaseException as error:
             raise _reported_once(error, store) from error
 

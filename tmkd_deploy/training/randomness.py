@@ -1,7 +1,7 @@
-"""Random numbers that depend on what they are for, and not on what was drawn before them.
+"""Stateless random numbers: they depend on seed and purpose, not on what was drawn before.
 
-A training that goes on from a checkpoint therefore draws what it would have drawn, and so does
-every process of several.
+A training resumed from a checkpoint therefore draws the same numbers as an uninterrupted one, and
+so does every process of a distributed training.
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ from typing import Literal
 import numpy as np
 import torch
 
-# a new purpose goes to the end: the place is part of the seed
+# append new purposes at the end: the index is part of the seed
 _PURPOSES = ("order", "step", "dropout", "after")
 Purpose = Literal["order", "step", "dropout", "after"]
 
 
 def derived_seed(seed: int, purpose: Purpose, *numbers: int) -> int:
-    """A seed in [0, 2^64) of its own for each purpose and each choice of numbers >= 0."""
+    """A seed in [0, 2^64) that is specific to the purpose and to `numbers`, all >= 0."""
     sequence = np.random.SeedSequence([seed, _PURPOSES.index(purpose), *numbers])
     return int(sequence.generate_state(1, np.uint64)[0])
 
 
 def generator(seed: int, purpose: Purpose, *numbers: int) -> torch.Generator:
-    """A generator on the CPU with the derived seed."""
+    """A CPU generator with the derived seed."""
     return torch.Generator().manual_seed(derived_seed(seed, purpose, *numbers))

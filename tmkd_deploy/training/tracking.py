@@ -1,4 +1,4 @@
-"""Figures of a training, for TensorBoard and MLflow."""
+"""Training metrics for TensorBoard and MLflow."""
 
 from __future__ import annotations
 
@@ -14,53 +14,53 @@ from tmkd_deploy.errors import MissingExtra
 Tracker = Literal["tensorboard", "mlflow"]
 
 
-class Track(Protocol):
-    """Where the figures of one training go."""
+class MetricWriter(Protocol):
+    """Receives the metrics of one training."""
 
-    def scalars(self, step: int, values: Mapping[str, float]) -> None:
-        """Write named figures, `step` steps being done."""
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Write metrics by name, after `step` completed steps."""
 
     def close(self) -> None:
-        """Write what is held back."""
+        """Flush and close."""
 
 
 @dataclass(frozen=True)
 class Tracking:
-    """What is asked to follow the trainings of one stage: nothing by default.
+    """Which trackers record the trainings of one stage; none by default.
 
-    TensorBoard's files go into `folder/<training>`. MLflow takes its server from the environment
-    variable MLFLOW_TRACKING_URI; `run` names the run there.
+    TensorBoard writes to `folder/<training>`. MLflow takes its server from the environment variable
+    MLFLOW_TRACKING_URI; `run` prefixes the run's name there.
     """
 
     trackers: Sequence[Tracker] = ()
     folder: Path = field(default_factory=Path)
     run: str = ""
 
-    def begin(self, training: str, step: int) -> Track:
-        """Follow one training from `step` on; later figures of an interrupted attempt are hidden.
+    def start(self, training: str, step: int) -> MetricWriter:
+        """Record one training from `step` on; TensorBoard hides an interrupted run's later metrics.
 
         Raises:
-            MissingExtra: a tracker is asked for and not installed.
+            MissingExtra: a configured tracker is not installed.
         """
         name = re.sub(r"[^a-z0-9]+", "-", training.lower()).strip("-")
-        makers: dict[Tracker, Callable[[Tracking, str, int], Track]] = {
+        writers: dict[Tracker, Callable[[Tracking, str, int], MetricWriter]] = {
             "tensorboard": _TensorBoard,
             "mlflow": _Mlflow,
         }
-        return _All([makers[each](self, name, step) for each in self.trackers])
+        return _Combined([writers[each](self, name, step) for each in self.trackers])
 
 
-class _All:
-    def __init__(self, tracks: Sequence[Track]) -> None:
-        self._tracks = tracks
+class _Combined:
+    def __init__(self, writers: Sequence[MetricWriter]) -> None:
+        self._writers = writers
 
-    def scalars(self, step: int, values: Mapping[str, float]) -> None:
-        for track in self._tracks:
-            track.scalars(step, values)
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        for writer in self._writers:
+            writer.log(step, metrics)
 
     def close(self) -> None:
-        for track in self._tracks:
-            track.close()
+        for writer in self._writers:
+            writer.close()
 
 
 class _TensorBoard:
@@ -69,8 +69,8 @@ class _TensorBoard:
         module: Any = importlib.import_module("torch.utils.tensorboard")
         self._writer = module.SummaryWriter(str(tracking.folder / name), purge_step=step)
 
-    def scalars(self, step: int, values: Mapping[str, float]) -> None:
-        for name, value in values.items():
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        for name, value in metrics.items():
             self._writer.add_scalar(name, value, step)
 
     def close(self) -> None:
@@ -83,11 +83,11 @@ class _Mlflow:
         self._client = mlflow.MlflowClient()
         experiment = mlflow.set_experiment("tmkd-deploy")
         title = f"{tracking.run} {name}".strip()
-        made = self._client.create_run(experiment.experiment_id, run_name=title)
-        self._run = made.info.run_id
+        run = self._client.create_run(experiment.experiment_id, run_name=title)
+        self._run = run.info.run_id
 
-    def scalars(self, step: int, values: Mapping[str, float]) -> None:
-        for name, value in values.items():
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        for name, value in metrics.items():
             self._client.log_metric(self._run, name, value, step=step)
 
     def close(self) -> None:

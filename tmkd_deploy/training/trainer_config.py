@@ -1,4 +1,4 @@
-"""How a training is conducted, apart from what it learns: precision, checkpoints, trackers."""
+"""How a training runs, independent of its loss: precision, checkpoints, trackers."""
 
 from __future__ import annotations
 
@@ -11,19 +11,20 @@ import torch
 from torch import Tensor, nn
 
 from tmkd_deploy.training.checkpoint import Checkpoints
-from tmkd_deploy.training.norms import shared_norms
-from tmkd_deploy.training.processes import Share
+from tmkd_deploy.training.distributed import BatchShard
+from tmkd_deploy.training.sync_batchnorm import synchronised_batch_norms
 from tmkd_deploy.training.tracking import Tracking
 
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
-Run = Callable[[Tensor, Share], tuple[Tensor, Tensor]]
+Forward = Callable[[Tensor, BatchShard], tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True)
 class TrainerConfig:
-    """Everything about a training that its loss does not know.
+    """Everything about a training that is independent of its loss.
 
-    "auto" is bfloat16 on a GPU that has it, float16 on an older one, and float32 on a CPU.
+    The precision "auto" is bfloat16 on a GPU that supports it, float16 on an older GPU, and float32
+    on a CPU.
     """
 
     precision: Precision = "float32"
@@ -32,7 +33,7 @@ class TrainerConfig:
     tracking: Tracking = field(default_factory=Tracking)
 
     def dtype(self, device: torch.device) -> torch.dtype:
-        """The number format of forward passes on `device`."""
+        """The dtype of forward passes on `device`."""
         if self.precision != "auto":
             return {
                 "float32": torch.float32,
@@ -44,25 +45,28 @@ class TrainerConfig:
         return torch.bfloat16 if torch.cuda.is_bf16_supported(False) else torch.float16
 
     @contextmanager
-    def running(self, model: nn.Module, device: torch.device) -> Iterator[Run]:
-        """`model` as a step runs it: on this process's images, with outputs of the whole batch.
+    def distributed_forward(self, model: nn.Module, device: torch.device) -> Iterator[Forward]:
+        """The forward pass of a training step: this process's images in, the whole batch's out.
 
-        It maps images [n, 3, H, W] and their share of a batch of `total` to logits [total, C] and
-        features [total, D], float32 at least whatever the precision is.
+        It maps images [n, 3, H, W] and their shard of a batch of `total` images to logits
+        [total, C] and features [total, D], of at least float32 whatever the precision.
         """
         compiled = torch.compile(model) if self.compile else model
         dtype = self.dtype(device)
         mixed = dtype is not torch.float32
-        with shared_norms(model) as norms:
+        with synchronised_batch_norms(model) as synchronisation:
 
-            def run(images: Tensor, share: Share) -> tuple[Tensor, Tensor]:
-                norms.now = not share.is_all
+            def forward(images: Tensor, shard: BatchShard) -> tuple[Tensor, Tensor]:
+                synchronisation.enabled = not shard.is_replicated
                 with torch.autocast(device.type, dtype, enabled=mixed):
                     logits, features = compiled(images)
-                return share.whole(_exact(logits)), share.whole(_exact(features))
+                logits, features = (
+                    shard.gather(_at_least_float32(output)) for output in (logits, features)
+                )
+                return logits, features
 
-            yield run
+            yield forward
 
 
-def _exact(values: Tensor) -> Tensor:
+def _at_least_float32(values: Tensor) -> Tensor:
     return values.to(torch.promote_types(values.dtype, torch.float32))

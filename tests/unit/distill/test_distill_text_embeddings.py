@@ -23,7 +23,7 @@ def rows(*shape):
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64, torch.bfloat16])
-def test_a_vector_a_class_serves_every_view(file, dtype):
+def test_one_vector_per_class_serves_every_view(file, dtype):
     given = 7 * rows(4, 6).to(dtype)
     save_file({"any_name": given}, file)
     found = read_embeddings(file, NAMES)
@@ -41,24 +41,24 @@ def test_each_view_may_have_its_own(file):
 
 
 @pytest.mark.parametrize(
-    ("tensors", "told"),
+    ("tensors", "message"),
     [
-        ({"a": rows(5, 6)}, "have 5 rows, and the data have 4 classes"),
+        ({"a": rows(5, 6)}, "have 5 rows, but the data have 4 classes"),
         ({"a": rows(6, 4)}, "[4, d], or [3, 4, d]"),
-        ({"a": rows(3, 5, 6)}, "have 5 rows, and the data have 4 classes"),
-        ({"a": rows(2, 4, 6)}, "are for 2 views; there are 3: rgb, edge, freq"),
-        ({"a": rows(4, 1)}, "float32 of the shape [4, 1]"),
-        ({"a": rows(24)}, "of the shape [24]"),
-        ({"a": rows(4, 6).int()}, "int32 of the shape [4, 6]; floats"),
-        ({"a": rows(4, 6), "b": rows(4, 6)}, "holds 2 tensors, and one is needed"),
+        ({"a": rows(3, 5, 6)}, "have 5 rows, but the data have 4 classes"),
+        ({"a": rows(2, 4, 6)}, "have 2 views; expected 3: rgb, edge, freq"),
+        ({"a": rows(4, 1)}, "float32 with shape [4, 1]"),
+        ({"a": rows(24)}, "with shape [24]"),
+        ({"a": rows(4, 6).int()}, "int32 with shape [4, 6]; expected floats"),
+        ({"a": rows(4, 6), "b": rows(4, 6)}, "holds 2 tensors; expected exactly one"),
         ({}, "holds 0 tensors"),
     ],
 )
-def test_what_does_not_fit_the_classes_is_refused(file, tensors, told):
+def test_tensors_that_do_not_match_the_classes_are_refused(file, tensors, message):
     save_file(tensors, file)
     with pytest.raises(DataError) as caught:
         read_embeddings(file, NAMES)
-    assert told in caught.value.problem
+    assert message in caught.value.problem
     assert caught.value.where == str(file)
     assert "method.md" in caught.value.advice
 
@@ -72,8 +72,8 @@ def test_a_faulty_row_is_named_by_its_class(file, value):
         read_embeddings(file, NAMES)
 
 
-def test_a_file_that_is_none_is_refused(file):
-    with pytest.raises(DataError, match="do not exist"):
+def test_a_missing_or_damaged_file_is_refused(file):
+    with pytest.raises(DataError, match="file of text embeddings does not exist"):
         read_embeddings(file, NAMES)
     file.write_bytes(b"these are no tensors")
     with pytest.raises(DataError, match="cannot be read as safetensors"):
@@ -84,22 +84,22 @@ def test_a_file_that_is_none_is_refused(file):
         read_embeddings(file, NAMES)
 
 
-def test_a_folder_is_no_file(tmp_path):
+def test_a_folder_is_refused(tmp_path):
     with pytest.raises(DataError, match="cannot be read as safetensors"):
         read_embeddings(tmp_path, NAMES)
 
 
-def test_names_in_the_file_must_be_those_of_the_data(file):
+def test_class_names_in_the_file_must_match_the_data(file):
     own = json.dumps(["good", "scratched", "rolled in scale", "cracked"])
     save_file({"a": rows(4, 6)}, file, metadata={"class_names": own, "rows": "free text"})
     assert read_embeddings(file, NAMES).shape == (3, 4, 6)
     with pytest.raises(
-        DataError, match=r"Row 1 .* is for 'scratched', and class 1 .* is 'cracked'"
+        DataError, match=r"Row 1 .* is for 'scratched', but class 1 .* is 'cracked'"
     ):
         read_embeddings(file, ["good", "cracked", "rolled-in_scale", "scratched"])
 
 
 @pytest.mark.parametrize("own", ["free text", '"good"', "[]", "{}"])
-def test_what_is_no_list_of_names_is_not_compared(file, own):
+def test_metadata_without_a_list_of_names_is_ignored(file, own):
     save_file({"a": rows(4, 6)}, file, metadata={"class_names": own})
     assert read_embeddings(file, NAMES).shape == (3, 4, 6)

@@ -7,12 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from tmkd_deploy.distill.prompts import fill, readable
+from tmkd_deploy.distill.prompts import fill_template, readable
 from tmkd_deploy.errors import DataError, RequestError
 from tmkd_deploy.events import SilentEvents
 from tmkd_deploy.recipe.schema import Prompts, TextTeacher, Views
 from tmkd_deploy.records.types import VIEWS
-from tmkd_deploy.training.fit import Schedule
+from tmkd_deploy.training.schedule import Schedule
 
 open_clip = pytest.importorskip("open_clip")
 from tmkd_deploy.distill import text_teacher  # noqa: E402 - it imports open_clip
@@ -29,7 +29,7 @@ def clip():
 
 
 def test_a_sentence_for_each_class():
-    assert fill("a {class}, {class}", ["a_b", "c-d"]) == ["a a b, a b", "a c d, c d"]
+    assert fill_template("a {class}, {class}", ["a_b", "c-d"]) == ["a a b, a b", "a c d, c d"]
 
 
 @given(st.text(max_size=20))
@@ -71,12 +71,12 @@ def test_a_checkpoint_is_used_as_it_is(clip, tmp_path, form):
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         (lambda state: state.pop("ln_final.bias"), "it has no 'ln_final.bias'"),
         (
             lambda state: state.update({"ln_final.bias": torch.zeros(5)}),
-            "'ln_final.bias' has the shape [5], and [128] is needed",
+            "'ln_final.bias' has the shape [5], but [128] is expected",
         ),
         (
             lambda state: state.update({"head.bias": torch.zeros(5)}),
@@ -84,25 +84,25 @@ def test_a_checkpoint_is_used_as_it_is(clip, tmp_path, form):
         ),
     ],
 )
-def test_a_checkpoint_of_another_model_is_refused(clip, tmp_path, change, told):
+def test_a_checkpoint_of_another_model_is_refused(clip, tmp_path, change, message):
     state = dict(clip.clip.state_dict())
     change(state)
     path = tmp_path / "other.safetensors"
     save_file(state, path)
     with pytest.raises(DataError) as caught:
         text_teacher.create(TextTeacher(checkpoint=path, epochs=0), Prompts(), NAMES)
-    assert told in caught.value.problem and "tmkd-clip-tiny" in caught.value.problem
+    assert message in caught.value.problem and "tmkd-clip-tiny" in caught.value.problem
     assert caught.value.where == str(path)
 
 
-def test_a_model_or_tag_that_open_clip_lacks_is_refused():
+def test_an_unknown_model_or_tag_is_refused():
     for settings in (TextTeacher(model="ViT-B-33"), TextTeacher(pretrained="openai")):
         with pytest.raises(RequestError, match="open_clip could not create"):
             text_teacher.create(settings, Prompts(), NAMES)
 
 
 @pytest.mark.parametrize("words", [10, 100, 400])
-def test_a_prompt_that_would_be_cut_names_class_template_and_key(words):
+def test_a_truncated_prompt_names_class_template_and_key(words):
     long = " ".join(["very"] * words)
     prompts = Prompts(edge=["the outline of a {class}", f"a {long} {{class}}"])
     if words == 10:
@@ -115,9 +115,9 @@ def test_a_prompt_that_would_be_cut_names_class_template_and_key(words):
     assert "very very" in caught.value.problem
 
 
-def test_the_longest_prompt_that_fits_is_taken_and_one_word_more_is_not():
+def test_the_longest_prompt_that_fits_is_accepted_and_one_word_more_is_not():
     tokenizer = open_clip.get_tokenizer("ViT-B-32")
-    # start and end of the sentence take a token each
+    # the start and end of the sentence take one token each
     for words, fits in ((74, True), (75, False)):
         name = " ".join(["scratch"] * words)
         assert len(tokenizer.encode(f"a {name}")) + 2 == 77 + (not fits)
@@ -129,7 +129,7 @@ def test_the_longest_prompt_that_fits_is_taken_and_one_word_more_is_not():
                 text_teacher.create(TextTeacher(), prompts, ["good", name])
 
 
-def test_training_teaches_it_the_classes_and_leaves_the_words_alone(clip):
+def test_training_learns_the_classes_with_frozen_token_embeddings(clip):
     random = np.random.default_rng(0)
     labels = np.arange(48) % 3
     images = random.integers(0, 40, (48, 32, 32, 3), dtype=np.uint8)

@@ -16,7 +16,7 @@ from tmkd_deploy.quantize.insert import use_quant_scheme
 from tmkd_deploy.records.onnx_model import Variant
 from tmkd_deploy.records.quant_scheme import QuantScheme
 from tmkd_deploy.targets.catalog import get
-from tmkd_deploy.training.fit import predict
+from tmkd_deploy.training.predict import predict
 
 pytest.importorskip("onnxruntime")
 CPU = get("cpu")

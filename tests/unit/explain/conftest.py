@@ -19,7 +19,7 @@ def inverted_residuals():
     from timm.models.efficientnet import EfficientNet
 
     from tmkd_deploy.export.torch_to_onnx import to_onnx
-    from tmkd_deploy.models.classifier import Classifier, Network
+    from tmkd_deploy.models.timm_classifier import Classifier, Network
     from tmkd_deploy.quantize.calibration import Collector
     from tmkd_deploy.quantize.fold import fold_batch_norms
     from tmkd_deploy.quantize.insert import (

@@ -12,12 +12,12 @@ from tmkd_deploy.errors import EnvironmentProblem, RequestError
 from tmkd_deploy.events import SilentEvents
 from tmkd_deploy.export.export import export, reference_logits
 from tmkd_deploy.export.torch_to_onnx import to_onnx
-from tmkd_deploy.models.classifier import Classifier, create
+from tmkd_deploy.models.timm_classifier import Classifier, create
 from tmkd_deploy.quantize.insert import activation_quantizers, insert_quantizers, use_quant_scheme
 from tmkd_deploy.records.onnx_model import MODEL, Variant
 from tmkd_deploy.records.quant_scheme import QuantScheme
 from tmkd_deploy.runtime.onnxruntime_session import create_session
-from tmkd_deploy.training.fit import predict
+from tmkd_deploy.training.predict import predict
 
 pytest.importorskip("onnxruntime")
 FP32 = Variant("student", "fp32")

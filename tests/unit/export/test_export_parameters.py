@@ -10,12 +10,12 @@ from torch import nn
 from tmkd_deploy.events import SilentEvents
 from tmkd_deploy.export.export import reference_logits
 from tmkd_deploy.export.torch_to_onnx import to_onnx
-from tmkd_deploy.models.classifier import Classifier
+from tmkd_deploy.models.timm_classifier import Classifier
 from tmkd_deploy.quantize.insert import insert_quantizers, use_quant_scheme
 from tmkd_deploy.quantize.scales import calibrate
 from tmkd_deploy.recipe.schema import Calibration
 from tmkd_deploy.records.quant_scheme import QuantScheme
-from tmkd_deploy.training.fit import predict
+from tmkd_deploy.training.predict import predict
 
 pytest.importorskip("onnxruntime")
 SIDE = 8

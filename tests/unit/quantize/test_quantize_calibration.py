@@ -15,7 +15,7 @@ from tmkd_deploy.distill.distill import student_loss
 from tmkd_deploy.errors import DataError
 from tmkd_deploy.events import SilentEvents
 from tmkd_deploy.models import weights
-from tmkd_deploy.models.classifier import Classifier, create
+from tmkd_deploy.models.timm_classifier import Classifier, create
 from tmkd_deploy.quantize.insert import insert_quantizers, quantized_layers, use_quant_scheme
 from tmkd_deploy.quantize.quantize import quantize, read_control, read_quantized
 from tmkd_deploy.quantize.quantizers import ActivationQuantizer, WeightQuantizer
@@ -23,7 +23,7 @@ from tmkd_deploy.quantize.scales import calibrate
 from tmkd_deploy.recipe.schema import Calibration
 from tmkd_deploy.records.quant_scheme import QuantScheme
 from tmkd_deploy.records.quantization import QuantizationRecord
-from tmkd_deploy.training.fit import predict
+from tmkd_deploy.training.predict import predict
 
 CPU = torch.device("cpu")
 
@@ -201,7 +201,7 @@ def test_fine_tuning_through_the_quantizers_by_the_teacher(digits, tmp_path):
     features = torch.zeros(1, len(images), digits.teachers.record.feature_width).half()
     features[..., 0] = 1.0
     told = {"logits": logits.repeat(2, 1, 1), "features": features.repeat(2, 1, 1)}
-    save_file(told, tmp_path / "signals.safetensors")
+    save_file(told, tmp_path / "teacher_outputs.safetensors")
     loss = student_loss(recipe, digits.teachers, student.record.feature_width)
     weights.save(loss, tmp_path / "loss.safetensors")
     folder = tmp_path / "quantized"

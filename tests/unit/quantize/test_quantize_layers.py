@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from tmkd_deploy.errors import RequestError
-from tmkd_deploy.models.classifier import Classifier, create
+from tmkd_deploy.models.timm_classifier import Classifier, create
 from tmkd_deploy.quantize.fold import fold_batch_norms
 from tmkd_deploy.quantize.insert import (
     BATCH_NORMS,
@@ -18,7 +18,7 @@ from tmkd_deploy.quantize.insert import (
     weighted_layers,
 )
 from tmkd_deploy.records.quant_scheme import QuantScheme
-from tmkd_deploy.training.fit import predict
+from tmkd_deploy.training.predict import predict
 
 FAMILIES = [
     ("resnet10t", {"channels": [8, 8, 16, 16], "stem_width": 8}),

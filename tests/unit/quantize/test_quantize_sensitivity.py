@@ -11,7 +11,7 @@ from tmkd_deploy.quantize.insert import use_quant_scheme, use_quant_scheme_where
 from tmkd_deploy.quantize.quantize import post_training_quantized
 from tmkd_deploy.quantize.sensitivity import rank_layers
 from tmkd_deploy.records.quant_scheme import QuantScheme
-from tmkd_deploy.training.fit import predict
+from tmkd_deploy.training.predict import predict
 
 CPU = torch.device("cpu")
 

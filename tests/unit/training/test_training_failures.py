@@ -1,4 +1,4 @@
-"""Trainings that cannot go on: they say what happened, where, and what to do."""
+"""Failed trainings report what happened, where, and what to do."""
 
 import math
 import subprocess
@@ -16,53 +16,55 @@ from tmkd_deploy.training.schedule import Schedule
 CPU = torch.device("cpu")
 
 
-def watched(losses, device=CPU, gradient=1.0):
-    watch = DivergenceDetector("Test", len(losses), device)
+def checked(losses, device=CPU, gradient=1.0):
+    detector = DivergenceDetector("Test", len(losses), device)
     for number, loss in enumerate(losses):
-        watch.see(
+        detector.update(
             StepResult(number, number // 10, 8, torch.tensor(loss), torch.tensor(gradient), {})
         )
-    return watch.look()
+    return detector.check()
 
 
-def test_an_exploding_loss_is_told():
-    with pytest.raises(RequestError, match=r"exploded to 200, from 4 .* at step 39 of 60"):
-        watched([4.0] * 29 + [200.0] * 31)
+def test_an_exploding_loss_is_reported():
+    with pytest.raises(
+        RequestError, match=r"exploded to 200, from a median of 4 .* at step 39 of 60"
+    ):
+        checked([4.0] * 29 + [200.0] * 31)
 
 
 @pytest.mark.parametrize(
     "losses",
     [
         [4.0] * 30 + [1e6] * 9 + [4.0] * 30,  # a few bad batches
-        [1e-4] * 30 + [0.5] * 50,  # noise about nothing
-        [6.0] * 30 + [60.0] * 50,  # the teachers' terms come to their full weight
+        [1e-4] * 30 + [0.5] * 50,  # noise near zero
+        [6.0] * 30 + [60.0] * 50,  # the teacher terms reach their full weight
     ],
 )
 def test_what_is_no_explosion(losses):
-    watched(losses)
+    checked(losses)
 
 
-def test_a_gpu_is_waited_for_now_and_then_only():
-    watch = DivergenceDetector("Test", 100, torch.device("cuda"))
-    looked = [
-        len(watch.see(StepResult(number, 0, 8, torch.tensor(1.0), None, {})))
+def test_a_gpu_is_synchronised_only_once_per_window():
+    detector = DivergenceDetector("Test", 100, torch.device("cuda"))
+    counts = [
+        len(detector.update(StepResult(number, 0, 8, torch.tensor(1.0), None, {})))
         for number in range(45)
     ]
-    assert looked == [20 if number in (19, 39) else 0 for number in range(45)]
-    assert len(watch.look()) == 5
+    assert counts == [20 if number in (19, 39) else 0 for number in range(45)]
+    assert len(detector.check()) == 5
     with pytest.raises(RequestError, match="at step 4 of 10"):
-        watched([1.0, 1.0, 1.0, math.nan, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0], torch.device("cuda"))
+        checked([1.0, 1.0, 1.0, math.nan, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0], torch.device("cuda"))
 
 
-def test_a_gradient_that_is_no_number_is_told_before_it_harms():
+def test_a_gradient_that_is_not_finite_is_reported_before_it_is_applied():
     weight = torch.nn.Parameter(torch.zeros(2))
 
     def loss_of(step):
-        # the root's slope at zero is infinite while the loss is fine
+        # the square root has an infinite slope at zero while the loss is finite
         return weight.sum().sqrt() if step.number == 1 else 0.0 * weight.sum()
 
     schedule = Schedule(1, 4, 0.1, 0.0, 0)
-    with pytest.raises(RequestError, match="gradient of the loss became"):
+    with pytest.raises(RequestError, match="gradient norm became"):
         fit([weight], 8, schedule, loss_of, SilentEvents(), "Test")
     assert torch.isfinite(weight).all()
 
@@ -70,7 +72,7 @@ def test_a_gradient_that_is_no_number_is_told_before_it_harms():
 def test_the_term_that_went_wrong_is_named():
     weight = torch.nn.Parameter(torch.ones(2))
     terms = {"labels": torch.tensor(1.0), "features": torch.tensor(math.nan)}
-    with pytest.raises(RequestError, match=r"became nan \(its term features\)"):
+    with pytest.raises(RequestError, match=r"became nan \(term features\)"):
         fit(
             [weight],
             8,
@@ -86,7 +88,8 @@ OUT_OF_MEMORY = """
 import resource
 import torch
 from torch import nn
-from tmkd_deploy.training.fit import Schedule, fit
+from tmkd_deploy.training.fit import fit
+from tmkd_deploy.training.schedule import Schedule
 from tmkd_deploy.errors import EnvironmentProblem
 from tmkd_deploy.events import SilentEvents
 
@@ -110,13 +113,13 @@ except EnvironmentProblem as error:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the limit on memory is Linux's")
-def test_memory_that_is_used_up_names_a_batch_that_was_seen_to_fit():
+def test_running_out_of_memory_suggests_a_batch_that_fits():
     done = subprocess.run(
         [sys.executable, "-c", OUT_OF_MEMORY], capture_output=True, text=True, check=True
     )
     problem, advice = done.stdout.splitlines()
-    assert "used up by a batch of 100 images in 'Test'" in problem
-    assert "GB were in use at most" in problem
+    assert "Out of memory with a batch of 100 images in 'Test'" in problem
+    assert "peak use was" in problem and problem.endswith(" GB.")
     size = int(advice.partition("batch_size in the recipe to ")[2].partition(":")[0])
-    # an image costs 4 MB in the forward pass and as much again for what is kept and sent back
+    # an image costs 4 MB in the forward pass, and as much again for saved tensors and gradients
     assert 10 <= size <= 60

@@ -1,4 +1,4 @@
-"""The one training loop, its augmentations and its batches."""
+"""The training loop, its augmentations and its batches."""
 
 import itertools
 
@@ -10,9 +10,11 @@ from hypothesis import strategies as st
 
 from tmkd_deploy.errors import RequestError
 from tmkd_deploy.events import SilentEvents
-from tmkd_deploy.training.augment import apply, apply_each, random_crop, variants
+from tmkd_deploy.training.augment import apply, apply_each, augmentation_count, random_crop
 from tmkd_deploy.training.batches import to_float
-from tmkd_deploy.training.fit import Schedule, fit, predict, shuffled
+from tmkd_deploy.training.fit import fit
+from tmkd_deploy.training.predict import predict
+from tmkd_deploy.training.schedule import Schedule, shuffled
 
 CPU = torch.device("cpu")
 
@@ -41,8 +43,8 @@ def test_another_schedule_seed_gives_other_weights():
     assert not torch.equal(trained(1), trained(1, schedule_seed=2))
 
 
-class Heard(SilentEvents):
-    """Keeps the loss of every batch."""
+class RecordedEvents(SilentEvents):
+    """Records the loss of every batch."""
 
     def __init__(self):
         self.losses = []
@@ -63,7 +65,7 @@ class Heard(SilentEvents):
 
 def test_training_lowers_the_loss_and_counts_every_image():
     weight = torch.nn.Parameter(torch.zeros(3))
-    events = Heard()
+    events = RecordedEvents()
     goal = torch.tensor([1.0, -2.0, 3.0])
     schedule = Schedule(40, 8, 0.3, 0.0, 0)
     fit([weight], 32, schedule, lambda _: (weight - goal).square().sum(), events, "Test")
@@ -72,7 +74,7 @@ def test_training_lowers_the_loss_and_counts_every_image():
     assert events.finished
 
 
-def test_the_learning_rate_warms_up_and_falls_to_nothing():
+def test_the_learning_rate_warms_up_and_decays_to_zero():
     weight = torch.nn.Parameter(torch.zeros(1))
     seen = []
 
@@ -80,7 +82,7 @@ def test_the_learning_rate_warms_up_and_falls_to_nothing():
         seen.append(float(weight.detach()))
         return -weight.sum()
 
-    # adam moves by the learning rate when the gradient stays the same
+    # with a constant gradient, Adam's step is the learning rate
     fit([weight], 80, Schedule(10, 8, 0.1, 0.0, 0), loss_of, SilentEvents(), "Test")
     moves = np.diff([*seen, float(weight.detach())])
     assert moves.argmax() < 0.3 * len(moves)
@@ -101,9 +103,9 @@ def test_weight_decay_spares_biases():
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_a_loss_that_is_no_number_names_the_epoch(value):
+def test_a_loss_that_is_not_finite_names_the_epoch(value):
     weight = torch.nn.Parameter(torch.ones(1))
-    events = Heard()
+    events = RecordedEvents()
 
     def loss_of(step):
         return weight.sum() * (value if step.epoch == 2 else 1.0)
@@ -121,12 +123,12 @@ def test_batches_hold_each_image_once(images, batch_size, seed):
     batches = list(shuffled(images, batch_size, torch.Generator().manual_seed(seed)))
     seen = torch.cat(batches).tolist()
     assert len(set(seen)) == len(seen)
-    # a last batch of one image, from which batch norm learns nothing, is left out
+    # a last batch of one image, which batch norm cannot train on, is dropped
     assert len(seen) == images - (1 if images % batch_size == 1 else 0)
     assert all(2 <= len(batch) <= batch_size for batch in batches)
 
 
-def test_a_run_with_a_left_over_image_keeps_to_its_schedule():
+def test_a_dropped_last_batch_does_not_change_the_schedule():
     weight = torch.nn.Parameter(torch.ones(1))
     steps = []
 
@@ -148,46 +150,46 @@ def test_pixels_become_floats():
 def test_predictions_do_not_depend_on_the_batch_size(digits):
     images = digits.data.images("test")[:20]
     classifier = digits.classifier()
-    alone, together = (predict(classifier, images, CPU, size) for size in (1, 20))
-    assert torch.allclose(alone, together, atol=1e-4)
+    single, batched = (predict(classifier, images, CPU, size) for size in (1, 20))
+    assert torch.allclose(single, batched, atol=1e-4)
 
 
 class TestAugment:
-    """Numbered variants of an image."""
+    """Numbered augmentations of an image."""
 
     image = torch.arange(2 * 3 * 4 * 4).view(2, 3, 4, 4)
 
     @pytest.mark.parametrize(("kind", "count"), [("none", 1), ("flip", 2), ("dihedral", 8)])
-    def test_variants_are_distinct_and_the_first_is_the_image(self, kind, count):
-        assert variants(kind, 8) == count
-        made = [apply(self.image, kind, variant) for variant in range(count)]
-        assert torch.equal(made[0], self.image)
-        assert not any(torch.equal(a, b) for a, b in itertools.combinations(made, 2))
-        assert all(one.shape == self.image.shape for one in made)
+    def test_augmentations_are_distinct_and_the_first_is_the_image(self, kind, count):
+        assert augmentation_count(kind, 8) == count
+        augmented = [apply(self.image, kind, number) for number in range(count)]
+        assert torch.equal(augmented[0], self.image)
+        assert not any(torch.equal(a, b) for a, b in itertools.combinations(augmented, 2))
+        assert all(one.shape == self.image.shape for one in augmented)
 
-    def test_dihedral_variants_are_closed(self):
-        """Any variant of a variant is a variant: they are all eight symmetries of a square."""
-        made = [apply(self.image, "dihedral", variant) for variant in range(8)]
-        for one in made:
-            for variant in range(8):
-                again = apply(one, "dihedral", variant)
-                assert any(torch.equal(again, other) for other in made)
+    def test_dihedral_augmentations_are_closed(self):
+        """Any two of them combine to a third: they are the eight symmetries of a square."""
+        augmented = [apply(self.image, "dihedral", number) for number in range(8)]
+        for one in augmented:
+            for number in range(8):
+                again = apply(one, "dihedral", number)
+                assert any(torch.equal(again, other) for other in augmented)
 
-    def test_no_more_variants_than_are_cached(self):
-        assert variants("dihedral", 3) == 3
-        assert variants("none", 3) == 1
+    def test_no_more_augmentations_than_are_cached(self):
+        assert augmentation_count("dihedral", 3) == 3
+        assert augmentation_count("none", 3) == 1
 
     @pytest.mark.parametrize("kind", ["none", "flip", "dihedral"])
-    def test_each_image_in_its_own_variant(self, kind):
-        count = variants(kind, 8)
-        chosen = torch.arange(16) % count
+    def test_each_image_gets_its_own_augmentation(self, kind):
+        count = augmentation_count(kind, 8)
+        numbers = torch.arange(16) % count
         images = torch.rand(16, 3, 5, 5)
         expected = [
-            apply(image, kind, int(variant)) for image, variant in zip(images, chosen, strict=True)
+            apply(image, kind, int(number)) for image, number in zip(images, numbers, strict=True)
         ]
-        assert torch.equal(apply_each(images, kind, chosen), torch.stack(expected))
+        assert torch.equal(apply_each(images, kind, numbers), torch.stack(expected))
 
-    def test_crops_shift_and_mirror_what_is_there(self):
+    def test_crops_shift_and_mirror_the_image(self):
         """Every crop is a window of the padded image or of its mirror, as drawn."""
         images = torch.rand(40, 3, 16, 24)
         cropped = random_crop(images, torch.Generator().manual_seed(3))

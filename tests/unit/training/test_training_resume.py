@@ -1,4 +1,4 @@
-"""A training that stops at any step and goes on is the training that never stopped."""
+"""A training that is interrupted at any step and resumed equals an uninterrupted one."""
 
 import signal
 
@@ -36,7 +36,7 @@ def network():
 INPUTS = torch.randn(30, 4, generator=torch.Generator().manual_seed(5))
 
 
-def train(schedule, kept=None, stop_at=None, signalled=None, events=None, broken_at=None):
+def train(schedule, checkpoints=None, stop_at=None, signalled=None, events=None, broken_at=None):
     """The weights after training; it is cut short by an error before step `stop_at`."""
     model = network()
     numbers = []
@@ -52,7 +52,7 @@ def train(schedule, kept=None, stop_at=None, signalled=None, events=None, broken
         scale = float("nan") if step.number == broken_at else 1.0
         return scale * (model(INPUTS[step.indices]) - noise).square().mean()
 
-    trainer_config = TrainerConfig(checkpoints=kept)
+    trainer_config = TrainerConfig(checkpoints=checkpoints)
     events = events or Said()
     try:
         fit(
@@ -76,37 +76,37 @@ def same(one, other):
 
 @pytest.mark.parametrize("kind", SCHEDULES)
 @pytest.mark.parametrize("stop_at", [1, 5, 9, 15])
-def test_going_on_changes_nothing(tmp_path, kind, stop_at):
+def test_resuming_changes_nothing(tmp_path, kind, stop_at):
     schedule = SCHEDULES[kind]
-    whole, numbers = train(schedule)
+    uninterrupted, numbers = train(schedule)
     assert numbers == list(range(16))
-    kept = Checkpoints(tmp_path, "distill", "f" * 64, every_steps=3)
-    train(schedule, kept, stop_at)
+    checkpoints = Checkpoints(tmp_path, "distill", "f" * 64, every_steps=3)
+    train(schedule, checkpoints, stop_at)
     events = Said()
-    resumed, numbers = train(schedule, kept, events=events)
-    begun = stop_at // 3 * 3
-    assert numbers == list(range(begun, 16))
-    assert same(whole, resumed)
-    if begun:
-        assert f"goes on from step {begun} of 16" in events.lines[0]
+    resumed, numbers = train(schedule, checkpoints, events=events)
+    first = stop_at // 3 * 3
+    assert numbers == list(range(first, 16))
+    assert same(uninterrupted, resumed)
+    if first:
+        assert f"resuming from step {first} of 16" in events.lines[0]
         assert str(tmp_path) in events.lines[0]
 
 
 def test_a_finished_training_is_not_done_again(tmp_path):
-    kept = Checkpoints(tmp_path, "distill", "f" * 64)
-    whole, _ = train(SCHEDULES["adamw"], kept)
+    checkpoints = Checkpoints(tmp_path, "distill", "f" * 64)
+    uninterrupted, _ = train(SCHEDULES["adamw"], checkpoints)
     drawn = torch.rand(3)
-    again, numbers = train(SCHEDULES["adamw"], kept)
-    assert numbers == [] and same(whole, again)
-    assert torch.equal(torch.rand(3), drawn), "what is drawn next depends on where it began"
+    again, numbers = train(SCHEDULES["adamw"], checkpoints)
+    assert numbers == [] and same(uninterrupted, again)
+    assert torch.equal(torch.rand(3), drawn), "later random numbers depend on the resumed step"
 
 
 def test_an_interrupt_leaves_a_checkpoint_of_the_step_it_came_in(tmp_path):
     schedule = SCHEDULES["adamw"]
-    kept = Checkpoints(tmp_path, "distill", "f" * 64)
+    checkpoints = Checkpoints(tmp_path, "distill", "f" * 64)
     with pytest.raises(KeyboardInterrupt):
-        train(schedule, kept, signalled=6)
-    resumed, numbers = train(schedule, kept)
+        train(schedule, checkpoints, signalled=6)
+    resumed, numbers = train(schedule, checkpoints)
     assert numbers == list(range(7, 16))
     assert same(train(schedule)[0], resumed)
 
@@ -119,36 +119,36 @@ def test_a_process_that_only_reads_writes_nothing(tmp_path):
 def test_a_checkpoint_of_another_recipe_is_refused(tmp_path):
     train(SCHEDULES["adamw"], Checkpoints(tmp_path, "distill", "a" * 64))
     (file,) = tmp_path.iterdir()
-    # under the other recipe's name it is simply not found ...
+    # under the other recipe's name it is not found ...
     other = Checkpoints(tmp_path, "distill", "b" * 64)
-    assert other.of("Test").read() is None
-    # ... and if somebody renames it, it is told apart by what is in it
-    file.rename(other.of("Test").path)
+    assert other.for_training("Test").read() is None
+    # ... and a renamed file is recognised by its content
+    file.rename(other.for_training("Test").path)
     with pytest.raises(DataError, match="another recipe") as caught:
         train(SCHEDULES["adamw"], other)
-    assert caught.value.where == str(other.of("Test").path)
+    assert caught.value.where == str(other.for_training("Test").path)
     assert "Delete this file" in caught.value.advice
 
 
 @pytest.mark.parametrize("damage", ["empty", "half", "other"])
 def test_a_damaged_checkpoint_is_refused(tmp_path, damage):
-    kept = Checkpoints(tmp_path, "distill", "f" * 64)
-    train(SCHEDULES["adamw"], kept)
-    path = kept.of("Test").path
+    checkpoints = Checkpoints(tmp_path, "distill", "f" * 64)
+    train(SCHEDULES["adamw"], checkpoints)
+    path = checkpoints.for_training("Test").path
     content = path.read_bytes()
     path.write_bytes(
         {"empty": b"", "half": content[: len(content) // 2], "other": b"GIF89a"}[damage]
     )
     with pytest.raises(DataError, match="cannot be read"):
-        train(SCHEDULES["adamw"], kept)
+        train(SCHEDULES["adamw"], checkpoints)
 
 
 def test_a_failed_training_names_its_last_good_checkpoint(tmp_path):
-    kept = Checkpoints(tmp_path, "distill", "f" * 64, every_steps=3)
+    checkpoints = Checkpoints(tmp_path, "distill", "f" * 64, every_steps=3)
     with pytest.raises(RequestError, match=r"in epoch 2 of 'Test', at step 8 of 16") as caught:
-        train(SCHEDULES["adamw"], kept, broken_at=7)
-    assert "after step 6 are kept" in caught.value.advice
-    assert caught.value.where == str(kept.of("Test").path)
-    state = kept.of("Test").read()
+        train(SCHEDULES["adamw"], checkpoints, broken_at=7)
+    assert "the weights after step 6" in caught.value.advice
+    assert caught.value.where == str(checkpoints.for_training("Test").path)
+    state = checkpoints.for_training("Test").read()
     assert state["steps_done"] == 6
     assert all(torch.isfinite(value).all() for value in state["modules"][0].values())

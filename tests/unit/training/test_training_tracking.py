@@ -1,4 +1,4 @@
-"""Figures of a training, read back from the trackers' own files."""
+"""Training metrics, read back from the trackers' files."""
 
 import sys
 
@@ -24,7 +24,7 @@ def train(tracking):
         "Distilling a test",
         terms=lambda: {"labels": weight.detach().square().sum()},
         trainer_config=TrainerConfig(tracking=tracking),
-        at_end=lambda: {"top1": 0.5},
+        final_metrics=lambda: {"top1": 0.5},
     )
 
 
@@ -65,13 +65,13 @@ def test_mlflow(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("tracker", ["tensorboard", "mlflow"])
-def test_a_tracker_that_is_not_installed_is_asked_for(tmp_path, monkeypatch, tracker):
+def test_a_missing_tracker_names_its_extra(tmp_path, monkeypatch, tracker):
     monkeypatch.setitem(sys.modules, tracker, None)
     with pytest.raises(MissingExtra, match=tracker) as caught:
         train(Tracking([tracker], tmp_path))
     assert "tmkd-deploy[track]" in caught.value.advice
 
 
-def test_nothing_is_written_unasked(tmp_path):
+def test_nothing_is_written_by_default(tmp_path):
     train(Tracking(folder=tmp_path))
     assert list(tmp_path.iterdir()) == []

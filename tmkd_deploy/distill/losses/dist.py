@@ -9,7 +9,7 @@ from torch import Tensor
 def dist(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
     """T^2 ((1 - correlation within images) + (1 - correlation within classes)).
 
-    Both parts count once; the article multiplies them by constants that alpha covers here.
+    Both parts have weight 1; the paper's constants are covered by `alpha` of the total loss.
     Arguments as for `kd`.
     """
     p = torch.softmax(student / temperature, dim=1)
@@ -18,10 +18,10 @@ def dist(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
 
 
 def _one_minus_correlation(a: Tensor, b: Tensor) -> Tensor:
-    """1 - Pearson's correlation of the rows of `a` and `b`, averaged over rows.
+    """1 - Pearson correlation of the rows of `a` and `b`, averaged over the rows.
 
-    A row whose deviations are all but zero (a norm below 1e-8: a class that no image of the batch
-    resembles) has no correlation worth following; its own is damped towards 0.
+    For a nearly constant row (deviations with a norm below 1e-8, such as a class that no image of
+    the batch resembles) the correlation is damped towards 0.
     """
     a = a - a.mean(dim=1, keepdim=True)
     b = b - b.mean(dim=1, keepdim=True)

@@ -1,4 +1,4 @@
-"""The student's whole loss, with the two projections that are thrown away after training."""
+"""The student's total loss, with the two projections that are discarded after training."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tmkd_deploy.distill.settings import LossSettings
 
 @dataclass(frozen=True)
 class TeacherOutputs:
-    """What the teachers say of a batch: fused logits [N, C], fused features [N, D]."""
+    """The fused teacher's outputs for a batch: logits [N, C] and features [N, D]."""
 
     logits: Tensor
     features: Tensor
@@ -27,8 +27,8 @@ class TeacherOutputs:
 class StudentLoss(nn.Module):
     """w CE + r (alpha * logit term + beta * feature term + gamma * contrastive term).
 
-    r rises from 1 / teacher_warmup_epochs in the first epoch to 1. `terms` holds the weighted
-    terms of the last batch by name, detached.
+    w is `ce_weight`. The warm-up factor r rises linearly from 1 / teacher_warmup_epochs in the
+    first epoch to 1. `terms` holds the weighted terms of the last batch by name, detached.
     """
 
     texts: Tensor
@@ -51,13 +51,13 @@ class StudentLoss(nn.Module):
         teacher_outputs: TeacherOutputs | None,
         epoch: int,
     ) -> Tensor:
-        """The loss of a batch; without `signals` the student learns from the labels alone.
+        """The loss of a batch; without `teacher_outputs` the cross-entropy of the labels only.
 
         Args:
             logits: the student's [N, C].
             features: the student's [N, its width].
             labels: [N] int64.
-            signals: what the teachers say of the same images.
+            teacher_outputs: the teachers' outputs for the same images.
             epoch: counted from 0.
         """
         terms = self._terms(logits, features, labels, teacher_outputs, epoch)
@@ -75,24 +75,20 @@ class StudentLoss(nn.Module):
         if teacher_outputs is None:
             return {"labels": F.cross_entropy(logits, labels)}
         settings = self.settings
-        ramp = (
-            min(1.0, (epoch + 1) / settings.teacher_warmup_epochs)
-            if settings.teacher_warmup_epochs
-            else 1.0
-        )
+        warmup_epochs = settings.teacher_warmup_epochs
+        warmup = min(1.0, (epoch + 1) / warmup_epochs) if warmup_epochs else 1.0
         terms = {"labels": settings.ce_weight * F.cross_entropy(logits, labels)}
         if settings.alpha:
-            told = self._logit_loss(logits, teacher_outputs.logits, labels, settings.temperature)
-            terms["logits"] = ramp * settings.alpha * told
+            term = self._logit_loss(logits, teacher_outputs.logits, labels, settings.temperature)
+            terms["logits"] = warmup * settings.alpha * term
         if settings.beta:
             projected = self.to_teacher(features)
-            terms["features"] = ramp * settings.beta * feature(projected, teacher_outputs.features)
+            term = feature(projected, teacher_outputs.features)
+            terms["features"] = warmup * settings.beta * term
         if settings.gamma:
-            in_texts = self.to_text(features)
-            temperature = settings.contrastive_temperature
-            terms["contrastive"] = (
-                ramp * settings.gamma * contrastive(in_texts, self.texts, labels, temperature)
-            )
+            projected = self.to_text(features)
+            term = contrastive(projected, self.texts, labels, settings.contrastive_temperature)
+            terms["contrastive"] = warmup * settings.gamma * term
         return terms
 
     def _logit_loss(

@@ -92,7 +92,7 @@ class Measure(Stage[ResolvedTarget]):
             models = Models(
                 Teachers.of(job.inputs["teacher"], job.inputs["view_scores"], recipe, data),
                 student,
-                student.alone(recipe, data),
+                student.baseline(recipe, data),
                 read_quantized(quantized, recipe, data) if quantized else None,
                 read_control(quantized, recipe, data) if quantized else None,
             )

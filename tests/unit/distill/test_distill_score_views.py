@@ -9,14 +9,15 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 
 from tmkd_deploy.data.prepared import PreparedData
-from tmkd_deploy.distill.fusion import even_weights, seen_classes, semantic_weights
-from tmkd_deploy.distill.gallery import keep_gallery, view_weights
+from tmkd_deploy.distill.fusion import predicted_classes, semantic_weights, uniform_weights
+from tmkd_deploy.distill.gallery import summarise_view_weights, write_gallery
 from tmkd_deploy.errors import DataError
 from tmkd_deploy.events import SilentEvents
 
 pytest.importorskip("open_clip")
 from tmkd_deploy.distill import text_teacher
-from tmkd_deploy.distill.score_views import TEXTS, score_views
+from tmkd_deploy.distill.score_views import score_views
+from tmkd_deploy.distill.train_teacher import TEXT_SCORES
 
 CLASSES = 10
 
@@ -49,7 +50,7 @@ def test_embeddings_are_scored_on_the_visual_teachers_features(digits, few, tmp_
     record = score_views(recipe, few, digits.classifier(), tmp_path, SilentEvents())
     assert record.model == "digits.safetensors" and not record.image_tower
     assert record.top1_by_view["rgb"] > 0.9
-    written = load_file(tmp_path / TEXTS)
+    written = load_file(tmp_path / TEXT_SCORES)
     assert torch.allclose(written["texts"][2], F.normalize(texts, dim=-1))
     assert written["train"].shape == (200, 3, CLASSES)
     assert written["test"].shape == (100, 3, CLASSES)
@@ -66,7 +67,7 @@ def test_clip_needs_no_visual_teacher(digits, few, tmp_path):
     recipe = recipe_with(digits, {"checkpoint": tmp_path / "clip.safetensors"})
     record = score_views(recipe, few, None, tmp_path, SilentEvents())
     assert record.model == "tmkd-clip-tiny" and record.image_tower
-    written = load_file(tmp_path / TEXTS)
+    written = load_file(tmp_path / TEXT_SCORES)
     cpu = torch.device("cpu")
     expected = text_teacher.semantic_scores(
         clip, few.images("test"), recipe.views, cpu, SilentEvents()
@@ -83,7 +84,7 @@ def test_weights_that_are_no_numbers_are_refused(digits, few, tmp_path):
     recipe = recipe_with(digits, {"checkpoint": tmp_path / "clip.safetensors"})
     with pytest.raises(DataError, match="scores are not finite"):
         score_views(recipe, few, None, tmp_path, SilentEvents())
-    assert not (tmp_path / TEXTS).exists()
+    assert not (tmp_path / TEXT_SCORES).exists()
 
 
 class TestViewWeights:
@@ -105,7 +106,7 @@ class TestViewWeights:
         labels = digits.data.labels("test")
         columns = [("rgb", "edge", "freq").index(view) for view in views]
         scores = teachers.scores["test"][:, columns]
-        classes = torch.from_numpy(labels) if guide == "label" else seen_classes(scores)
+        classes = torch.from_numpy(labels) if guide == "label" else predicted_classes(scores)
         found = teachers.view_weights(recipe, "test", labels)
         assert torch.equal(found, semantic_weights(scores, classes, 0.05))
 
@@ -123,28 +124,28 @@ class TestViewWeights:
         recipe = recipe_with(digits, text_weights=False, views=["rgb", "freq"])
         labels = digits.data.labels("test")
         found = teachers.view_weights(recipe, "test", labels)
-        assert torch.equal(found, even_weights(len(labels), 2))
+        assert torch.equal(found, uniform_weights(len(labels), 2))
 
-    def test_the_report_is_told_the_weights_that_were_used(self, digits, teachers, tmp_path):
+    def test_the_report_shows_the_weights_that_were_used(self, digits, teachers, tmp_path):
         recipe = recipe_with(digits, weights_guided_by="prediction", views=["freq", "rgb"])
         labels = digits.data.labels("train")
         used = teachers.view_weights(recipe, "train", labels).numpy()
-        told = view_weights(recipe, digits.data, teachers)
-        assert told.guided_by == "prediction"
-        assert list(told.mean) == ["freq", "rgb"]
-        assert told.mean["freq"] == pytest.approx(used[:, 0].mean(), abs=1e-6)
+        summary = summarise_view_weights(recipe, digits.data, teachers)
+        assert summary.guided_by == "prediction"
+        assert list(summary.mean) == ["freq", "rgb"]
+        assert summary.mean["freq"] == pytest.approx(used[:, 0].mean(), abs=1e-6)
         sevens = used[labels == 7, 1].mean()
-        assert told.mean_by_class["7"]["rgb"] == pytest.approx(sevens, abs=1e-6)
-        assert sum(told.histogram["rgb"]) == len(labels)
-        assert sum(told.histogram["rgb"][:10]) == (used[:, 1] < 0.5).sum()
-        captions = keep_gallery(recipe, digits.data, teachers, tmp_path)
+        assert summary.mean_by_class["7"]["rgb"] == pytest.approx(sevens, abs=1e-6)
+        assert sum(summary.histogram["rgb"]) == len(labels)
+        assert sum(summary.histogram["rgb"][:10]) == (used[:, 1] < 0.5).sum()
+        captions = write_gallery(recipe, digits.data, teachers, tmp_path)
         shown = np.load(tmp_path / "view_weights.npy")
         assert shown.shape == (len(captions), 3)
         assert (shown[:, 1] == 0).all()
         assert np.allclose(shown.sum(axis=1), 1)
 
-    def test_even_weights_are_told_as_guided_by_nothing(self, digits, teachers):
+    def test_uniform_weights_are_reported_as_guided_by_nothing(self, digits, teachers):
         recipe = recipe_with(digits, text_weights=False)
-        told = view_weights(recipe, digits.data, teachers)
-        assert told.guided_by == "nothing"
-        assert told.mean == pytest.approx(dict.fromkeys(("rgb", "edge", "freq"), 1 / 3))
+        summary = summarise_view_weights(recipe, digits.data, teachers)
+        assert summary.guided_by == "nothing"
+        assert summary.mean == pytest.approx(dict.fromkeys(("rgb", "edge", "freq"), 1 / 3))

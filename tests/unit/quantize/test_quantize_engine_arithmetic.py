@@ -11,15 +11,15 @@ from torch import nn
 from tmkd_deploy.events import SilentEvents
 from tmkd_deploy.export.export import reference_logits
 from tmkd_deploy.export.torch_to_onnx import to_onnx
-from tmkd_deploy.models.classifier import Classifier
-from tmkd_deploy.quantize.deployed import deploy_on
+from tmkd_deploy.models.timm_classifier import Classifier
+from tmkd_deploy.quantize.engine_arithmetic import use_engine_arithmetic
 from tmkd_deploy.quantize.fold import fold_batch_norms
 from tmkd_deploy.quantize.insert import insert_quantizers, use_quant_scheme
 from tmkd_deploy.quantize.scales import calibrate
 from tmkd_deploy.recipe.schema import Calibration
 from tmkd_deploy.records.quant_scheme import QuantScheme
 from tmkd_deploy.runtime.onnxruntime_session import session_options
-from tmkd_deploy.training.fit import predict
+from tmkd_deploy.training.predict import predict
 
 onnxruntime = pytest.importorskip("onnxruntime")
 CPU = torch.device("cpu")
@@ -89,7 +89,7 @@ def test_integer_execution_computes_what_torch_computes(images, tmp_path):
     classifier = folded(images)
     use_quant_scheme(classifier.network, QuantScheme.U8)
     exact_biases = predict(classifier, images, CPU).numpy()
-    deploy_on(classifier.network, QuantScheme.U8)
+    use_engine_arithmetic(classifier.network, QuantScheme.U8)
     expected = predict(classifier, images, CPU).numpy()
     found, integers = run(exported(classifier, tmp_path), images)
     assert integers == len(ROUNDED)
@@ -100,13 +100,13 @@ def test_biases_are_rounded_only_where_the_engine_rounds_them(images):
     classifier = folded(images)
     exact = {name: bias_of(classifier, name).clone() for name in ROUNDED | EXACT}
     signed = copy.deepcopy(classifier)
-    deploy_on(signed.network, QuantScheme.S8)
-    deploy_on(classifier.network, QuantScheme.U8)
+    use_engine_arithmetic(signed.network, QuantScheme.S8)
+    use_engine_arithmetic(classifier.network, QuantScheme.U8)
     moved = {n for n in exact if not torch.equal(exact[n], bias_of(classifier, n))}
     assert moved == ROUNDED
     assert all(torch.equal(exact[name], bias_of(signed, name)) for name in exact)
     again = copy.deepcopy(classifier)
-    deploy_on(again.network, QuantScheme.U8)
+    use_engine_arithmetic(again.network, QuantScheme.U8)
     for name in exact:
         assert torch.allclose(bias_of(again, name), bias_of(classifier, name))
 
@@ -123,7 +123,7 @@ def test_layers_that_are_left_out_stay_in_floating_point(images, tmp_path):
         with torch.no_grad():
             # the outlier is cut off by the next rounding; one scale for all would cost the others
             classifier.network.get_submodule(name).weight[0] *= 1000.0
-    deploy_on(classifier.network, QuantScheme.U8)
+    use_engine_arithmetic(classifier.network, QuantScheme.U8)
     file = exported(classifier, tmp_path)
     reference = reference_logits(file, images)
     found, integers = run(file, images)

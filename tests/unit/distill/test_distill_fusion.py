@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tmkd_deploy.distill.fusion import even_weights, fuse, seen_classes, semantic_weights
+from tmkd_deploy.distill.fusion import fuse, predicted_classes, semantic_weights, uniform_weights
 from tmkd_deploy.distill.projection import fit_projection, projected_scores
 
 SEEDS = st.integers(0, 2**32 - 1)
@@ -48,7 +48,7 @@ def test_other_classes_do_not_matter(seed):
 @given(st.floats(-1, 1), st.floats(0.01, 10.0))
 def test_equal_scores_count_alike(score, temperature):
     weights = semantic_weights(torch.full((2, 3, 4), score), torch.tensor([0, 3]), temperature)
-    assert torch.allclose(weights, even_weights(2, 3))
+    assert torch.allclose(weights, uniform_weights(2, 3))
 
 
 @FEW
@@ -71,14 +71,14 @@ def test_all_weight_on_one_view_gives_that_view(seed, chosen):
 
 def test_even_weights_give_the_mean():
     values = torch.randn(3, 4, 6)
-    assert torch.allclose(fuse(values, even_weights(4, 3)), values.mean(dim=0), atol=1e-6)
+    assert torch.allclose(fuse(values, uniform_weights(4, 3)), values.mean(dim=0), atol=1e-6)
 
 
 @FEW
 @given(SEEDS)
 def test_prediction_guided_weights_need_no_label(seed):
     scores, _ = scores_and_labels(seed)
-    seen = seen_classes(scores)
+    seen = predicted_classes(scores)
     assert torch.equal(seen, torch.tensor([int(row.mean(dim=0).argmax()) for row in scores]))
 
 
@@ -99,7 +99,7 @@ class TestProjection:
         scores = projected_scores(features, fit_projection(features, labels, texts), texts)
         assert scores.shape == (60, 3, 4)
         assert scores.abs().max() <= 1 + 1e-5
-        assert (seen_classes(scores) == labels).all()
+        assert (predicted_classes(scores) == labels).all()
 
     def test_a_view_that_says_nothing_weighs_less(self):
         features, labels, texts = self.made(noise=0.1)

@@ -1,4 +1,4 @@
-"""Two processes over gloo against one: norms, losses, gradients and whole trainings."""
+"""Two processes over gloo against one: batch norms, losses, gradients and complete trainings."""
 
 import copy
 import socket
@@ -12,12 +12,12 @@ from torch import multiprocessing
 from tmkd_deploy.distill.losses.total import StudentLoss, TeacherOutputs
 from tmkd_deploy.distill.student import train_student
 from tmkd_deploy.events import SilentEvents
-from tmkd_deploy.models.classifier import create
-from tmkd_deploy.training import processes
+from tmkd_deploy.models.timm_classifier import create
+from tmkd_deploy.training import distributed
 from tmkd_deploy.training.batches import TrainingImages
-from tmkd_deploy.training.norms import shared_norms
-from tmkd_deploy.training.processes import Share
+from tmkd_deploy.training.distributed import BatchShard
 from tmkd_deploy.training.schedule import Schedule
+from tmkd_deploy.training.sync_batchnorm import synchronised_batch_norms
 
 CPU = torch.device("cpu")
 
@@ -28,7 +28,7 @@ class Settings:
 
 
 class Network(torch.nn.Module):
-    """Convolution, norm and two outputs; float64, so that only mistakes differ."""
+    """Convolution, batch norm and two outputs, in float64 to rule out rounding differences."""
 
     def __init__(self):
         super().__init__()
@@ -41,10 +41,10 @@ class Network(torch.nn.Module):
         return self.last(features), features
 
 
-class Told:
-    """Teacher signals that are a plain function of the image's number."""
+class IndexedOutputs:
+    """Teacher outputs that are a function of the image's index."""
 
-    def of(self, batch):
+    def for_batch(self, batch):
         numbers = batch.indices.double().view(-1, 1)
         return TeacherOutputs(
             torch.sin(numbers + torch.arange(4)), torch.cos(numbers + torch.arange(5))
@@ -52,7 +52,7 @@ class Told:
 
 
 class Doubled(torch.nn.Module):
-    """timm's network, whose norms hold activations, in float64."""
+    """A timm network, whose batch norms include activations, in float64."""
 
     def __init__(self):
         super().__init__()
@@ -76,23 +76,23 @@ def trained(batch_size, images=22, timm=False):
         1,
     )
     schedule = Schedule(3, batch_size, 0.05, 1e-3, 0, "sgd", "multistep")
-    train_student(network, loss, data, Told(), schedule, CPU, SilentEvents(), "Test")
+    train_student(network, loss, data, IndexedOutputs(), schedule, CPU, SilentEvents(), "Test")
     return {**network.state_dict(), **loss.state_dict(prefix="loss.")}
 
 
-def normalised(norm, values, share):
+def normalised(norm, values, shard):
     norm = copy.deepcopy(norm)
     values = values.clone().requires_grad_()
-    with shared_norms(norm) as sharing:
-        sharing.now = True
-        made = share.whole(norm(values[share.rows]))
-    (made * torch.linspace(-1, 1, made.numel()).double().view(made.shape)).sum().backward()
+    with synchronised_batch_norms(norm) as synchronisation:
+        synchronisation.enabled = True
+        output = shard.gather(norm(values[shard.rows]))
+    (output * torch.linspace(-1, 1, output.numel()).double().view(output.shape)).sum().backward()
     gradient = values.grad
-    processes.average_gradients(list(norm.parameters()))
-    if not share.is_all:
+    distributed.average_gradients(list(norm.parameters()))
+    if not shard.is_replicated:
         dist.all_reduce(gradient)
         gradient /= 2
-    return made.detach(), gradient, norm.weight.grad, norm.bias.grad, *norm.buffers()
+    return output.detach(), gradient, norm.weight.grad, norm.bias.grad, *norm.buffers()
 
 
 def norm_and_values():
@@ -109,14 +109,14 @@ def _work(rank, port, folder):
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
     found = {
-        "norm": normalised(*norm_and_values(), Share.of(7)),
+        "norm": normalised(*norm_and_values(), BatchShard.of(7)),
         "even": trained(8),
-        # batches of 7, 7, 7 and a last one of 1, which is left out
+        # batches of 7, 7, 7 and a last one of 1, which is dropped
         "uneven": trained(7),
-        # a batch of one image would be left out; none is smaller than the number of processes
+        # a batch of one image is dropped, so none is smaller than the number of processes
         "small": trained(10, images=12),
         "timm": trained(7, timm=True),
-        "rows": [Share.of(total).rows for total in (1, 2, 5, 8)],
+        "rows": [BatchShard.of(total).rows for total in (1, 2, 5, 8)],
     }
     torch.save(found, f"{folder}/{rank}.pt")
     dist.destroy_process_group()
@@ -132,16 +132,16 @@ def by_two(tmp_path_factory):
     return [torch.load(folder / f"{rank}.pt", weights_only=False) for rank in range(2)]
 
 
-def test_shares_are_neighbours_and_cover_the_batch(by_two):
+def test_shards_are_contiguous_and_cover_the_batch(by_two):
     assert [found["rows"] for found in by_two] == [
         [slice(0, 1), slice(0, 1), slice(0, 2), slice(0, 4)],
         [slice(0, 1), slice(1, 2), slice(2, 5), slice(4, 8)],
     ]
 
 
-def test_norms_are_those_of_the_whole_batch(by_two):
+def test_batch_norms_use_statistics_of_the_whole_batch(by_two):
     norm, values = norm_and_values()
-    expected = normalised(norm, values, Share.of(7))
+    expected = normalised(norm, values, BatchShard.of(7))
     for found in by_two:
         for one, other in zip(expected, found["norm"], strict=True):
             assert torch.allclose(one, other, rtol=1e-9, atol=1e-10)
@@ -151,17 +151,17 @@ def test_norms_are_those_of_the_whole_batch(by_two):
     ("name", "arguments"),
     [("even", (8,)), ("uneven", (7,)), ("small", (10, 12)), ("timm", (7, 22, True))],
 )
-def test_two_processes_train_what_one_does(by_two, name, arguments):
-    """With DIST, whose part between classes compares the whole batch, and with crops."""
+def test_two_processes_train_the_same_model_as_one(by_two, name, arguments):
+    """With DIST, whose intra-class term compares the whole batch, and with crops."""
     expected = trained(*arguments)
     assert all(torch.equal(by_two[0][name][key], by_two[1][name][key]) for key in expected)
     for key, value in expected.items():
         assert torch.allclose(value, by_two[0][name][key], rtol=1e-7, atol=1e-9), key
 
 
-def test_one_process_alone_is_left_as_it_is():
+def test_a_single_process_is_not_synchronised():
     model = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 1), torch.nn.BatchNorm2d(4))
-    with shared_norms(model):
+    with synchronised_batch_norms(model):
         assert "forward" not in vars(model[1])
-    own = torch.rand(3, 2)
-    assert Share.of(3).whole(own) is own
+    local = torch.rand(3, 2)
+    assert BatchShard.of(3).gather(local) is local

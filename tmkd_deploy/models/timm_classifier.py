@@ -1,4 +1,4 @@
-"""Students and visual teachers: a timm network behind its normalisation."""
+"""Students and visual teachers: timm networks with built-in input normalisation."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from torch import Tensor, nn
 
 from tmkd_deploy.errors import RequestError
 from tmkd_deploy.models import cifar_resnet  # noqa: F401 - registers its models with timm
+from tmkd_deploy.suggestions import did_you_mean
 
 
 class Network(nn.Module):
-    """A timm backbone that returns its logits and the features its last layer sees."""
+    """A timm backbone that returns its logits and the features before its last layer."""
 
     def __init__(self, backbone: nn.Module) -> None:
         super().__init__()
@@ -30,11 +31,11 @@ class Network(nn.Module):
 
 
 class Classifier(nn.Module):
-    """A network behind its normalisation.
+    """A network preceded by its input normalisation.
 
-    `scale` and `offset` are 1/std and -mean/std, so that normalisation is one multiplication and
-    one addition and the exporter can take 1/255 into the scale. They hold one value for each
-    channel, [1, 3, 1, 1], or one for all, [1, 1, 1, 1], which runtimes compute many times faster.
+    `scale` and `offset` are 1/std and -mean/std: normalisation is one multiplication and one
+    addition, and the exporter can fold 1/255 into the scale. They hold one value per channel,
+    [1, 3, 1, 1], or a single value, [1, 1, 1, 1], which runtimes compute many times faster.
     """
 
     scale: Tensor
@@ -56,32 +57,29 @@ class Classifier(nn.Module):
 
 
 def create(
-    model: str, classes: int, arguments: Mapping[str, Any], image_size: int, *, scratch: bool
+    model: str, classes: int, model_kwargs: Mapping[str, Any], image_size: int, *, scratch: bool
 ) -> tuple[Classifier, int]:
-    """A timm `model` with random weights and the width D of its features.
+    """A timm `model` with random weights, and the width D of its features.
 
-    Weights from elsewhere expect the mean and deviation that timm names for the model. A model
-    trained from `scratch` takes 128/255 for both: pixels then become (pixel - 128) / 128, one value
-    for all channels.
+    Pretrained weights expect the mean and standard deviation that timm lists for the model. With
+    `scratch` both are 128/255, so that pixels become (pixel - 128) / 128 in every channel.
 
     Raises:
-        RequestError: timm knows no such model or refuses the arguments.
+        RequestError: timm does not know the model, rejects `model_kwargs`, or the model does not
+            accept images of `image_size` x `image_size` pixels.
     """
     known = timm.list_models()
     if model.split(".", maxsplit=1)[0] not in known:
-        # imported here: only the error needs it
-        from tmkd_deploy.suggestions import did_you_mean  # noqa: PLC0415
-
         raise RequestError(
             f"timm has no model named {model!r}.",
-            advice=did_you_mean(model, known) or "List the names with timm.list_models().",
+            advice=did_you_mean(model, known) or "timm.list_models() lists all names.",
         )
     try:
-        backbone = timm.create_model(model, num_classes=classes, **_plain(arguments))
+        backbone = timm.create_model(model, num_classes=classes, **_with_tuples(model_kwargs))
     except (TypeError, ValueError, RuntimeError, AssertionError) as error:
         raise RequestError(
-            f"timm could not create {model!r} with the arguments {dict(arguments)}: {error}.",
-            advice="Correct the model's arguments in the recipe.",
+            f"timm could not create {model!r} with {dict(model_kwargs)}: {error}.",
+            advice="Correct 'student.model_kwargs' in the recipe.",
         ) from error
     network = Network(backbone).eval()
     with torch.inference_mode():
@@ -89,8 +87,8 @@ def create(
             _, features = network(torch.zeros(1, 3, image_size, image_size))
         except (RuntimeError, AssertionError, AttributeError, IndexError) as error:
             raise RequestError(
-                f"{model!r} cannot read images of {image_size} x {image_size} pixels: {error}.",
-                advice="Change data.image_size or the model, or correct its arguments.",
+                f"{model!r} does not accept images of {image_size} x {image_size} pixels: {error}.",
+                advice="Change 'data.image_size' or the model, or correct its 'model_kwargs'.",
             ) from error
     config = resolve_model_data_config(backbone)
     mean, std = list(config["mean"]), list(config["std"])
@@ -100,11 +98,12 @@ def create(
 
 
 def merge_branches(classifier: Classifier) -> Classifier:
-    """Merge the parallel branches of RepVGG, MobileOne, FastViT and their like, in place.
+    """Merge the parallel branches of RepVGG, MobileOne, FastViT and similar networks, in place.
 
-    Such networks learn with several branches a block, whose sum is one convolution; merged they
-    decide alike and run faster, and only merged can they be quantized well. Other networks stay as
-    they are. See Ding et al. 2021, "RepVGG: Making VGG-style ConvNets Great Again".
+    Such networks train with several branches per block, whose sum is a single convolution. Merged
+    networks give the same outputs, run faster and are the only ones that quantize well. Other
+    networks are unchanged. See Ding et al. 2021, "RepVGG: Making VGG-style ConvNets Great Again"
+    (arXiv 2101.03697).
     """
     reparameterize_model(classifier.eval().network, inplace=True)
     return classifier
@@ -115,8 +114,9 @@ def parameters_of(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-def _plain(arguments: Mapping[str, Any]) -> dict[str, Any]:
+def _with_tuples(model_kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """YAML has lists only; timm expects tuples."""
     return {
         name: tuple(value) if isinstance(value, list) else value
-        for name, value in arguments.items()
+        for name, value in model_kwargs.items()
     }

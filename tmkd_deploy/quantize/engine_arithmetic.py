@@ -16,7 +16,7 @@ _WITHIN = (nn.Identity, nn.Dropout, nn.ReLU, nn.Hardtanh)
 _RELUS = (F.relu, F.relu6, torch.relu)
 
 
-def deploy_on(network: nn.Module, quant_scheme: QuantScheme | None) -> None:
+def use_engine_arithmetic(network: nn.Module, quant_scheme: QuantScheme | None) -> None:
     """Use `placement`, for good: where its engines round biases, so are the biases of `network`.
 
     ONNX Runtime adds biases as int32, in steps of the input's scale times the weight's, in each

@@ -181,20 +181,23 @@ def name_not_utf8(train: Path) -> None:
 
 DATA = [
     Case(
-        "missing", in_train(shutil.rmtree), 5, ("There is no such folder", "images/train", "path")
+        "missing",
+        in_train(shutil.rmtree),
+        5,
+        ("This folder does not exist", "images/train", "path"),
     ),
-    Case("empty", in_train(emptied), 5, ("without class folders", "images/train", "<class>")),
+    Case("empty", in_train(emptied), 5, ("contains no class folders", "images/train", "<class>")),
     Case(
         "empty-class",
         in_train(lambda train: emptied(train / "down")),
         5,
-        ("'down' holds no image", "images/train/down", "remove the folder"),
+        ("'down' contains no images", "images/train/down", "remove the folder"),
     ),
     Case(
         "one-class",
         in_train(lambda t: [shutil.rmtree(t / each) for each in ("down", "across")]),
         5,
-        ("single class, 'plain'", "images/train", "two classes at least"),
+        ("single class, 'plain'", "images/train", "at least two classes"),
     ),
     Case(
         "other-classes-in-test",
@@ -237,7 +240,7 @@ def test_bad_data(project: Project, case: Case) -> None:
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
 def test_bad_data_without_permission(project: Project) -> None:
     in_train(lambda train: (train / "down/007.png").chmod(0))(project)
-    refused(project.run("run"), 5, "007.png", "Check that it is there and that you may read it.")
+    refused(project.run("run"), 5, "007.png", "Check that the file exists and is readable.")
 
 
 def test_a_corrupt_image_is_skipped_where_the_recipe_allows_it(fresh_project: Project) -> None:
@@ -246,5 +249,5 @@ def test_a_corrupt_image_is_skipped_where_the_recipe_allows_it(fresh_project: Pr
     options = [part for setting in short for part in ("--set", setting)]
     done = fresh_project.run("distill", *options, "--set", "data.max_corrupt_images=1")
     assert done.code == 0, done.told
-    assert "Warning: The image 'train/down/007.png' was skipped." in done.err
+    assert "Warning: Skipped image 'train/down/007.png': " in done.err
     assert fresh_project.manifest("prepare")["record"]["skipped"] == ["train/down/007.png"]

@@ -1,4 +1,4 @@
-"""A run of neighbouring images, decoded by whichever process it is given to."""
+"""A block of consecutive images, the unit of work of the decoding processes."""
 
 from __future__ import annotations
 
@@ -9,33 +9,34 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from tmkd_deploy.data.samples import Encoded
+from tmkd_deploy.data.samples import EncodedImage
 from tmkd_deploy.errors import DataError
 from tmkd_deploy.runtime.image import UnreadableImage, read_rgb, resize
 
 Pixels = npt.NDArray[np.uint8]
-Outcome = str | UnreadableImage  # SHA-256 of an image's pixels before resizing, or why it has none
+# SHA-256 of an image's pixels before resizing, or why it could not be decoded
+Outcome = str | UnreadableImage
 
 
 @dataclass(frozen=True)
 class Block:
-    """Encoded images for the rows from `first` on; `keys` name them for people."""
+    """Encoded images for the rows from `first` on, with human-readable keys."""
 
     first: int
     keys: Sequence[str]
-    images: Sequence[Encoded]
+    images: Sequence[EncodedImage]
 
     def __str__(self) -> str:
         last = self.first + len(self.keys) - 1
         return (
-            f"the images {self.first + 1} to {last + 1}, {self.keys[0]!r} to {self.keys[-1]!r}"
+            f"images {self.first + 1} to {last + 1}, {self.keys[0]!r} to {self.keys[-1]!r}"
             if len(self.keys) > 1
-            else f"the image {self.first + 1}, {self.keys[0]!r}"
+            else f"image {self.first + 1}, {self.keys[0]!r}"
         )
 
 
 def decode_block(block: Block, rows: Pixels) -> list[Outcome]:
-    """Decode a block's images into their rows of `rows`, uint8 [N, S, S, 3]; one outcome each.
+    """Decode a block's images into their rows of `rows`, uint8 [N, S, S, 3]; return their outcomes.
 
     Raises:
         DataError: the source itself cannot be read.
@@ -48,14 +49,14 @@ def decode_block(block: Block, rows: Pixels) -> list[Outcome]:
     ]
 
 
-def _read(key: str, image: Encoded) -> bytes:
+def _read(key: str, image: EncodedImage) -> bytes:
     try:
         return image.read()
     except OSError as error:
         raise DataError(
             f"The image {key!r} cannot be read: {error.strerror or error}.",
             where=str(error.filename or key),
-            advice="Check that it is there and that you may read it.",
+            advice="Check that the file exists and is readable.",
         ) from error
 
 

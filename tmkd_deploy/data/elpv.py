@@ -10,7 +10,7 @@ import importlib.metadata
 import importlib.util
 from pathlib import Path
 
-from tmkd_deploy.data.samples import File, Records, reading
+from tmkd_deploy.data.samples import EncodedDataset, ImageFile, reading
 from tmkd_deploy.errors import DataError, MissingExtra
 
 LICENCE = (
@@ -21,7 +21,11 @@ THRESHOLD = "A cell counts as defective where its defect probability is above 0.
 
 
 def version() -> str:
-    """The installed version of elpv-dataset; MissingExtra where there is none."""
+    """The installed version of elpv-dataset.
+
+    Raises:
+        MissingExtra: it is not installed.
+    """
     try:
         return importlib.metadata.version("elpv-dataset")
     except importlib.metadata.PackageNotFoundError as error:
@@ -29,19 +33,23 @@ def version() -> str:
 
 
 def labels_file() -> Path:
-    """The table of images, defect probabilities and cell types; found without importing it."""
+    """The table of images, defect probabilities and cell types, located without importing it.
+
+    Raises:
+        MissingExtra: elpv-dataset is not installed.
+    """
     found = importlib.util.find_spec("elpv_dataset")
     if found is None or not found.submodule_search_locations:
         raise _missing()
     return Path(found.submodule_search_locations[0], "data", "labels.csv")
 
 
-def read_elpv(class_names: list[str] | None) -> Records:
+def read_elpv(class_names: list[str] | None) -> EncodedDataset:
     """All cells as functional (0) or defective (1), stratified by type (mono or poly).
 
     Raises:
         MissingExtra: elpv-dataset is not installed.
-        DataError: its table of labels cannot be read.
+        DataError: its label table cannot be read.
     """
     origin = f"elpv-dataset {version()}"
     table = labels_file()
@@ -52,17 +60,17 @@ def read_elpv(class_names: list[str] | None) -> Records:
         cells = [(name, float(probability), kind) for name, probability, kind in rows]
     except ValueError as error:
         raise DataError(
-            "The table of labels is damaged.",
+            "The label table is damaged.",
             where=str(table),
-            advice="Install it again: pip install --force-reinstall elpv-dataset",
+            advice="Reinstall the package: pip install --force-reinstall elpv-dataset",
         ) from error
-    return Records(
+    return EncodedDataset(
         origin=origin,
         class_names=class_names or ["functional", "defective"],
         keys=[name for name, _, _ in cells],
         labels=[int(probability > 0.5) for _, probability, _ in cells],
         strata=[kind for _, _, kind in cells],
-        images=[File(str(table.parent / name)) for name, _, _ in cells],
+        images=[ImageFile(str(table.parent / name)) for name, _, _ in cells],
         notes=[LICENCE, THRESHOLD],
     )
 

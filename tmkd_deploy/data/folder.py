@@ -1,26 +1,27 @@
-"""Images in one folder for each class."""
+"""Images in one folder per class."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
-from tmkd_deploy.data.samples import CORRECT_PATH, File, Records, reading
+from tmkd_deploy.data.samples import CORRECT_PATH, EncodedDataset, ImageFile, reading
 from tmkd_deploy.errors import DataError
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff"})
 
 
 def files(root: Path) -> list[Path]:
-    """All images below the class folders of `root`, sorted; hidden files and folders are not."""
+    """All images below the class folders of `root`, sorted, except hidden ones."""
     return [image for folder in _class_folders(root) for image in _images(folder)]
 
 
-def read_folder(root: Path, class_names: list[str] | None) -> Records:
-    """The images of `root/<class>/**`; labels follow `class_names`, or the names sorted.
+def read_folder(root: Path, class_names: list[str] | None) -> EncodedDataset:
+    """The images of `root/<class>/**`; labels follow `class_names`, or the sorted folder names.
 
     Raises:
-        DataError: no class folder, a class folder without images, or other names than asked for.
+        DataError: no class folders, a class folder without images, or names that differ from
+            `class_names`.
     """
     folders = _class_folders(root)
     found = [folder.name for folder in folders]
@@ -29,39 +30,39 @@ def read_folder(root: Path, class_names: list[str] | None) -> Records:
         raise DataError(
             f"The class folders are {', '.join(found)}, but the recipe names {', '.join(names)}.",
             where=str(root),
-            advice="Make 'data.class_names' hold exactly the folders' names, or leave it out.",
+            advice="List exactly the folder names in 'data.class_names', or remove it.",
         )
     images: list[Path] = []
     labels: list[int] = []
     for folder in folders:
-        inside = _images(folder)
-        if not inside:
+        in_class = _images(folder)
+        if not in_class:
             raise DataError(
-                f"The class folder {folder.name!r} holds no image.",
+                f"The class folder {folder.name!r} contains no images.",
                 where=str(folder),
                 advice=f"Add images ({', '.join(sorted(SUFFIXES))}) or remove the folder.",
             )
-        images += inside
-        labels += [names.index(folder.name)] * len(inside)
-    return Records(
+        images += in_class
+        labels += [names.index(folder.name)] * len(in_class)
+    return EncodedDataset(
         origin=f"folder {root}",
         class_names=names,
         keys=[image.relative_to(root).as_posix() for image in images],
         labels=labels,
         strata=[""] * len(images),
-        images=[File(str(image)) for image in images],
+        images=[ImageFile(str(image)) for image in images],
     )
 
 
 def _class_folders(root: Path) -> list[Path]:
     with reading(root):
         if not root.is_dir():
-            what = "This is not a folder." if root.exists() else "There is no such folder."
+            what = "This is not a folder." if root.exists() else "This folder does not exist."
             raise DataError(what, where=str(root), advice=CORRECT_PATH)
         folders = [item for item in root.iterdir() if item.is_dir() and _is_visible(item.name)]
     if not folders:
         raise DataError(
-            "This folder is without class folders.",
+            "This folder contains no class folders.",
             where=str(root),
             advice="Put the images of each class into a folder named after it: "
             f"{root.name}/<class>/<image>.png",
@@ -73,10 +74,10 @@ def _class_folders(root: Path) -> list[Path]:
 def _images(folder: Path) -> list[Path]:
     found: list[Path] = []
     with reading(folder):
-        for place, subfolders, names in os.walk(folder, onerror=_fail):
+        for parent, subfolders, names in os.walk(folder, onerror=_raise):
             subfolders[:] = filter(_is_visible, subfolders)
             found += [
-                Path(place, name)
+                Path(parent, name)
                 for name in names
                 if _is_visible(name) and Path(name).suffix.lower() in SUFFIXES
             ]
@@ -85,7 +86,7 @@ def _images(folder: Path) -> list[Path]:
 
 
 def _refuse_unless_utf8(paths: list[Path]) -> None:
-    """DataError where a name is no text: it could not be written into labels or reports."""
+    """Raise DataError for a name that is not valid text and could not appear in reports."""
     for path in paths:
         try:
             str(path).encode()
@@ -93,7 +94,7 @@ def _refuse_unless_utf8(paths: list[Path]) -> None:
             raise DataError(
                 f"The name {path.name!r} is not UTF-8.",
                 where=str(path.parent),
-                advice="Rename it: names of classes and images appear in results and reports.",
+                advice="Rename it: class and image names appear in results and reports.",
             ) from error
 
 
@@ -101,5 +102,5 @@ def _is_visible(name: str) -> bool:
     return not name.startswith(".")
 
 
-def _fail(error: OSError) -> None:
+def _raise(error: OSError) -> None:
     raise error

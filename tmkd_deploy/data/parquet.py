@@ -1,4 +1,4 @@
-"""Parquet shards as hub data sets lay images out: a column `image` {bytes, path} and `label`."""
+"""Parquet shards in the layout of hub data sets: columns `image` {bytes, path} and `label`."""
 
 from __future__ import annotations
 
@@ -10,32 +10,32 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tmkd_deploy.data.samples import Records, numbered, reading, shards
+from tmkd_deploy.data.samples import EncodedDataset, find_files, numbered_class_names, reading
 from tmkd_deploy.errors import DataError, MissingExtra
 
-ROWS_AT_ONCE = 64
-READ_AT_ONCE = 1 << 20  # bytes; pyarrow would read a whole row group
+ROWS_PER_BATCH = 64
+BUFFER_BYTES = 1 << 20  # by default pyarrow reads a whole row group
 
 
-def read_parquet(path: Path, class_names: list[str] | None) -> Records:
-    """The images of the shards at `path`; few are in memory at a time.
+def read_parquet(path: Path, class_names: list[str] | None) -> EncodedDataset:
+    """The images of the shards at `path`; only a few are in memory at a time.
 
-    Class names are those given, else those of the schema's metadata (`class_names`, or the
-    features that Hugging Face writes), else the labels' numbers.
+    Class names are those given, otherwise those in the schema's metadata (`class_names`, or Hugging
+    Face features), otherwise the label numbers.
 
     Raises:
-        DataError: an unreadable shard, missing columns, or shards that name other classes.
+        DataError: an unreadable shard, missing columns, or shards with different class names.
         MissingExtra: pyarrow is not installed.
     """
-    files = shards(path, ".parquet")
+    files = find_files(path, ".parquet")
     images: list[_Row] = []
     ahead = _ReadAhead()
     keys: list[str] = []
     labels: list[int] = []
     for file in files:
-        with _opened(file) as parquet:
+        with _open(file) as parquet:
             _check_columns(parquet.schema_arrow, file)
-            named = _names_in(parquet.schema_arrow.metadata or {}, file)
+            named = _class_names(parquet.schema_arrow.metadata or {}, file)
             columns = parquet.read(columns=["label", "image.path"])
             keys += _keys(file, columns)
             labels += _labels(file, columns)
@@ -48,13 +48,13 @@ def read_parquet(path: Path, class_names: list[str] | None) -> Records:
             first_named = named
         elif named != first_named:
             raise DataError(
-                f"This shard names other classes than {files[0].name} does.",
+                f"The class names of this shard differ from those of {files[0].name}.",
                 where=str(file),
-                advice="Use shards of one data set, or name the right files in the recipe.",
+                advice="Use shards of a single data set, or correct the path in the recipe.",
             )
-    return Records(
+    return EncodedDataset(
         origin=f"parquet {path}",
-        class_names=class_names or first_named or numbered(labels),
+        class_names=class_names or first_named or numbered_class_names(labels),
         keys=keys,
         labels=labels,
         strata=[""] * len(keys),
@@ -63,16 +63,17 @@ def read_parquet(path: Path, class_names: list[str] | None) -> Records:
 
 
 class _ReadAhead:
-    """Some rows read at once, because a row group can only be read from its begin.
+    """Reads rows in batches, because a row group can only be read from its beginning.
 
-    A row group may hold a whole shard, so it is not kept; asked in rising order, each is read once.
+    A row group may be a whole shard, so only one batch is in memory. In ascending order each batch
+    is read once.
     """
 
     def __init__(self) -> None:
         self._group: tuple[Path, int] | None = None
         self._batches: Generator[list[bytes]] = _batches(Path(), 0)
         self._images: list[bytes] = []
-        self._end = 0  # row after the last of `_images`
+        self._end = 0  # the row after the last of `_images`
 
     def read(self, file: Path, group: int, row: int) -> bytes:
         if self._group != (file, group) or row < self._end - len(self._images):
@@ -85,12 +86,12 @@ class _ReadAhead:
         return self._images[row - self._end]
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _read_ahead_here, ()
+        return _shared_read_ahead, ()
 
 
 @functools.cache
-def _read_ahead_here() -> _ReadAhead:
-    """The one that all blocks share which are sent to this process."""
+def _shared_read_ahead() -> _ReadAhead:
+    """The reader shared by all blocks that are sent to this process."""
     return _ReadAhead()
 
 
@@ -106,15 +107,15 @@ class _Row:
 
 
 def _batches(file: Path, group: int) -> Generator[list[bytes]]:
-    with _opened(file) as parquet:
+    with _open(file) as parquet:
         for batch in parquet.iter_batches(
-            ROWS_AT_ONCE, row_groups=[group], columns=["image.bytes"]
+            ROWS_PER_BATCH, row_groups=[group], columns=["image.bytes"]
         ):
             yield [(image and image["bytes"]) or b"" for image in batch["image"].to_pylist()]
 
 
 @contextlib.contextmanager
-def _opened(file: Path) -> Iterator[Any]:
+def _open(file: Path) -> Iterator[Any]:
     try:
         import pyarrow as pa  # noqa: PLC0415 - not part of the light installation
         import pyarrow.parquet as pq  # noqa: PLC0415
@@ -122,13 +123,13 @@ def _opened(file: Path) -> Iterator[Any]:
         raise MissingExtra("Reading parquet files", "train", "pyarrow") from error
     with reading(file):
         try:
-            with pq.ParquetFile(file, buffer_size=READ_AT_ONCE, pre_buffer=False) as parquet:
+            with pq.ParquetFile(file, buffer_size=BUFFER_BYTES, pre_buffer=False) as parquet:
                 yield parquet
         except (pa.ArrowException, UnicodeDecodeError) as error:
             raise DataError(
                 f"This is not a complete parquet file: {str(error).splitlines()[0]}",
                 where=str(file),
-                advice="Fetch or write this shard again.",
+                advice="Download or write this shard again.",
             ) from error
 
 
@@ -141,10 +142,10 @@ def _check_columns(schema: Any, file: Path) -> None:
     if "bytes" not in fields or label is None or not pa.types.is_integer(label):
         present = ", ".join(f"{name} ({kind})" for name, kind in types.items())
         raise DataError(
-            f"The columns needed are not there; this file has: {present}.",
+            f"Required columns are missing; this file has: {present}.",
             where=str(file),
-            advice="Give it a column 'image' (a struct with the encoded image in 'bytes') and a "
-            "column 'label' (integers).",
+            advice="Add a column 'image' (a struct with the encoded image in 'bytes') and a column "
+            "'label' (integers).",
         )
 
 
@@ -167,7 +168,7 @@ def _labels(file: Path, columns: Any) -> list[int]:
     return [label for label in labels if label is not None]
 
 
-def _names_in(metadata: dict[bytes, bytes], file: Path) -> list[str] | None:
+def _class_names(metadata: dict[bytes, bytes], file: Path) -> list[str] | None:
     try:
         if b"class_names" in metadata:
             names = json.loads(metadata[b"class_names"])
@@ -177,13 +178,13 @@ def _names_in(metadata: dict[bytes, bytes], file: Path) -> list[str] | None:
         return [_name(name) for name in names] if names else None
     except (ValueError, AttributeError, TypeError) as error:
         raise DataError(
-            "The class names in this file's metadata cannot be read.",
+            "The class names in this file's metadata are invalid.",
             where=str(file),
-            advice="Write them as a JSON list under 'class_names', or give 'data.class_names'.",
+            advice="Store them as a JSON list under 'class_names', or set 'data.class_names'.",
         ) from error
 
 
 def _name(name: object) -> str:
     if not isinstance(name, str | int):
-        raise TypeError("a class name is text")
+        raise TypeError("a class name must be text")
     return str(name)

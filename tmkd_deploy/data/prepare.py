@@ -1,4 +1,4 @@
-"""The stage that makes prepared data: read, decode once, split, write."""
+"""The prepare stage: read the source, decode every image once, split, write."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ import numpy as np
 from tmkd_deploy.data.block import Pixels
 from tmkd_deploy.data.data_checks import (
     class_counts,
-    contradictions,
     count_duplicates,
     drop_overlap,
-    excluded_layers,
+    exclusion_notes,
+    label_conflicts,
     skip_unreadable,
 )
 from tmkd_deploy.data.decode import create_images, decode_all
@@ -28,7 +28,7 @@ from tmkd_deploy.errors import EnvironmentProblem
 from tmkd_deploy.events import Events
 from tmkd_deploy.recipe.schema import Data
 
-ROWS_AT_ONCE = 256
+ROWS_PER_BATCH = 256
 
 
 def prepare(spec: Data, folder: Path, events: Events) -> DataRecord:
@@ -39,42 +39,42 @@ def prepare(spec: Data, folder: Path, events: Events) -> DataRecord:
 
     Raises:
         DataError: the data are missing, unreadable, wrongly labelled, or cannot be split.
-        EnvironmentProblem: the disk has too little room, a package is missing, or a process
-            that decodes was killed.
+        EnvironmentProblem: too little disk space, a missing package, or a decoding process was
+            killed.
         OSError: `folder` cannot be written to.
     """
-    records, test_begins = read_source(spec)
-    for note in records.notes:
+    dataset, test_start = read_source(spec)
+    for note in dataset.notes:
         events.say(note)
-    _check_room(folder, len(records.keys), spec.image_size)
-    everything = folder / "everything.npy"
-    decoded = decode_all(records, spec.image_size, spec.workers, everything, events)
-    skipped = skip_unreadable(decoded, spec.max_corrupt_images, records.origin, events)
+    _check_disk_space(folder, len(dataset.keys), spec.image_size)
+    all_images = folder / "everything.npy"
+    decoded = decode_all(dataset, spec.image_size, spec.workers, all_images, events)
+    skipped = skip_unreadable(decoded, spec.max_corrupt_images, dataset.origin, events)
     overlapping: list[str] = []
-    if test_begins is None:
+    if test_start is None:
         train, test = stratified_split(
             decoded.samples, test_fraction=spec.test_fraction, seed=spec.split_seed
         )
     else:
-        train = [sample for sample in decoded.samples if sample.row < test_begins]
-        test = [sample for sample in decoded.samples if sample.row >= test_begins]
+        train = [sample for sample in decoded.samples if sample.row < test_start]
+        test = [sample for sample in decoded.samples if sample.row >= test_start]
         train, overlapping = drop_overlap(
             train, test, spec.max_overlapping_images, str(spec.test), events
         )
     record = DataRecord(
-        # no path: the same images elsewhere are the same data
-        source=records.origin if spec.source == "elpv" else spec.source,
+        # without the path: the same images in another place are the same data
+        source=dataset.origin if spec.source == "elpv" else spec.source,
         notes=[
-            *records.notes,
-            *contradictions(decoded.samples, events),
-            *excluded_layers(skipped, overlapping),
+            *dataset.notes,
+            *label_conflicts(decoded.samples, events),
+            *exclusion_notes(skipped, overlapping),
         ],
-        class_names=records.class_names,
+        class_names=dataset.class_names,
         image_size=spec.image_size,
         train_images=len(train),
         test_images=len(test),
-        train_counts=class_counts(train, records.class_names, "train", records.origin),
-        test_counts=class_counts(test, records.class_names, "test", records.origin),
+        train_counts=class_counts(train, dataset.class_names, "train", dataset.origin),
+        test_counts=class_counts(test, dataset.class_names, "test", dataset.origin),
         skipped=skipped,
         overlapping=overlapping,
         duplicates_within_train=count_duplicates(train, events),
@@ -82,17 +82,17 @@ def prepare(spec: Data, folder: Path, events: Events) -> DataRecord:
         evaluation_sha256=_write(folder, "test", test, decoded.images),
     )
     _write_index(folder / INDEX, {"train": train, "test": test})
-    everything.unlink()
+    all_images.unlink()
     return record
 
 
-def _check_room(folder: Path, images: int, size: int) -> None:
-    needed = 2 * images * size * size * 3  # all images once before the split, once after it
+def _check_disk_space(folder: Path, images: int, size: int) -> None:
+    needed = 2 * images * size * size * 3  # all images are written before and after the split
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise EnvironmentProblem(
-            f"{images} images of {size} x {size} pixels need {needed / 1e9:.2f} GB while they are "
-            f"prepared, but only {free / 1e9:.2f} GB are free on this disk.",
+            f"Preparing {images} images of {size} x {size} pixels takes {needed / 1e9:.2f} GB, but "
+            f"only {free / 1e9:.2f} GB are free on this disk.",
             where=str(folder),
             advice="Free some space, choose another folder with --runs, or lower "
             "'data.image_size'.",
@@ -100,13 +100,13 @@ def _check_room(folder: Path, images: int, size: int) -> None:
 
 
 def _write(folder: Path, split: Split, samples: Sequence[Sample], decoded: Pixels) -> str:
-    """Write the split's images and labels; returns SHA-256 over both."""
+    """Write the split's images and labels; return the SHA-256 of both."""
     rows = [sample.row for sample in samples]
     images = create_images(folder / images_name(split), len(rows), decoded.shape[1])
     digest = hashlib.sha256(f"{images.shape}\n".encode())
-    for start in range(0, len(rows), ROWS_AT_ONCE):
-        block = decoded[rows[start : start + ROWS_AT_ONCE]]
-        images[start : start + ROWS_AT_ONCE] = block
+    for start in range(0, len(rows), ROWS_PER_BATCH):
+        block = decoded[rows[start : start + ROWS_PER_BATCH]]
+        images[start : start + ROWS_PER_BATCH] = block
         digest.update(block.data)
     labels = np.array([sample.label for sample in samples], dtype="<i8")
     np.save(folder / labels_name(split), labels, allow_pickle=False)

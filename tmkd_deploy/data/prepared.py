@@ -1,4 +1,4 @@
-"""Prepared data: the artifact every later stage takes its images and labels from."""
+"""Prepared data: the artifact from which all later stages read images and labels."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ INDEX = "index.json"
 
 
 class DataRecord(Record):
-    """What is known of the prepared data.
+    """What the prepare stage records.
 
-    `train_counts` and `test_counts` are images by class name. The two hashes are SHA-256 over the
-    pixels and labels of a split; `evaluation_sha256` therefore names the images a figure refers to.
-    `skipped` are the keys of images that could not be decoded; `overlapping` those of training
-    images that were dropped because a test image has their pixels. `duplicates_within_train` counts
-    training images whose pixels an earlier one has already.
+    `train_counts` and `test_counts` are numbers of images by class name. The two hashes are SHA-256
+    over the pixels and labels of a split, so `evaluation_sha256` identifies the images that results
+    refer to. `skipped` are the keys of images that could not be decoded, `overlapping` those of
+    training images dropped because they equal a test image. `duplicates_within_train` counts
+    training images that repeat an earlier one.
     """
 
     source: str
@@ -44,7 +44,7 @@ class DataRecord(Record):
 
 @dataclass(frozen=True)
 class PreparedData:
-    """Images, labels and names of both splits, read from an artifact; images stay on disk."""
+    """Images, labels and keys of both splits, read from an artifact; images stay on disk."""
 
     record: DataRecord
     _images: dict[Split, npt.NDArray[np.uint8]]
@@ -53,16 +53,14 @@ class PreparedData:
 
     @classmethod
     def of(cls, artifact: Artifact[DataRecord]) -> PreparedData:
-        """The data in an artifact that `artifacts.read` has verified."""
+        """Load the data of an artifact that `artifacts.read` has verified."""
         index = json.loads(artifact.path(INDEX).read_text(encoding="utf-8"))
         return cls(
             record=artifact.record,
             _images={
-                split: _load(artifact.path(images_name(split)), mapped=True) for split in SPLITS
+                split: _load(artifact.path(images_name(split)), mmap_mode="r") for split in SPLITS
             },
-            _labels={
-                split: _load(artifact.path(labels_name(split)), mapped=False) for split in SPLITS
-            },
+            _labels={split: _load(artifact.path(labels_name(split))) for split in SPLITS},
             _keys={split: index[split]["keys"] for split in SPLITS},
         )
 
@@ -72,7 +70,7 @@ class PreparedData:
         return self.record.class_names
 
     def images(self, split: Split) -> npt.NDArray[np.uint8]:
-        """RGB images, uint8 [N, S, S, 3], mapped from disk and read-only."""
+        """RGB images, uint8 [N, S, S, 3], memory-mapped and read-only."""
         return self._images[split]
 
     def labels(self, split: Split) -> npt.NDArray[np.int64]:
@@ -80,20 +78,20 @@ class PreparedData:
         return self._labels[split]
 
     def keys(self, split: Split) -> list[str]:
-        """Names of the images for people to read, [N]."""
+        """Human-readable names of the images, [N]."""
         return self._keys[split]
 
 
 def images_name(split: Split) -> str:
-    """The file of a split's images within the artifact."""
+    """The file name of a split's images within the artifact."""
     return f"{split}_images.npy"
 
 
 def labels_name(split: Split) -> str:
-    """The file of a split's labels within the artifact."""
+    """The file name of a split's labels within the artifact."""
     return f"{split}_labels.npy"
 
 
-def _load(file: Path, *, mapped: bool) -> npt.NDArray[Any]:
-    array: npt.NDArray[Any] = np.load(file, mmap_mode="r" if mapped else None, allow_pickle=False)
+def _load(file: Path, mmap_mode: Literal["r"] | None = None) -> npt.NDArray[Any]:
+    array: npt.NDArray[Any] = np.load(file, mmap_mode=mmap_mode, allow_pickle=False)
     return array

@@ -1,4 +1,4 @@
-"""What every source of images offers, and the finding of its files."""
+"""The interface of all image sources, and how their files are found."""
 
 from __future__ import annotations
 
@@ -10,19 +10,23 @@ from typing import Protocol
 
 from tmkd_deploy.errors import DataError
 
-CORRECT_PATH = "Correct the path in the recipe's section 'data', or put the data there."
+CORRECT_PATH = "Correct the path in the recipe's section 'data', or place the data there."
 
 
-class Encoded(Protocol):
-    """Where an encoded image is; it holds none of its bytes and can be sent to a process."""
+class EncodedImage(Protocol):
+    """A reference to an encoded image; it holds no bytes and can be sent to another process."""
 
     def read(self) -> bytes:
-        """The encoded bytes; OSError or DataError where the source itself fails."""
+        """The encoded bytes.
+
+        Raises:
+            OSError, DataError: the source itself cannot be read.
+        """
 
 
 @dataclass(frozen=True, slots=True)
-class File:
-    """An image with a file of its own."""
+class ImageFile:
+    """An image in its own file."""
 
     path: str
 
@@ -32,11 +36,11 @@ class File:
 
 
 @dataclass(frozen=True)
-class Records:
-    """Labelled, still encoded images in a fixed order that is the same on every machine.
+class EncodedDataset:
+    """Labelled, encoded images in an order that is the same on every machine.
 
-    Reading `images` is quick in rising order. Splits keep the proportions of each stratum within
-    each class.
+    Reading `images` is fast in ascending order. Splits preserve the proportions of the strata
+    within each class.
     """
 
     origin: str
@@ -44,7 +48,7 @@ class Records:
     keys: list[str]
     labels: list[int]
     strata: list[str]
-    images: Sequence[Encoded]
+    images: Sequence[EncodedImage]
     notes: list[str] = field(default_factory=list)
 
     def read(self, index: int) -> bytes:
@@ -54,7 +58,7 @@ class Records:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One decoded image: its row among all, and SHA-256 of its pixels before resizing."""
+    """One decoded image: its row among all images; `pixels` is the SHA-256 before resizing."""
 
     row: int
     key: str
@@ -63,23 +67,23 @@ class Sample:
     pixels: str
 
 
-def numbered(labels: list[int]) -> list[str]:
-    """Names for classes that have none: their numbers, as many as there are different labels."""
+def numbered_class_names(labels: list[int]) -> list[str]:
+    """Class names for unnamed classes: "0", "1", ..., one per distinct label."""
     return [str(number) for number in range(len(set(labels)))]
 
 
-def shards(path: Path, suffix: str) -> list[Path]:
-    """The files that a file, a folder (its `*suffix` files) or a glob stands for, sorted.
+def find_files(path: Path, suffix: str) -> list[Path]:
+    """The files that a path denotes, sorted: a file, a folder's `*suffix` files, or a glob.
 
     Raises:
-        DataError: there is none.
+        DataError: there are none.
     """
     with reading(path):
         if path.is_dir():
-            what = f"This folder holds no {suffix} file."
+            what = f"This folder contains no {suffix} files."
             found = [file for file in path.iterdir() if file.suffix.lower() == suffix]
         else:
-            what = "There is no such file."
+            what = "This file does not exist."
             found = [path] if path.exists() else _glob(path)
     if not found:
         raise DataError(what, where=str(path), advice=CORRECT_PATH)
@@ -88,14 +92,14 @@ def shards(path: Path, suffix: str) -> list[Path]:
 
 @contextlib.contextmanager
 def reading(path: Path) -> Iterator[None]:
-    """Turn what the operating system says against reading `path` into a DataError."""
+    """Turn an OSError while reading `path` into a DataError."""
     try:
         yield
     except OSError as error:
         raise DataError(
             f"This cannot be read: {error.strerror or error}.",
             where=str(error.filename or path),
-            advice="Check that it is there and that you may read it.",
+            advice="Check that the file exists and is readable.",
         ) from error
 
 
@@ -103,6 +107,6 @@ def _glob(path: Path) -> list[Path]:
     for position, part in enumerate(path.parts):
         if any(sign in part for sign in "*?["):
             literal, pattern = Path(*path.parts[:position]), "/".join(path.parts[position:])
-            with contextlib.suppress(ValueError):  # a pattern that pathlib refuses finds nothing
+            with contextlib.suppress(ValueError):  # a pattern that pathlib rejects matches nothing
                 return [file for file in literal.glob(pattern) if file.is_file()]
     return []

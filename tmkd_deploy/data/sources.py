@@ -1,4 +1,4 @@
-"""From the recipe's section 'data' to records, whatever their source."""
+"""Reading the source that the recipe's section 'data' describes."""
 
 from __future__ import annotations
 
@@ -8,30 +8,31 @@ from pathlib import Path
 
 from tmkd_deploy.artifacts import sha256_of
 from tmkd_deploy.data import elpv, folder, parquet, webdataset
-from tmkd_deploy.data.samples import Records, reading, shards
+from tmkd_deploy.data.samples import EncodedDataset, find_files, reading
 from tmkd_deploy.errors import DataError
 from tmkd_deploy.recipe.schema import Data
 from tmkd_deploy.records.class_names import fault
 
-READERS: dict[str, Callable[[Path, list[str] | None], Records]] = {
+READERS: dict[str, Callable[[Path, list[str] | None], EncodedDataset]] = {
     "folder": folder.read_folder,
     "parquet": parquet.read_parquet,
     "webdataset": webdataset.read_webdataset,
 }
 FILES: dict[str, Callable[[Path], list[Path]]] = {
     "folder": folder.files,
-    "parquet": lambda path: shards(path, ".parquet"),
+    "parquet": lambda path: find_files(path, ".parquet"),
     "webdataset": webdataset.files,
 }
 
 
 def source_fingerprint(spec: Data) -> str:
-    """A hash that changes when the source's files do; no image is opened.
+    """A hash that changes when the source's files do, computed without opening images.
 
-    It covers each file's name, size and time of change, or the version and labels of elpv-dataset.
+    It covers the name, size and modification time of each file, or the version and labels of
+    elpv-dataset.
 
     Raises:
-        DataError: the data are not there.
+        DataError: the data do not exist.
         MissingExtra: the source is 'elpv' and elpv-dataset is not installed.
     """
     if spec.source == "elpv":
@@ -49,11 +50,11 @@ def source_fingerprint(spec: Data) -> str:
     return digest.hexdigest()
 
 
-def read_source(spec: Data) -> tuple[Records, int | None]:
-    """All images of the source and, where the recipe gives the split, the first that tests.
+def read_source(spec: Data) -> tuple[EncodedDataset, int | None]:
+    """All images of the source and, if the recipe defines the split, the first test image's index.
 
     Raises:
-        DataError: the data are missing, empty, of one class, or their labels do not fit.
+        DataError: the data are missing, empty, of a single class, or wrongly labelled.
         MissingExtra: the source needs a package that is not installed.
     """
     if spec.source == "elpv":
@@ -65,50 +66,50 @@ def read_source(spec: Data) -> tuple[Records, int | None]:
     train, test = parts
     if train.class_names != test.class_names:
         raise DataError(
-            f"The training data have {_listed(train.class_names)}, "
-            f"but the test data have {_listed(test.class_names)}.",
+            f"The training data have {_described(train.class_names)}, "
+            f"but the test data have {_described(test.class_names)}.",
             where=str(spec.test),
             advice="Give both splits the same classes.",
         )
-    return _joined(train, test), len(train.keys)
+    return _concatenate(train, test), len(train.keys)
 
 
 def _roots(spec: Data) -> list[Path]:
     return [root for root in (spec.path, spec.train, spec.test) if root is not None]
 
 
-def _checked(records: Records, where: str) -> Records:
-    names = records.class_names
-    if not records.keys:
+def _checked(dataset: EncodedDataset, where: str) -> EncodedDataset:
+    names = dataset.class_names
+    if not dataset.keys:
         raise DataError(
-            "This data set is empty.", where=where, advice="Put images there, or name another one."
+            "This data set is empty.", where=where, advice="Add images, or choose another one."
         )
-    for key, label in zip(records.keys, records.labels, strict=True):
+    for key, label in zip(dataset.keys, dataset.labels, strict=True):
         if not 0 <= label < len(names):
             raise DataError(
-                f"The image {key!r} has the label {label}, but there are {_listed(names)}, "
+                f"The image {key!r} has the label {label}, but there are {_described(names)}, "
                 f"labelled 0 to {len(names) - 1}.",
                 where=where,
-                advice="Correct the label, or name every class in 'data.class_names'.",
+                advice="Correct the label, or list every class in 'data.class_names'.",
             )
     if len(names) < 2:
         raise DataError(
             f"This data set has a single class, {names[0]!r}.",
             where=where,
-            advice="A classifier needs two classes at least: add the images of another.",
+            advice="A classifier needs at least two classes: add images of another one.",
         )
     if problem := fault(names):
         raise DataError(
             problem,
             where=where,
-            advice="Give every class words of its own in 'data.class_names', and rename its "
-            "folder if it has one.",
+            advice="Give every class a distinct name in 'data.class_names', and rename its "
+            "folder if there is one.",
         )
-    return records
+    return dataset
 
 
-def _joined(train: Records, test: Records) -> Records:
-    return Records(
+def _concatenate(train: EncodedDataset, test: EncodedDataset) -> EncodedDataset:
+    return EncodedDataset(
         origin=f"{train.origin} and {test.origin}",
         class_names=train.class_names,
         keys=[f"train/{key}" for key in train.keys] + [f"test/{key}" for key in test.keys],
@@ -119,6 +120,6 @@ def _joined(train: Records, test: Records) -> Records:
     )
 
 
-def _listed(names: list[str]) -> str:
+def _described(names: list[str]) -> str:
     shown = ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
     return f"{len(names)} {'class' if len(names) == 1 else 'classes'} ({shown})"

@@ -1,4 +1,4 @@
-"""The stratified split: exact, and the same on every machine and with every library version."""
+"""The stratified split: exact, and independent of machine and library versions."""
 
 from __future__ import annotations
 
@@ -10,50 +10,50 @@ from fractions import Fraction
 
 from tmkd_deploy.data.samples import Sample
 
-Twins = list[Sample]  # samples with identical pixels
+Duplicates = list[Sample]  # all samples with the same pixels, often just one
 
 
 def stratified_split(
     samples: Sequence[Sample], *, test_fraction: float, seed: int
 ) -> tuple[list[Sample], list[Sample]]:
-    """The training and the test samples, each in the order given.
+    """The training and the test samples, each in the given order.
 
-    Samples with identical pixels stay together. Where there are none, every class and every
-    stratum of a class gives its share to the test within one image; each class gives one at least
-    if it can. What goes is chosen in the order of SHA-256 over seed and key, because random
-    generators promise no stability between library versions.
+    Samples with identical pixels stay in one split. Apart from them, every class and every stratum
+    of a class contributes its share to the test split to within one image; each class contributes
+    at least one if it can. Samples are selected in the order of the SHA-256 of seed and key,
+    because random generators are not stable across library versions.
     """
-    by_class: dict[int, dict[str, list[Twins]]] = defaultdict(lambda: defaultdict(list))
-    for twins in _twins(samples):
-        by_class[twins[0].label][twins[0].stratum].append(twins)
+    by_class: dict[int, dict[str, list[Duplicates]]] = defaultdict(lambda: defaultdict(list))
+    for duplicates in _group_duplicates(samples):
+        by_class[duplicates[0].label][duplicates[0].stratum].append(duplicates)
 
-    def order(twins: Twins) -> str:
-        return hashlib.sha256(f"{seed}\n{twins[0].key}".encode()).hexdigest()
+    def order(duplicates: Duplicates) -> str:
+        return hashlib.sha256(f"{seed}\n{duplicates[0].key}".encode()).hexdigest()
 
     test_rows: set[int] = set()
     for by_stratum in by_class.values():
-        chosen: list[Twins] = []
+        chosen: list[Duplicates] = []
         shares = _shares(by_stratum, Fraction(str(test_fraction)))
         for stratum, share in shares.items():
             chosen += _fill(sorted(by_stratum[stratum], key=order), share)
-        candidates = [twins for stratum in by_stratum.values() for twins in stratum]
-        if not chosen and len(candidates) > 1:  # all of them are more than the share
+        candidates = [duplicates for stratum in by_stratum.values() for duplicates in stratum]
+        if not chosen and len(candidates) > 1:  # every group is larger than the share
             chosen = [min(candidates, key=len)]
-        test_rows.update(sample.row for twins in chosen for sample in twins)
+        test_rows.update(sample.row for duplicates in chosen for sample in duplicates)
     train = [sample for sample in samples if sample.row not in test_rows]
     test = [sample for sample in samples if sample.row in test_rows]
     return train, test
 
 
-def _twins(samples: Sequence[Sample]) -> list[Twins]:
-    by_pixels: dict[str, Twins] = defaultdict(list)
+def _group_duplicates(samples: Sequence[Sample]) -> list[Duplicates]:
+    by_pixels: dict[str, Duplicates] = defaultdict(list)
     for sample in samples:
         by_pixels[sample.pixels].append(sample)
     return list(by_pixels.values())
 
 
-def _shares(by_stratum: dict[str, list[Twins]], fraction: Fraction) -> dict[str, int]:
-    """Test images of each stratum of one class, by the method of the largest remainder."""
+def _shares(by_stratum: dict[str, list[Duplicates]], fraction: Fraction) -> dict[str, int]:
+    """The number of test images per stratum of a class, by the largest-remainder method."""
     sizes = {stratum: sum(map(len, by_stratum[stratum])) for stratum in sorted(by_stratum)}
     exact = {stratum: size * fraction for stratum, size in sizes.items()}
     shares = {stratum: math.floor(share) for stratum, share in exact.items()}
@@ -65,11 +65,11 @@ def _shares(by_stratum: dict[str, list[Twins]], fraction: Fraction) -> dict[str,
     return shares
 
 
-def _fill(candidates: list[Twins], share: int) -> list[Twins]:
-    """The first of `candidates` that together hold at most `share` images."""
-    chosen: list[Twins] = []
-    for twins in candidates:
-        if len(twins) <= share:
-            chosen.append(twins)
-            share -= len(twins)
+def _fill(candidates: list[Duplicates], share: int) -> list[Duplicates]:
+    """The first of `candidates` that together contain at most `share` images."""
+    chosen: list[Duplicates] = []
+    for duplicates in candidates:
+        if len(duplicates) <= share:
+            chosen.append(duplicates)
+            share -= len(duplicates)
     return chosen

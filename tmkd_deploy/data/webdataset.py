@@ -1,4 +1,4 @@
-"""WebDataset shards: tar files whose members are <key>.<image suffix> and <key>.cls."""
+"""WebDataset shards: tar files with the members <key>.<image suffix> and <key>.cls."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from tmkd_deploy.data.samples import Records, numbered, reading, shards
+from tmkd_deploy.data.samples import EncodedDataset, find_files, numbered_class_names, reading
 from tmkd_deploy.errors import DataError
 
 SUFFIXES = frozenset({"png", "jpg", "jpeg", "webp"})
@@ -27,28 +27,32 @@ class _Member:
 
 
 def files(path: Path) -> list[Path]:
-    """The shards of a file, a folder, a glob or a brace range such as shard-{000..003}.tar."""
+    """The shards that a file, a folder, a glob or a range such as shard-{000..003}.tar denotes.
+
+    Raises:
+        DataError: there are none.
+    """
     brace = re.search(r"\{(\d+)\.\.(\d+)\}", path.as_posix())
     if brace is None:
-        return shards(path, ".tar")
+        return find_files(path, ".tar")
     first, last = brace.groups()
     numbers = [str(n).zfill(len(first)) for n in range(int(first), int(last) + 1)]
     if not numbers:
         raise DataError(
             f"The range {brace.group()} is empty.",
             where=str(path),
-            advice="Write the lower number first.",
+            advice="Put the lower number first.",
         )
     written = path.as_posix()
     expanded = [written[: brace.start()] + number + written[brace.end() :] for number in numbers]
     return [shard for name in expanded for shard in files(Path(name))]
 
 
-def read_webdataset(path: Path, class_names: list[str] | None) -> Records:
-    """The images of the shards at `path`, read in place; classes are numbers unless named.
+def read_webdataset(path: Path, class_names: list[str] | None) -> EncodedDataset:
+    """The images of the shards at `path`, read in place; unnamed classes are numbered.
 
     Raises:
-        DataError: a truncated or compressed tar, or a key without its one image or its label.
+        DataError: a truncated or compressed tar file, or a key without exactly one image and label.
     """
     keys: list[str] = []
     labels: list[int] = []
@@ -59,9 +63,9 @@ def read_webdataset(path: Path, class_names: list[str] | None) -> Records:
             keys.append(f"{shard.name}/{key}")
             labels.append(label)
             images.append(image)
-    return Records(
+    return EncodedDataset(
         origin=f"webdataset {path}",
-        class_names=class_names or numbered(labels),
+        class_names=class_names or numbered_class_names(labels),
         keys=keys,
         labels=labels,
         strata=[""] * len(keys),
@@ -70,8 +74,10 @@ def read_webdataset(path: Path, class_names: list[str] | None) -> Records:
 
 
 def _samples(shard: Path) -> dict[str, dict[str, _Member]]:
-    """Image and label members by key and suffix; as WebDataset has it, a suffix starts at the
-    first dot of the file's name."""
+    """Image and label members by key and suffix.
+
+    As in WebDataset, the suffix starts at the first dot of the file name.
+    """
     samples: dict[str, dict[str, _Member]] = {}
     with reading(shard), shard.open("rb") as stream:
         for member in _members(shard, stream):
@@ -79,8 +85,8 @@ def _samples(shard: Path) -> dict[str, dict[str, _Member]]:
             stem, _, suffix = name.partition(".")
             if member.isreg() and suffix.lower() in SUFFIXES | {"cls"}:
                 key = f"{folder}/{stem}" if folder else stem
-                place = _Member(shard, member.offset_data, member.size)
-                samples.setdefault(key, {})[suffix.lower()] = place
+                member_range = _Member(shard, member.offset_data, member.size)
+                samples.setdefault(key, {})[suffix.lower()] = member_range
     return samples
 
 
@@ -91,7 +97,7 @@ def _members(shard: Path, stream: BinaryIO) -> list[tarfile.TarInfo]:
             end = archive.offset
     except tarfile.TarError as error:
         raise _broken(shard, f"This is not a complete, uncompressed tar file: {error}.") from error
-    # tarfile takes a file cut between two members for a whole one; only the end mark tells.
+    # tarfile accepts a file that is truncated between two members; only the end mark reveals it
     stream.seek(end)
     if stream.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
         raise _broken(shard, "This tar file is truncated or damaged: its end mark is missing.")
@@ -102,9 +108,10 @@ def _image_and_label(shard: Path, key: str, parts: dict[str, _Member]) -> tuple[
     images = [member for suffix, member in parts.items() if suffix in SUFFIXES]
     if len(images) != 1 or "cls" not in parts:
         raise DataError(
-            f"The sample {key!r} needs one image and one label, but has: {', '.join(parts)}.",
+            f"The sample {key!r} needs exactly one image and one label, but has: "
+            f"{', '.join(parts)}.",
             where=str(shard),
-            advice=f"Give it one {key}.cls and one image ({', '.join(sorted(SUFFIXES))}).",
+            advice=f"Provide one {key}.cls and one image ({', '.join(sorted(SUFFIXES))}).",
         )
     with reading(shard):
         text = parts["cls"].read()[:32]
@@ -114,11 +121,13 @@ def _image_and_label(shard: Path, key: str, parts: dict[str, _Member]) -> tuple[
         raise DataError(
             f"The label of the sample {key!r} is {text!r}, which is not an integer.",
             where=str(shard),
-            advice=f"Write the number of the class as text into {key}.cls.",
+            advice=f"Write the class number as text into {key}.cls.",
         ) from error
 
 
 def _broken(shard: Path, what: str) -> DataError:
     return DataError(
-        what, where=str(shard), advice="Fetch or write this shard again as a plain .tar file."
+        what,
+        where=str(shard),
+        advice="Download this shard again, or write it as a plain .tar file.",
     )

@@ -1,9 +1,9 @@
-"""Blocks of images decoded in processes of their own.
+"""Decoding blocks of images in worker processes.
 
-Each process has one pipe and one block at a time. So a process that dies names the block it died
-on, and when this process is killed, the others meet the end of their pipe and end too; the pool of
-`concurrent.futures` can do neither. They are spawned, not forked: they import no torch, and share
-no lock with the threads of this process.
+Each worker has its own pipe and one block at a time. A crash can therefore be attributed to a
+block, and workers exit when this process is killed, because their pipe closes; the pool of
+`concurrent.futures` offers neither. Workers are spawned, not forked: they do not import torch and
+share no locks with the threads of this process.
 """
 
 from __future__ import annotations
@@ -24,99 +24,100 @@ from tmkd_deploy.errors import DataError, EnvironmentProblem, TmkdError
 
 _INTERRUPTS = (signal.SIGINT, signal.SIGTERM)
 _CRASHES = (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL)
-_Refusal = tuple[str, str, str | None]
+_Failure = tuple[str, str, str | None]
 
 
 def decode_in_workers(
     blocks: Sequence[Block], processes: int, file: Path, origin: str
 ) -> Iterator[tuple[Block, list[Outcome]]]:
-    """Each of `blocks` when it is decoded into the rows of the .npy file `file`, in any order.
+    """Decode `blocks` into the rows of the .npy file `file`; yield each when done, in any order.
 
-    `origin` names the source for people. However the iteration ends, the processes end with it.
+    `origin` is the human-readable name of the source. The workers are stopped however the iteration
+    ends.
 
     Raises:
         DataError: the source itself cannot be read, or an image crashes the decoder.
-        EnvironmentProblem: a process was killed.
+        EnvironmentProblem: a worker was killed.
     """
     workers: list[_Worker] = []
     try:
-        with _held_interrupts():
+        with _blocked_interrupts():
             for _ in range(min(processes, len(blocks))):
                 workers.append(_Worker(file, origin))
-        waiting = iter(blocks)
+        pending = iter(blocks)
         busy: dict[Any, _Worker] = {}  # by connection
-        for worker, block in zip(workers, waiting, strict=False):
-            worker.give(block)
+        for worker, block in zip(workers, pending, strict=False):
+            worker.send(block)
             busy[worker.connection] = worker
         while busy:
             for connection in wait(list(busy)):
                 worker = busy.pop(connection)
-                done = worker.block, worker.take()
-                following = next(waiting, None)
-                if following is not None:
-                    worker.give(following)
+                result = worker.block, worker.receive()
+                next_block = next(pending, None)
+                if next_block is not None:
+                    worker.send(next_block)
                     busy[worker.connection] = worker
-                yield done
+                yield result
     finally:
-        with _held_interrupts():
+        with _blocked_interrupts():
             for worker in workers:
-                worker.end()
+                worker.stop()
 
 
 class _Worker:
-    """A process that decodes, and the block it is at."""
+    """A worker process and the block it is decoding."""
 
     block: Block
 
     def __init__(self, file: Path, origin: str) -> None:
         self._origin = origin
         context = multiprocessing.get_context("spawn")
-        self.connection, theirs = context.Pipe()
-        self._process = context.Process(target=_work, args=(theirs, file), daemon=True)
+        self.connection, remote = context.Pipe()
+        self._process = context.Process(target=_work, args=(remote, file), daemon=True)
         self._process.start()
-        theirs.close()
+        remote.close()
 
-    def give(self, block: Block) -> None:
+    def send(self, block: Block) -> None:
         self.block = block
-        with contextlib.suppress(BrokenPipeError):  # `take` tells of it
+        with contextlib.suppress(BrokenPipeError):  # `receive` reports it
             self.connection.send(block)
 
-    def take(self) -> list[Outcome]:
+    def receive(self) -> list[Outcome]:
         try:
-            answer: list[Outcome] | _Refusal = self.connection.recv()
+            reply: list[Outcome] | _Failure = self.connection.recv()
         except (EOFError, ConnectionResetError) as error:
             self._process.join()
-            raise self._died() from error
-        if isinstance(answer, tuple):
-            problem, advice, where = answer
+            raise self._crash() from error
+        if isinstance(reply, tuple):
+            problem, advice, where = reply
             raise DataError(problem, advice=advice, where=where)
-        return answer
+        return reply
 
-    def end(self) -> None:
+    def stop(self) -> None:
         self._process.kill()
         self._process.join()
         self.connection.close()
 
-    def _died(self) -> TmkdError:
+    def _crash(self) -> TmkdError:
         code = self._process.exitcode or 0
-        how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with {code}"
-        problem = f"A process {how} while it decoded {self.block}."
+        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"exited with {code}"
+        problem = f"A worker process {how} while decoding {self.block}."
         if -code in _CRASHES:
             return DataError(
                 problem,
                 where=self._origin,
-                advice="One of these images crashes the decoder: remove it, or save it anew.",
+                advice="One of these images crashes the decoder: remove or re-encode it.",
             )
         return EnvironmentProblem(
             problem,
             where=self._origin,
-            advice="Systems kill processes when memory runs out: free some, or lower "
+            advice="The system kills processes when memory runs out: free some memory or lower "
             "'data.workers', then run again.",
         )
 
 
 def _work(connection: Connection, file: Path) -> None:
-    """What a process does: answer blocks with outcomes until the other side is gone."""
+    """The worker's loop: decode blocks until the pipe is closed."""
     rows = np.load(file, mmap_mode="r+", allow_pickle=False)
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
         while True:
@@ -128,12 +129,12 @@ def _work(connection: Connection, file: Path) -> None:
 
 
 @contextlib.contextmanager
-def _held_interrupts() -> Iterator[None]:
-    """Processes started meanwhile never see Ctrl-C and SIGTERM; this one sees them afterwards.
+def _blocked_interrupts() -> Iterator[None]:
+    """Block SIGINT and SIGTERM here until the end, and for good in processes started meanwhile.
 
-    A terminal sends Ctrl-C to all of them, and only this one may decide what becomes of it.
+    A terminal sends Ctrl-C to the whole process group, but only this process should handle it.
     """
-    resource_tracker.ensure_running()  # its own start would let the signals through
+    resource_tracker.ensure_running()  # starting it later would unblock the signals
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _INTERRUPTS)
     try:
         yield

@@ -66,8 +66,8 @@ class TestFolder:
         assert read("folder", tmp_path / "here").keys == ["a/000.png", "b/000.png"]
 
     def test_what_is_wrong_is_named(self, tmp_path):
-        refused("folder", tmp_path / "nowhere", "no such folder")
-        refused("folder", tmp_path, "without class folders")
+        refused("folder", tmp_path / "nowhere", "folder does not exist")
+        refused("folder", tmp_path, "contains no class folders")
         (tmp_path / "file").write_text("")
         refused("folder", tmp_path / "file", "not a folder")
         make_folder(tmp_path / "images", {"only": 2})
@@ -76,7 +76,7 @@ class TestFolder:
         error = refused("folder", tmp_path / "twins", "'hot spot' and 'hot_spot' have the same")
         assert "rename its folder" in error.advice
         make_folder(tmp_path / "images", {"hollow": 0})
-        error = refused("folder", tmp_path / "images", "'hollow' holds no image")
+        error = refused("folder", tmp_path / "images", "'hollow' contains no images")
         assert error.where == str(tmp_path / "images" / "hollow")
 
 
@@ -142,10 +142,10 @@ class TestParquet:
         assert records.read(1) == b"y"
 
     def test_files_that_are_not_parquet_are_named(self, tmp_path):
-        refused("parquet", tmp_path / "nowhere.parquet", "no such file")
-        refused("parquet", tmp_path / "nowhere-*.parquet", "no such file")
-        refused("parquet", tmp_path / "**x" / "a.parquet", "no such file")
-        refused("parquet", tmp_path, "holds no .parquet file")
+        refused("parquet", tmp_path / "nowhere.parquet", "file does not exist")
+        refused("parquet", tmp_path / "nowhere-*.parquet", "file does not exist")
+        refused("parquet", tmp_path / "**x" / "a.parquet", "file does not exist")
+        refused("parquet", tmp_path, "contains no .parquet files")
         whole = make_parquet(tmp_path / "a.parquet", ROWS).read_bytes()
         for damaged in (whole[:-20], whole[: len(whole) // 2], b"", b"hello" * 9):
             (tmp_path / "a.parquet").write_bytes(damaged)
@@ -164,7 +164,7 @@ class TestParquet:
     def test_shards_must_agree_on_the_classes(self, tmp_path):
         make_parquet(tmp_path / "a.parquet", ROWS, {"class_names": ["x", "y"]})
         make_parquet(tmp_path / "b.parquet", ROWS, {"class_names": ["y", "x"]})
-        refused("parquet", tmp_path, "other classes than a.parquet")
+        refused("parquet", tmp_path, "differ from those of a.parquet")
 
     def test_without_pyarrow_the_extra_is_named(self, tmp_path, monkeypatch):
         file = make_parquet(tmp_path / "a.parquet", ROWS)
@@ -185,7 +185,7 @@ class TestWebdataset:
             assert records.labels == [0, 1, 0, 1, 0, 1]
             assert [records.read(index) for index in (5, 0)] == [encoded(5), encoded(0)]
         assert records.keys[2] == "s-001.tar/sample2"
-        refused("webdataset", tmp_path / "s-{000..003}.tar", "no such file")
+        refused("webdataset", tmp_path / "s-{000..003}.tar", "file does not exist")
         refused("webdataset", tmp_path / "s-{2..0}.tar", "range {2..0} is empty")
         assert read("webdataset", tmp_path, class_names=["x", "y"]).class_names == ["x", "y"]
 
@@ -234,7 +234,7 @@ class TestWebdataset:
 
     def test_samples_must_be_complete(self, tmp_path):
         for change, match in [
-            ({"z.png": b"A"}, "'z' needs one image and one label, but has: png"),
+            ({"z.png": b"A"}, "'z' needs exactly one image and one label, but has: png"),
             ({"z.cls": b"0"}, "but has: cls"),
             ({"z.cls": b"0", "z.png": b"A", "z.jpg": b"B"}, "has: cls, png, jpg"),
             ({"z.cls": b"cat", "z.png": b"A"}, "label of the sample 'z' is b'cat'"),
@@ -266,7 +266,7 @@ class TestElpv:
         monkeypatch.syspath_prepend(tmp_path)
         monkeypatch.delitem(sys.modules, "elpv_dataset", raising=False)
         (data / "labels.csv").write_text("images/cell0001.png  high  mono\n")
-        with pytest.raises(DataError, match="table of labels is damaged"):
+        with pytest.raises(DataError, match="label table is damaged"):
             read_source(Data(source="elpv"))
         (data / "labels.csv").unlink()
         for look in (read_source, source_fingerprint):
@@ -336,7 +336,7 @@ class TestFingerprint:
 
     def test_missing_data_are_named(self, tmp_path):
         for source in ("folder", "parquet", "webdataset"):
-            with pytest.raises(DataError, match="no such"):
+            with pytest.raises(DataError, match="does not exist"):
                 source_fingerprint(Data(source=source, path=tmp_path / "nowhere"))
 
     def test_thousands_of_files_take_little_longer_than_listing_them(self, tmp_path):

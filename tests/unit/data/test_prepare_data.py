@@ -23,7 +23,7 @@ from tmkd_deploy.runtime.image import resize
 
 @pytest.fixture
 def run(tmp_path):
-    """Prepare data as the pipeline does; the listener's news are in `run.events`."""
+    """Prepare data as the pipeline does; messages are in `run.events`."""
 
     def prepared(**spec):
         prepared.events = Listener()
@@ -132,7 +132,7 @@ def test_a_corrupt_image_is_named_and_skipped_only_if_allowed(tmp_path, run):
     (images / "b" / "bad.png").write_bytes(b"hello")
     error = refused(
         run,
-        "2 images of 11 cannot be decoded, and 1 may be",
+        "2 images of 11 cannot be decoded; at most 1 may be",
         source="folder",
         path=images,
         max_corrupt_images=1,
@@ -145,7 +145,7 @@ def test_a_corrupt_image_is_named_and_skipped_only_if_allowed(tmp_path, run):
     assert data.record.skipped == ["a/002.png", "b/bad.png"]
     assert data.record.notes == ["2 images could not be decoded: a/002.png, b/bad.png."]
     assert len(run.events.warned) == 2
-    assert "'a/002.png' was skipped" in run.events.warned[0]
+    assert "Skipped image 'a/002.png': It is damaged" in run.events.warned[0]
     assert data.record.train_images + data.record.test_images == 9
     for split in ("train", "test"):
         for image, key in zip(data.images(split), data.keys(split), strict=True):
@@ -172,7 +172,7 @@ def test_repeated_training_images_are_counted_and_warned_of_once(tmp_path, run):
     data = run(source="folder", train=images, test=tmp_path / "test")
     assert data.record.duplicates_within_train == 3
     assert run.events.warned == [
-        "3 images of the training split repeat another one pixel for pixel."
+        "3 images of the training split repeat another training image pixel for pixel."
     ]
 
 
@@ -185,13 +185,11 @@ def test_images_of_another_shape_are_not_identical(tmp_path, run):
     assert data.record.duplicates_within_train == 0
 
 
-def test_identical_images_of_different_classes_are_noted(tmp_path, run):
+def test_identical_images_with_different_labels_are_noted(tmp_path, run):
     images = make_folder(tmp_path / "images", {"a": 10, "b": 10})
     shutil.copy(images / "a" / "000.png", images / "b" / "twin.png")
     data = run(source="folder", path=images)
-    assert data.record.notes == [
-        "Identical images are labelled as different classes: a/000.png, b/twin.png."
-    ]
+    assert data.record.notes == ["Identical images have different labels: a/000.png, b/twin.png."]
     assert data.record.notes[0] in run.events.warned
 
 
@@ -207,20 +205,20 @@ def test_images_on_both_sides_are_refused_even_if_encoded_differently(tmp_path, 
     assert "data.max_overlapping_images" in error.advice
 
 
-def test_the_training_twins_of_test_images_are_dropped_as_far_as_allowed(tmp_path, run):
+def test_training_images_that_repeat_test_images_are_dropped_if_allowed(tmp_path, run):
     train = make_folder(tmp_path / "train", {"a": 4, "b": 4})
     test = make_folder(tmp_path / "test", {"a": 2, "b": 2}, first_seed=50)
     shutil.copy(train / "a" / "001.png", train / "a" / "copy.png")
     shutil.copy(train / "a" / "001.png", test / "a" / "leak.png")
     shutil.copy(train / "b" / "003.png", test / "b" / "leak.png")
     spec = {"source": "folder", "train": train, "test": test}
-    refused(run, "3 images of the .* repeat .*, and 2 may", **spec, max_overlapping_images=2)
+    refused(run, "3 images of the .* repeat .*; at most 2 may", **spec, max_overlapping_images=2)
     data = run(**spec, max_overlapping_images=3)
     assert data.record.overlapping == ["train/a/001.png", "train/a/copy.png", "train/b/003.png"]
     assert [warning.split("'")[1] for warning in run.events.warned] == data.record.overlapping
-    assert "'test/b/leak.png' has the same pixels" in run.events.warned[2]
+    assert "it has the same pixels as test image 'test/b/leak.png'" in run.events.warned[2]
     [note] = data.record.notes
-    assert note.startswith("3 images of the training split left out, because a test image has")
+    assert note.startswith("3 images of the training split dropped, because a test image has")
     assert data.record.train_counts == {"a": 3, "b": 3}
     assert data.record.test_counts == {"a": 3, "b": 3}
     assert data.record.duplicates_within_train == 0
@@ -255,12 +253,12 @@ def test_what_is_dropped_is_what_overlaps(train, test, allowed):
 
 def test_a_class_that_cannot_be_on_both_sides_is_named(tmp_path, run):
     images = make_folder(tmp_path / "images", {"a": 5, "rare": 1})
-    refused(run, "no image of: rare", source="folder", path=images)
+    refused(run, "no images of: rare", source="folder", path=images)
     shutil.copy(images / "rare" / "000.png", images / "rare" / "copy.png")
-    refused(run, "no image of: rare", source="folder", path=images)
+    refused(run, "no images of: rare", source="folder", path=images)
     rows = [(encoded(seed), None, seed % 2) for seed in range(6)]
     file = make_parquet(tmp_path / "a.parquet", rows, {"class_names": ["x", "y", "unseen"]})
-    refused(run, "no image of: unseen", source="parquet", path=file)
+    refused(run, "no images of: unseen", source="parquet", path=file)
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path, run):
@@ -300,10 +298,10 @@ def test_a_shard_that_changes_while_it_is_read_is_an_error(tmp_path, run):
     refused(run, "not a complete parquet file|cannot be", source="parquet", path=file)
 
 
-def test_too_little_room_is_said_before_anything_is_written(tmp_path, run):
+def test_too_little_disk_space_is_reported_before_anything_is_written(tmp_path, run):
     rows = [(None, None, number % 2) for number in range(400_000)]
     file = make_parquet(tmp_path / "a.parquet", rows, row_group_size=400_000)
-    with pytest.raises(EnvironmentProblem, match=r"need 2516\.58 GB") as caught:
+    with pytest.raises(EnvironmentProblem, match=r"takes 2516\.58 GB") as caught:
         run(source="parquet", path=file, image_size=1024)
     assert caught.value.exit_code == ExitCode.ENVIRONMENT
     assert "--runs" in caught.value.advice

@@ -55,7 +55,7 @@ def test_arguments_that_timm_refuses(arguments):
     """Some are refused at once, others only when the network they make is used."""
     with pytest.raises(RequestError, match=r"could not create|does not accept") as caught:
         create("resnet10t", 3, arguments, 32, scratch=True)
-    assert "resnet10t" in caught.value.problem and "arguments" in caught.value.advice
+    assert "resnet10t" in caught.value.problem and "model_kwargs" in caught.value.advice
 
 
 def test_images_of_the_wrong_size_are_refused():

@@ -115,7 +115,7 @@ def post_training_quantized(
 def read_quantized(
     artifact: Artifact[QuantizationRecord], recipe: Recipe, data: PreparedData
 ) -> Classifier:
-    """The quantized student, its batch norms folded; choose a grid with `deploy_on`."""
+    """The quantized student, its batch norms folded; choose a grid with `use_engine_arithmetic`."""
     classifier = deployed_student(recipe, data)
     fold_batch_norms(insert_quantizers(classifier, artifact.record.excluded_layers))
     weights.load(classifier, artifact.path("quantized.safetensors"))

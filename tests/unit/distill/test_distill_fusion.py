@@ -69,7 +69,7 @@ def test_all_weight_on_one_view_gives_that_view(seed, chosen):
     assert torch.equal(fuse(values, weights), values[torch.tensor(chosen), torch.arange(4)])
 
 
-def test_even_weights_give_the_mean():
+def test_uniform_weights_give_the_mean():
     values = torch.randn(3, 4, 6)
     assert torch.allclose(fuse(values, uniform_weights(4, 3)), values.mean(dim=0), atol=1e-6)
 

@@ -7,11 +7,11 @@ import onnx
 import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
-from tmkd_deploy.models.classifier import create
 
 from tmkd_deploy.errors import RequestError
 from tmkd_deploy.export.fp16 import to_fp16
 from tmkd_deploy.export.torch_to_onnx import to_onnx
+from tmkd_deploy.models.timm_classifier import create
 
 onnxruntime = pytest.importorskip("onnxruntime")
 FLOAT, HALF = TensorProto.FLOAT, TensorProto.FLOAT16

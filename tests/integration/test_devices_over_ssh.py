@@ -145,9 +145,9 @@ def test_what_is_there_is_not_sent_again(
         sent += len(data) - len(rest)
         return rest
 
-    monkeypatch.setattr(Channel, "send_until_line", counted)
     events = RecordedEvents()
     with Device(parse(server.address), events) as device:
+        monkeypatch.setattr(Channel, "send_until_line", counted)  # from here on: the agent is there
         assert device.upload(large) == hashlib.sha256(large.read_bytes()).hexdigest()
         assert sent == LARGE
         sha256 = device.upload(large)

@@ -208,7 +208,7 @@ def test_a_disk_that_is_full_in_mid_upload(
     file.write_bytes(os.urandom(SMALL_DISK // 2))
     with Device(parse(small_disk.address), RecordedEvents()) as device:
         before_step(monkeypatch, 12, lambda: fill(small_disk.agent_home))
-        with pytest.raises(EnvironmentProblem, match="no room left") as caught:
+        with pytest.raises(EnvironmentProblem, match="disk is full") as caught:
             device.upload(file)
         assert caught.value.exit_code == ExitCode.ENVIRONMENT
         assert "Free some space" in caught.value.advice

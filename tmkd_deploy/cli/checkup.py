@@ -14,6 +14,7 @@ from tmkd_deploy.cli import extras
 from tmkd_deploy.recipe.schema import Recipe
 from tmkd_deploy.targets import catalog, machine_probe
 from tmkd_deploy.targets.finding import Finding
+from tmkd_deploy.targets.int8_check import int8_finding
 
 DISK_GB_NEEDED = 2.0
 MEMORY_MB_ADVISED = 4096
@@ -101,17 +102,12 @@ def _hardware(machine: dict[str, Any]) -> Iterator[Finding]:
     else:
         yield Finding("Memory", "good", "unknown" if memory is None else f"{memory} MB")
     yield Finding("Processor", "good", f"{machine['processor']}, {machine['cores']} cores")
-    if machine["vnni"] is False:
-        yield Finding(
-            "8-bit arithmetic",
-            "slow",
-            "no VNNI or dot-product instructions; INT8 engines take the slower precise mode",
-        )
-    elif machine["vnni"]:
-        yield Finding("8-bit arithmetic", "good", "dot-product instructions are here")
+    yield from int8_finding(machine)
     for gpu in machine["gpus"]:
-        found = f"{gpu['name']}, {gpu['compute_capability']}, {gpu['memory']}"
-        yield Finding("GPU", "good", f"{found}, driver {gpu['driver']}")
+        memory = f"{gpu['memory_mb']} MB" if gpu["memory_mb"] else None
+        driver = f"driver {gpu['driver']}" if gpu["driver"] else None
+        known = (gpu["name"], gpu["compute_capability"], memory, driver)
+        yield Finding("GPU", "good", ", ".join(each for each in known if each))
 
 
 def _targets(recipe: Recipe, machine: dict[str, Any]) -> Iterator[Finding]:

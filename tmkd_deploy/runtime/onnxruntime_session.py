@@ -64,10 +64,13 @@ def precise_int8_default() -> bool:
     return platform.machine().lower() in _X86 and has_vnni() is not True
 
 
-def has_vnni(cpuinfo: Path = CPUINFO) -> bool | None:
-    """Whether the processor has VNNI; None where unknown or not an x86 processor."""
+def has_vnni(cpuinfo: Path | None = None) -> bool | None:
+    """Whether an x86 processor has VNNI; None if that is unknown, or the processor is no x86.
+
+    Arm's dot-product instructions are another thing, and do not saturate.
+    """
     try:
-        lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = (cpuinfo or CPUINFO).read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return None
     for line in lines:

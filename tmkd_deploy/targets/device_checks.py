@@ -16,6 +16,7 @@ from typing import Any
 
 from tmkd_deploy.targets import support
 from tmkd_deploy.targets.finding import Finding
+from tmkd_deploy.targets.int8_check import int8_finding
 from tmkd_deploy.targets.target_profile import Software, TargetProfile
 
 # Our own choices: a model's files and engines take some tens of MB, a builder some hundreds.
@@ -45,6 +46,7 @@ def findings(
         *([] if profile is None else _architecture(info, profile)),
         *(_jetpack(info, profile, release) if profile and profile.software else []),
         *_runtime(info, profile, release),
+        *(int8_finding(info) if profile is None or profile.runtime == "onnxruntime" else []),
         *(_cuda(info, release) if profile and profile.compute_capability else []),
         *_disk(info),
         *_memory(info, profile),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from tmkd_deploy.agent.telemetry.identity import board_model
 from tmkd_deploy.errors import EnvironmentProblem, RequestError
 from tmkd_deploy.targets import catalog, machine_probe
 from tmkd_deploy.targets.target_profile import TargetProfile
@@ -43,7 +44,7 @@ def refuse_elsewhere(target: TargetProfile) -> None:
     Raises:
         RequestError: as said; without this, another machine's name would stand over our times.
     """
-    if target.build == "here" and not machine_probe.is_this(target, machine_probe.board_model()):
+    if target.build == "here" and not machine_probe.is_this(target, board_model()):
         raise RequestError(
             f"The target {target.name!r} runs on {target.title}, and this machine is another one.",
             advice="Attach it with --device, or choose the target 'cpu' for this machine.",

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from tmkd_deploy.agent.telemetry.jetson import parse_tegra_release
 from tmkd_deploy.artifacts import Record
 
 # Where the engine of each runtime comes to be.
@@ -92,15 +93,14 @@ class TargetProfile(Record):
         """The release that a device carries, by its JetPack or else its Jetson Linux."""
         if jetpack:
             return next((row for row in self.software if _is_of(jetpack, row.jetpack)), None)
-        revision = l4t_version(l4t)
+        revision = _l4t_release(l4t)
         rows = [(row, start) for row in self.software for start in row.l4t]
         return next((row for row, start in rows if _is_of(revision, start)), None)
 
 
-def l4t_version(text: str | None) -> str:
-    """`36.4.3` from that, or from the first line of /etc/nv_tegra_release; empty if neither."""
-    line = re.search(r"R(\d+) \(release\), REVISION: ([\d.]+)", text or "")
-    return f"{line[1]}.{line[2]}" if line else (text or "")
+def _l4t_release(text: str | None) -> str:
+    """`36.4.3` from that, or from the first line of /etc/nv_tegra_release; empty if None."""
+    return parse_tegra_release(text or "") or text or ""
 
 
 def _is_of(version: str, release: str) -> bool:

@@ -9,20 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from tmkd_deploy.agent.shell import first_line, output_of
-from tmkd_deploy.agent.telemetry.device_probe import (
-    parse_cuda,
-    parse_memory,
-    parse_processor,
-    parse_system,
-    parse_trtexec,
-)
+from tmkd_deploy.agent.shell import output_of
+from tmkd_deploy.agent.telemetry.cpu import parse_processor
 from tmkd_deploy.agent.telemetry.gpu import parse_driver, parse_smi
 from tmkd_deploy.agent.telemetry.jetson import (
     parse_package_version,
     parse_power_mode,
     parse_tegra_release,
 )
+from tmkd_deploy.agent.telemetry.system_files import first_line, parse_memory
+from tmkd_deploy.agent.telemetry.versions import parse_cuda, parse_system, parse_trtexec
 
 
 @pytest.mark.parametrize(
@@ -94,8 +90,11 @@ def test_a_gpu_by_nvidia_smi() -> None:
         "sm": "70",
         "uuid": "GPU-b5169cef-2205-c30e-f2b3-220cfa14bafd",
         "memory_mb": 12288,
+        "driver": "570.86.15",
     }
-    assert parse_smi(text) == (gpu, "570.86.15")
+    first, second = parse_smi(text)
+    assert first == gpu
+    assert second["sm"] == "89" and second["memory_mb"] == 49140
 
 
 @pytest.mark.parametrize(
@@ -107,15 +106,20 @@ def test_a_gpu_by_nvidia_smi() -> None:
     ],
 )
 def test_no_gpu_by_nvidia_smi(text: str) -> None:
-    assert parse_smi(text) == (None, None)
+    assert parse_smi(text) == []
 
 
 def test_a_gpu_that_says_little_by_nvidia_smi() -> None:
     # of the form of https://github.com/Chen-zexi/vllm-cli/pull/11 (an AGX Orin); the driver's
     # version is that of https://github.com/sgl-project/sglang/issues/3331
-    gpu, driver = parse_smi("Orin (nvgpu), [N/A], [N/A], [N/A], 540.4.0\n")
-    assert gpu == {"name": "Orin (nvgpu)", "sm": None, "uuid": None, "memory_mb": None}
-    assert driver == "540.4.0"
+    [gpu] = parse_smi("Orin (nvgpu), [N/A], [N/A], [N/A], 540.4.0\n")
+    assert gpu == {
+        "name": "Orin (nvgpu)",
+        "sm": None,
+        "uuid": None,
+        "memory_mb": None,
+        "driver": "540.4.0",
+    }
 
 
 @pytest.mark.parametrize(
@@ -174,10 +178,10 @@ def test_what_every_linux_tells() -> None:
 def test_files_and_programs_may_be_missing(tmp_path: Path) -> None:
     model = tmp_path / "model"
     model.write_bytes(b"NVIDIA Jetson Orin Nano Developer Kit\0")
-    assert first_line(str(model)) == "NVIDIA Jetson Orin Nano Developer Kit"
+    assert first_line(model) == "NVIDIA Jetson Orin Nano Developer Kit"
     model.write_bytes(b"\0")
-    assert first_line(str(model)) is None
-    assert first_line(str(tmp_path / "none")) is None
+    assert first_line(model) is None
+    assert first_line(tmp_path / "none") is None
     assert output_of(["no-such-program"]) is None
     assert output_of(["sh", "-c", "echo said; exit 1"]) is None
-    assert output_of(["sh", "-c", "echo said; exit 1"], even_if_it_fails=True) == "said\n"
+    assert output_of(["sh", "-c", "echo said; exit 1"], accept_failure=True) == "said\n"

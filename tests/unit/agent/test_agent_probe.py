@@ -31,6 +31,8 @@ DEVICE_INFO = {
     "model",
     "processor",
     "vnni",
+    "arm_dot_product",
+    "precise_int8",
     "cores",
     "memory_mb",
     "memory_free_mb",

@@ -5,8 +5,9 @@ import platform
 import pytest
 from boards import board
 
+from tmkd_deploy.agent.telemetry.identity import board_model
 from tmkd_deploy.errors import EnvironmentProblem, RequestError
-from tmkd_deploy.targets import catalog, machine_probe, resolve
+from tmkd_deploy.targets import catalog, resolve
 
 
 @pytest.mark.parametrize(
@@ -95,7 +96,7 @@ def test_another_machines_processor_is_not_measured_here() -> None:
     for name in ("cpu", own, "jetson-thor", "rtx-ada"):
         resolve.refuse_elsewhere(catalog.get(name))
     others = [name for name in ("cpu-x86", "cpu-arm64") if name != own]
-    for name in others if machine_probe.board_model() else [*others, "raspberry-pi-5"]:
+    for name in others if board_model() else [*others, "raspberry-pi-5"]:
         with pytest.raises(RequestError) as caught:
             resolve.refuse_elsewhere(catalog.get(name))
         assert name in caught.value.problem and "--device" in caught.value.advice

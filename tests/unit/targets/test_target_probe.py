@@ -8,8 +8,6 @@ import pytest
 
 from tmkd_deploy.targets import catalog, machine_probe
 
-X86 = "processor : 0\nmodel name : Some CPU @ 2.80GHz\nflags : fpu avx2 {}\n"
-
 
 def test_this_machine_is_described_in_plain_values() -> None:
     machine = machine_probe.probe()
@@ -33,37 +31,24 @@ def test_what_can_run_can_be_told_from_the_runtimes() -> None:
     assert set(machine["can_run"]) <= set(catalog.names())
 
 
-@pytest.mark.parametrize(
-    ("flags", "vnni"), [("avx512_vnni", True), ("avx_vnni ssse3", True), ("avx512f", False)]
-)
-def test_vnni_is_read_from_the_flags(flags, vnni) -> None:
-    assert machine_probe.parse_cpuinfo(X86.format(flags)) == {
-        "model": "Some CPU @ 2.80GHz",
-        "vnni": vnni,
-    }
-
-
-def test_arm_says_it_in_its_own_words() -> None:
-    text = "processor\t: 0\nFeatures\t: fp asimd asimdhp asimddp\nCPU implementer\t: 0x41\n"
-    assert machine_probe.parse_cpuinfo(text)["vnni"] is True
-
-
-def test_without_flags_nothing_is_claimed() -> None:
-    assert machine_probe.parse_cpuinfo("")["vnni"] is None
-
-
-def test_gpus_are_read_from_nvidia_smi() -> None:
-    text = (
-        "NVIDIA RTX 2000 Ada Generation, 8.9, 16380 MiB, 570.86.15\n"
-        "NVIDIA GeForce RTX 5060, 12.0, 8151 MiB, 570.86.15\n\n"
+def test_gpus_are_those_that_nvidia_smi_lists(monkeypatch, tmp_path) -> None:
+    # of the form of https://github.com/triton-inference-server/server/pull/8070
+    listed = (
+        "NVIDIA RTX 2000 Ada Generation, 8.9, GPU-1, 16380, 570.86.15\n"
+        "NVIDIA GeForce RTX 5060, 12.0, GPU-2, 8151, 570.86.15\n"
     )
-    capabilities = [gpu["compute_capability"] for gpu in machine_probe.parse_gpus(text)]
-    assert capabilities == ["SM89", "SM120"]
-    assert catalog.get("rtx-ada").compute_capability == capabilities[0]
-
-
-def test_no_gpu_is_read_from_an_error() -> None:
-    assert machine_probe.parse_gpus("No devices were found\n") == []
+    (tmp_path / "nvidia-smi").write_text(f"#!/bin/sh\nprintf '{listed}'\n")
+    (tmp_path / "nvidia-smi").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    first, second = machine_probe.probe()["gpus"]
+    assert first == {
+        "name": "NVIDIA RTX 2000 Ada Generation",
+        "compute_capability": "SM89",
+        "memory_mb": 16380,
+        "driver": "570.86.15",
+    }
+    assert second["compute_capability"] == "SM120"
+    assert catalog.get("rtx-ada").compute_capability == first["compute_capability"]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,6 @@
+"""The `build` request: an ONNX file becomes an engine, with a manifest and its layers beside it.
+
+`build_request` serves it and `builders` chooses the way: ONNX Runtime takes the file as it is,
+`tensorrt_build` calls TensorRT's Python module in a child process, and `trtexec` stands in where
+that module is missing. `preflight` refuses an engine on the wrong device.
+"""

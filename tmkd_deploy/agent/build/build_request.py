@@ -12,9 +12,9 @@ from tmkd_deploy.agent.build import preflight
 from tmkd_deploy.agent.build.builders import BuildResult, run_builder
 from tmkd_deploy.agent.build.onnx_metadata import read_metadata
 from tmkd_deploy.agent.inference import sessions
-from tmkd_deploy.agent.shell import output_of, program
-from tmkd_deploy.agent.telemetry.device_probe import parse_trtexec
-from tmkd_deploy.agent.telemetry.identity import identity
+from tmkd_deploy.agent.shell import program
+from tmkd_deploy.agent.telemetry.identity import engine_identity
+from tmkd_deploy.agent.telemetry.versions import trtexec_version
 from tmkd_deploy.agent.transport.context import cache_key
 from tmkd_deploy.agent.transport.request_fields import field, optional
 
@@ -39,7 +39,7 @@ def build(request: dict[str, Any], context: Context) -> dict[str, Any]:
     _refuse_other_placement(runtime, metadata)
     builder = _builder(runtime)
     release = _release(runtime, builder)
-    device_identity = identity(release, optional(request, "compute_capability", str))
+    device_identity = engine_identity(release, optional(request, "compute_capability", str))
     asked = {name: value for name, value in request.items() if name != "id"}
     key = cache_key(
         {**device_identity, "request": asked, "builder": builder, "schema": SIDECAR_SCHEMA}
@@ -97,7 +97,7 @@ def _release(runtime: str, builder: str | None) -> str:
     if builder in (None, runtime):
         return sessions.version(runtime)
     assert builder is not None
-    release = parse_trtexec(output_of([builder, "--help"], even_if_it_fails=True) or "")
+    release = trtexec_version(builder)
     if release is None:
         raise AgentError(
             ENVIRONMENT,

@@ -12,6 +12,7 @@ from tmkd_deploy.agent.agent_errors import ENVIRONMENT, OUT_OF_MEMORY, REQUEST, 
 from tmkd_deploy.agent.build import engine_layers as layer_lists
 from tmkd_deploy.agent.build import preflight, tensorrt_build, trtexec
 from tmkd_deploy.agent.inference import sessions
+from tmkd_deploy.agent.telemetry.system_files import memory_mb
 from tmkd_deploy.agent.transport.context import cache_key
 from tmkd_deploy.agent.transport.request_fields import field, optional
 
@@ -203,10 +204,8 @@ def _run(
 
 
 def free_memory_mb() -> int:
-    """What a program could take now without swapping, in units of 2^20 bytes (MemAvailable)."""
-    text = Path("/proc/meminfo").read_text(encoding="ascii")
-    line = next(line for line in text.splitlines() if line.startswith("MemAvailable:"))
-    return int(line.split()[1]) // 1024
+    """The memory that a program can allocate now without swapping, in MiB."""
+    return memory_mb()["MemAvailable"]
 
 
 def workspace_mb(asked: int | None, free_mb: int) -> int:

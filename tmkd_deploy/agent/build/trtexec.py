@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tmkd_deploy.agent import child_processes
 from tmkd_deploy.agent.agent_errors import DATA, ENVIRONMENT, OUT_OF_MEMORY, AgentError
-from tmkd_deploy.agent.telemetry.device_probe import parse_trtexec
+from tmkd_deploy.agent.telemetry.versions import parse_trtexec
 
 if TYPE_CHECKING:
     from tmkd_deploy.agent.transport.context import Context

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tmkd_deploy.agent.telemetry.power import rails_mw
-from tmkd_deploy.agent.telemetry.sysfs import number, text
+from tmkd_deploy.agent.telemetry.system_files import number, text
 
 _INTEGRATED_GPUS = ("gpu", "ga10b", "gv11b", "gp10b", "gm20b")
 # Cooling devices that take speed away, not fans; `cur_state` above 0 says that they do.

@@ -1,7 +1,7 @@
-"""The GPU, asked of nvidia-smi and, where that is missing or says little, of the CUDA driver.
+"""The GPUs, as nvidia-smi reports them and, where it is missing or incomplete, the CUDA driver.
 
-The answers of nvidia-smi are tested on output that others published; the driver's functions were
-not run on a GPU in this project.
+The parsing of nvidia-smi is tested on published output. The calls to the driver are untested on a
+real GPU.
 Source: https://docs.nvidia.com/cuda/cuda-driver-api/group__CUDA__DEVICE.html
 """
 
@@ -10,47 +10,59 @@ from __future__ import annotations
 import csv
 import ctypes
 import uuid
+from pathlib import Path
 from typing import Any
 
-from tmkd_deploy.agent.shell import first_line, output_of
+from tmkd_deploy.agent.shell import output_of
+from tmkd_deploy.agent.telemetry.system_files import first_line
 
 _FIELDS = ("name", "compute_cap", "uuid", "memory.total", "driver_version")
 _MAJOR, _MINOR = 75, 76  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR
 _MISSING = ("", "[N/A]", "N/A", "[Not Supported]")
 
 
-def gpu_and_driver() -> tuple[dict[str, Any] | None, str | None]:
-    """The first GPU, {"name", "sm", "uuid", "memory_mb"}, and the version of its driver.
+def gpus() -> list[dict[str, Any]]:
+    """Every GPU: {"name", "sm", "uuid", "memory_mb", "driver"}; None for what is unknown.
 
-    `sm` is the compute capability without its point: "87" for an Orin.
+    `sm` is the compute capability without its dot: "87" for an Orin.
     """
     query = ["nvidia-smi", f"--query-gpu={','.join(_FIELDS)}", "--format=csv,noheader,nounits"]
-    gpu, driver = parse_smi(output_of(query) or "")
-    if gpu is None or None in gpu.values():
-        asked = _ask_driver()
-        if gpu is None or asked is None:
-            gpu = gpu or asked
-        else:
-            gpu = {name: asked[name] if value is None else value for name, value in gpu.items()}
-    return gpu, driver or parse_driver(first_line("/proc/driver/nvidia/version") or "")
+    found = parse_smi(output_of(query) or "")
+    if not found or None in found[0].values():
+        first = _completed(found[0] if found else None)
+        found[:1] = [first] if first else []
+    return found
 
 
-def parse_smi(text: str) -> tuple[dict[str, Any] | None, str | None]:
-    """The first GPU and the driver in nvidia-smi's answer to a query for our fields."""
+def gpu_and_driver() -> tuple[dict[str, Any] | None, str | None]:
+    """The first GPU, without its driver, and the driver's version."""
+    found = gpus()
+    if not found:
+        return None, _driver_version()
+    gpu = dict(found[0])
+    driver = gpu.pop("driver")
+    return gpu, driver
+
+
+def parse_smi(text: str) -> list[dict[str, Any]]:
+    """The GPUs in nvidia-smi's answer to a query for `_FIELDS`."""
+    found = []
     for row in csv.reader(text.splitlines(), skipinitialspace=True):
         if len(row) != len(_FIELDS):
             continue
         name, capability, identity, memory, driver = (
             None if value.strip() in _MISSING else value.strip() for value in row
         )
-        gpu = {
-            "name": name,
-            "sm": capability.replace(".", "") if capability else None,
-            "uuid": identity,
-            "memory_mb": int(memory) if memory and memory.isdigit() else None,
-        }
-        return gpu, driver
-    return None, None
+        found.append(
+            {
+                "name": name,
+                "sm": capability.replace(".", "") if capability else None,
+                "uuid": identity,
+                "memory_mb": int(memory) if memory and memory.isdigit() else None,
+                "driver": driver,
+            }
+        )
+    return found
 
 
 def parse_driver(text: str) -> str | None:
@@ -59,7 +71,22 @@ def parse_driver(text: str) -> str | None:
     return next((word for word in words if word[0].isdigit() and "." in word), None)
 
 
-def _ask_driver() -> dict[str, Any] | None:
+def _completed(gpu: dict[str, Any] | None) -> dict[str, Any] | None:
+    """What nvidia-smi reported of a GPU, if anything, with the gaps filled from the driver."""
+    queried = _query_driver()
+    if gpu is None and queried is None:
+        return None
+    names = ("name", "sm", "uuid", "memory_mb", "driver")
+    reported = {name: value for name, value in (gpu or {}).items() if value is not None}
+    completed: dict[str, Any] = {**dict.fromkeys(names), **(queried or {}), **reported}
+    return {**completed, "driver": completed["driver"] or _driver_version()}
+
+
+def _driver_version() -> str | None:
+    return parse_driver(first_line(Path("/proc/driver/nvidia/version")) or "")
+
+
+def _query_driver() -> dict[str, Any] | None:
     try:
         cuda = ctypes.CDLL("libcuda.so.1")
     except OSError:

@@ -1,4 +1,4 @@
-"""What an engine is tied to: the device, its software, its power mode; a part of all its fields."""
+"""What an engine is tied to: the device, its software and its power mode."""
 
 from __future__ import annotations
 
@@ -6,34 +6,36 @@ import platform
 from pathlib import Path
 from typing import Any
 
-from tmkd_deploy.agent.shell import first_line
-from tmkd_deploy.agent.telemetry import jetson
-from tmkd_deploy.agent.telemetry.device_probe import parse_cuda, parse_processor
+from tmkd_deploy.agent.telemetry import cpu, jetson, versions
 from tmkd_deploy.agent.telemetry.gpu import gpu_and_driver
+from tmkd_deploy.agent.telemetry.system_files import first_line
 
-_CUDA = Path("/usr/local/cuda/version.json")
+
+def board_model() -> str | None:
+    """The board's name in the device tree; None where there is no device tree, as on a PC."""
+    return first_line(Path("/proc/device-tree/model"))
 
 
-def identity(release: str, compute_capability: str | None) -> dict[str, Any]:
+def engine_identity(runtime_version: str, compute_capability: str | None) -> dict[str, Any]:
     """`device`, `versions` and `power_mode` for an engine's manifest; None for what is unknown.
 
-    `release` is the runtime's version. `compute_capability`, such as SM89, is that of another GPU
-    to build for; which GPU that will be is then unknown.
+    `compute_capability`, such as SM89, is given when building for a GPU that is not in this device;
+    the manifest then names no particular GPU.
     """
     gpu, driver = gpu_and_driver()
-    meant: dict[str, Any] = {"sm": compute_capability} if compute_capability else gpu or {}
+    target: dict[str, Any] = {"sm": compute_capability} if compute_capability else gpu or {}
     return {
         "device": {
-            "model": first_line("/proc/device-tree/model"),
+            "model": board_model(),
             "machine": platform.machine(),
-            "processor": parse_processor(Path("/proc/cpuinfo").read_text(errors="replace")),
-            "gpu": meant.get("name"),
-            "uuid": meant.get("uuid"),
-            "sm": meant.get("sm"),
+            "processor": cpu.processor(),
+            "gpu": target.get("name"),
+            "uuid": target.get("uuid"),
+            "sm": target.get("sm"),
         },
         "versions": {
-            "runtime": release,
-            "cuda": parse_cuda(_CUDA.read_text(errors="replace")) if _CUDA.is_file() else None,
+            "runtime": runtime_version,
+            "cuda": versions.cuda(),
             "driver": driver,
             "jetpack": jetson.jetpack(),
             "l4t": jetson.l4t(),

@@ -1,32 +1,25 @@
-"""What figures were measured on."""
+"""The machine that measurements were taken on."""
 
 from __future__ import annotations
 
 import os
 import platform
-from pathlib import Path
 
-from tmkd_deploy.runtime.onnxruntime_session import has_vnni, precise_int8_default
+from tmkd_deploy.agent.telemetry import cpu
 
 
 def machine() -> dict[str, str | int | bool]:
-    """Architecture, processor, cores, system and Python; for ONNX Runtime what it does of INT8."""
-    vnni = has_vnni()
+    """Architecture, processor, cores, system, Python and INT8 support, as a record keeps them.
+
+    Of `cpu.int8_support`, only what is known is included.
+    """
+    known = {name: value for name, value in cpu.int8_support().items() if value is not None}
     return {
         "architecture": platform.machine(),
-        "processor": _processor(),
+        "processor": cpu.processor() or platform.processor() or "unknown",
         "cores": os.cpu_count() or 1,
         "system": platform.platform(terse=True),
         "python": platform.python_version(),
-        "vnni": "unknown" if vnni is None else vnni,
-        "precise_int8": precise_int8_default(),
+        "vnni": "unknown",
+        **known,
     }
-
-
-def _processor() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        for line in cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or "unknown"

@@ -12,7 +12,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Callable
 
-from tmkd_deploy.agent.telemetry.sysfs import number, text
+from tmkd_deploy.agent.telemetry.system_files import number, text
 
 if TYPE_CHECKING:
     from tmkd_deploy.agent.child_processes import ChildProcesses

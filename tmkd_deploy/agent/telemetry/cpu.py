@@ -1,0 +1,48 @@
+"""The processor, and what it offers ONNX Runtime for INT8.
+
+`vnni` and `precise_int8` come from the module that opens the sessions, so what is reported is what
+the sessions do.
+"""
+
+from __future__ import annotations
+
+import re
+
+from tmkd_deploy.agent.telemetry.system_files import text
+from tmkd_deploy.runtime import onnxruntime_session
+
+
+def processor() -> str | None:
+    """The processor's name; None if the kernel does not give one."""
+    return parse_processor(_cpuinfo())
+
+
+def int8_support() -> dict[str, bool | None]:
+    """What the processor offers for INT8 and what ONNX Runtime's sessions make of it.
+
+    Returns:
+        `vnni`: whether an x86 processor has VNNI; `arm_dot_product`: whether an Arm processor has
+        its dot-product instructions; each is None on the other architecture, or if unknown.
+        `precise_int8`: whether sessions use the slower arithmetic that cannot saturate.
+    """
+    return {
+        "vnni": onnxruntime_session.has_vnni(),
+        "arm_dot_product": parse_arm_dot_product(_cpuinfo()),
+        "precise_int8": onnxruntime_session.precise_int8_default(),
+    }
+
+
+def parse_processor(cpuinfo: str) -> str | None:
+    """The processor's name in the text of /proc/cpuinfo."""
+    found = re.search(r"^(?:model name|Model)\s*:\s*(.+)$", cpuinfo, re.MULTILINE)
+    return found.group(1).strip() if found else None
+
+
+def parse_arm_dot_product(cpuinfo: str) -> bool | None:
+    """Whether /proc/cpuinfo's text lists Arm's `asimddp`; None if it lists no Arm features."""
+    found = re.search(r"^Features\s*:\s*(.+)$", cpuinfo, re.MULTILINE)
+    return "asimddp" in found.group(1).split() if found else None
+
+
+def _cpuinfo() -> str:
+    return text(onnxruntime_session.CPUINFO) or ""

@@ -59,12 +59,19 @@ def _section(path: str, schema: dict[str, Any], sections: dict[str, Any]) -> Ite
             f"`{key}`",
             f"{'list of sections' if section[0] else 'section'}" if section else _type(field),
             _default(key, field, schema, is_section=section is not None),
-            _one_line(field["description"]),
+            _one_line(_description(field, sections)),
         ]
         yield f"| {' | '.join(cells)} |"
     yield ""
     for place, section_schema in inner:
         yield from _section(place, section_schema, sections)
+
+
+def _description(field: dict[str, Any], sections: dict[str, Any]) -> str:
+    """A key's own description; pydantic leaves out one that equals the section's."""
+    section = _section_of(field, sections)
+    described = field if section is None else {**section[1], **field}
+    return str(described["description"])
 
 
 def _section_of(

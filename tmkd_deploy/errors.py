@@ -1,7 +1,7 @@
-"""The one hierarchy of errors and the one list of exit codes.
+"""The errors of this package and the exit codes of the command line.
 
-Every error carries its own diagnosis: what is wrong, where, and what to do about it. The command
-line prints these three and no traceback.
+Every error says what is wrong, where, and what to do about it. The command line prints these three
+and no traceback.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from enum import IntEnum
 
 
 class ExitCode(IntEnum):
-    """What the process tells its caller; `docs/reference/exit-codes.md` documents each code."""
+    """The exit codes, as documented in `docs/reference/exit-codes.md`."""
 
     OK = 0
     GATE_FAILED = 1
@@ -39,19 +39,19 @@ class TmkdError(Exception):
 
 
 class RequestError(TmkdError):
-    """The request is wrong: a command-line argument, a recipe, a name nobody knows."""
+    """The request is wrong: a command-line argument, a recipe, an unknown name."""
 
     exit_code = ExitCode.REQUEST
 
 
-class EnvironmentProblem(TmkdError):  # noqa: N818 - Python has taken EnvironmentError
-    """The machine cannot do it: a missing runtime, a full disk, an unreachable device."""
+class EnvironmentProblem(TmkdError):  # noqa: N818 - EnvironmentError is a builtin
+    """The machine is not able to: a missing runtime, a full disk, an unreachable device."""
 
     exit_code = ExitCode.ENVIRONMENT
 
 
 class MissingExtra(EnvironmentProblem):
-    """A command needs packages that the light installation leaves out."""
+    """A command needs packages of an extra that is not installed."""
 
     def __init__(self, needed_for: str, extra: str, missing: str) -> None:
         super().__init__(
@@ -61,15 +61,15 @@ class MissingExtra(EnvironmentProblem):
 
 
 class PeerProcessFailed(EnvironmentProblem):
-    """Another process of the same run failed first and says why; this one ends without a word."""
+    """Another process of the same run failed first and reports why; this one exits silently."""
 
     def __init__(self, exit_code: ExitCode) -> None:
-        super().__init__("Another process of this run has failed.", advice="Read what it says.")
+        super().__init__("Another process of this run failed.", advice="See its error message.")
         self.exit_code = exit_code
 
 
 class BusyError(EnvironmentProblem):
-    """Another process works in the same run folder."""
+    """Another process is using the same run folder."""
 
 
 class DataError(TmkdError):
@@ -83,17 +83,17 @@ class ArtifactError(DataError):
 
 
 def from_os_error(error: OSError) -> EnvironmentProblem:
-    """The `EnvironmentProblem` that explains an operating-system error met while writing."""
+    """The `EnvironmentProblem` that explains an operating-system error."""
     where = str(error.filename) if error.filename else None
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return EnvironmentProblem(
-            "There is no room left to write on this disk.",
+            "No space is left on this disk.",
             where=where,
             advice="Free some space or choose another folder with --runs, then run again; "
             "finished stages are kept.",
         )
     return EnvironmentProblem(
-        f"The operating system refused: {error.strerror or error}.",
+        f"The operating system reported an error: {error.strerror or error}.",
         where=where,
         advice="Check that the path exists and that you may read and write it.",
     )

@@ -1,4 +1,4 @@
-"""How stages tell the world what they are doing without knowing who listens."""
+"""How stages report progress and messages without knowing who listens."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ T = TypeVar("T")
 
 
 class Task(Protocol):
-    """One piece of long work with a known number of steps."""
+    """A long task with a known number of steps."""
 
     def advance(self, steps: int = 1, **figures: float) -> None:
-        """`steps` more are done; `figures` (a loss, say) are shown beside the bar."""
+        """Count `steps` more as done; `figures`, such as a loss, are shown beside the bar."""
 
     def finish(self) -> None:
-        """The work is over, complete or not."""
+        """End the task, complete or not."""
 
 
 class Events(Protocol):
-    """The listener a stage reports to."""
+    """What a stage reports to."""
 
     def begin(self, description: str, total: int, unit: str) -> Task:
-        """Announce `total` steps of long work, counted in `unit`."""
+        """Begin a task of `total` steps, counted in `unit`."""
 
     def say(self, message: str) -> None:
-        """One complete sentence worth reading by whoever waits."""
+        """Report `message`, one complete sentence."""
 
     def warn(self, message: str) -> None:
-        """One complete sentence about something that may spoil the result."""
+        """Warn with `message`, one complete sentence, of what may spoil the result."""
 
 
 class _SilentTask:
@@ -40,10 +40,10 @@ class _SilentTask:
 
 
 class SilentEvents:
-    """A listener for tests and for programs that want no news."""
+    """Ignores everything; for tests and for programs that show no progress."""
 
     def begin(self, description: str, total: int, unit: str) -> Task:
-        """A task that shows nothing."""
+        """Begin a task that shows nothing."""
         return _SilentTask()
 
     def say(self, message: str) -> None:
@@ -56,7 +56,7 @@ class SilentEvents:
 def track(
     events: Events, items: Iterable[T], description: str, total: int, unit: str
 ) -> Iterator[T]:
-    """Yield `items` while one step of progress is reported after each."""
+    """Yield `items`, and report one step of progress after each."""
     task = events.begin(description, total, unit)
     try:
         for item in items:

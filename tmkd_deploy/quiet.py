@@ -1,4 +1,4 @@
-"""Keeping libraries from talking into our progress."""
+"""Keep libraries from printing into the progress display."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Silence warnings, log lines up to WARNING and stdout; exceptions still rise."""
+    """Silence warnings, log lines up to WARNING and stdout; exceptions still propagate."""
     level = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

@@ -1,4 +1,4 @@
-"""YAML read into plain values while the line of every key is remembered."""
+"""YAML read into plain values, with the place of every key, and written back."""
 
 from __future__ import annotations
 
@@ -26,6 +26,10 @@ class _Loader(yaml.SafeLoader):
     """YAML 1.2's core scalars: `no` and dates are text, `1e-3` is a number."""
 
 
+class _Dumper(yaml.SafeDumper):
+    """Quotes text that would otherwise be read back as another value."""
+
+
 _Loader.yaml_implicit_resolvers = {}
 for _kind, _pattern, _first in (
     ("null", re.compile(r"(~|null|Null|NULL|)$"), ["~", "n", "N", ""]),
@@ -34,6 +38,7 @@ for _kind, _pattern, _first in (
     ("float", FLOAT, FLOAT_FIRST),
 ):
     _Loader.add_implicit_resolver(TAG + _kind, _pattern, _first)
+_Dumper.add_implicit_resolver(TAG + "float", FLOAT, FLOAT_FIRST)  # 1e-3, which YAML 1.1 calls text
 
 
 @dataclass(frozen=True)
@@ -54,10 +59,10 @@ class Document:
 
 
 def parse(text: str, source: str) -> Document:
-    """Read YAML `text` that came from `source`, which errors name.
+    """Read YAML `text`; errors give `source` as its origin.
 
     Raises:
-        RequestError: it is no YAML, repeats a key, uses a tag of its own, or grows beyond measure.
+        RequestError: it is not valid YAML, repeats a key, uses a custom tag, or is too large.
     """
     reader = _Reader(source)
     try:
@@ -75,7 +80,7 @@ def parse(text: str, source: str) -> Document:
             advice="Check the indentation, colons and quotes around that line.",
         ) from error
     except yaml.YAMLError as error:
-        raise _refused(source, "It holds characters that YAML does not allow.") from error
+        raise _refused(source, "It contains characters that YAML does not allow.") from error
     return Document(value, reader.lines, reader.spans)
 
 
@@ -107,13 +112,14 @@ class _Reader:
             place = (*path, key)
             if not isinstance(key_node, yaml.ScalarNode) or key == "<<":
                 raise _refused(
-                    f"{self.source}:{line}", "Keys must be plain words; merging is not supported."
+                    f"{self.source}:{line}",
+                    "Keys must be plain words; merge keys are not supported.",
                 )
             if key in values:
                 raise RequestError(
-                    f'The key "{key}" is given twice; the first time in line {self.lines[place]}.',
+                    f'The key "{key}" is given twice, first in line {self.lines[place]}.',
                     where=f"{self.source}:{line} ({dotted(place)})",
-                    advice="Keep one of them.",
+                    advice="Remove one of them.",
                 )
             self.lines[place] = line
             self.spans[place] = Span(_span(key_node), _span(value_node))
@@ -135,7 +141,7 @@ def _span(node: yaml.Node) -> tuple[int, int]:
 
 def _scalar(kind: str, text: str, where: str) -> Any:
     try:
-        text.encode()  # refuses the halves of surrogate pairs
+        text.encode()  # refuses lone surrogates
         if kind == "null":
             return None
         if kind == "bool":
@@ -145,12 +151,25 @@ def _scalar(kind: str, text: str, where: str) -> Any:
         if kind == "float":
             return _finite(text)
     except (KeyError, ValueError) as error:
-        raise _refused(where, f"{text!r} is not a usable value here.") from error
+        raise _refused(where, f"{text!r} is not a valid value here.") from error
     return text
 
 
+def to_yaml(value: Any) -> str:
+    """YAML from which `parse` reads `value` again."""
+    return yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+
+
+def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    # Only double quotes escape what YAML takes for a line break, such as U+0085.
+    return dumper.represent_scalar(TAG + "str", text, None if text.isprintable() else '"')
+
+
+_Dumper.add_representer(str, _text)
+
+
 def dotted(path: KeyPath) -> str:
-    """`path` as a person writes it: `targets[0].budgets.accuracy`."""
+    """`path` as people write it: `targets[0].budgets.accuracy`."""
     text = ""
     for part in path:
         text += f"[{part}]" if isinstance(part, int) else f".{part}"
@@ -168,5 +187,5 @@ def _refused(where: str, problem: str) -> RequestError:
     return RequestError(
         problem,
         where=where,
-        advice="Write plain keys and values, as docs/reference/recipe.md shows them.",
+        advice="Write plain keys and values as in docs/reference/recipe.md.",
     )

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from project import HAS_RTX, Done, Project
 
-FULL = ("There is no room left to write on this disk", "Free some space", "--runs")
+FULL = ("No space is left on this disk", "Free some space", "--runs")
 
 
 def refused(done: Done, *told: str) -> None:

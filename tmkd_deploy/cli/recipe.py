@@ -59,7 +59,6 @@ def check(
     Models, targets and files that it names are looked up.
     """
     from tmkd_deploy.recipe import check as names  # noqa: PLC0415
-    from tmkd_deploy.recipe import dump  # noqa: PLC0415
     from tmkd_deploy.recipe.load import load  # noqa: PLC0415
 
     warnings: list[str] = []
@@ -74,7 +73,7 @@ def check(
     for warning in warnings:
         output.warn(warning)
     if resolved:
-        output.emit(dump.to_yaml(recipe).rstrip())
+        output.emit(recipe.to_yaml().rstrip())
     else:
         output.emit(f"{path} is sound.")
 

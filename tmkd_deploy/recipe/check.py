@@ -1,4 +1,4 @@
-"""What loading a recipe cannot tell: whether the models it names exist and its files are there."""
+"""Checks beyond the schema: whether the models and files that a recipe names exist."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from tmkd_deploy.suggestions import did_you_mean
 from tmkd_deploy.targets import catalog as profiles
 
 EMBEDDED_CLIP = "tmkd-clip-tiny"
-# what was measured of families of students, for docs/explanation/students.md
+# measured for docs/explanation/students.md
 _FAMILIES = Path(__file__).parent / "families.yaml"
 
 
 def check(recipe: Recipe) -> list[str]:
-    """Look up every name and file of `recipe`; return sentences about what may yet go wrong.
+    """Look up every model and file that `recipe` names; return warnings.
 
     Importing timm and open_clip takes seconds, so only `recipe check` and stages that need them
     anyway call this.
 
     Raises:
-        RequestError: a model or a pretrained tag is unknown; the nearest names are offered.
+        RequestError: a model or a pretrained tag is unknown; the closest names are suggested.
     """
     return [
         *_check_timm(recipe),
@@ -57,7 +57,7 @@ def _check_open_clip(recipe: Recipe) -> list[str]:
     text = recipe.teacher.text
     if text.model is None or text.model == EMBEDDED_CLIP:
         return []
-    if ":" in text.model:  # hf-hub:... is no name to look up
+    if ":" in text.model:  # hf-hub:... names are not in a list
         return []
     if importlib.util.find_spec("open_clip") is None:
         return [_unchecked("open_clip_torch", "teacher.text.model")]
@@ -80,8 +80,8 @@ def _must_be_known(name: str, known: Iterable[str], kind: str, where: str) -> No
 
 def _unchecked(package: str, keys: str) -> str:
     return (
-        f"{keys} could not be looked up, because {package} is not installed; "
-        "it comes with: pip install 'tmkd-deploy[train]'"
+        f"{keys} could not be checked because {package} is not installed. "
+        "Install it with: pip install 'tmkd-deploy[train]'"
     )
 
 
@@ -96,7 +96,7 @@ def _missing_files(recipe: Recipe) -> list[str]:
         "student.weights": _file(recipe.student.weights),
     }
     return [
-        f"{key} names {path}, and nothing is there yet."
+        f"{key}: {path} does not exist."
         for key, path in files.items()
         if path is not None and not _exists(path)
     ]
@@ -113,7 +113,7 @@ def _exists(path: Path) -> bool:
 
 
 def _slow_in_int8(recipe: Recipe) -> list[str]:
-    """A sentence for each target on which the student's family is known to lose in INT8."""
+    """A warning for each target on which INT8 is known to slow down the student's family."""
     if not recipe.quantize.enabled:
         return []
     families = yaml.safe_load(_FAMILIES.read_text(encoding="utf-8"))
@@ -125,13 +125,13 @@ def _slow_in_int8(recipe: Recipe) -> list[str]:
             wanted = target.precisions is None or "int8" in target.precisions
             if belongs and wanted and family["runtime"] == runtime:
                 times = " and ".join(
-                    f"{ratio:.2f} times at {size} px"
+                    f"{ratio:.2f} times as long at {size} px"
                     for size, ratio in family["times_as_long"].items()
                 )
                 sentences.append(
-                    f"student.model names a family whose INT8 engine is slower than its FP32 "
+                    f"student.model is of a family whose INT8 engine is slower than its FP32 "
                     f"engine on {target.target}: {family['measured']} took {times} "
-                    "(docs/explanation/students.md). The nearest family that gains is "
+                    "(docs/explanation/students.md). The closest family that gains is "
                     f"{family['instead']}."
                 )
     return sentences

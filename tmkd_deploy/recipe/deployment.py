@@ -1,4 +1,4 @@
-"""What the recipe says of the way to a device: quantization, export, measurement, budgets."""
+"""The recipe's sections on deployment: quantization, export, measurement, targets and budgets."""
 
 from __future__ import annotations
 
@@ -12,65 +12,66 @@ from tmkd_deploy.recipe.section import Count, Fraction, NotNegative, Positive, S
 
 
 class Calibration(Section):
-    """How the range of each activation is found."""
+    """How the ranges of activations are calibrated."""
 
     method: Literal["max", "percentile", "entropy", "mse"] = Field(
         "percentile",
-        description="Whether a range is the largest magnitude, a percentile, or what keeps the "
-        "Kullback-Leibler divergence or the mean squared error of rounding least.",
+        description="Range of each activation: the largest magnitude, a percentile of the "
+        "magnitudes, or the range that minimises the Kullback-Leibler divergence ('entropy') or "
+        "the mean squared error ('mse') of rounding.",
     )
     percentile: Annotated[float, Field(gt=50.0, le=100.0)] = Field(
-        99.99, description="Share in percent of the magnitudes that the method 'percentile' holds."
+        99.99, description="Percentage of the magnitudes in range, for the method 'percentile'."
     )
     images: Annotated[int, Field(ge=32)] = Field(
-        256, description="How many, drawn evenly by class from the training split."
+        256, description="Calibration images, drawn evenly by class from the training split."
     )
 
 
 class Quantize(Section):
     """Quantization-aware fine-tuning with the same teachers."""
 
-    enabled: bool = Field(True, description="Whether INT8 engines are made at all.")
-    epochs: Annotated[int, Field(ge=0)] = Field(3, description="0 is post-training quantization.")
-    learning_rate: Positive = Field(2e-4, description="Largest learning rate of the schedule.")
+    enabled: bool = Field(True, description="Build INT8 engines.")
+    epochs: Annotated[int, Field(ge=0)] = Field(
+        3, description="Epochs of fine-tuning; 0 is post-training quantization."
+    )
+    learning_rate: Positive = Field(2e-4, description="Peak learning rate of the schedule.")
     calibration: Calibration = Field(
-        Calibration(), description="How the ranges of activations are found."
+        Calibration(), description="How the ranges of activations are calibrated."
     )
     exclude_layers: list[str] = Field(
-        default_factory=list, description="Modules of the student kept in floating point, by name."
+        default_factory=list, description="Modules of the student to keep in floating point."
     )
     mixed_precision_trials: Annotated[int, Field(ge=0)] = Field(
         0,
-        description="How many engines are tried, at most, to find the fewest layers that have to "
-        "be left out for the INT8 engine of the first target to keep its budgets; 0 seeks none.",
+        description="Engines to try, at most, to find the fewest layers that must stay in floating "
+        "point for the INT8 engine of the first target to meet its budgets; 0 disables the search.",
     )
     control: bool = Field(
         False,
-        description="Also fine-tune the student on the same schedule without quantizers, so that "
-        "a gain can be told from that of training on.",
+        description="Also fine-tune the student on the same schedule without quantizers, to "
+        "separate the effect of quantization from that of longer training.",
     )
     compare: list[Literal["post_training", "quantize_static", "modelopt"]] = Field(
         default_factory=list,
         description="Post-training quantization to measure beside the engines of ONNX Runtime: "
-        "ours, ONNX Runtime's own, nvidia-modelopt's.",
+        "this package's, ONNX Runtime's own, nvidia-modelopt's.",
     )
 
     @field_validator("compare")
     @classmethod
-    def _ways_once(cls, ways: list[str]) -> list[str]:
-        if len(set(ways)) != len(ways):
-            raise ValueError("a way is named twice")
-        return ways
+    def _methods_once(cls, methods: list[str]) -> list[str]:
+        if len(set(methods)) != len(methods):
+            raise ValueError("a method is listed twice")
+        return methods
 
 
 class Export(Section):
     """The ONNX files that engines are built from."""
 
-    opset: Annotated[int, Field(ge=18, le=22)] = Field(
-        20, description="The ONNX opset that is written."
-    )
+    opset: Annotated[int, Field(ge=18, le=22)] = Field(20, description="ONNX opset version.")
     parity_images: Annotated[int, Field(ge=1)] = Field(
-        16, description="Real images on which ONNX is checked against torch."
+        16, description="Real images on which the ONNX files are compared with torch."
     )
 
 
@@ -78,59 +79,60 @@ class Measure(Section):
     """The latency protocol of `docs/explanation/latency.md`."""
 
     threads: Count = Field(2, description="Threads of a CPU engine.")
-    warmup_seconds: Positive = Field(
-        1.0, description="Seconds each engine runs before any is timed."
-    )
+    warmup_seconds: Positive = Field(1.0, description="Warm-up of each engine before timing.")
     min_runs: Annotated[int, Field(ge=20)] = Field(
-        200, description="Counted runs of each engine, at least."
+        200, description="Minimum number of timed runs per engine."
     )
-    min_seconds: Positive = Field(3.0, description="Counted seconds of each engine, at least.")
+    min_seconds: Positive = Field(3.0, description="Minimum of timed seconds per engine.")
 
 
 class Budgets(Section):
-    """What the shipped engine must keep to; an absent budget asks for nothing."""
+    """Limits that the shipped engine must meet; a limit that is not set is not checked."""
 
-    latency_p50_ms: Positive | None = Field(None, description="Median latency at most.")
-    latency_p99_ms: Positive | None = Field(None, description="99th percentile at most.")
+    latency_p50_ms: Positive | None = Field(None, description="Maximum median latency.")
+    latency_p99_ms: Positive | None = Field(None, description="Maximum 99th percentile of latency.")
     speedup_over_teacher: Positive | None = Field(
-        None, description="Teacher's median latency over the engine's, in one run, at least."
+        None,
+        description="Minimum speedup: the teacher's median latency divided by the engine's, both "
+        "from the same run.",
     )
-    accuracy: Fraction | None = Field(None, description="Top-1 on the test split at least.")
+    accuracy: Fraction | None = Field(None, description="Minimum top-1 on the test split.")
     accuracy_drop_points: NotNegative | None = Field(
-        None, description="Points of top-1 lost against the teacher at most."
+        None, description="Maximum loss of top-1 against the teacher, in percentage points."
     )
     quantization_drop_points: NotNegative | None = Field(
-        None, description="Points of top-1 lost against the unquantized student at most."
+        None,
+        description="Maximum loss of top-1 against the unquantized student, in percentage points.",
     )
-    engine_size_mb: Positive | None = Field(None, description="Size of the engine at most.")
+    engine_size_mb: Positive | None = Field(None, description="Maximum size of the engine in MB.")
 
     @property
     def limits_accuracy(self) -> bool:
-        """Whether any of them is about accuracy."""
-        kinds = (self.accuracy, self.accuracy_drop_points, self.quantization_drop_points)
-        return any(limit is not None for limit in kinds)
+        """Whether any of them limits accuracy."""
+        limits = (self.accuracy, self.accuracy_drop_points, self.quantization_drop_points)
+        return any(limit is not None for limit in limits)
 
 
 class Target(Section):
-    """A device to build for, with the budgets it must meet there."""
+    """A device to build for, and its budgets."""
 
     target: str = Field(description="A name that `tmkd-deploy targets list` shows.")
     device: str | None = Field(
         None,
-        description="Where it is attached: ssh://[user@]host[:port], or local for this machine. "
-        "Engines are then built and measured there. The option --device stands for it.",
+        description="Address of the device: ssh://[user@]host[:port], or local for this machine. "
+        "Engines are then built and measured on it. Same as the option --device.",
     )
     dla_core: Annotated[int, Field(ge=0, le=3)] | None = Field(
         None,
-        description="Build for this core of the deep learning accelerator of an attached Jetson; "
-        "layers that it cannot run are listed and run on the GPU.",
+        description="Build for this core of the deep learning accelerator (DLA) of an attached "
+        "Jetson; layers that it does not support run on the GPU and are listed.",
     )
     precisions: list[Literal["fp32", "fp16", "int8"]] | None = Field(
         None,
-        description="Engines that may ship, the preferred first; the target's own list where left "
-        "out. The fp32 and fp16 engines that a target has are built and measured in any case.",
+        description="Engines that may ship, the preferred one first; the target's own list by "
+        "default. The fp32 and fp16 engines of a target are always built and measured.",
     )
-    budgets: Budgets = Field(Budgets(), description="What the shipped engine must keep to.")
+    budgets: Budgets = Field(Budgets(), description="Limits that the shipped engine must meet.")
 
     @field_validator("device")
     @classmethod

@@ -1,4 +1,4 @@
-"""A recipe file and the overrides of one call to a checked `Recipe`."""
+"""Load a checked `Recipe` from a file and the overrides of one call."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def read(path: Path) -> str:
     """
     if path.is_dir():
         raise RequestError(
-            "A recipe is a file, and this is a folder.",
+            "This is a folder, not a recipe.",
             where=str(path),
             advice=f"Name the file in it, such as {path / 'recipe.yaml'}",
         )
@@ -110,11 +110,11 @@ def read(path: Path) -> str:
             content = stream.read(BYTES_AT_MOST + 1)
     except FileNotFoundError as error:
         beside = [str(other) for other in sorted(path.parent.glob("*.y*ml"))]
-        offer = f"{did_you_mean(str(path), beside)} " if beside else ""
+        suggestion = f"{did_you_mean(str(path), beside)} " if beside else ""
         raise RequestError(
-            "There is no recipe here.",
+            "There is no such recipe.",
             where=str(path),
-            advice=f"{offer}Write a new one with: tmkd-deploy recipe init",
+            advice=f"{suggestion}Write a new one with: tmkd-deploy recipe init",
         ) from error
     except OSError as error:
         raise RequestError(
@@ -172,7 +172,7 @@ def _paths_of(value: Any, path: KeyPath = ()) -> set[KeyPath]:
 
 
 def _name_problems(values: dict[str, Any]) -> list[Problem]:
-    """Names that nobody knows."""
+    """Targets and weights whose names are not known."""
     found = []
     targets = values.get("targets")
     for index, entry in enumerate(targets if isinstance(targets, list) else []):
@@ -188,7 +188,7 @@ def _name_problems(values: dict[str, Any]) -> list[Problem]:
         name = _at(values, path)
         if isinstance(name, str) and _is_a_name(name) and name not in NAMED_WEIGHTS:
             problem = f'There are no weights called "{name}".'
-            advice = f"{did_you_mean(name, NAMED_WEIGHTS)} A file needs its suffix or folder."
+            advice = f"{did_you_mean(name, NAMED_WEIGHTS)} Give a file with its suffix or folder."
             found.append(Problem(path, problem, advice))
     return found
 

@@ -1,4 +1,4 @@
-"""`--set KEY=VALUE`: one value of the recipe replaced from the command line."""
+"""`--set KEY=VALUE`: replace one value of the recipe on the command line."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 from tmkd_deploy.errors import RequestError
 from tmkd_deploy.recipe import renamed_keys
 from tmkd_deploy.recipe.renamed_keys import Rename
-from tmkd_deploy.recipe.shape import keys_at
+from tmkd_deploy.recipe.schema import Recipe
 from tmkd_deploy.suggestions import did_you_mean
 from tmkd_deploy.targets import catalog
 from tmkd_deploy.yaml_document import KeyPath, dotted, parse
@@ -20,7 +20,7 @@ def apply(recipe: dict[str, Any], override: str) -> tuple[KeyPath, list[Rename]]
     The value is YAML.
 
     Raises:
-        RequestError: there is no such key, or the value is no YAML.
+        RequestError: there is no such key, or the value is not valid YAML.
     """
     where = f"--set {override}"
     key, equals, text = override.partition("=")
@@ -56,12 +56,12 @@ def _step(holder: Any, path: KeyPath, part: str, where: str) -> str | int:
         return _item(holder, path, part, where)
     if not isinstance(holder, dict):
         raise RequestError(
-            f"{dotted(path)} is a single value here and has no key {part!r}.",
+            f"{dotted(path)} is a single value and has no key {part!r}.",
             where=where,
             advice=f"Set it as a whole: --set {dotted(path)}=VALUE",
         )
     part = renamed_keys.current(path, part)
-    known = keys_at(path)
+    known = Recipe.keys_at(path)
     if known is not None and part not in known:
         place = dotted(path) or "the recipe"
         raise RequestError(
@@ -82,7 +82,7 @@ def _item(items: list[Any], path: KeyPath, part: str, where: str) -> int:
         ):
             return index
     raise RequestError(
-        f"{dotted(path)} has no entry {part!r}; it has {len(items)}, counted from 0.",
+        f"{dotted(path)} has no entry {part!r}; it has {len(items)}, numbered from 0.",
         where=where,
         advice=did_you_mean(part, names) if names else "Set the list as a whole.",
     )

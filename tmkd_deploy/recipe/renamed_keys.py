@@ -1,4 +1,4 @@
-"""Keys renamed since the last release; the old names are accepted, with a warning, until the next.
+"""Keys renamed since the last release; the next one stops accepting their old names.
 
 `RENAMED` and `RENAMED_VALUES` are the only list: loading a recipe, `--set`, `recipe upgrade` and
 the reference page all read it.

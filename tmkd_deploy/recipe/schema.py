@@ -1,4 +1,4 @@
-"""The recipe: everything a user asks for, in one closed schema with every default visible."""
+"""The schema of recipes."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from tmkd_deploy.recipe.deployment import Budgets, Calibration, Export, Measure, Quantize, Target
+from tmkd_deploy.recipe.prompts import Prompts
 from tmkd_deploy.recipe.section import Section
 from tmkd_deploy.recipe.training import (
     Distill,
-    Prompts,
     Student,
     Teacher,
     TextTeacher,
@@ -21,6 +21,7 @@ from tmkd_deploy.recipe.training import (
 )
 from tmkd_deploy.records.class_names import fault
 from tmkd_deploy.targets.catalog import canonical
+from tmkd_deploy.yaml_document import to_yaml
 
 __all__ = [
     "Budgets",
@@ -45,38 +46,38 @@ __all__ = [
 
 
 class Data(Section):
-    """Where the images come from and how they are split."""
+    """The images and how they are split."""
 
     source: Literal["folder", "parquet", "webdataset", "elpv"] = Field(
-        description="The layout of the data; 'elpv' is the data set of the package elpv-dataset."
+        description="Layout of the data; 'elpv' is the data set in the package elpv-dataset."
     )
     path: Path | None = Field(
-        None, description="One folder, file or glob that is split here into train and test."
+        None, description="A folder, file or glob, to be split into train and test."
     )
-    train: Path | None = Field(None, description="Training data, when a split exists already.")
-    test: Path | None = Field(None, description="Test data, when a split exists already.")
+    train: Path | None = Field(None, description="Training data, if already split.")
+    test: Path | None = Field(None, description="Test data, if already split.")
     test_fraction: Annotated[float, Field(gt=0.0, lt=1.0)] = Field(
         0.2, description="Share of the images held out when 'path' is split."
     )
-    split_seed: int = Field(0, description="Seed of that split.")
+    split_seed: int = Field(0, description="Seed of the split.")
     image_size: Annotated[int, Field(ge=16, le=1024)] = Field(
-        224, description="Height and width in pixels of what the models see."
+        224, description="Height and width of the models' input in pixels."
     )
     max_corrupt_images: Annotated[int, Field(ge=0)] = Field(
-        0, description="How many unreadable images may be skipped; each one is named."
+        0, description="How many unreadable images may be skipped; each is named in a warning."
     )
     max_overlapping_images: Annotated[int, Field(ge=0)] = Field(
         0,
-        description="How many training images may repeat a test image; they are dropped from the "
-        "training split, each one named.",
+        description="How many training images may repeat a test image; each is dropped from the "
+        "training split and named in a warning.",
     )
     workers: Annotated[int, Field(ge=0)] = Field(
         0,
-        description="Processes that decode images; 0 takes one for each core. "
+        description="Processes that decode images; 0 uses one per core. "
         "The result does not depend on it.",
     )
     class_names: list[str] | None = Field(
-        None, description="Names in the order of the labels; read from the data where left out."
+        None, description="Names in the order of the labels; read from the data by default."
     )
 
     @field_validator("class_names")
@@ -90,17 +91,17 @@ class Data(Section):
     def _paths_fit_the_source(self) -> Data:
         if self.source == "elpv":
             if self.path or self.train or self.test:
-                raise ValueError("the source 'elpv' brings its own images: give no path")
+                raise ValueError("the source 'elpv' includes its images: remove the paths")
         elif self.path is not None:
             if self.train or self.test:
-                raise ValueError("give either 'path' or both 'train' and 'test', not all of them")
+                raise ValueError("set either 'path' or both 'train' and 'test', not all three")
         elif self.train is None or self.test is None:
-            raise ValueError("give either 'path' or both 'train' and 'test'")
+            raise ValueError("set either 'path' or both 'train' and 'test'")
         return self
 
 
 class Recipe(Section):
-    """The whole recipe."""
+    """A recipe: the images, the models, how they are trained, and the devices to build for."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")] = Field(
         description="Names the run folder: runs/<name>."
@@ -109,37 +110,39 @@ class Recipe(Section):
         0, description="Seed of training, calibration and bootstrap."
     )
     threads: Annotated[int, Field(ge=0)] = Field(
-        0, description="Threads for training on a CPU; 0 takes one for each core."
+        0, description="CPU threads for training; 0 uses one per core."
     )
-    data: Data = Field(description="Where the images come from.")
-    views: Views = Field(Views(), description="How the views are made.")
-    prompts: Prompts = Field(Prompts(), description="What the text teacher is told of each view.")
-    teacher: Teacher = Field(Teacher(), description="The two teachers.")
-    student: Student = Field(Student(), description="The model that ships.")
-    distill: Distill = Field(Distill(), description="How the student is trained.")
-    training: Training = Field(Training(), description="How every model is trained.")
-    quantize: Quantize = Field(Quantize(), description="How the student is quantized.")
-    export: Export = Field(Export(), description="How models become ONNX files.")
-    measure: Measure = Field(Measure(), description="How engines are timed.")
-    targets: list[Target] = Field(
-        min_length=1, description="The devices to build for; one entry each."
-    )
+    data: Data = Field(description="The images and how they are split.")
+    views: Views = Field(Views(), description="The views that the teachers see.")
+    prompts: Prompts = Field(Prompts(), description="Prompts of the text teacher.")
+    teacher: Teacher = Field(Teacher(), description="The visual and the text teacher.")
+    student: Student = Field(Student(), description="The model to deploy.")
+    distill: Distill = Field(Distill(), description="Distillation of the student.")
+    training: Training = Field(Training(), description="Settings shared by all training stages.")
+    quantize: Quantize = Field(Quantize(), description="Quantization of the student.")
+    export: Export = Field(Export(), description="Export to ONNX.")
+    measure: Measure = Field(Measure(), description="Latency measurement.")
+    targets: list[Target] = Field(min_length=1, description="The devices to build for.")
 
     @model_validator(mode="after")
     def _targets_once(self) -> Recipe:
         names = [canonical(target.target) for target in self.targets]
         if len(set(names)) != len(names):
-            raise ValueError("targets: a target is named twice")
+            raise ValueError("targets: a target is listed twice")
         return self
 
     @model_validator(mode="after")
-    def _fallback_has_a_budget(self) -> Recipe:
-        asked = self.quantize.enabled and self.quantize.mixed_precision_trials
-        if asked and not self.targets[0].budgets.limits_accuracy:
+    def _trials_have_a_budget(self) -> Recipe:
+        searched = self.quantize.enabled and self.quantize.mixed_precision_trials
+        if searched and not self.targets[0].budgets.limits_accuracy:
             raise ValueError(
-                "quantize.mixed_precision_trials: the first target has no accuracy budget to keep"
+                "quantize.mixed_precision_trials needs an accuracy budget for the first target"
             )
         return self
+
+    def to_yaml(self) -> str:
+        """YAML with every default written out, which loads back to an equal recipe."""
+        return to_yaml(self.model_dump(mode="json"))
 
 
 def json_schema() -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The recipe that `recipe init` writes."""
+"""The starter recipe that `recipe init` writes."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from tmkd_deploy.targets import catalog
 TEMPLATE = Path(__file__).parent / "templates" / "starter.yaml"
 
 LOCATIONS = {
-    "folder": "  path: images # one folder a class; split here into train and test\n",
-    "parquet": "  path: data/*.parquet # as hub data sets lay it out; split into train and test\n",
-    "webdataset": "  path: shards/*.tar # split here into train and test\n",
+    "folder": "  path: images # one folder per class; split into train and test\n",
+    "parquet": "  path: data/*.parquet # columns image and label; split into train and test\n",
+    "webdataset": "  path: shards/*.tar # split into train and test\n",
     "elpv": "",
 }
 
@@ -40,7 +40,7 @@ def write(path: Path, source: str, target: str) -> None:
             stream.write(text)
     except FileExistsError as error:
         raise RequestError(
-            "There is a file of this name already; it stays as it is.",
+            "This file already exists and was not changed.",
             where=str(path),
             advice="Name another file: tmkd-deploy recipe init NEW.yaml",
         ) from error

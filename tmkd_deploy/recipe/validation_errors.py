@@ -1,4 +1,4 @@
-"""What is wrong with a recipe, said so that its writer can mend it."""
+"""The problems of a recipe, each with its place and a remedy."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from tmkd_deploy.errors import RequestError
-from tmkd_deploy.recipe.shape import keys_at
+from tmkd_deploy.recipe.schema import Recipe
 from tmkd_deploy.suggestions import did_you_mean
 from tmkd_deploy.yaml_document import KeyPath, dotted
 
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing to mend at `path`."""
+    """One problem of the value at `path`, and what to do about it."""
 
     path: KeyPath
     problem: str
@@ -25,10 +25,10 @@ class Problem:
 
 
 def from_validation(error: ValidationError, known_paths: set[KeyPath]) -> list[Problem]:
-    """One problem for each place that does not fit the schema.
+    """One problem for each value that does not fit the schema.
 
-    `known_paths` are the places that the recipe has; pydantic's own may lead further, into the
-    branches of a union, whose complaints are told as one.
+    `known_paths` are the paths that exist in the recipe. Pydantic's own paths may go deeper, into
+    the branches of a union, whose errors are merged into one.
     """
     by_place: dict[KeyPath, list[ErrorDetails]] = {}
     for details in error.errors():
@@ -44,7 +44,7 @@ def from_validation(error: ValidationError, known_paths: set[KeyPath]) -> list[P
 
 
 def raise_for(problems: list[Problem], source: str, place: Callable[[KeyPath], str]) -> None:
-    """Raise one error that tells all `problems`; `place` gives the file and line of a path."""
+    """Raise one error that lists all `problems`; `place` gives the file and line of a path."""
     if not problems:
         return
     if len(problems) == 1:
@@ -54,7 +54,7 @@ def raise_for(problems: list[Problem], source: str, place: Callable[[KeyPath], s
     raise RequestError(
         "\n".join([f"The recipe has {len(problems)} problems.", *lines]),
         where=source,
-        advice="Mend them and look again with: tmkd-deploy recipe check",
+        advice="Fix them, then run: tmkd-deploy recipe check",
     )
 
 
@@ -74,16 +74,16 @@ def _one(path: KeyPath, details: ErrorDetails) -> Problem:
         return Problem(
             path,
             f'There is no key "{key}" in {section}.',
-            did_you_mean(key, keys_at(parent) or []),
+            did_you_mean(key, Recipe.keys_at(parent) or []),
         )
     if kind == "missing":
         return Problem(
-            path, f'The key "{key}" is missing.', "Add it; docs/reference/recipe.md describes it."
+            path, f'The key "{key}" is missing.', "Add it; see docs/reference/recipe.md."
         )
     if kind == "value_error":
         reason = str(details["ctx"]["error"])
         return Problem(
-            path, f"This does not fit: {reason}.", "See docs/reference/recipe.md for this section."
+            path, f"This is not valid: {reason}.", "See this section in docs/reference/recipe.md."
         )
     return Problem(
         path,

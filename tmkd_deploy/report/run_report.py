@@ -12,7 +12,6 @@ from tmkd_deploy import artifacts
 from tmkd_deploy.artifacts import Artifact, Record
 from tmkd_deploy.gate.choose import Judged
 from tmkd_deploy.measure.latency import machine
-from tmkd_deploy.recipe.dump import to_yaml
 from tmkd_deploy.recipe.schema import Recipe
 from tmkd_deploy.records.bundle import BundleRecord
 from tmkd_deploy.records.distillation import StudentRecord
@@ -59,7 +58,7 @@ def write_report(
     """
     report = RunReport(
         name=recipe.name,
-        recipe_yaml=to_yaml(recipe),
+        recipe_yaml=recipe.to_yaml(),
         data=_data(inputs["data"]),
         teacher=_teacher(inputs["teacher"], inputs["view_scores"]),
         student=StudentFigures(

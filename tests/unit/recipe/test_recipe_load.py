@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tmkd_deploy.errors import ExitCode, RequestError
-from tmkd_deploy.recipe import dump, starter
+from tmkd_deploy.recipe import starter
 from tmkd_deploy.recipe.load import load
-from tmkd_deploy.recipe.prompt_sets import PROMPT_SETS
+from tmkd_deploy.recipe.prompts import PROMPT_SETS
 from tmkd_deploy.recipe.schema import Distill, Recipe
 from tmkd_deploy.records.class_names import fault
 
@@ -166,16 +166,16 @@ BOMB = "a0: &a0 [x]\n" + "".join(
 @pytest.mark.parametrize(
     ("text", "place", "words"),
     [
-        ("name: a\nname: b\n", ":2 (name)", "given twice; the first time in line 1"),
+        ("name: a\nname: b\n", ":2 (name)", "given twice, first in line 1"),
         ("name: a\ndata: {source: elpv, source: elpv}\n", ":2 (data.source)", "given twice"),
         ("name: a\ndata: [\n", ":3", "not valid YAML"),
         ("name: a\n\tdata: 3\n", ":2", "not valid YAML"),
         ("name: !!python/object/apply:os.system [ls]\n", ":1", "is not allowed"),
         ("name: a\x07b\n", "", "characters"),
-        ('name: "\\ud800"\n', ":1", "not a usable value"),
-        ("<<: {name: a}\n", ":1", "merging is not supported"),
+        ('name: "\\ud800"\n', ":1", "not a valid value"),
+        ("<<: {name: a}\n", ":1", "merge keys are not supported"),
         ("? [a, b]\n: 3\n", ":1", "plain words"),
-        ("distill: {temperature: 1e999}\n", ":1", "not a usable value"),
+        ("distill: {temperature: 1e999}\n", ":1", "not a valid value"),
         ("a: &a [*a]\n", ":1", "nested too deeply"),
         (BOMB, "", "repeats its aliases too often"),
         ("[" * 5000, "", "nested too deeply"),
@@ -315,12 +315,12 @@ def test_a_recipe_written_out_loads_back_the_same(
         }
     )
     path = tmp_path_factory.getbasetemp() / "resolved.yaml"
-    path.write_text(dump.to_yaml(recipe), encoding="utf-8")
+    path.write_text(recipe.to_yaml(), encoding="utf-8")
     assert load(path) == recipe
 
 
 def test_every_default_is_written_out(recipe) -> None:
-    text = dump.to_yaml(recipe(BASE))
+    text = recipe(BASE).to_yaml()
     assert "contrastive_temperature: 0.07" in text
     assert "percentile: 99.99" in text
 
@@ -336,8 +336,8 @@ def test_own_templates_stand_in_place_of_those_of_the_kind(recipe) -> None:
     loaded = recipe(BASE + 'prompts: {domain: industrial, edge: ["contours of {class}"]}\n')
     assert loaded.prompts.edge == ["contours of {class}"]
     assert loaded.prompts.freq == PROMPT_SETS["industrial"]["freq"]
-    assert "contours of {class}" in dump.to_yaml(loaded)
-    assert recipe(dump.to_yaml(loaded)) == loaded
+    assert "contours of {class}" in loaded.to_yaml()
+    assert recipe(loaded.to_yaml()) == loaded
 
 
 def test_a_kind_that_nobody_knows_is_refused(refused) -> None:
@@ -350,7 +350,7 @@ def test_embeddings_take_the_place_of_a_model(recipe, tmp_path: Path) -> None:
     text = loaded.teacher.text
     assert text.embeddings == tmp_path / "clip.safetensors"
     assert (text.model, text.epochs) == (None, 0)
-    assert recipe(dump.to_yaml(loaded)) == loaded
+    assert recipe(loaded.to_yaml()) == loaded
 
 
 @pytest.mark.parametrize(
@@ -358,9 +358,12 @@ def test_embeddings_take_the_place_of_a_model(recipe, tmp_path: Path) -> None:
 )
 def test_embeddings_and_a_model_are_refused(refused, beside: str) -> None:
     error = refused(BASE + f"teacher:\n  text: {{embeddings: a.safetensors, {beside}}}\n")
-    assert f"leave out '{beside.partition(':')[0]}'" in error.problem
+    assert f"remove '{beside.partition(':')[0]}'" in error.problem
     assert error.where is not None and error.where.endswith(":7 (teacher.text)")
 
 
 def test_a_text_teacher_of_nothing_is_refused(refused) -> None:
-    assert "'embeddings' in its place" in refused(BASE + "teacher: {text: {model: null}}\n").problem
+    assert (
+        "set either 'model' or 'embeddings'"
+        in refused(BASE + "teacher: {text: {model: null}}\n").problem
+    )

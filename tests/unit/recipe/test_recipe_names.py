@@ -16,8 +16,8 @@ def test_the_best_match_comes_first() -> None:
     ("name", "known", "sentence"),
     [
         ("epoch", ["epochs"], 'Did you mean "epochs"?'),
-        ("xyz", ["b", "a"], "Known here: a, b."),
-        ("xyz", [f"name{number}" for number in range(99)], "No known name resembles it."),
+        ("xyz", ["b", "a"], "Known names: a, b."),
+        ("xyz", [f"name{number}" for number in range(99)], "No known name is similar."),
     ],
 )
 def test_a_sentence_helps_on(name, known, sentence) -> None:

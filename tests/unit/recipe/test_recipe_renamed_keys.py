@@ -16,7 +16,7 @@ from tmkd_deploy.cli.main import main
 from tmkd_deploy.errors import RequestError
 from tmkd_deploy.recipe.load import load
 from tmkd_deploy.recipe.renamed_keys import RENAMED, RENAMED_VALUES
-from tmkd_deploy.recipe.shape import keys_at
+from tmkd_deploy.recipe.schema import Recipe
 from tmkd_deploy.recipe.upgrade import upgrade
 from tmkd_deploy.yaml_document import KeyPath
 
@@ -75,7 +75,7 @@ def test_the_table_agrees_with_the_schema(old: str, new: str) -> None:
     section, old_key = section_and_key(old)
     new_section, new_key = section_and_key(new)
     assert section == new_section
-    keys = keys_at(section)
+    keys = Recipe.keys_at(section)
     assert keys is not None and new_key in keys and old_key not in keys
     assert f"{old_key}:" in EVERY_OLD_KEY or f'"{old_key}":' in EVERY_OLD_KEY
 

@@ -19,4 +19,4 @@ def test_the_recipes_are_found():
 def test_a_recipe_is_sound(path):
     notes = check(load(path))
     # data and weights are the user's; a name that nobody knows would have raised
-    assert all("nothing is there yet" in note for note in notes)
+    assert all("does not exist" in note for note in notes)

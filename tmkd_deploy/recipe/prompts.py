@@ -1,12 +1,15 @@
-"""Prompt templates by kind of image; '{class}' stands for the name of the class.
+"""The prompts of the text teacher, with templates for each domain.
 
-They were written by hand for every class alike: no language model is asked about classes.
+The templates do not depend on the classes, and no language model is queried for them.
 """
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
+from pydantic import Field, model_validator
+
+from tmkd_deploy.recipe.section import Section
 from tmkd_deploy.records.types import View
 
 Domain = Literal["general", "industrial", "electroluminescence"]
@@ -20,7 +23,7 @@ PROMPT_SETS: dict[Domain, dict[View, list[str]]] = {
             "a high-pass filtered image of a {class}",
         ],
     },
-    # names of classes are defects here ("scratches") or states ("good"): after a colon both read
+    # class names are defects ("scratches") or states ("good"): after a colon both read well
     "industrial": {
         "rgb": [
             "an industrial inspection image of a surface: {class}",
@@ -50,3 +53,35 @@ PROMPT_SETS: dict[Domain, dict[View, list[str]]] = {
         ],
     },
 }
+
+
+class Prompts(Section):
+    """Prompt templates for each view; '{class}' stands for the class name."""
+
+    domain: Domain = Field(
+        "general",
+        description="What the images show; selects the templates of every view that has none of "
+        "its own below.",
+    )
+    rgb: list[str] = Field(
+        PROMPT_SETS["general"]["rgb"],
+        min_length=1,
+        description="Templates for the unmodified image.",
+    )
+    edge: list[str] = Field(
+        PROMPT_SETS["general"]["edge"],
+        min_length=1,
+        description="Templates for the edge-enhanced view.",
+    )
+    freq: list[str] = Field(
+        PROMPT_SETS["general"]["freq"],
+        min_length=1,
+        description="Templates for the high-frequency view.",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_in_templates(cls, given: Any) -> Any:
+        if not isinstance(given, dict) or given.get("domain") not in list(PROMPT_SETS):
+            return given  # validation reports what is wrong with it
+        return {**PROMPT_SETS[given["domain"]], **given}

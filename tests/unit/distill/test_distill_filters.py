@@ -61,7 +61,8 @@ def test_blur_and_gradient_agree_with_kornia(seed, size, sigma, radius):
 @FEW
 @given(SEEDS, SIZES)
 def test_canny_agrees_with_kornia(seed, size):
-    filters = pytest.importorskip("kornia.filters")
+    # before 0.9 neither of two equal neighbours was an edge
+    filters = pytest.importorskip("kornia", minversion="0.9").filters
     grey = shapes_and_noise(seed, *size)
     _, expected = filters.canny(grey)
     assert torch.equal(canny(grey), expected)

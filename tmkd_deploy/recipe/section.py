@@ -37,4 +37,5 @@ def _inside(kind: Any, part: str | int) -> Any:
 
 
 def _is_section(kind: Any) -> bool:
-    return isinstance(kind, type) and issubclass(kind, Section)
+    # Python 3.10 takes dict[str, int] for a type
+    return isinstance(kind, type) and get_origin(kind) is None and issubclass(kind, Section)

@@ -58,9 +58,9 @@ def _shares(by_stratum: dict[str, list[Duplicates]], fraction: Fraction) -> dict
     exact = {stratum: size * fraction for stratum, size in sizes.items()}
     shares = {stratum: math.floor(share) for stratum, share in exact.items()}
     total = sum(sizes.values())
-    wanted = min(max(round(total * fraction), 1), total - 1)
+    target_count = min(max(round(total * fraction), 1), total - 1)
     by_remainder = sorted(sizes, key=lambda stratum: shares[stratum] - exact[stratum])
-    for stratum in by_remainder[: wanted - sum(shares.values())]:
+    for stratum in by_remainder[: target_count - sum(shares.values())]:
         shares[stratum] += 1
     return shares
 

@@ -19,7 +19,7 @@ from tmkd_deploy.distill.distill import Student
 from tmkd_deploy.errors import EnvironmentProblem, MissingExtra
 from tmkd_deploy.events import Events, track
 from tmkd_deploy.export.export import export
-from tmkd_deploy.quantize.calibration_set import draw
+from tmkd_deploy.quantize.calibration_set import draw_calibration_set
 from tmkd_deploy.quantize.quantize import post_training_quantized
 from tmkd_deploy.quiet import quiet
 from tmkd_deploy.recipe.schema import Recipe
@@ -51,7 +51,7 @@ def compare_post_training(
         EnvironmentProblem: a tool refuses the model; its own words are passed on.
         MissingExtra: a tool is not installed.
     """
-    images = draw(recipe, data).images
+    images = draw_calibration_set(recipe, data).images
     made = []
     ways = recipe.quantize.compare
     for way in track(events, ways, "Quantizing after training", len(ways), "ways"):

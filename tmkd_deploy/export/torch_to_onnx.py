@@ -16,7 +16,7 @@ from tmkd_deploy.export.modules import remember_modules
 from tmkd_deploy.export.older_opset import OLDEST_EXPORTED, lowered
 from tmkd_deploy.export.pixels import take_pixels_as_they_are
 from tmkd_deploy.models.timm_classifier import Classifier
-from tmkd_deploy.quantize.insert import fix_weight_scales
+from tmkd_deploy.quantize.insert import freeze_weight_scales
 from tmkd_deploy.quiet import quiet
 from tmkd_deploy.records.onnx_model import INPUT, OUTPUT
 
@@ -50,7 +50,7 @@ def to_onnx(
         EnvironmentProblem: the exporter wrote another opset than was asked for.
     """
     model = _CameraToLogits(classifier.cpu()).eval().to(memory_format=torch.contiguous_format)
-    fix_weight_scales(model)
+    freeze_weight_scales(model)
     example = torch.zeros(2, image_size, image_size, 3, dtype=torch.uint8)
     try:
         with quiet(), torch.no_grad():

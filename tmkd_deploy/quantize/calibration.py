@@ -1,4 +1,4 @@
-"""Calibration: the range of each activation, from training images only."""
+"""Calibration: collecting the magnitudes of an activation, and choosing its range."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from tmkd_deploy.quantize.ranges import entropy_bins, percentile_bins, squared_e
 _BINS = 2048
 
 
-class Collector:
-    """A histogram of magnitudes whose range doubles when a larger value comes.
+class MagnitudeHistogram:
+    """A histogram of magnitudes whose range doubles whenever a larger value arrives.
 
-    `largest` is the largest magnitude and `smallest` the smallest value, at most 0. Once a value
-    was not finite, `largest` is not, and nothing more is counted.
+    `largest` is the largest magnitude and `smallest` the smallest value, at most 0. After a value
+    that is not finite `largest` is NaN, and nothing more is counted.
     """
 
     def __init__(self) -> None:
         self.counts = torch.zeros(_BINS, dtype=torch.float64)
-        self.top = 0.0
+        self.upper_edge = 0.0
         self.largest = 0.0
         self.smallest = 0.0
 
-    def see(self, values: Tensor) -> None:
-        """Count the magnitudes of `values`."""
+    def update(self, values: Tensor) -> None:
+        """Count the magnitudes of `values`, of any shape."""
         values = values.detach().float().cpu()
         magnitudes = values.abs()
         largest = float(magnitudes.max())
@@ -35,19 +35,24 @@ class Collector:
             return
         self.largest = max(self.largest, largest)
         self.smallest = min(self.smallest, float(values.min()))
-        if self.top == 0.0:
-            self.top = max(largest, 1e-12)
-        while largest > self.top:
+        if self.upper_edge == 0.0:
+            self.upper_edge = max(largest, 1e-12)
+        while largest > self.upper_edge:
             pairs = self.counts.view(-1, 2).sum(dim=1)
             self.counts = torch.cat([pairs, torch.zeros_like(pairs)])
-            self.top *= 2.0
-        self.counts += torch.histc(magnitudes, _BINS, 0.0, self.top).double()
+            self.upper_edge *= 2.0
+        self.counts += torch.histc(magnitudes, _BINS, 0.0, self.upper_edge).double()
 
     def amax(self, method: str, percentile: float, levels: int) -> float:
-        """The magnitude to represent, by one of the methods of `recipe.schema.Calibration`.
+        """The largest magnitude to represent, by a method of `recipe.schema.Calibration`.
 
-        `levels` is the largest integer of the grid, 127 or 255. A range never cuts a bin in two
-        and never exceeds the largest magnitude.
+        Args:
+            method: max, percentile, entropy or mse.
+            percentile: in [0, 100]; for the method percentile only.
+            levels: the largest integer of the grid, 127 or 255.
+
+        Returns:
+            A magnitude at the edge of a bin, at most `largest`.
         """
         counts = self.counts.numpy()
         if method == "max" or not counts[1:].any():
@@ -57,4 +62,4 @@ class Collector:
             "entropy": lambda: entropy_bins(counts, levels),
             "mse": lambda: squared_error_bins(counts, levels),
         }[method]()
-        return min(bins * self.top / _BINS, self.largest)
+        return min(bins * self.upper_edge / _BINS, self.largest)

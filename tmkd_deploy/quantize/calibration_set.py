@@ -1,4 +1,4 @@
-"""The images that activations are calibrated on: training images only, and recorded."""
+"""The calibration set: distinct training images, recorded with their hashes."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from tmkd_deploy.errors import DataError
 from tmkd_deploy.recipe.schema import Recipe
 
 RECORD = "calibration.json"
-_FEWEST_IMAGES = 32
+_MIN_IMAGES = 32
 
 
 @dataclass(frozen=True)
 class CalibrationSet:
-    """Training images that all differ, uint8 [n, H, W, 3]; the lists have an entry for each.
+    """Distinct training images, uint8 [n, H, W, 3], with keys, labels and hashes, each [n].
 
-    `labels` are class names and `hashes` SHA-256 of the pixels as the student sees them.
+    `labels` are class names, `hashes` the SHA-256 of the pixels at the student's resolution.
     """
 
     images: npt.NDArray[np.uint8]
@@ -33,11 +33,11 @@ class CalibrationSet:
 
     @property
     def sha256(self) -> str:
-        """SHA-256 over the images' own hashes, in their order."""
+        """SHA-256 of the images' hashes, in order."""
         return hashlib.sha256("".join(self.hashes).encode()).hexdigest()
 
-    def record(self, folder: Path) -> None:
-        """Write which images these are into `folder`."""
+    def write_record(self, folder: Path) -> None:
+        """Write the images' keys, classes and hashes to `calibration.json` in `folder`."""
         images = [
             {"key": key, "class": label, "sha256": sha256}
             for key, label, sha256 in zip(self.keys, self.labels, self.hashes, strict=True)
@@ -46,57 +46,57 @@ class CalibrationSet:
         (folder / RECORD).write_text(text + "\n", encoding="utf-8")
 
 
-def draw(recipe: Recipe, data: PreparedData) -> CalibrationSet:
-    """Draw evenly from the classes of the training split, with the recipe's seed.
+def draw_calibration_set(recipe: Recipe, data: PreparedData) -> CalibrationSet:
+    """A class-balanced sample of the training split, drawn with the recipe's seed.
 
-    A class with too few images gives all it has. Of images with the same pixels one is drawn.
+    A class with too few images contributes all of them. Of identical images only one is drawn.
 
     Raises:
-        DataError: too few images differ, or one of them is a test image.
+        DataError: there are too few distinct images, or one of them is a test image.
     """
     images = data.images("train")
-    rows: dict[str, int] = {}  # by hash, so that no image counts twice
+    rows: dict[str, int] = {}  # by hash, so that no image is drawn twice
     for row in class_balanced_order(data.labels("train"), recipe.seed).tolist():
         if len(rows) == recipe.quantize.calibration.images:
             break
         rows.setdefault(_sha256(images[row]), row)
-    _refuse_too_few(len(rows), len(images))
-    _refuse_overlap(rows, data)
+    _require_enough(len(rows), len(images))
+    _require_no_overlap(rows, data)
     in_order = sorted(rows.items(), key=lambda item: item[1])
-    drawn = [row for _, row in in_order]
+    selected = [row for _, row in in_order]
     names = data.class_names
     return CalibrationSet(
-        images=np.asarray(images[drawn]),
-        keys=[data.keys("train")[row] for row in drawn],
-        labels=[names[data.labels("train")[row]] for row in drawn],
+        images=np.asarray(images[selected]),
+        keys=[data.keys("train")[row] for row in selected],
+        labels=[names[data.labels("train")[row]] for row in selected],
         hashes=[sha256 for sha256, _ in in_order],
     )
 
 
-def _refuse_too_few(different: int, images: int) -> None:
-    if different == 1 and images > 1:
+def _require_enough(distinct: int, images: int) -> None:
+    if distinct == 1 and images > 1:
         raise DataError(
-            f"Calibration is impossible, because all {images} training images are alike.",
-            advice="Check how the training images were made.",
+            f"Calibration is impossible because all {images} training images are identical.",
+            advice="Check how the training images were created.",
         )
-    if different < _FEWEST_IMAGES:
+    if distinct < _MIN_IMAGES:
         raise DataError(
-            f"Calibration needs at least {_FEWEST_IMAGES} different training images, "
-            f"and there are {different}.",
+            f"Calibration needs at least {_MIN_IMAGES} distinct training images, "
+            f"but there are only {distinct}.",
             advice="Add training images, or set quantize.enabled to false.",
         )
 
 
-def _refuse_overlap(rows: dict[str, int], data: PreparedData) -> None:
-    """Compare pixels, because a list of hashes may have been made for other images."""
+def _require_no_overlap(rows: dict[str, int], data: PreparedData) -> None:
+    """Compare pixels, because stored hashes are of the images before resizing."""
     for row, image in enumerate(data.images("test")):
-        shared = rows.get(_sha256(image))
-        if shared is not None:
+        train_row = rows.get(_sha256(image))
+        if train_row is not None:
             raise DataError(
-                f"The training image {data.keys('train')[shared]!r}, drawn for calibration, has "
-                f"the same pixels as the test image {data.keys('test')[row]!r}.",
-                advice="Remove one of the two from the data: what is calibrated on test images "
-                "looks more accurate than it is.",
+                f"The training image {data.keys('train')[train_row]!r}, selected for calibration, "
+                f"has the same pixels as the test image {data.keys('test')[row]!r}.",
+                advice="Remove one of the two from the data: calibration on test images makes a "
+                "model look more accurate than it is.",
             )
 
 

@@ -1,4 +1,4 @@
-"""Folding batch norms into the convolutions before them, exactly, weight rounding included."""
+"""Exact folding of batch norms into the preceding layers, weight rounding included."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from tmkd_deploy.quantize.insert import BATCH_NORMS
 def fold_batch_norms(network: fx.GraphModule) -> None:
     """Fold every batch norm that directly follows a convolution or linear layer.
 
-    The weight is multiplied by gamma / sigma for each output channel. Its scale is the channel's
-    largest magnitude over 127, so weight and scale grow alike and every integer stays what it was,
-    its sign apart where gamma is negative.
+    Each output channel of the weight is multiplied by gamma / sigma. The weight's scale is
+    proportional to the channel's largest magnitude, so both change by the same factor and all
+    integers stay the same, except for their sign where gamma is negative.
     """
     network.eval()
     modules = dict(network.named_modules())
@@ -27,12 +27,12 @@ def fold_batch_norms(network: fx.GraphModule) -> None:
         if not isinstance(layer, (nn.Conv1d, nn.Conv2d, nn.Linear)) or len(source.users) != 1:
             continue
         _fold(layer, norm)
-        network.set_submodule(str(node.target), _what_follows(norm))
+        network.set_submodule(str(node.target), _fused_activation(norm))
     network.recompile()
 
 
 def _fold(layer: nn.Conv1d | nn.Conv2d | nn.Linear, norm: nn.BatchNorm1d | nn.BatchNorm2d) -> None:
-    weight = _original(layer)
+    weight = _stored_weight(layer)
     mean, variance = norm.running_mean, norm.running_var
     if mean is None or variance is None:
         raise AssertionError("a batch norm without running statistics cannot be folded")
@@ -46,13 +46,13 @@ def _fold(layer: nn.Conv1d | nn.Conv2d | nn.Linear, norm: nn.BatchNorm1d | nn.Ba
     layer.bias = nn.Parameter(folded.detach())
 
 
-def _original(layer: nn.Conv1d | nn.Conv2d | nn.Linear) -> Tensor:
+def _stored_weight(layer: nn.Conv1d | nn.Conv2d | nn.Linear) -> Tensor:
     if not parametrize.is_parametrized(layer, "weight"):
         return layer.weight
     return layer.get_parameter("parametrizations.weight.original")
 
 
-def _what_follows(norm: nn.Module) -> nn.Module:
-    """The activation that timm builds into some batch norms, or nothing."""
+def _fused_activation(norm: nn.Module) -> nn.Module:
+    """The activation that timm includes in some batch norms, otherwise the identity."""
     activation = getattr(norm, "act", None)
     return activation if isinstance(activation, nn.Module) else nn.Identity()

@@ -1,8 +1,8 @@
-"""Where fake quantizers go: the superset placement, one training for every runtime.
+"""Inserting fake quantizers: one placement, and therefore one training, for every runtime.
 
-Quantized are both inputs of each convolution, linear layer, addition and pooling, and their output
-after the batch norm and activation that follow it. TensorRT builds the same integer layers from
-this as from the least placement, and ONNX Runtime needs all of it to keep whole blocks in integers.
+Quantized are all inputs of every convolution, linear layer, addition and pooling, and their outputs
+after the batch norm and activation that follow. ONNX Runtime needs all of these to keep complete
+blocks in integers; TensorRT builds the same integer layers from them as from a minimal placement.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 _WEIGHTED = (nn.Conv1d, nn.Conv2d, nn.Linear)
 _POOLS = (nn.AvgPool2d, nn.AdaptiveAvgPool2d)
 _ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.Hardtanh, nn.SiLU, nn.GELU, nn.Hardswish, nn.LeakyReLU)
-# what comes out of them is a value that went in, so it lies on the grid already; a pair of its own
-# with another scale would keep a pooling in floating point
+# their outputs are input values and thus already on the grid; another pair of Q and DQ with a
+# different scale would keep a max pooling in floating point
 _TRANSPARENT = (nn.Identity, nn.Dropout, nn.Flatten, nn.MaxPool2d)
 _TRANSPARENT_FUNCTIONS: set[Any] = {torch.flatten, F.max_pool2d}
 _JOINS = {operator.add, operator.iadd, torch.add, torch.cat, operator.mul, torch.mul}
@@ -36,74 +36,72 @@ _POOL_FUNCTIONS = {F.avg_pool2d, F.adaptive_avg_pool2d}
 
 
 class _Tracer(fx.Tracer):
-    """Keeps layers whole, subclasses of convolution and batch norm included."""
+    """Does not trace into layers, including subclasses of convolutions and batch norms."""
 
     def __init__(self) -> None:
         super().__init__(autowrap_functions=tuple(get_notrace_functions()))
-        self._whole = (*_WEIGHTED, *BATCH_NORMS, *get_notrace_modules())
+        self._leaves = (*_WEIGHTED, *BATCH_NORMS, *get_notrace_modules())
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return isinstance(m, self._whole) or super().is_leaf_module(m, module_qualified_name)
+        return isinstance(m, self._leaves) or super().is_leaf_module(m, module_qualified_name)
 
 
 def insert_quantizers(classifier: Classifier, exclude_layers: Iterable[str] = ()) -> fx.GraphModule:
-    """Replace the classifier's network by one with fake quantizers everywhere they belong.
+    """Replace the classifier's network by one with fake quantizers, and return it.
 
-    The new network is also returned.
-
-    `leave_out` names convolutions and linear layers, as `weighted_layers` lists them, that stay in
-    floating point.
+    `exclude_layers` names convolutions and linear layers, as `weighted_layers` lists them, that
+    stay in floating point.
 
     Raises:
-        RequestError: the network cannot be traced, or `leave_out` names no layer of it.
+        RequestError: the network cannot be traced, or `exclude_layers` names an unknown layer.
     """
     network = classifier.network
     try:
         traced = fx.GraphModule(network, _Tracer().trace(network))
     except (fx.proxy.TraceError, TypeError, RuntimeError) as error:
         raise RequestError(
-            f"The student cannot be quantized, because its graph depends on its data: {error}.",
+            f"The student cannot be quantized because its graph depends on its input: {error}.",
             advice="Choose another student, or set quantize.enabled to false.",
         ) from error
     layers = weighted_layers(traced)
-    excluded_layers = _matched(exclude_layers, list(layers))
+    excluded = _resolve_names(exclude_layers, list(layers))
     modules = dict(traced.named_modules())
-    chosen: dict[fx.Node, set[str]] = {}
+    consumers: dict[fx.Node, set[str]] = {}
     for node in traced.graph.nodes:
-        if not _computes(node, modules) or node.target in excluded_layers:
+        if not _is_quantizable(node, modules) or node.target in excluded:
             continue
-        computes = str(node.target) if node.op == "call_module" else node.name
+        consumer = str(node.target) if node.op == "call_module" else node.name
         for source in node.all_input_nodes:
-            chosen.setdefault(source_of(source, modules), set()).add(computes)
+            consumers.setdefault(source_of(source, modules), set()).add(consumer)
         tail = _tail(node, modules)
         if not _only_feeds_output(tail):
-            chosen.setdefault(tail, set()).add(computes)
-    for number, (node, wanted_by) in enumerate(chosen.items()):
+            consumers.setdefault(tail, set()).add(consumer)
+    for number, (node, names) in enumerate(consumers.items()):
         name = f"quantizer_{number}"
-        traced.add_module(name, ActivationQuantizer(wanted_by))
+        traced.add_module(name, ActivationQuantizer(names))
         with traced.graph.inserting_after(node):
             quantized = traced.graph.call_module(name, (node,))
         node.replace_all_uses_with(quantized, delete_user_cb=partial(operator.ne, quantized))
     traced.recompile()
     for name, layer in layers.items():
-        if name not in excluded_layers:
+        if name not in excluded:
             parametrize.register_parametrization(layer, "weight", WeightQuantizer())
     classifier.network = traced
     return traced
 
 
 def weighted_layers(network: nn.Module) -> dict[str, nn.Module]:
-    """Every convolution and linear layer of a network, by name, subclasses included."""
+    """All convolutions and linear layers of a network by name, subclasses included."""
     return {name: m for name, m in network.named_modules() if isinstance(m, _WEIGHTED)}
 
 
 def quantized_layers(network: nn.Module) -> list[str]:
-    """The names of those whose weights are quantized."""
+    """The names of the weighted layers whose weights are quantized."""
     return [n for n, m in weighted_layers(network).items() if parametrize.is_parametrized(m)]
 
 
 def activation_quantizers(network: nn.Module) -> dict[str, ActivationQuantizer]:
-    """The activation quantizers of a network, each under the name of the tensor it rounds."""
+    """The activation quantizers of a network by the name of the tensor that they quantize."""
     if not isinstance(network, fx.GraphModule):
         return {}
     found = {}
@@ -115,41 +113,41 @@ def activation_quantizers(network: nn.Module) -> dict[str, ActivationQuantizer]:
 
 
 def use_quant_scheme(network: nn.Module, quant_scheme: QuantScheme | None) -> None:
-    """Round every activation and weight as `placement` wants it; None computes in float32."""
+    """Quantize all activations and weights by `quant_scheme`; None computes in float32."""
     for module in network.modules():
         if isinstance(module, (ActivationQuantizer, WeightQuantizer)):
             module.use(quant_scheme)
 
 
 def use_quant_scheme_where(
-    network: nn.Module, quant_scheme: QuantScheme, computes: Callable[[str], bool]
+    network: nn.Module, quant_scheme: QuantScheme, is_quantized: Callable[[str], bool]
 ) -> None:
-    """Round as if quantizers had been inserted for those layers alone that `computes` accepts.
+    """Quantize only what the layers accepted by `is_quantized` need.
 
-    It is asked for the name of every layer, addition and pooling that wants something rounded.
+    It is called with the name of every layer, addition and pooling that has quantized tensors.
     """
     for module in network.modules():
         if isinstance(module, ActivationQuantizer):
-            module.use(quant_scheme if any(map(computes, module.wanted_by)) else None)
+            module.use(quant_scheme if any(map(is_quantized, module.consumers)) else None)
     for name in quantized_layers(network):
         parametrization = network.get_submodule(f"{name}.parametrizations.weight.0")
         if isinstance(parametrization, WeightQuantizer):
-            parametrization.use(quant_scheme if computes(name) else None)
+            parametrization.use(quant_scheme if is_quantized(name) else None)
 
 
-def fix_weight_scales(network: nn.Module) -> None:
-    """Compute each weight's scales once, as an exporter needs them."""
+def freeze_weight_scales(network: nn.Module) -> None:
+    """Store the current scales of all weights as constants, as the exporter needs them."""
     for weight in network.modules():
         if isinstance(weight, parametrize.ParametrizationList):
             quantizer = weight[0]
             if isinstance(quantizer, WeightQuantizer):
-                quantizer.fixed_scale = quantizer.scale(weight.original)
+                quantizer.frozen_scale = quantizer.scale(weight.original)
 
 
-def _matched(names: Iterable[str], layers: list[str]) -> set[str]:
+def _resolve_names(names: Iterable[str], layers: list[str]) -> set[str]:
     found = set()
     for name in names:
-        # a network's own layers live under 'backbone.'; users need not know
+        # the network's layers are below 'backbone.', which users need not know
         matches = [layer for layer in layers if layer in (name, f"backbone.{name}")]
         if not matches:
             raise RequestError(
@@ -160,7 +158,7 @@ def _matched(names: Iterable[str], layers: list[str]) -> set[str]:
     return found
 
 
-def _computes(node: fx.Node, modules: dict[str, nn.Module]) -> bool:
+def _is_quantizable(node: fx.Node, modules: dict[str, nn.Module]) -> bool:
     if node.op == "call_module":
         return isinstance(modules[str(node.target)], (*_WEIGHTED, *_POOLS))
     if node.op == "call_method":
@@ -169,19 +167,19 @@ def _computes(node: fx.Node, modules: dict[str, nn.Module]) -> bool:
 
 
 def source_of(node: fx.Node, modules: dict[str, nn.Module]) -> fx.Node:
-    """The tensor itself, seen through layers that leave its values alone."""
+    """The node that computes a tensor's values, skipping layers that only pass them on."""
     while node.op != "placeholder" and _is(node, _TRANSPARENT, modules, _TRANSPARENT_FUNCTIONS):
         node = node.all_input_nodes[0]
     return node
 
 
 def _tail(node: fx.Node, modules: dict[str, nn.Module]) -> fx.Node:
-    """The last of the batch norm and activation that run as part of `node`."""
-    following = (*BATCH_NORMS, *_ACTIVATIONS, *_TRANSPARENT)
+    """The last node of the batch norm and activation that are fused with `node`."""
+    fused = (*BATCH_NORMS, *_ACTIVATIONS, *_TRANSPARENT)
     functions = {F.relu, F.relu6, torch.relu, F.silu, F.gelu} | _TRANSPARENT_FUNCTIONS
     while len(node.users) == 1:
         user = next(iter(node.users))
-        if not _is(user, following, modules, functions):
+        if not _is(user, fused, modules, functions):
             break
         node = user
     return source_of(node, modules)

@@ -1,4 +1,4 @@
-"""The stage that quantizes: calibration, then fine-tuning through fake quantizers by TMKD."""
+"""The quantize stage: calibration, then TMKD fine-tuning through fake quantizers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tmkd_deploy.distill.train_teacher import Teachers
 from tmkd_deploy.events import Events
 from tmkd_deploy.models import weights
 from tmkd_deploy.models.timm_classifier import Classifier
-from tmkd_deploy.quantize.calibration_set import CalibrationSet, draw
+from tmkd_deploy.quantize.calibration_set import CalibrationSet, draw_calibration_set
 from tmkd_deploy.quantize.engine_arithmetic import use_engine_arithmetic
 from tmkd_deploy.quantize.fold import fold_batch_norms
 from tmkd_deploy.quantize.insert import (
@@ -27,7 +27,7 @@ from tmkd_deploy.quantize.insert import (
     use_quant_scheme,
     weighted_layers,
 )
-from tmkd_deploy.quantize.scales import calibrate, refuse_weights
+from tmkd_deploy.quantize.scales import calibrate, require_finite_weights
 from tmkd_deploy.recipe.schema import Recipe
 from tmkd_deploy.records.quant_scheme import QuantScheme
 from tmkd_deploy.records.quantization import QuantizationRecord
@@ -35,8 +35,9 @@ from tmkd_deploy.training.distributed import training_device
 from tmkd_deploy.training.schedule import Schedule
 from tmkd_deploy.training.trainer_config import TrainerConfig
 
-_QUANTIZED = "Fine-tuning through fake quantizers"
+_FINE_TUNING = "Fine-tuning through fake quantizers"
 _CONTROL = "Fine-tuning without quantizers"
+_QUANTIZED_WEIGHTS = "quantized.safetensors"
 _CONTROL_WEIGHTS = "control.safetensors"
 
 
@@ -50,55 +51,60 @@ def quantize(
     events: Events,
     trainer_config: TrainerConfig | None = None,
 ) -> QuantizationRecord:
-    """Quantize the student for the grid of `placement` and write it into `folder`.
+    """Quantize the student by `quant_scheme` and write it into `folder`.
 
-    `calibration.json` beside the weights names the calibration images and their hashes;
-    `control.safetensors` is the student fine-tuned on without quantizers, where it is asked for.
+    `calibration.json` lists the calibration images and their hashes. `control.safetensors` is the
+    student after the same fine-tuning without quantizers, if `quantize.control` is set.
 
-    The batch norms stay apart while training, keep their statistics from half-way on, and are
-    folded exactly at the end. One training serves every placement: only the grid of the
-    activations differs.
+    Batch norms stay separate during training, have their running statistics frozen in its second
+    half, and are folded exactly at the end.
+
+    Raises:
+        RequestError: the student cannot be traced, or an excluded layer does not exist.
+        DataError: the calibration images or the student's values do not permit quantization.
     """
     settings = recipe.quantize
-    plain = copy.deepcopy(student.classifier) if settings.control else None
+    control = copy.deepcopy(student.classifier) if settings.control else None
     classifier = student.classifier
-    network, chosen = _calibrated(recipe, data, classifier, quant_scheme, events)
-    chosen.record(folder)
+    network, calibration_set = _insert_and_calibrate(recipe, data, classifier, quant_scheme, events)
+    calibration_set.write_record(folder)
     use_quant_scheme(network, quant_scheme)
-    before = top1_of(classifier, data)
+    post_training_top1 = top1_of(classifier, data)
     if settings.epochs:
-        _fine_tune(recipe, data, teachers, student, classifier, _QUANTIZED, events, trainer_config)
+        _fine_tune(
+            recipe, data, teachers, student, classifier, _FINE_TUNING, events, trainer_config
+        )
     fold_batch_norms(network)
-    refuse_weights(network)
-    weights.save(classifier, folder / "quantized.safetensors")
+    require_finite_weights(network)
+    weights.save(classifier, folder / _QUANTIZED_WEIGHTS)
     use_engine_arithmetic(network, quant_scheme)
-    after = top1_of(classifier, data)
+    top1 = top1_of(classifier, data)
     events.say(
-        f"Quantized top-1 is {100 * before:.1f} % after calibration and {100 * after:.1f} % "
-        "after fine-tuning."
+        f"Quantized, top-1 is {100 * post_training_top1:.1f} % after calibration and "
+        f"{100 * top1:.1f} % after fine-tuning."
     )
     control_top1 = None
-    if plain is not None:
-        _ready(plain)
+    if control is not None:
+        _to_training_device(control)
         if settings.epochs:
-            _fine_tune(recipe, data, teachers, student, plain, _CONTROL, events, trainer_config)
-        weights.save(plain, folder / _CONTROL_WEIGHTS)
-        control_top1 = top1_of(plain, data)
-        events.say(f"Fine-tuned on without quantizers it is {100 * control_top1:.1f} %.")
+            _fine_tune(recipe, data, teachers, student, control, _CONTROL, events, trainer_config)
+        weights.save(control, folder / _CONTROL_WEIGHTS)
+        control_top1 = top1_of(control, data)
+        events.say(f"Fine-tuned without quantizers, top-1 is {100 * control_top1:.1f} %.")
     layers = quantized_layers(network)
     excluded_layers = [name for name in weighted_layers(network) if name not in layers]
     for name in excluded_layers:
-        events.warn(f"The layer {name} stays in floating point, as the recipe asks.")
+        events.warn(f"Layer {name} stays in floating point: it is in quantize.exclude_layers.")
     return QuantizationRecord(
         layers=[name.removeprefix("backbone.") for name in layers],
         excluded_layers=[name.removeprefix("backbone.") for name in excluded_layers],
         activation_quantizers=len(activation_quantizers(network)),
         quant_scheme=quant_scheme.value,
-        calibration_method=_method(recipe),
-        calibration_images=len(chosen.keys),
-        calibration_sha256=chosen.sha256,
-        post_training_top1=before,
-        top1=after,
+        calibration_method=_calibration_method(recipe),
+        calibration_images=len(calibration_set.keys),
+        calibration_sha256=calibration_set.sha256,
+        post_training_top1=post_training_top1,
+        top1=top1,
         control_top1=control_top1,
     )
 
@@ -106,8 +112,8 @@ def quantize(
 def post_training_quantized(
     recipe: Recipe, data: PreparedData, student: Student, quant_scheme: QuantScheme, events: Events
 ) -> Classifier:
-    """The student quantized by calibration alone, its batch norms folded."""
-    network, _ = _calibrated(recipe, data, student.classifier, quant_scheme, events)
+    """The student quantized by calibration without fine-tuning, with folded batch norms."""
+    network, _ = _insert_and_calibrate(recipe, data, student.classifier, quant_scheme, events)
     fold_batch_norms(network)
     return student.classifier.eval()
 
@@ -115,17 +121,17 @@ def post_training_quantized(
 def read_quantized(
     artifact: Artifact[QuantizationRecord], recipe: Recipe, data: PreparedData
 ) -> Classifier:
-    """The quantized student, its batch norms folded; choose a grid with `use_engine_arithmetic`."""
+    """Load the quantized student with folded batch norms; it computes in float32 so far."""
     classifier = deployed_student(recipe, data)
     fold_batch_norms(insert_quantizers(classifier, artifact.record.excluded_layers))
-    weights.load(classifier, artifact.path("quantized.safetensors"))
+    weights.load(classifier, artifact.path(_QUANTIZED_WEIGHTS))
     return classifier.eval()
 
 
 def read_control(
     artifact: Artifact[QuantizationRecord], recipe: Recipe, data: PreparedData
 ) -> Classifier | None:
-    """The student fine-tuned on without quantizers, where the recipe asked for it."""
+    """Load the student fine-tuned without quantizers; None unless `quantize.control` was set."""
     if artifact.record.control_top1 is None:
         return None
     classifier = deployed_student(recipe, data)
@@ -133,24 +139,24 @@ def read_control(
     return classifier.eval()
 
 
-def _calibrated(
+def _insert_and_calibrate(
     recipe: Recipe,
     data: PreparedData,
     classifier: Classifier,
     quant_scheme: QuantScheme,
     events: Events,
 ) -> tuple[fx.GraphModule, CalibrationSet]:
-    """Insert quantizers into `classifier` and find their ranges; nothing is rounded yet."""
-    device = _ready(classifier)
+    """Insert quantizers into `classifier` and set their ranges; they are not enabled yet."""
+    device = _to_training_device(classifier)
     network = insert_quantizers(classifier, recipe.quantize.exclude_layers)
-    refuse_weights(network)
-    chosen = draw(recipe, data)
+    require_finite_weights(network)
+    calibration_set = draw_calibration_set(recipe, data)
     settings = recipe.quantize.calibration
-    calibrate(classifier, chosen.images, settings, quant_scheme, device, events)
-    return network, chosen
+    calibrate(classifier, calibration_set.images, settings, quant_scheme, device, events)
+    return network, calibration_set
 
 
-def _ready(classifier: Classifier) -> torch.device:
+def _to_training_device(classifier: Classifier) -> torch.device:
     device = training_device()
     classifier.to(device).to(memory_format=torch.channels_last)
     return device
@@ -166,7 +172,7 @@ def _fine_tune(
     events: Events,
     trainer_config: TrainerConfig | None,
 ) -> None:
-    """Distil `classifier`, made from `student`, further with the signals of the same teachers."""
+    """Distil `classifier`, derived from `student`, further with the same teachers."""
     settings = recipe.quantize
     device = training_device()
 
@@ -192,13 +198,13 @@ def _fine_tune(
         events,
         description,
         trainer_config=trainer_config,
-        # the terms' ramp belongs to the first training, so it is over
+        # the teacher warm-up took place in the distill stage
         epoch_offset=recipe.distill.teacher_warmup_epochs,
         on_epoch=freeze_statistics,
     )
 
 
-def _method(recipe: Recipe) -> str:
+def _calibration_method(recipe: Recipe) -> str:
     settings = recipe.quantize.calibration
     if settings.method == "percentile":
         return f"percentile {settings.percentile:g}"

@@ -1,4 +1,4 @@
-"""Fake quantizers: they round in training and become Q and DQ nodes in the exported graph."""
+"""Fake quantizers: they round during training and export as QuantizeLinear/DequantizeLinear."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor, nn
 
-from tmkd_deploy.quantize.calibration import Collector
+from tmkd_deploy.quantize.calibration import MagnitudeHistogram
 from tmkd_deploy.records.quant_scheme import QuantScheme
 
 _SMALLEST_SCALE = 1e-8
-# what torch takes as the attribute of an ONNX node
+# the attribute types of torch.onnx.ops.symbolic
 _Attribute = (
     int | float | str | bool | Sequence[int] | Sequence[float] | Sequence[str] | Sequence[bool]
 )
@@ -20,26 +20,27 @@ _Attribute = (
 class ActivationQuantizer(nn.Module):
     """Rounds one tensor to eight bits with a single scale.
 
-    `amax` is the largest magnitude represented; `non_negative` whether calibration saw no negative
-    value. `wanted_by` names the layers, additions and poolings that want the tensor rounded. Until
-    `use` is called the tensor passes unchanged; while `collector` is set it is observed.
+    `amax` is the largest magnitude represented; `non_negative` tells whether calibration saw no
+    negative value. `consumers` names the layers, additions and poolings that need the tensor
+    quantized. Until `use` is called tensors pass unchanged; while `histogram` is set, they are
+    counted there.
     """
 
     amax: Tensor
     non_negative: Tensor
 
-    def __init__(self, wanted_by: Iterable[str] = ()) -> None:
+    def __init__(self, consumers: Iterable[str] = ()) -> None:
         super().__init__()
-        self.wanted_by = frozenset(wanted_by)
+        self.consumers = frozenset(consumers)
         self.register_buffer("amax", torch.tensor(1.0))
         self.register_buffer("non_negative", torch.tensor(False))
-        self.collector: Collector | None = None
+        self.histogram: MagnitudeHistogram | None = None
         self.grid: tuple[float, int, torch.dtype] | None = None
 
     def use(self, quant_scheme: QuantScheme | None) -> None:
-        """Round to the grid of `placement` from now on; None switches rounding off.
+        """Round to the grid of `quant_scheme` from now on; None disables rounding.
 
-        The grid is kept as plain numbers, because an exporter cannot look into a buffer.
+        The grid is stored as Python numbers, because the exporter cannot read a buffer.
         """
         amax = max(float(self.amax), _SMALLEST_SCALE * 255.0)
         if quant_scheme is None:
@@ -52,15 +53,15 @@ class ActivationQuantizer(nn.Module):
             self.grid = amax / 127.0, 128, torch.uint8
 
     def forward(self, values: Tensor) -> Tensor:
-        """`values` of any shape, float32, rounded to the grid; the gradient passes unchanged."""
-        if self.collector is not None:
-            self.collector.see(values)
+        """`values` of any shape, float32, rounded to the grid; straight-through gradient."""
+        if self.histogram is not None:
+            self.histogram.update(values)
             return values
         if self.grid is None:
             return values
         scale, zero_point, kind = self.grid
         if torch.onnx.is_in_onnx_export():
-            return _through_onnx(
+            return _onnx_quantize_dequantize(
                 values, torch.tensor(scale), torch.tensor(zero_point, dtype=kind), None
             )
         limits = torch.iinfo(kind)
@@ -70,45 +71,48 @@ class ActivationQuantizer(nn.Module):
 
 
 class WeightQuantizer(nn.Module):
-    """Rounds a weight to int8 with one scale for each output channel (axis 0).
+    """Rounds a weight to int8 with one scale per output channel (axis 0).
 
-    The scale follows the weight, amax over the placement's largest integer, so folding a batch norm
-    into the weight later scales both alike and changes no rounding.
+    The scale follows the weight: its amax divided by the scheme's largest integer. Folding a batch
+    norm into the weight therefore changes both by the same factor and leaves the integers as they
+    are.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.enabled = False
         self.largest = 127
-        self.fixed_scale: Tensor | None = None
+        self.frozen_scale: Tensor | None = None
 
     def use(self, quant_scheme: QuantScheme | None) -> None:
-        """Round to the grid of `placement` from now on; None switches rounding off."""
+        """Round to the grid of `quant_scheme` from now on; None disables rounding."""
         self.enabled = quant_scheme is not None
         if quant_scheme is not None:
             self.largest = quant_scheme.largest_weight
 
     def scale(self, weight: Tensor) -> Tensor:
-        """The scale of each output channel of `weight` [out, ...]: [out]."""
+        """The scales [out] of a weight [out, ...]."""
         largest = weight.detach().flatten(1).abs().amax(dim=1)
         return (largest / self.largest).clamp(min=_SMALLEST_SCALE)
 
     def forward(self, weight: Tensor) -> Tensor:
-        """`weight` [out, ...], float32, rounded; the gradient passes unchanged."""
+        """`weight` [out, ...], float32, rounded; straight-through gradient."""
         if not self.enabled:
             return weight
         if torch.onnx.is_in_onnx_export():
-            if self.fixed_scale is None:
-                raise AssertionError("fix the scales before exporting")
-            zeros = torch.zeros_like(self.fixed_scale, dtype=torch.int8)
-            return _through_onnx(weight, self.fixed_scale, zeros, 0)
+            if self.frozen_scale is None:
+                raise AssertionError("call freeze_weight_scales before exporting")
+            zeros = torch.zeros_like(self.frozen_scale, dtype=torch.int8)
+            return _onnx_quantize_dequantize(weight, self.frozen_scale, zeros, 0)
         scale = self.scale(weight)
         zeros = torch.zeros_like(scale, dtype=torch.int32)
         return torch.fake_quantize_per_channel_affine(weight, scale, zeros, 0, -128, 127)
 
 
-def _through_onnx(values: Tensor, scale: Tensor, zero_point: Tensor, axis: int | None) -> Tensor:
-    """The pair QuantizeLinear and DequantizeLinear in the graph being exported."""
+def _onnx_quantize_dequantize(
+    values: Tensor, scale: Tensor, zero_point: Tensor, axis: int | None
+) -> Tensor:
+    """QuantizeLinear and DequantizeLinear in the exported graph."""
     attributes: dict[str, _Attribute] = {} if axis is None else {"axis": axis}
     quantized = torch.onnx.ops.symbolic(
         "QuantizeLinear",

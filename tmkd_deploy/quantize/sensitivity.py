@@ -1,4 +1,4 @@
-"""The stage that ranks layers by what quantizing them costs."""
+"""The sensitivity stage: ranking layers by the cost of quantizing them."""
 
 from __future__ import annotations
 
@@ -34,22 +34,22 @@ def rank_layers(
     quant_scheme: QuantScheme,
     events: Events,
 ) -> SensitivityRecord:
-    """Rank the layers of the calibrated student by what rounding each alone costs.
+    """Rank the layers of the calibrated student by the cost of quantizing only one of them.
 
-    A layer is rounded as `insert_quantizers` rounds it: its weight, its input and its output. The
-    images are the next ones after the calibration set in the order in which that is drawn, so that
-    ranges were found on others; where the training split is small, it begins again.
+    Quantizing a layer quantizes its weight, input and output, as `insert_quantizers` does. The
+    images follow those of the calibration set in the class-balanced order, so that costs and ranges
+    come from different images; a small training split wraps around.
     """
     rows = _rows(data.labels("train"), recipe)
     images, labels = np.asarray(data.images("train")[rows]), data.labels("train")[rows]
     device = training_device()
-    taught = predict(teacher.to(device), images, device)
+    teacher_logits = predict(teacher.to(device), images, device)
     classifier = post_training_quantized(recipe, data, student, quant_scheme, events).to(device)
     names = quantized_layers(classifier.network)
     task = events.begin("Quantizing layer by layer", 3 * len(names) + 2, "passes")
 
-    def logits(computes: Callable[[str], bool]) -> Tensor:
-        use_quant_scheme_where(classifier.network, quant_scheme, computes)
+    def logits(is_quantized: Callable[[str], bool]) -> Tensor:
+        use_quant_scheme_where(classifier.network, quant_scheme, is_quantized)
         task.advance()
         return predict(classifier, images, device)
 
@@ -57,7 +57,7 @@ def rank_layers(
         return compare.cost(logits(lambda name: name not in excluded_layers))
 
     try:
-        compare = _Comparison(logits(lambda _: False), taught, torch.from_numpy(labels))
+        compare = _Comparison(logits(lambda _: False), teacher_logits, torch.from_numpy(labels))
         ranked = [
             LayerSensitivity(
                 layer=name.removeprefix("backbone."),
@@ -66,21 +66,21 @@ def rank_layers(
             )
             for name in names
         ]
-        order = sorted(range(len(names)), key=lambda place: -ranked[place].alone.divergence)
+        order = sorted(range(len(names)), key=lambda index: -ranked[index].alone.divergence)
         by_count = [
-            without({names[place] for place in order[:count]}) for count in range(len(names) + 1)
+            without({names[index] for index in order[:count]}) for count in range(len(names) + 1)
         ]
     finally:
         task.finish()
-    beyond = len(rows) + recipe.quantize.calibration.images - len(data.labels("train"))
+    reused = len(rows) + recipe.quantize.calibration.images - len(data.labels("train"))
     return SensitivityRecord(
         images=len(rows),
-        calibrated_on=min(max(beyond, 0), len(rows)),
+        calibrated_on=min(max(reused, 0), len(rows)),
         quant_scheme=quant_scheme.value,
         excluded_layers=recipe.quantize.exclude_layers,
         top1=compare.top1,
         teacher_divergence=compare.teacher_divergence,
-        layers=[ranked[place] for place in order],
+        layers=[ranked[index] for index in order],
         by_count=by_count,
     )
 
@@ -91,20 +91,20 @@ def _rows(labels: npt.NDArray[np.int64], recipe: Recipe) -> npt.NDArray[np.int64
 
 
 class _Comparison:
-    """The unquantized student's logits [N, C], those of its teacher, and the labels [N]."""
+    """Compares logits with the unquantized student's and the teacher's [N, C], and labels [N]."""
 
-    def __init__(self, plain: Tensor, taught: Tensor, labels: Tensor) -> None:
-        self._plain, self._taught, self._labels = plain, taught, labels
-        self.top1 = self._top1(plain)
-        self.teacher_divergence = _divergence(taught, plain)
+    def __init__(self, reference: Tensor, teacher: Tensor, labels: Tensor) -> None:
+        self._reference, self._teacher, self._labels = reference, teacher, labels
+        self.top1 = self._top1(reference)
+        self.teacher_divergence = _divergence(teacher, reference)
 
     def cost(self, logits: Tensor) -> Cost:
-        """What it costs to answer with `logits` [N, C] instead."""
+        """The cost of the logits [N, C] of a quantized student."""
         return Cost(
-            divergence=_divergence(self._plain, logits),
-            teacher_divergence=_divergence(self._taught, logits) - self.teacher_divergence,
+            divergence=_divergence(self._reference, logits),
+            teacher_divergence=_divergence(self._teacher, logits) - self.teacher_divergence,
             points=100 * (self._top1(logits) - self.top1),
-            changed=float((logits.argmax(dim=1) != self._plain.argmax(dim=1)).double().mean()),
+            changed=float((logits.argmax(dim=1) != self._reference.argmax(dim=1)).double().mean()),
         )
 
     def _top1(self, logits: Tensor) -> float:

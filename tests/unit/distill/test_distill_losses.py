@@ -186,7 +186,7 @@ class TestStudentLoss:
             ),
         }
 
-    def test_without_signals_the_labels_alone_count(self):
+    def test_without_teacher_outputs_only_the_labels_count(self):
         loss, batch, teacher_outputs = self.parts(ce_weight=0.1)
         expected = self.terms(loss, batch, teacher_outputs, loss.settings)["ce_weight"]
         assert loss(*batch, None, 0).item() == pytest.approx(expected.item())

@@ -20,7 +20,7 @@ def inverted_residuals():
 
     from tmkd_deploy.export.torch_to_onnx import to_onnx
     from tmkd_deploy.models.timm_classifier import Classifier, Network
-    from tmkd_deploy.quantize.calibration import Collector
+    from tmkd_deploy.quantize.calibration import MagnitudeHistogram
     from tmkd_deploy.quantize.fold import fold_batch_norms
     from tmkd_deploy.quantize.insert import (
         activation_quantizers,
@@ -40,13 +40,13 @@ def inverted_residuals():
     fold_batch_norms(insert_quantizers(classifier))
     quantizers = activation_quantizers(classifier.network).values()
     for quantizer in quantizers:
-        quantizer.collector = Collector()
+        quantizer.histogram = MagnitudeHistogram()
     with torch.no_grad():
         classifier(torch.rand(8, 3, SIDE, SIDE))
     for quantizer in quantizers:
-        quantizer.amax.fill_(quantizer.collector.largest)
-        quantizer.non_negative.fill_(quantizer.collector.smallest >= 0)
-        quantizer.collector = None
+        quantizer.amax.fill_(quantizer.histogram.largest)
+        quantizer.non_negative.fill_(quantizer.histogram.smallest >= 0)
+        quantizer.histogram = None
     made = {}
 
     def graph_for(quant_scheme):

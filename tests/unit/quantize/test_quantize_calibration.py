@@ -1,4 +1,4 @@
-"""Ranges of activations, the grids made of them, and the stage as a whole."""
+"""Activation ranges, the grids derived from them, and the whole stage."""
 
 import dataclasses
 
@@ -35,7 +35,7 @@ CPU = torch.device("cpu")
     st.booleans(),
     st.sampled_from(list(QuantScheme)),
 )
-def test_activations_are_rounded_to_the_grid_of_the_placement(seed, amax, positive, quant_scheme):
+def test_activations_are_rounded_to_the_grid_of_the_scheme(seed, amax, positive, quant_scheme):
     values = np.random.default_rng(seed).normal(0, amax, 200).astype(np.float32)
     values = np.abs(values) if positive else values
     quantizer = ActivationQuantizer()
@@ -90,7 +90,7 @@ def test_the_quantized_digits_keep_their_accuracy(digits, quantized_digits, quan
     assert "fc" in record.layers and "layer1.0.conv1" in record.layers
 
 
-def test_both_placements_calibrate_on_the_same_training_images(quantized_digits):
+def test_both_schemes_calibrate_on_the_same_training_images(quantized_digits):
     signed, unsigned = (quantized_digits(quant_scheme)[1] for quant_scheme in QuantScheme)
     assert signed.calibration_sha256 == unsigned.calibration_sha256
     assert signed.layers == unsigned.layers
@@ -110,14 +110,14 @@ def refused(digits, student, tmp_path, recipe=None):
     return caught.value.problem
 
 
-def test_a_tensor_that_is_always_zero_is_named_as_the_user_knows_it(digits, tmp_path):
+def test_a_tensor_that_is_always_zero_is_named_in_terms_of_the_users_model(digits, tmp_path):
     student = digits.student()
     with torch.no_grad():
         norm = student.classifier.network.backbone.layer2[0].bn1
         norm.weight.zero_()
         norm.bias.fill_(-1.0)
     problem = refused(digits, student, tmp_path)
-    assert "nothing but zeros in the output of layer2.0.act1" in problem
+    assert "only zeros in the output of layer2.0.act1" in problem
 
 
 class Cancelling(nn.Module):
@@ -147,7 +147,7 @@ def test_values_that_are_not_finite_are_named(digits, tmp_path, wrong):
     student = digits.student()
     with torch.no_grad():
         student.classifier.network.backbone.layer2[0].bn1.bias[0] = wrong
-    assert "not finite numbers in the output of layer2.0.act1" in refused(digits, student, tmp_path)
+    assert "not finite in the output of layer2.0.act1" in refused(digits, student, tmp_path)
 
 
 @pytest.mark.parametrize("wrong", [float("nan"), float("-inf")])
@@ -182,7 +182,7 @@ def test_every_method_keeps_the_digits_accuracy(digits, tmp_path, method, quant_
 
 
 def test_fine_tuning_through_the_quantizers_by_the_teacher(digits, tmp_path):
-    """From a student quantized with far too short a range, training wins accuracy back."""
+    """With far too small a range, fine-tuning recovers accuracy."""
     section = digits.recipe.quantize
     rough = section.calibration.model_copy(update={"method": "percentile", "percentile": 85.0})
     section = section.model_copy(
@@ -190,7 +190,7 @@ def test_fine_tuning_through_the_quantizers_by_the_teacher(digits, tmp_path):
             "epochs": 2,
             "learning_rate": 2e-3,
             "calibration": rough,
-            "leave_out": ["fc"],
+            "exclude_layers": ["fc"],
             "control": True,
         }
     )
@@ -200,8 +200,8 @@ def test_fine_tuning_through_the_quantizers_by_the_teacher(digits, tmp_path):
     logits = predict(digits.classifier(), images, CPU)
     features = torch.zeros(1, len(images), digits.teachers.record.feature_width).half()
     features[..., 0] = 1.0
-    told = {"logits": logits.repeat(2, 1, 1), "features": features.repeat(2, 1, 1)}
-    save_file(told, tmp_path / "teacher_outputs.safetensors")
+    outputs = {"logits": logits.repeat(2, 1, 1), "features": features.repeat(2, 1, 1)}
+    save_file(outputs, tmp_path / "teacher_outputs.safetensors")
     loss = student_loss(recipe, digits.teachers, student.record.feature_width)
     weights.save(loss, tmp_path / "loss.safetensors")
     folder = tmp_path / "quantized"
@@ -223,14 +223,14 @@ def test_fine_tuning_through_the_quantizers_by_the_teacher(digits, tmp_path):
     use_quant_scheme(classifier.network, QuantScheme.S8)
     found = predict(classifier, digits.data.images("test"), CPU)
     assert digits.top1(found) == pytest.approx(record.top1)
-    # the control was trained as long, and knows nothing of quantizers
+    # the control was trained for as long, without quantizers
     control = read_control(artifact, recipe, digits.data)
     found = predict(control, digits.data.images("test"), CPU)
     assert digits.top1(found) == pytest.approx(record.control_top1)
     assert record.control_top1 > 0.95
     assert not quantized_layers(control.network)
     before = digits.classifier().state_dict()
-    assert any(not torch.equal(before[name], told) for name, told in control.state_dict().items())
+    assert any(not torch.equal(before[name], tuned) for name, tuned in control.state_dict().items())
 
 
 @pytest.mark.parametrize("quant_scheme", list(QuantScheme))
@@ -240,7 +240,7 @@ def test_rounding_changes_no_pixel_of_a_student_that_was_trained_from_scratch(me
     arguments = {"channels": [8, 8, 8, 8], "stem_width": 8, "zero_init_last": False}
     classifier, _ = create("resnet10t", 3, arguments, 32, scratch=True)
     network = insert_quantizers(classifier)
-    # bright images: the range that they span is not the one that is right for pixels
+    # bright images: they do not span the range of all pixels
     images = np.random.default_rng(0).integers(130, 240, (40, 32, 32, 3)).astype(np.uint8)
     settings = Calibration(method=method)
     calibrate(classifier, images, settings, quant_scheme, torch.device("cpu"), SilentEvents())

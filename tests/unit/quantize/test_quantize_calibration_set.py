@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tmkd_deploy.data.prepared import DataRecord, PreparedData
 from tmkd_deploy.errors import DataError
-from tmkd_deploy.quantize.calibration_set import RECORD, draw
+from tmkd_deploy.quantize.calibration_set import RECORD, draw_calibration_set
 from tmkd_deploy.recipe.schema import Recipe
 
 
@@ -72,7 +72,7 @@ def split(pixels, labels, test_pixels):
 def test_every_class_gives_as_many_as_the_others_or_all_it_has(sizes, wanted, seed):
     labels = np.random.default_rng(seed).permutation(np.repeat(np.arange(len(sizes)), sizes))
     data = split(list(range(len(labels))), labels.tolist(), [5000])
-    drawn = draw(recipe(wanted, seed), data)
+    drawn = draw_calibration_set(recipe(wanted, seed), data)
     assert len(drawn.keys) == min(wanted, sum(sizes)) == len(set(drawn.hashes))
     given_by = Counter(drawn.labels)
     most = max(given_by.values())
@@ -85,14 +85,15 @@ def test_every_class_gives_as_many_as_the_others_or_all_it_has(sizes, wanted, se
 
 def test_the_seed_decides_and_nothing_else():
     data = split(list(range(100)), [row % 3 for row in range(100)], [5000])
-    assert draw(recipe(40), data).keys == draw(recipe(40), data).keys
-    assert draw(recipe(40), data).sha256 != draw(recipe(40, seed=1), data).sha256
+    first, again = (draw_calibration_set(recipe(40), data) for _ in range(2))
+    assert first.keys == again.keys
+    assert first.sha256 != draw_calibration_set(recipe(40, seed=1), data).sha256
 
 
 def test_the_record_names_each_image_with_the_hash_of_its_pixels(tmp_path):
     data = split(list(range(100)), [row % 3 for row in range(100)], [5000])
-    drawn = draw(recipe(40), data)
-    drawn.record(tmp_path)
+    drawn = draw_calibration_set(recipe(40), data)
+    drawn.write_record(tmp_path)
     record = json.loads((tmp_path / RECORD).read_text())
     assert record["sha256"] == drawn.sha256 and len(record["images"]) == 40
     for image, each in zip(drawn.images, record["images"], strict=True):
@@ -104,22 +105,24 @@ def test_the_record_names_each_image_with_the_hash_of_its_pixels(tmp_path):
 
 def test_images_with_the_same_pixels_count_once():
     data = split([row % 40 for row in range(200)], [row % 2 for row in range(200)], [5000])
-    assert len(draw(recipe(100), data).keys) == 40
+    assert len(draw_calibration_set(recipe(100), data).keys) == 40
     few = split([row % 31 for row in range(200)], [row % 2 for row in range(200)], [5000])
-    with pytest.raises(DataError, match="at least 32 different training images, and there are 31"):
-        draw(recipe(100), few)
+    with pytest.raises(
+        DataError, match="at least 32 distinct training images, but there are only 31"
+    ):
+        draw_calibration_set(recipe(100), few)
 
 
 def test_images_that_are_all_alike_are_refused():
     data = split([7] * 50, [row % 2 for row in range(50)], [5000])
-    with pytest.raises(DataError, match="all 50 training images are alike"):
-        draw(recipe(40), data)
+    with pytest.raises(DataError, match="all 50 training images are identical"):
+        draw_calibration_set(recipe(40), data)
 
 
 def test_a_test_image_among_them_is_refused_with_both_names():
     data = split(list(range(50)), [0] * 50, [5000, 17])
     with pytest.raises(DataError, match=r"'train 17'.*same pixels as the test image 'test 1'"):
-        draw(recipe(50), data)
+        draw_calibration_set(recipe(50), data)
 
 
 def test_a_test_image_put_among_the_training_images_later_is_found():
@@ -129,4 +132,4 @@ def test_a_test_image_put_among_the_training_images_later_is_found():
     images[3] = data.images("test")[1]
     swapped = dataclasses.replace(data, _images={"train": images, "test": data.images("test")})
     with pytest.raises(DataError, match=r"'train 3'.*'test 1'"):
-        draw(recipe(50), swapped)
+        draw_calibration_set(recipe(50), swapped)

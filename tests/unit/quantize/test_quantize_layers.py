@@ -45,7 +45,7 @@ def test_every_layer_is_quantized_and_computes_the_same(model, arguments):
         before = classifier(images)[0]
         network = insert_quantizers(classifier)
         assert sorted(quantized_layers(network)) == sorted(layers)
-        # until a placement is chosen nothing is rounded
+        # until a scheme is chosen nothing is rounded
         assert torch.allclose(classifier(images)[0], before, atol=1e-5)
         use_quant_scheme(network, QuantScheme.S8)
         rounded = classifier(images)[0]

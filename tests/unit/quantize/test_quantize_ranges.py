@@ -9,17 +9,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import entropy
 
-from tmkd_deploy.quantize.calibration import Collector
+from tmkd_deploy.quantize.calibration import MagnitudeHistogram
 from tmkd_deploy.quantize.ranges import entropy_bins, squared_error_bins
 
 METHODS = ["max", "percentile", "entropy", "mse"]
 
 
 def collected(values, batches=1):
-    collector = Collector()
+    histogram = MagnitudeHistogram()
     for part in np.array_split(np.asarray(values, dtype=np.float32), batches):
-        collector.see(torch.from_numpy(part))
-    return collector
+        histogram.update(torch.from_numpy(part))
+    return histogram
 
 
 @settings(deadline=None, max_examples=60)
@@ -32,10 +32,10 @@ def collected(values, batches=1):
 def test_ranges_are_those_numpy_finds(seed, size, percentile, batches):
     random = np.random.default_rng(seed)
     values = random.normal(0, size, 4000).astype(np.float32)
-    collector = collected(values, batches)
+    histogram = collected(values, batches)
     magnitudes = np.abs(values)
-    assert collector.amax("max", percentile, 127) == magnitudes.max()
-    found = collector.amax("percentile", percentile, 127)
+    assert histogram.amax("max", percentile, 127) == magnitudes.max()
+    found = histogram.amax("percentile", percentile, 127)
     # a bin is 1/2048 to 1/1024 of the largest value wide; the bin of zeros is not counted
     expected = [
         np.percentile(
@@ -124,14 +124,14 @@ def test_no_range_rounds_the_values_themselves_much_better(seed, kind, levels, o
 
 def test_a_finer_grid_is_cut_less():
     """With twice the levels rounding costs less, so that clipping is worth less."""
-    collector = collected(np.random.default_rng(0).laplace(size=100_000))
-    assert collector.amax("mse", 99.99, 255) > 1.05 * collector.amax("mse", 99.99, 127)
+    histogram = collected(np.random.default_rng(0).laplace(size=100_000))
+    assert histogram.amax("mse", 99.99, 255) > 1.05 * histogram.amax("mse", 99.99, 127)
 
 
 def test_zeros_do_not_count_towards_a_percentile():
     """After a ReLU most values are zero, and would pull any percentile down."""
-    collector = collected(np.concatenate([np.zeros(9900), np.linspace(0.5, 1.0, 100)]))
-    assert collector.amax("percentile", 90.0, 127) == pytest.approx(0.95, abs=0.01)
+    histogram = collected(np.concatenate([np.zeros(9900), np.linspace(0.5, 1.0, 100)]))
+    assert histogram.amax("percentile", 90.0, 127) == pytest.approx(0.95, abs=0.01)
 
 
 @pytest.mark.parametrize("method", ["entropy", "mse"])
@@ -144,9 +144,9 @@ def test_zeros_change_nothing(method):
 
 @pytest.mark.parametrize("method", ["percentile", "entropy"])
 def test_one_outlier_is_cut_by_every_method_but_the_maximum(method):
-    collector = collected(np.append(np.linspace(0, 1, 100_000), 10.0))
-    assert collector.amax("max", 99.9, 127) == 10.0
-    assert collector.amax(method, 99.9, 127) < 1.4
+    histogram = collected(np.append(np.linspace(0, 1, 100_000), 10.0))
+    assert histogram.amax("max", 99.9, 127) == 10.0
+    assert histogram.amax(method, 99.9, 127) < 1.4
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -157,7 +157,7 @@ def test_a_tensor_of_one_value_keeps_it(method):
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("wrong", [math.nan, math.inf, -math.inf])
 def test_a_value_that_is_not_finite_is_never_forgotten(method, wrong):
-    collector = Collector()
+    histogram = MagnitudeHistogram()
     for batch in ([1.0, 2.0], [1.0, wrong], [3.0, 4.0]):
-        collector.see(torch.tensor(batch))
-    assert not math.isfinite(collector.largest)
+        histogram.update(torch.tensor(batch))
+    assert not math.isfinite(histogram.largest)

@@ -44,7 +44,7 @@ def planted(digits):
 def excluded_layers(recipe, *names, images=128):
     calibration = recipe.quantize.calibration.model_copy(update={"images": images})
     quantize = recipe.quantize.model_copy(
-        update={"leave_out": list(names), "calibration": calibration}
+        update={"exclude_layers": list(names), "calibration": calibration}
     )
     return recipe.model_copy(update={"quantize": quantize})
 

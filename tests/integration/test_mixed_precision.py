@@ -71,7 +71,7 @@ def test_where_no_choice_keeps_the_budgets_the_program_says_so(planted, capsys) 
     sought = facts_of(told, "mixed_precision")
     assert code == 1
     assert sought["outcome"] == "none"
-    assert "No number of excluded layers makes the INT8 engine for cpu keep its budgets" in said
+    assert "No number of excluded layers makes the INT8 engine for cpu meet its budgets" in said
     assert len(sought["trials"][-1]["not_kept"]) == 3, sought
 
 

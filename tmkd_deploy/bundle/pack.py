@@ -1,4 +1,4 @@
-"""The bundle stage: one file that an application can take.
+"""The bundle stage: pack an engine and its metadata into one file for applications.
 
 `docs/reference/bundle.md` describes the format. The same inputs give the same bytes.
 """
@@ -20,9 +20,9 @@ import numpy.typing as npt
 from tmkd_deploy import __version__
 from tmkd_deploy.artifacts import sha256_of
 from tmkd_deploy.errors import ArtifactError, DataError
-from tmkd_deploy.gate.judge import shipped_accuracy, shipped_latency
 from tmkd_deploy.records.bundle import BundleRecord
 from tmkd_deploy.records.measurements import Measurements
+from tmkd_deploy.records.types import Precision, RuntimeName
 from tmkd_deploy.records.verdict import Verdict
 from tmkd_deploy.runtime import BundleError, verify
 from tmkd_deploy.runtime.manifest import (
@@ -41,8 +41,8 @@ def pack(
     *,
     name: str,
     engine: Path,
-    precision: str,
-    runtime: str,
+    precision: Precision,
+    runtime: RuntimeName,
     measurements: Measurements,
     verdict: Verdict,
     class_names: Sequence[str],
@@ -52,21 +52,25 @@ def pack(
     golden_tolerance: float,
     into: Path,
 ) -> BundleRecord:
-    """Write `into/<name>-<target>.tmkd` and verify it, golden images included where they can run.
+    """Write `into/<name>-<target>.tmkd` and verify it.
 
-    `golden_images` are uint8 [k, image_size, image_size, 3] and `golden_logits`, float32
-    [k, classes], what this engine gave for them, k >= 1; choose images with `clearest_images`.
-    A gate that did not pass is recorded and does not hinder.
+    Verification runs the golden images if this machine can run the engine. A gate that did not
+    pass is recorded in the bundle but does not prevent it.
+
+    Args:
+        golden_images: uint8 [k, image_size, image_size, 3], k >= 1, selected by `clearest_images`.
+        golden_logits: float32 [k, classes], this engine's output for the golden images.
+        golden_tolerance: the largest allowed difference of a logit on another machine.
 
     Raises:
-        ArtifactError: the engine's file is not there.
-        DataError: the finished bundle does not verify; no file is left.
+        ArtifactError: the engine file does not exist.
+        DataError: the finished bundle fails verification; no file is left behind.
     """
     if not engine.is_file():
         raise ArtifactError(
-            "The engine to bundle is not there.",
+            "The engine to bundle does not exist.",
             where=str(engine),
-            advice="Export again for this target, then bundle.",
+            advice="Build the engines of this target again with: tmkd-deploy export --force",
         )
     members = {
         f"engine{engine.suffix}": engine.read_bytes(),
@@ -86,7 +90,7 @@ def pack(
         "output": OUTPUT,
         "golden": {"tolerance": golden_tolerance},
         "gate": verdict.model_dump(mode="json", include={"outcome", "checks"}),
-        **_figures(measurements),
+        **_metrics(measurements, precision),
         "files": {
             member: {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
             for member, content in members.items()
@@ -107,25 +111,30 @@ def pack(
 
 
 def clearest_images(logits: npt.NDArray[np.float32], count: int) -> list[int]:
-    """Rows of `logits` (float32 [n, classes]) fit to be golden, at most `count`, in rising order.
+    """Indices of at most `count` images suited as golden images, in ascending order.
 
-    Each predicted class in turn gives the image with the widest lead over the second class: an
-    image on the border of two classes may fall to either side on another processor.
+    Images are taken from the predicted classes in turn, the largest margin over the runner-up
+    first: on another processor, an image near a decision boundary may fall on the other side.
+
+    Args:
+        logits: float32 [n, classes].
+        count: how many images to select.
     """
     ordered = np.sort(logits, axis=1)
-    lead = ordered[:, -1] - ordered[:, -2] if logits.shape[1] > 1 else ordered[:, -1]
+    margin = ordered[:, -1] - ordered[:, -2] if logits.shape[1] > 1 else ordered[:, -1]
     predicted = logits.argmax(axis=1)
-    # The place of each image among those of its class, the clearest first, decides; then its lead.
-    place = np.empty(len(logits), dtype=np.int64)
+    # sort by rank within the predicted class, then by margin
+    rank = np.empty(len(logits), dtype=np.int64)
     for label in np.unique(predicted):
         rows = np.flatnonzero(predicted == label)
-        place[rows[np.argsort(-lead[rows], kind="stable")]] = np.arange(len(rows))
-    return sorted(np.lexsort((-lead, place))[:count].tolist())
+        rank[rows[np.argsort(-margin[rows], kind="stable")]] = np.arange(len(rows))
+    return sorted(np.lexsort((-margin, rank))[:count].tolist())
 
 
-def _figures(measurements: Measurements) -> dict[str, Any]:
-    """What was measured of the engine that ships; null where it was not."""
-    accuracy, latency = shipped_accuracy(measurements), shipped_latency(measurements)
+def _metrics(measurements: Measurements, precision: Precision) -> dict[str, Any]:
+    """The measured metrics of the bundled engine; None if not measured."""
+    accuracy = measurements.engine_accuracy(precision)
+    latency = measurements.engine_latency(precision)
     protocol = measurements.latency.protocol if measurements.latency else {}
     histogram = {"histogram_edges_ms", "histogram_counts"}
     return {
@@ -145,7 +154,7 @@ def _write_zip(path: Path, members: Mapping[str, bytes]) -> None:
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
         for member in sorted(members):
             entry = zipfile.ZipInfo(member, date_time=(1980, 1, 1, 0, 0, 0))
-            entry.create_system = 3  # else the bytes would differ between operating systems
+            entry.create_system = 3  # otherwise the bytes would depend on the operating system
             entry.external_attr = (stat.S_IFREG | 0o644) << 16
             archive.writestr(entry, members[member])
 

@@ -13,13 +13,14 @@ from tmkd_deploy.errors import RequestError
 
 if TYPE_CHECKING:
     from tmkd_deploy.explain.interface import Explanation
+    from tmkd_deploy.records.types import Precision
 
 RunName = Annotated[str, typer.Argument(metavar="RUN", help="A run folder, or a recipe's name.")]
 TargetName = Annotated[
     str | None,
     typer.Option("--target", metavar="NAME", help="Only this target.  [default: all that it has]"),
 ]
-Precision = Annotated[
+PrecisionName = Annotated[
     str, typer.Option("--precision", metavar="NAME", help="Which engine: int8, fp16 or fp32.")
 ]
 
@@ -27,7 +28,7 @@ Precision = Annotated[
 def explain(
     run: RunName,
     target: TargetName = None,
-    precision: Precision = "int8",
+    precision: PrecisionName = "int8",
     runs: Runs = DEFAULT_RUNS,
     as_json: AsJson = False,
 ) -> None:
@@ -52,7 +53,7 @@ def _explanations(folder: Path, target: str | None, precision: str) -> list[Expl
         from tmkd_deploy.errors import MissingExtra  # noqa: PLC0415
 
         raise MissingExtra("Explaining an engine", "train", error.name or "onnx") from error
-    _check_precision(precision)
+    known = _known_precision(precision)
     built = room.built_targets(folder)
     if not built:
         raise RequestError(
@@ -64,8 +65,8 @@ def _explanations(folder: Path, target: str | None, precision: str) -> list[Expl
         chosen = [_known_target(target, list(built))]
     else:
         # a target that builds no such engine matters only if no other does
-        chosen = [each for each in built if precision in built[each]] or list(built)[:1]
-    return [room.explain(folder, each, precision) for each in chosen]
+        chosen = [each for each in built if known in built[each]] or list(built)[:1]
+    return [room.explain(folder, each, known) for each in chosen]
 
 
 def _run_folder(run: str, runs: Path) -> Path:
@@ -94,9 +95,11 @@ def _known_target(name: str, built: list[str]) -> str:
     return known
 
 
-def _check_precision(name: str) -> None:
+def _known_precision(name: str) -> Precision:
+    from tmkd_deploy.records.types import PRECISIONS, as_precision  # noqa: PLC0415
     from tmkd_deploy.suggestions import did_you_mean  # noqa: PLC0415
 
-    known = ("int8", "fp16", "fp32")
-    if name not in known:
-        raise RequestError(f"There is no precision {name!r}.", advice=did_you_mean(name, known))
+    if name not in PRECISIONS:
+        advice = did_you_mean(name, PRECISIONS)
+        raise RequestError(f"There is no precision {name!r}.", advice=advice)
+    return as_precision(name)

@@ -13,10 +13,10 @@ from rich.console import Console, RenderableType
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from tmkd_deploy.gate.choose import Judged
 from tmkd_deploy.records.measurements import Measurements
 from tmkd_deploy.records.quantization import MixedPrecisionRecord
-from tmkd_deploy.records.verdict import Outcome, Verdict
+from tmkd_deploy.records.types import Precision
+from tmkd_deploy.records.verdict import GateRecord, Outcome, Verdict
 from tmkd_deploy.report import formatting, tables
 from tmkd_deploy.report.tables import Table
 
@@ -66,9 +66,9 @@ def run(result: RunResult) -> str:
     )
     found = {(stage.target, type(stage.record)): stage.record for stage in result.stages}
     for target in dict.fromkeys(stage.target for stage in result.stages):
-        judged, measured = found.get((target, Judged)), found.get((target, Measurements))
-        if isinstance(judged, Judged):  # it holds the measurements too, with the engine that ships
-            blocks.extend([*_measured(judged.measurements), *_judged(judged)])
+        gated, measured = found.get((target, GateRecord)), found.get((target, Measurements))
+        if isinstance(gated, GateRecord):  # includes the measurements
+            blocks.extend([*_measured(gated.measurements, gated.shipped), *_gated(gated)])
         elif isinstance(measured, Measurements):
             blocks.extend(_measured(measured))
     return as_text(blocks)
@@ -88,11 +88,11 @@ def _stages(result: RunResult) -> RichTable:
     return grid(Table("", columns, rows))
 
 
-def _measured(record: Measurements) -> list[RenderableType]:
+def _measured(record: Measurements, shipped: Precision | None = None) -> list[RenderableType]:
     blocks: list[RenderableType] = [
         Text(f"\n{record.target}: accuracy on {record.test_images} test images", style="bold"),
         grid(
-            tables.ledger(record),
+            tables.ledger(record, shipped),
             ["Representation", "Top-1", "Change", "Against", "p"],
         ),
     ]
@@ -101,24 +101,25 @@ def _measured(record: Measurements) -> list[RenderableType]:
         blocks.append(f"Latency was not measured: {record.not_measured}")
     else:
         blocks.append(Text(f"\n{record.target}: latency of one image", style="bold"))
-        blocks.append(grid(tables.latency(record, record.latency), ["Engine", "p50", "p90", "p99"]))
+        blocks.append(
+            grid(tables.latency(record.latency, shipped), ["Engine", "p50", "p90", "p99"])
+        )
         blocks.append("")
-        blocks.append(grid(tables.ratios(record, record.latency)))
+        blocks.append(grid(tables.ratios(record.latency)))
         blocks.extend(f"Warning: {warning}" for warning in record.latency.warnings)
     return blocks
 
 
-def _judged(judged: Judged) -> list[RenderableType]:
-    record, verdict = judged.measurements, judged.verdict
-    chosen = f"\nThe {record.shipped.upper()} engine is chosen. {record.shipped_reason}"
-    return [chosen, *_verdict(verdict)]
+def _gated(record: GateRecord) -> list[RenderableType]:
+    selected = f"\nThe {record.shipped.upper()} engine is selected. {record.reason}"
+    return [selected, *_verdict(record.verdict)]
 
 
 def _verdict(verdict: Verdict) -> list[RenderableType]:
     heading = Text(f"\n{verdict.target}: gate ", style="bold")
     heading.append(formatting.outcome(verdict.outcome), style=COLOUR[verdict.outcome])
     if not verdict.checks:
-        return [heading, "The recipe sets no budget for this target."]
+        return [heading, "The recipe sets no budgets for this target."]
     blocks: list[RenderableType] = [heading]
     blocks.append(grid(tables.budgets(verdict), ["Budget", "Outcome", "Limit", "Measured"]))
     blocks.extend(

@@ -8,6 +8,7 @@ from pathlib import Path
 from tmkd_deploy.engines.registry import runtime
 from tmkd_deploy.events import Events, track
 from tmkd_deploy.records.engine import EngineRecord
+from tmkd_deploy.records.types import as_precision
 from tmkd_deploy.targets.target_profile import TargetProfile
 
 
@@ -27,9 +28,9 @@ def build(
     engines = []
     description = f"Building engines for {profile.name}"
     for precision, model in track(events, models.items(), description, len(models), "engines"):
-        engines.append(builder.build(model, precision, image_size, profile, folder))
+        engines.append(builder.build(model, as_precision(precision), image_size, profile, folder))
     for precision, model in (older or {}).items():
-        builder.build(model, precision, image_size, profile, folder)
+        builder.build(model, as_precision(precision), image_size, profile, folder)
     kit = []
     notes = []
     if profile.build == "on_device":

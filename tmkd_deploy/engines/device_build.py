@@ -16,6 +16,7 @@ from tmkd_deploy.events import Events, track
 from tmkd_deploy.records.engine import EngineRecord
 from tmkd_deploy.records.measurements import EngineFile
 from tmkd_deploy.records.onnx_model import INPUT
+from tmkd_deploy.records.types import Precision, as_precision
 from tmkd_deploy.targets.target_profile import TargetProfile
 
 TEACHER = "teacher"
@@ -59,10 +60,10 @@ def build_on_device(
             dla_core=None if name == TEACHER else dla_core,
             compute_capability=_aimed_at(profile),
         )
-        engine = _bring_home(device, answer, name, model, profile, folder)
+        engine = _download(device, answer, name, model, profile, folder)
         if name != TEACHER:
-            engines.append(engine)
-            notes += _left_dla(name, answer["sidecar"])
+            engines.append(_engine_file(as_precision(name), engine, answer["engine"]))
+            notes += _gpu_fallback_note(name, answer["sidecar"])
     for note in notes:
         events.say(note)
     return EngineRecord(
@@ -86,14 +87,15 @@ def tensorrt_release(record: Mapping[str, Any]) -> str | None:
     return str(release) if release else None
 
 
-def _bring_home(
+def _download(
     device: Device,
     answer: Mapping[str, Any],
     name: str,
     model: Path,
     profile: TargetProfile,
     folder: Path,
-) -> EngineFile:
+) -> Path:
+    """Fetch the engine and what the device recorded about it; returns the engine's path."""
     engine = folder / engine_name(name, profile.runtime)
     if answer["engine"] == sha256_of(model):
         shutil.copyfile(model, engine)
@@ -101,19 +103,22 @@ def _bring_home(
         device.download(answer["engine"], engine)
     sidecar = json.dumps(answer["sidecar"], indent=1) + "\n"
     (folder / f"{name}.manifest.json").write_text(sidecar, encoding="utf-8")
-    layers = None
     if answer["layers"]:
-        listed = folder / f"{name}.layers.json"
-        device.download(answer["layers"], listed)
-        layers = json.loads(listed.read_text(encoding="utf-8"))
+        device.download(answer["layers"], folder / f"{name}.layers.json")
     if answer["log"]:
         device.download(answer["log"], folder / f"{name}.builder.log")
+    return engine
+
+
+def _engine_file(precision: Precision, engine: Path, sha256: str) -> EngineFile:
+    listed = engine.with_name(f"{precision}.layers.json")
+    layers = json.loads(listed.read_text(encoding="utf-8")) if listed.exists() else None
     int8_layers, total_layers = count_int8(layers) if layers else (None, None)
     return EngineFile(
-        precision=name,
+        precision=precision,
         file=engine.name,
         bytes=engine.stat().st_size,
-        sha256=answer["engine"],
+        sha256=sha256,
         int8_layers=int8_layers,
         total_layers=total_layers,
     )
@@ -124,8 +129,11 @@ def _aimed_at(profile: TargetProfile) -> str | None:
     return profile.compute_capability if profile.runtime == "tensorrt_rtx" else None
 
 
-def _left_dla(name: str, sidecar: Mapping[str, Any]) -> list[str]:
-    left = sidecar["dla"]["gpu_fallback_layers"]
-    if not left:
+def _gpu_fallback_note(name: str, sidecar: Mapping[str, Any]) -> list[str]:
+    layers = sidecar["dla"]["gpu_fallback_layers"]
+    if not layers:
         return []
-    return [f"These layers of the {name} engine left the DLA for the GPU: {', '.join(left)}."]
+    return [
+        f"These layers of the {name.upper()} engine run on the GPU, because the DLA does not "
+        f"support them: {', '.join(layers)}."
+    ]

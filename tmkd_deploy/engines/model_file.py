@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tmkd_deploy.errors import DataError
-from tmkd_deploy.records.onnx_model import MODULE
+from tmkd_deploy.records.onnx_model import MODULE, QUANT_SCHEME
 from tmkd_deploy.records.quant_scheme import QuantScheme
 from tmkd_deploy.targets.target_profile import TargetProfile
 
@@ -48,7 +48,7 @@ def refuse_other_quant_scheme(proto: onnx.ModelProto, file: Path, wanted: QuantS
             no more than a warning, and accuracy would be gone.
     """
     tags = {entry.key: entry.value for entry in proto.metadata_props}
-    quant_scheme = tags.get("tmkd_deploy.placement", "none")
+    quant_scheme = tags.get(QUANT_SCHEME, "none")
     if quant_scheme not in ("none", wanted.value):
         raise DataError(
             f"This model was quantized for another runtime: its activations are {quant_scheme}, "

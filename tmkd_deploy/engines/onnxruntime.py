@@ -15,6 +15,7 @@ from tmkd_deploy.engines.model_file import read_model, refused_layer
 from tmkd_deploy.errors import EnvironmentProblem, MissingExtra
 from tmkd_deploy.records.measurements import EngineFile
 from tmkd_deploy.records.quant_scheme import QuantScheme
+from tmkd_deploy.records.types import FloatPrecision, Precision, RuntimeName
 from tmkd_deploy.runtime.onnxruntime_session import create_session
 from tmkd_deploy.targets.target_profile import TargetProfile
 
@@ -31,13 +32,18 @@ _FLOAT_LAYERS = {"Conv", "FusedConv", "Gemm", "FusedGemm", "MatMul", "FusedMatMu
 class OnnxRuntime:
     """Builds and runs engines for the machine this program runs on."""
 
-    name = "onnxruntime"
+    name: RuntimeName = "onnxruntime"
     quant_scheme = QuantScheme.U8
-    rest = "fp32"
+    float_precision: FloatPrecision = "fp32"
     runs_here = True
 
     def build(
-        self, onnx: Path, precision: str, image_size: int, profile: TargetProfile, folder: Path
+        self,
+        onnx: Path,
+        precision: Precision,
+        image_size: int,
+        profile: TargetProfile,
+        folder: Path,
     ) -> EngineFile:
         """Copy the model and count, in the graph as optimised here, the layers in integers."""
         proto = read_model(onnx, self.quant_scheme, image_size, profile)

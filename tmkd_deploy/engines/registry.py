@@ -6,12 +6,13 @@ from tmkd_deploy.engines.interface import Runtime
 from tmkd_deploy.engines.onnxruntime import OnnxRuntime
 from tmkd_deploy.engines.tensorrt_kit import TensorRTKit
 from tmkd_deploy.engines.tensorrt_rtx import TensorRTRtx
+from tmkd_deploy.records.types import RuntimeName
 
-_RUNTIMES: dict[str, Runtime] = {
+_RUNTIMES: dict[RuntimeName, Runtime] = {
     runtime.name: runtime for runtime in (OnnxRuntime(), TensorRTRtx(), TensorRTKit())
 }
 
 
-def runtime(name: str) -> Runtime:
+def runtime(name: RuntimeName) -> Runtime:
     """The runtime called `name`."""
     return _RUNTIMES[name]

@@ -18,6 +18,7 @@ from tmkd_deploy.errors import EnvironmentProblem
 from tmkd_deploy.records.measurements import EngineFile
 from tmkd_deploy.records.onnx_model import INPUT
 from tmkd_deploy.records.quant_scheme import QuantScheme
+from tmkd_deploy.records.types import FloatPrecision, Precision, RuntimeName
 from tmkd_deploy.targets.target_profile import TargetProfile
 
 TRTEXEC = "/usr/src/tensorrt/bin/trtexec"
@@ -30,13 +31,18 @@ _RELEASES = {"8.5": "85??", "8.6": "8[6-9]??", "10": "10????", "11": "1[1-9]????
 class TensorRTKit:
     """Writes build kits; an engine's size and layers are known only on the device."""
 
-    name = "tensorrt"
+    name: RuntimeName = "tensorrt"
     quant_scheme = QuantScheme.S8
-    rest = "fp16"
+    float_precision: FloatPrecision = "fp16"
     runs_here = False
 
     def build(
-        self, onnx: Path, precision: str, image_size: int, profile: TargetProfile, folder: Path
+        self,
+        onnx: Path,
+        precision: Precision,
+        image_size: int,
+        profile: TargetProfile,
+        folder: Path,
     ) -> EngineFile:
         """Write the model, its profile and `build-<precision>.sh`.
 
@@ -89,7 +95,7 @@ class TensorRTKit:
         )
 
 
-def build_command(release: str, precision: str, image_size: int) -> list[str]:
+def build_command(release: str, precision: Precision, image_size: int) -> list[str]:
     """The command that builds the engine on a device with that TensorRT, one argument an entry."""
     shape = "x".join(str(length) for length in _shape(image_size))
     model = _older(precision) if typing_of(release) == "flags" else _newer(precision)
@@ -106,11 +112,11 @@ def build_command(release: str, precision: str, image_size: int) -> list[str]:
     ]
 
 
-def _newer(precision: str) -> str:
+def _newer(precision: Precision) -> str:
     return f"{precision}.onnx"
 
 
-def _older(precision: str) -> str:
+def _older(precision: Precision) -> str:
     return f"{precision}-opset{FLAGS_OPSET}.onnx"
 
 
@@ -118,7 +124,7 @@ def _shape(image_size: int) -> list[int]:
     return [1, image_size, image_size, 3]
 
 
-def _script(target: str, precision: str, image_size: int) -> str:
+def _script(target: str, precision: Precision, image_size: int) -> str:
     cases = "".join(
         _CASE.format(printed=printed, arguments=" ".join(command[1:]))
         for release, printed in _RELEASES.items()

@@ -14,6 +14,7 @@ from tmkd_deploy.engines.model_file import read_model, refused_layer
 from tmkd_deploy.errors import EnvironmentProblem, MissingExtra
 from tmkd_deploy.records.measurements import EngineFile
 from tmkd_deploy.records.quant_scheme import QuantScheme
+from tmkd_deploy.records.types import FloatPrecision, Precision, RuntimeName
 from tmkd_deploy.targets.target_profile import TargetProfile
 
 if TYPE_CHECKING:
@@ -23,13 +24,18 @@ if TYPE_CHECKING:
 class TensorRTRtx:
     """Builds strongly typed engines; running them needs an RTX GPU and its driver."""
 
-    name = "tensorrt_rtx"
+    name: RuntimeName = "tensorrt_rtx"
     quant_scheme = QuantScheme.S8
-    rest = "fp16"
+    float_precision: FloatPrecision = "fp16"
     runs_here = False
 
     def build(
-        self, onnx: Path, precision: str, image_size: int, profile: TargetProfile, folder: Path
+        self,
+        onnx: Path,
+        precision: Precision,
+        image_size: int,
+        profile: TargetProfile,
+        folder: Path,
     ) -> EngineFile:
         """Build for the profile's compute capability, batch 1; keep the builder's layer log."""
         proto = read_model(onnx, self.quant_scheme, image_size, profile)

@@ -17,6 +17,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+from tmkd_deploy.records.types import Precision
+
 # The names that requests to a device and the files of a kit use.
 Typing = Literal["strong", "flags"]
 
@@ -29,7 +31,7 @@ def typing_of(release: str) -> Typing:
     return "flags" if _major(release) < 10 else "strong"
 
 
-def trtexec_flags(release: str, precision: str) -> list[str]:
+def trtexec_flags(release: str, precision: Precision) -> list[str]:
     """The arguments by which trtexec of a release builds `precision` and does not run it."""
     if _major(release) < 10:
         # which layers are INT8 is decided by Q and DQ; the FP16 flag is for the others

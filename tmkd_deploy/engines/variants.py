@@ -7,11 +7,12 @@ from tmkd_deploy.engines.registry import runtime
 from tmkd_deploy.engines.tensorrt_typing import FLAGS_OPSET, typing_of
 from tmkd_deploy.errors import RequestError
 from tmkd_deploy.records.onnx_model import Variant
+from tmkd_deploy.records.types import Precision
 from tmkd_deploy.targets.target_profile import TargetProfile
 
 
 def variants_for(
-    profile: TargetProfile, precision: str, release: str | None = None
+    profile: TargetProfile, precision: Precision, release: str | None = None
 ) -> list[Variant]:
     """The ONNX files of the student that `precision` is built from, the main one first.
 
@@ -49,7 +50,7 @@ def refuse_unreadable_opset(profile: TargetProfile, asked: int) -> None:
     )
 
 
-def _for_flags(builder: Runtime, precision: str) -> Variant:
+def _for_flags(builder: Runtime, precision: Precision) -> Variant:
     if precision == "int8":
         return Variant("student", "int8", builder.quant_scheme, "fp32", FLAGS_OPSET)
     # a flag lets TensorRT take FP16, so there is one file for both

@@ -14,6 +14,7 @@ from tmkd_deploy.engines.registry import runtime
 from tmkd_deploy.engines.variants import variants_for
 from tmkd_deploy.errors import RequestError
 from tmkd_deploy.explain import engine_findings, onnxruntime, other_precisions, tensorrt
+from tmkd_deploy.explain.accuracy_drop import RANK_LAYERS, largest_drop
 from tmkd_deploy.explain.findings import graph_findings
 from tmkd_deploy.explain.graph import Graph, LayerNames
 from tmkd_deploy.explain.interface import (
@@ -24,10 +25,10 @@ from tmkd_deploy.explain.interface import (
     shares,
     slowest,
 )
-from tmkd_deploy.explain.ledger import RANK_LAYERS, largest_drop
 from tmkd_deploy.records.engine import EngineRecord
 from tmkd_deploy.records.measurements import Measurements
 from tmkd_deploy.records.onnx_model import MODEL, OnnxRecord
+from tmkd_deploy.records.types import Precision
 from tmkd_deploy.targets import catalog as profiles
 
 _NO_LAYERS = (
@@ -49,7 +50,7 @@ class _Run:
     excluded_layers: list[str]
 
 
-def explain(run: Path, target: str, precision: str) -> Explanation:
+def explain(run: Path, target: str, precision: Precision) -> Explanation:
     """Explain the `precision` engine of `target` in the run folder `run`.
 
     Raises:
@@ -100,7 +101,7 @@ def explain(run: Path, target: str, precision: str) -> Explanation:
     )
 
 
-def built_targets(run: Path) -> dict[str, list[str]]:
+def built_targets(run: Path) -> dict[str, list[Precision]]:
     """The targets for which a run folder holds engines, in alphabetical order, with precisions.
 
     Raises:
@@ -126,7 +127,7 @@ def _read(run: Path, target: str) -> _Run:
     return _Run(run, target, engines, measured, excluded_layers)
 
 
-def _source(found: _Run, precision: str) -> Graph:
+def _source(found: _Run, precision: Precision) -> Graph:
     """The ONNX file that an engine was built from.
 
     A device has said which it was given. Without its word it is the one meant for the target's
@@ -146,7 +147,7 @@ def _source(found: _Run, precision: str) -> Graph:
     )
 
 
-def _given(engines: artifacts.Artifact[EngineRecord], precision: str) -> str | None:
+def _given(engines: artifacts.Artifact[EngineRecord], precision: Precision) -> str | None:
     """The hash of the ONNX file that a device built from, by the manifest beside its engine."""
     sidecar = f"{precision}.manifest.json"
     if sidecar not in engines.manifest.files:
@@ -154,7 +155,9 @@ def _given(engines: artifacts.Artifact[EngineRecord], precision: str) -> str | N
     return str(json.loads(engines.path(sidecar).read_text(encoding="utf-8"))["onnx"]["sha256"])
 
 
-def _engine_view(found: _Run, source: Graph, precision: str) -> tuple[EngineView | None, list[str]]:
+def _engine_view(
+    found: _Run, source: Graph, precision: Precision
+) -> tuple[EngineView | None, list[str]]:
     record = found.engines.record
     if record.runtime == "onnxruntime":
         engine = next(each.file for each in record.engines if each.precision == precision)

@@ -15,8 +15,9 @@ from tmkd_deploy.explain.graph import Graph
 from tmkd_deploy.records.engine import EngineRecord
 from tmkd_deploy.records.measurements import Measurements
 from tmkd_deploy.records.onnx_model import MODEL, OnnxRecord
+from tmkd_deploy.records.types import Precision
 
-_PRECISIONS = ("fp32", "int8")
+_PRECISIONS: tuple[Precision, Precision] = ("fp32", "int8")
 
 
 def gains(run: Path) -> dict[str, dict[str, float]]:
@@ -47,7 +48,7 @@ def gains(run: Path) -> dict[str, dict[str, float]]:
 
 
 def _milliseconds(
-    run: Path, target: str, precision: str, threads: int, median: float
+    run: Path, target: str, precision: Precision, threads: int, median: float
 ) -> defaultdict[str, float]:
     engines = artifacts.read(run / "build" / target, "build", EngineRecord)
     file = next(each.file for each in engines.record.engines if each.precision == precision)

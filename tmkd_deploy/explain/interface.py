@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import Enum
 
+from tmkd_deploy.records.types import Precision, RuntimeName
+
 
 class Kind(str, Enum):
     """What was found; one file a kind, or a few that are read from the same place."""
@@ -84,8 +86,8 @@ class Explanation:
     """All that is known of why one engine is as slow and as accurate as it is."""
 
     target: str
-    runtime: str
-    precision: str
+    runtime: RuntimeName
+    precision: Precision
     engine: EngineView | None
     shares: list[Share]
     slowest: list[EngineLayer]

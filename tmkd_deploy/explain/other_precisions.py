@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from tmkd_deploy.explain.engine_findings import describe
 from tmkd_deploy.explain.interface import EngineLayer, Finding, Kind
 from tmkd_deploy.records.measurements import EngineFile, Latency
+from tmkd_deploy.records.types import Precision
 
 _ADVICE_SLOWER = (
     "The gate ships the faster engine; to make this one faster, act on the findings on its layers, "
@@ -23,7 +24,7 @@ _ADVICE_SATURATION = (
 
 
 def slower_than_siblings(
-    precision: str, latency: Latency | None, slowest: Sequence[EngineLayer]
+    precision: Precision, latency: Latency | None, slowest: Sequence[EngineLayer]
 ) -> list[Finding]:
     """One finding for each sibling that is faster beyond the interval of their ratio."""
     findings = []
@@ -53,7 +54,7 @@ def slower_than_siblings(
     return findings
 
 
-def larger_than_siblings(precision: str, engines: Sequence[EngineFile]) -> list[Finding]:
+def larger_than_siblings(precision: Precision, engines: Sequence[EngineFile]) -> list[Finding]:
     """One finding for each wider precision whose engine is nevertheless smaller."""
     widths = {"int8": 1, "fp16": 2, "fp32": 4}
     sizes = {engine.precision: engine.bytes for engine in engines}
@@ -72,7 +73,7 @@ def larger_than_siblings(precision: str, engines: Sequence[EngineFile]) -> list[
     return findings
 
 
-def saturation(precision: str, latency: Latency | None) -> list[Finding]:
+def saturation(precision: Precision, latency: Latency | None) -> list[Finding]:
     """One finding where 8-bit products were added in 16 bits, which may overflow."""
     machine = latency.machine if latency else {}
     if precision != "int8" or machine.get("vnni") is not False or machine.get("precise_int8"):

@@ -17,7 +17,7 @@ from tmkd_deploy.export.torch_to_onnx import count_quantized, to_onnx
 from tmkd_deploy.models.timm_classifier import Classifier
 from tmkd_deploy.quantize.engine_arithmetic import use_engine_arithmetic
 from tmkd_deploy.recipe.schema import Recipe
-from tmkd_deploy.records.onnx_model import INPUT, MODEL, OnnxRecord, Variant
+from tmkd_deploy.records.onnx_model import INPUT, MODEL, QUANT_SCHEME, OnnxRecord, Variant
 from tmkd_deploy.training.predict import predict
 
 # The largest difference allowed, as a share of the largest logit. Rounding to eight bits may tip a
@@ -40,7 +40,7 @@ def export(
     """
     use_engine_arithmetic(classifier.network, variant.quant_scheme)
     opset = variant.opset or recipe.export.opset
-    in_fp16 = variant.precision == "fp16" or variant.rest == "fp16"
+    in_fp16 = variant.precision == "fp16" or variant.float_precision == "fp16"
     if in_fp16:
         opset = max(opset, OLDEST_TYPED)
     proto = to_onnx(classifier, recipe.data.image_size, opset, variant.float_weights)
@@ -101,7 +101,7 @@ def _tag(proto: onnx.ModelProto, variant: Variant) -> None:
     record = {
         "tmkd_deploy.model": variant.model,
         "tmkd_deploy.precision": variant.precision,
-        "tmkd_deploy.placement": variant.quant_scheme.value if variant.quant_scheme else "none",
+        QUANT_SCHEME: variant.quant_scheme.value if variant.quant_scheme else "none",
     }
     for key, value in record.items():
         proto.metadata_props.add(key=key, value=value)

@@ -1,88 +1,92 @@
-"""Why an engine ships and the others do not, in sentences for every report."""
+"""Why one engine ships and the others do not, in sentences for every report."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tmkd_deploy.gate.judge import shipped_latency
 from tmkd_deploy.records.measurements import Interval, Measurements
+from tmkd_deploy.records.types import Precision
 
-NONE_ACCURATE = "No engine keeps the accuracy budgets; this is the most accurate one."
-
-
-def unmeasured(precision: str) -> str:
-    """What is said where no engine ran."""
-    return (
-        f"The {precision} engine comes first in this target's order of preference; "
-        "none was measured."
-    )
+NONE_ACCURATE = "No engine meets the accuracy budgets; this is the most accurate one."
 
 
-def fastest(chosen: Measurements, accurate: Sequence[str], may_ship: Sequence[str]) -> str:
-    """Why the engine ships that `chosen` names, and how the others that were timed did.
+def unmeasured(precision: Precision) -> str:
+    """The reason given if no engine was timed."""
+    return f"No engine was measured; {precision.upper()} is this target's first preference."
 
-    `accurate` names the precisions that keep the accuracy budgets, `may_ship` those that the
-    recipe allows.
+
+def fastest(
+    measurements: Measurements,
+    shipped: Precision,
+    accurate: Sequence[Precision],
+    may_ship: Sequence[Precision],
+) -> str:
+    """Why the `shipped` engine was selected, and how the other timed engines compare.
+
+    `accurate` lists the precisions that meet the accuracy budgets, `may_ship` those that the recipe
+    allows.
     """
-    row = shipped_latency(chosen)
-    median = f"its median is {row.p50_ms:.3f} ms" if row else "its median is unknown"
+    row = measurements.engine_latency(shipped)
+    median = f", with a median latency of {row.p50_ms:.3f} ms" if row else ""
     sentences = [
-        f"The {chosen.shipped} engine is the fastest that keeps the accuracy budgets: {median}."
+        f"The {shipped.upper()} engine is the fastest that meets the accuracy budgets{median}."
     ]
-    for engine in chosen.engines:
-        found = _times_as_long(chosen, engine.precision, chosen.shipped)
-        if engine.precision == chosen.shipped or found is None:
+    for engine in measurements.engines:
+        found = _time_ratio(measurements, engine.precision, shipped)
+        if engine.precision == shipped or found is None:
             continue
+        name = f"The {engine.precision.upper()} engine"
         if engine.precision not in accurate:
-            sentences.append(f"The {engine.precision} engine breaks the accuracy budgets.")
+            sentences.append(f"{name} breaks the accuracy budgets.")
             continue
-        allowed = "" if engine.precision in may_ship else ", and is measured to compare with alone"
-        sentences.append(
-            f"The {engine.precision} engine takes {_worded(*found)} times as long{allowed}."
-        )
-    return " ".join([*sentences, *_int8_loses(chosen, accurate)])
+        only = "" if engine.precision in may_ship else "; it was measured for comparison only"
+        sentences.append(f"{name} takes {_formatted(*found)} times as long{only}.")
+    return " ".join([*sentences, *_why_not_int8(measurements, accurate)])
 
 
-def _int8_loses(chosen: Measurements, accurate: Sequence[str]) -> list[str]:
-    """Why INT8 does not win here, and where to read more; nothing where it wins."""
-    rivals = [engine.precision for engine in chosen.engines if engine.precision != "int8"]
-    against = {each: found for each in rivals if (found := _times_as_long(chosen, "int8", each))}
-    if not against:
+def _why_not_int8(measurements: Measurements, accurate: Sequence[Precision]) -> list[str]:
+    """Why INT8 does not win, and where to read more; empty if it wins."""
+    others = [engine.precision for engine in measurements.engines if engine.precision != "int8"]
+    ratios = {each: found for each in others if (found := _time_ratio(measurements, "int8", each))}
+    if not ratios:
         return []
-    ask = f"`tmkd-deploy explain RUN --target {chosen.target}` names the layers and what to change."
+    hint = (
+        f"Run `tmkd-deploy explain RUN --target {measurements.target}` for the layers responsible "
+        "and what to change."
+    )
     if "int8" not in accurate:
-        return [f"INT8 loses by its accuracy: the ledger shows at which step points went. {ask}"]
-    slower = [each for each, (ratio, _) in against.items() if ratio > 1 and each in accurate]
-    if not slower:
+        return [f"INT8 loses on accuracy: the ledger shows which step lost the points. {hint}"]
+    faster = [each for each, (ratio, _) in ratios.items() if ratio > 1 and each in accurate]
+    if not faster:
         return []
-    rival = max(slower, key=lambda each: against[each][0])
-    ratio, interval = against[rival]
-    times = f"{_worded(ratio, interval)} times the {rival} engine's"
+    rival = max(faster, key=lambda each: ratios[each][0])
+    ratio, interval = ratios[rival]
+    times = f"its median latency is {_formatted(ratio, interval)} times that of {rival.upper()}"
     if interval is not None and interval[0] <= 1:
-        return [f"INT8 is not shown to be faster here: its median is {times}."]
-    return [f"INT8 loses by its speed: its median is {times}.{_layers(chosen)} {ask}"]
+        return [f"INT8 shows no speed-up here: {times}."]
+    return [f"INT8 loses on speed: {times}.{_integer_layers(measurements)} {hint}"]
 
 
-def _layers(measurements: Measurements) -> str:
+def _integer_layers(measurements: Measurements) -> str:
     """How much of the INT8 engine runs in integers, the usual reason for its speed."""
-    engine = next(each for each in measurements.engines if each.precision == "int8")
-    if engine.int8_layers is None or engine.total_layers is None:
+    engine = measurements.engine_file("int8")
+    if engine is None or engine.int8_layers is None or engine.total_layers is None:
         return ""
     if engine.int8_layers < engine.total_layers:
         return (
-            f" Only {engine.int8_layers} of its {engine.total_layers} layers run in integers; "
-            "around the others values are converted to and fro."
+            f" Only {engine.int8_layers} of its {engine.total_layers} layers run in INT8; the "
+            "others need conversions on both sides."
         )
     return (
-        f" All its {engine.total_layers} layers run in integers, so conversions between them or "
-        "the arithmetic itself cost more than narrow numbers save."
+        f" All its {engine.total_layers} layers run in INT8, so conversions or the integer "
+        "arithmetic itself cost more than the narrower type saves."
     )
 
 
-def _times_as_long(
-    measurements: Measurements, precision: str, other: str
+def _time_ratio(
+    measurements: Measurements, precision: Precision, other: Precision
 ) -> tuple[float, Interval | None] | None:
-    """The median of `precision` over that of `other`, with its interval where there is one."""
+    """The median latency of `precision` over that of `other`, with its interval if there is one."""
     latency = measurements.latency
     medians = {row.engine: row.p50_ms for row in latency.rows} if latency else {}
     if latency is None or precision not in medians or other not in medians:
@@ -96,7 +100,7 @@ def _times_as_long(
     return medians[precision] / medians[other], None
 
 
-def _worded(ratio: float, interval: Interval | None) -> str:
+def _formatted(ratio: float, interval: Interval | None) -> str:
     if interval is None:
         return f"{ratio:.2f}"
     return f"{ratio:.2f} ({interval[0]:.2f} to {interval[1]:.2f})"

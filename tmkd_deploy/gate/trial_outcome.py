@@ -1,23 +1,23 @@
-"""What the trials of a mixed-precision search showed, as the search and its reader need it."""
+"""Evaluate the trials of a mixed-precision search."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tmkd_deploy.gate.judge import judge
+from tmkd_deploy.gate.evaluate import evaluate
 from tmkd_deploy.quantize.mixed_precision import SearchResult, TrialOutcome
 from tmkd_deploy.recipe.schema import Budgets
-from tmkd_deploy.records.measurements import LedgerRow, Measurements
+from tmkd_deploy.records.measurements import Measurements
 from tmkd_deploy.records.quantization import SearchOutcome, Trial
-from tmkd_deploy.records.verdict import Check, Outcome
+from tmkd_deploy.records.verdict import Outcome
 
 _ACCURACY = ("accuracy", "accuracy_drop_points", "quantization_drop_points")
 
 
 def allowed_loss(budgets: Budgets, student_top1: float, teacher_top1: float) -> float:
-    """How many points the INT8 engine may lose against the unquantized student, by all budgets.
+    """How many points the INT8 engine may lose against the unquantized student under all budgets.
 
-    `student_top1` and `teacher_top1` are shares, 0 to 1. At least one budget limits accuracy.
+    `student_top1` and `teacher_top1` lie in [0, 1]. At least one budget must limit accuracy.
     """
     student, teacher = 100 * student_top1, 100 * teacher_top1
     limits = []
@@ -32,7 +32,7 @@ def allowed_loss(budgets: Budgets, student_top1: float, teacher_top1: float) -> 
 
 def outcome_of(budgets: Budgets, measurements: Measurements) -> TrialOutcome:
     """Whether the INT8 engine of a trial is accurate and fast enough."""
-    checks = _checks_of_int8(budgets, measurements)
+    checks = evaluate(budgets, measurements, "int8").checks
     broken = [check.budget for check in checks if check.outcome is Outcome.FAILED]
     return TrialOutcome(
         inaccurate=any(budget in _ACCURACY for budget in broken),
@@ -45,15 +45,15 @@ def trial_of(
     budgets: Budgets, measurements: Measurements, layers: list[str], estimated: float
 ) -> Trial:
     """The record of a trial that excluded `layers`; `estimated` is the change in points."""
-    student = _row(measurements, "student", "fp32")
-    engine = _row(measurements, "engine", "int8")
-    rows = measurements.latency.rows if measurements.latency else []
-    checks = _checks_of_int8(budgets, measurements)
+    student = measurements.ledger_row("student")
+    engine = measurements.engine_accuracy("int8")
+    latency = measurements.engine_latency("int8")
+    checks = evaluate(budgets, measurements, "int8").checks
     return Trial(
         excluded_layers=layers,
         estimated_points=estimated,
         points=100 * (engine.top1 - student.top1) if engine and student else None,
-        p50_ms=next((row.p50_ms for row in rows if row.engine == "int8"), None),
+        p50_ms=latency.p50_ms if latency else None,
         not_kept=[each.explanation for each in checks if each.outcome is not Outcome.PASSED],
     )
 
@@ -65,7 +65,7 @@ def search_summary(target: str, solution: SearchResult, trials: Sequence[Trial])
     excluding = f"Excluding {', '.join(last.excluded_layers) or 'no layer'}, {engine}"
     reasons = " ".join(last.not_kept)
     if solution.outcome is SearchOutcome.WITHIN:
-        return f"{excluding} keeps its budgets."
+        return f"{excluding} meets its budgets."
     if solution.outcome is SearchOutcome.UNCERTAIN:
         return f"{excluding} breaks no budget, but not all could be decided. {reasons}"
     counts = ", ".join(str(count) for count in solution.counts)
@@ -75,22 +75,6 @@ def search_summary(target: str, solution: SearchResult, trials: Sequence[Trial])
             f"quantize.mixed_precision_trials allows no more trials. The last trial: {reasons}"
         )
     return (
-        f"No number of excluded layers makes {engine} keep its budgets; {counts} were tried. "
+        f"No number of excluded layers makes {engine} meet its budgets; {counts} were tried. "
         f"The last trial: {reasons}"
-    )
-
-
-def _checks_of_int8(budgets: Budgets, measurements: Measurements) -> list[Check]:
-    return judge(budgets, measurements.model_copy(update={"shipped": "int8"})).checks
-
-
-def _row(measurements: Measurements, representation: str, precision: str) -> LedgerRow | None:
-    return next(
-        (
-            row
-            for row in measurements.ledger
-            if row.representation == representation
-            and (row.precision == precision or representation == "student")
-        ),
-        None,
     )

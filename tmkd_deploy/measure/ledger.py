@@ -15,7 +15,8 @@ from tmkd_deploy.measure.statistics import (
     paired_change_interval,
     share_interval,
 )
-from tmkd_deploy.records.measurements import SIGNIFICANT, LedgerRow
+from tmkd_deploy.records.measurements import SIGNIFICANT, LedgerRow, Representation
+from tmkd_deploy.records.types import Precision
 
 
 @dataclass(frozen=True)
@@ -27,8 +28,8 @@ class Entry:
     """
 
     key: str
-    representation: str
-    precision: str
+    representation: Representation
+    precision: Precision
     label: str
     logits: np.ndarray
     compared_with: str | None = None
@@ -103,7 +104,7 @@ def _step(
     low, high = paired_change_interval(gained, lost, len(labels))
     change = 100.0 * (gained - lost) / len(labels)
     p_value = mcnemar_p_value(gained, lost)
-    step = {
+    step: dict[str, Any] = {
         "compared_with": above.entry.representation,
         "agreement_with_compared": float((after.decisions == above.decisions).mean()),
         "change_points": change,

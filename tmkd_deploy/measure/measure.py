@@ -24,6 +24,7 @@ from tmkd_deploy.records.engine import EngineRecord
 from tmkd_deploy.records.measurements import Latency, Measurements
 from tmkd_deploy.records.onnx_model import ComparedRecord
 from tmkd_deploy.records.quant_scheme import QuantScheme
+from tmkd_deploy.records.types import Precision
 from tmkd_deploy.training.distributed import training_device
 from tmkd_deploy.training.predict import predict
 
@@ -86,7 +87,7 @@ def measure(
     """
     images, labels = data.images("test"), np.asarray(data.labels("test"))
     entries = list(torch_side.entries)
-    last: dict[str, np.ndarray] = {}
+    last: dict[Precision, np.ndarray] = {}
     for engine in record.engines:
         precision = engine.precision
         origin = "fake_quantized" if precision == "int8" else "student"
@@ -115,17 +116,13 @@ def measure(
         precision: confusion_matrix(logits.argmax(axis=1), labels, classes)
         for precision, logits in last.items()
     }
-    first = record.engines[0].precision
     return Measurements(
         target=record.target,
         runtime=record.runtime,
         class_names=data.class_names,
         test_images=len(labels),
         engines=record.engines,
-        shipped=first,
-        shipped_reason="The gate has not chosen yet.",
         ledger=ledger(entries, labels, data.class_names),
-        confusion=confusions[first],
         confusion_by_engine=confusions,
         latency=latency,
         not_measured=None if bench else _why_not(record),

@@ -14,6 +14,7 @@ from tmkd_deploy.measure.latency import machine
 from tmkd_deploy.pipeline.context import RunContext
 from tmkd_deploy.pipeline.resolved_target import ResolvedTarget
 from tmkd_deploy.recipe.schema import Recipe, Target
+from tmkd_deploy.records.types import Precision
 from tmkd_deploy.targets import catalog
 from tmkd_deploy.targets.resolve import refuse_elsewhere, resolve_profile
 from tmkd_deploy.targets.target_profile import TargetProfile
@@ -99,8 +100,8 @@ def _profile(target: Target, context: RunContext) -> tuple[TargetProfile, dict[s
     return profile, info
 
 
-def _precisions(target: Target, profile: TargetProfile, recipe: Recipe) -> list[str]:
-    precisions: list[str] = list(target.precisions or profile.precisions)
+def _precisions(target: Target, profile: TargetProfile, recipe: Recipe) -> list[Precision]:
+    precisions = list(target.precisions or profile.precisions)
     unknown = [each for each in precisions if each not in profile.precisions]
     if unknown:
         raise RequestError(

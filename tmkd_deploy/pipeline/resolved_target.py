@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tmkd_deploy.records.onnx_model import Variant
+from tmkd_deploy.records.types import Precision
 
 if TYPE_CHECKING:
     from tmkd_deploy.engines.interface import Runtime
@@ -28,7 +29,7 @@ class ResolvedTarget:
     profile: TargetProfile
     runtime: Runtime
     budgets: Budgets
-    precisions: list[str]
+    precisions: list[Precision]
     variants: dict[str, Variant]
     older_variants: dict[str, Variant]
     device: str | None

@@ -9,6 +9,7 @@ from pydantic import Field, field_validator
 from tmkd_deploy.devices.address import parse
 from tmkd_deploy.errors import RequestError
 from tmkd_deploy.recipe.section import Count, Fraction, NotNegative, Positive, Section
+from tmkd_deploy.records.types import Precision
 
 
 class Calibration(Section):
@@ -127,7 +128,7 @@ class Target(Section):
         description="Build for this core of the deep learning accelerator (DLA) of an attached "
         "Jetson; layers that it does not support run on the GPU and are listed.",
     )
-    precisions: list[Literal["fp32", "fp16", "int8"]] | None = Field(
+    precisions: list[Precision] | None = Field(
         None,
         description="Engines that may ship, the preferred one first; the target's own list by "
         "default. The fp32 and fp16 engines of a target are always built and measured.",

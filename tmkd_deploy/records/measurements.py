@@ -1,21 +1,34 @@
-"""What a measurement holds: read by the gate, the bundle and the report, printed by the CLI."""
+"""What the measure stage records: accuracy, latency and the conditions of the measurement."""
 
 from __future__ import annotations
 
+from typing import Literal
+
 from tmkd_deploy.artifacts import Record
+from tmkd_deploy.records.types import Precision, RuntimeName
 
 Interval = tuple[float, float]
 
+Representation = Literal[
+    "teacher",
+    "student_baseline",
+    "student",
+    "student_control",
+    "fake_quantized",
+    "onnx",
+    "engine",
+    "post_training",
+]
 
 SIGNIFICANT = 0.05
 
 
 class ClassFlips(Record):
-    """The test images of one true class whose decision a step changed.
+    """The test images of one true class whose predicted class a step changed.
 
-    `gained` became right, `lost` became wrong, `still_wrong` went from one wrong class to another.
-    `gained_from` and `lost_to` have the up to three wrong classes that these came from and went to
-    most often, with counts, the most frequent first.
+    `gained` became correct, `lost` became incorrect, `still_wrong` moved from one wrong class to
+    another. `gained_from` and `lost_to` count the wrong classes that gained images came from and
+    lost images went to: at most three, most frequent first.
     """
 
     class_name: str
@@ -27,27 +40,26 @@ class ClassFlips(Record):
 
 
 class LedgerRow(Record):
-    """One representation of the model on the test split; every row saw identical images.
+    """One representation of the model on the test split; all rows use the same images.
 
-    `representation` is one of teacher, student_baseline, student, student_control, fake_quantized,
-    onnx, engine, and post_training for what is quantized in other ways.
-    Shares (top1, macro_recall, agreement, calibration error) lie in [0, 1]. All that follows
-    `compared_with` tells of the step from the row that it names: `change_points` is the change in
-    top-1 in points with a 95 % paired interval, `p_value` the exact McNemar test's,
-    `calibration_error_change` a difference of shares, `flips` one entry for each class with a
-    changed decision, and `note` says more of some significant steps. The calibration error
-    is None where a logit is not finite.
+    `post_training` rows are alternative quantizations of the student. Shares (top1, macro_recall,
+    agreement, calibration error) lie in [0, 1]; the calibration error is None if any logit is not
+    finite. The fields from `compared_with` on describe the step from the row it names:
+    `change_points` is the change in top-1 in percentage points with its paired 95 % interval,
+    `p_value` comes from the exact McNemar test, `calibration_error_change` is a difference of
+    shares, `flips` has one entry per class with changed predictions, and `note` comments on some
+    significant steps.
     """
 
-    representation: str
-    precision: str
+    representation: Representation
+    precision: Precision
     label: str
     top1: float
     top1_interval: Interval
     macro_recall: float
     agreement_with_teacher: float
     expected_calibration_error: float | None = None
-    compared_with: str | None = None
+    compared_with: Representation | None = None
     agreement_with_compared: float | None = None
     change_points: float | None = None
     change_interval: Interval | None = None
@@ -60,9 +72,9 @@ class LedgerRow(Record):
 
     @property
     def significant(self) -> bool:
-        """Whether the step's change in top-1 is more than chance, at the level of 5 %.
+        """Whether the step changed top-1 significantly, at the 5 % level.
 
-        The p-value decides; for results of an earlier version, which hold none, the interval.
+        The p-value decides; results of earlier versions have none, so there the interval decides.
         """
         if self.p_value is not None:
             return self.p_value < SIGNIFICANT
@@ -72,9 +84,9 @@ class LedgerRow(Record):
 
 
 class Warmup(Record):
-    """How an engine warmed up; `warmed_up` is False where it was timed without a level time.
+    """An engine's warm-up; `warmed_up` is False if latency was not stable when it ended.
 
-    `last_ms` is the median of its last blocks.
+    `last_ms` is the median latency of the last blocks.
     """
 
     seconds: float
@@ -84,7 +96,7 @@ class Warmup(Record):
 
 
 class Energy(Record):
-    """What the rails that `source` names took, with nothing subtracted for an idle machine."""
+    """Energy drawn on the power rails that `source` names; idle power is not subtracted."""
 
     joules: float
     source: str
@@ -92,9 +104,9 @@ class Energy(Record):
 
 
 class Throughput(Record):
-    """Images one caller gets through, who asks for the next once the last one's logits are there.
+    """Throughput of one caller that sends the next image once it has the previous logits.
 
-    `energy` is that of the same seconds, None where the machine does not let it be read.
+    `energy` covers the same seconds; None if the machine has no readable energy counter.
     """
 
     images_per_second: float
@@ -104,7 +116,7 @@ class Throughput(Record):
 
 
 class DeviceTime(Record):
-    """Milliseconds between events on the device around an engine's work, without the copies."""
+    """Milliseconds between device events around the inference, copies excluded."""
 
     mean_ms: float
     p50_ms: float
@@ -113,10 +125,10 @@ class DeviceTime(Record):
 
 
 class LatencyRow(Record):
-    """Latency of one engine in milliseconds, host input ready to host output ready, batch 1.
+    """Latency of one engine in milliseconds at batch size 1, host input ready to host output ready.
 
-    What follows the histogram is None where it was not measured: results of an earlier version, and
-    `device` for an engine whose runtime does not time its device alone.
+    The fields after the histogram are None if not measured: in results of earlier versions, and
+    `device` if the runtime has no device timer.
     """
 
     engine: str
@@ -136,7 +148,7 @@ class LatencyRow(Record):
 
 
 class Clocks(Record):
-    """Whether the clocks are locked, who governs the CPU's, and the fastest of CPU and GPU."""
+    """Whether the clocks are locked, the CPU's governor, and the highest CPU and GPU clocks."""
 
     locked: bool | None
     governor: str | None
@@ -145,9 +157,9 @@ class Clocks(Record):
 
 
 class Reading(Record):
-    """A machine at one moment; `load` is the mean number of runnable threads of the last minute.
+    """The machine at one moment; `load` is the one-minute load average.
 
-    `throttle_counts` are events since it started, `throttling` what slows it down at the moment.
+    `throttle_counts` are events since boot, `throttling` the causes active at this moment.
     """
 
     clocks: Clocks
@@ -165,11 +177,11 @@ class PowerMode(Record):
 
 
 class Conditions(Record):
-    """A machine before, while and after engines were timed; None is what it does not report.
+    """The machine before, during and after timing; None marks what it does not report.
 
     Over all `samples` (of `sample_ms` each, none during a counted run): the lowest and highest
-    clocks, the highest temperature of each zone, and what throttled the machine, with the number of
-    events counted or of samples that saw it.
+    clocks, the highest temperature of each zone, and the causes of throttling with the number of
+    events or of samples that saw it.
     """
 
     before: Reading
@@ -185,7 +197,7 @@ class Conditions(Record):
 
 
 class LatencyRatio(Record):
-    """Median latency of `numerator` over that of `denominator`, paired within rounds."""
+    """Ratio of median latencies, `numerator` over `denominator`, paired within rounds."""
 
     numerator: str
     denominator: str
@@ -194,7 +206,7 @@ class LatencyRatio(Record):
 
 
 class Latency(Record):
-    """One interleaved run over all engines of a target."""
+    """One interleaved latency measurement of all engines of a target."""
 
     rows: list[LatencyRow]
     ratios: list[LatencyRatio]
@@ -205,9 +217,9 @@ class Latency(Record):
 
 
 class EngineFile(Record):
-    """One engine that was built: `precision` is fp32, fp16 or int8."""
+    """One engine and, if its builder lists layers, how many of its weighted layers run in INT8."""
 
-    precision: str
+    precision: Precision
     file: str
     bytes: int
     sha256: str
@@ -216,24 +228,45 @@ class EngineFile(Record):
 
 
 class Measurements(Record):
-    """Everything known of one target, measured or honestly not.
+    """Accuracy and latency of all engines of one target.
 
-    `shipped` is the precision of the engine that ships; measuring names the first engine, and the
-    gate, which knows the budgets, chooses. `confusion` is the shipped engine's, by true class and
-    decision, on the test split; `confusion_by_engine` has all of them, by precision.
+    `confusion_by_engine` maps a precision to its confusion matrix on the test split, by true class
+    (row) and predicted class (column). `latency` is None, and `not_measured` says why, if nothing
+    available runs the engines.
     """
 
     target: str
-    runtime: str
+    runtime: RuntimeName
     class_names: list[str]
     test_images: int
     engines: list[EngineFile]
-    shipped: str
-    shipped_reason: str
     ledger: list[LedgerRow]
-    confusion: list[list[int]]
     confusion_by_engine: dict[str, list[list[int]]]
     latency: Latency | None
     not_measured: str | None = None
     teacher_parameters: int
     student_parameters: int
+
+    def ledger_row(
+        self, representation: Representation, precision: Precision | None = None
+    ) -> LedgerRow | None:
+        """The first ledger row of a representation, in `precision` if one is given."""
+        rows = (
+            row
+            for row in self.ledger
+            if row.representation == representation and precision in (None, row.precision)
+        )
+        return next(rows, None)
+
+    def engine_accuracy(self, precision: Precision) -> LedgerRow | None:
+        """The ledger row of an engine; None if the engine was not run."""
+        return self.ledger_row("engine", precision)
+
+    def engine_latency(self, engine: str) -> LatencyRow | None:
+        """The latency of an engine, or of 'teacher'; None if it was not timed."""
+        rows = self.latency.rows if self.latency else []
+        return next((row for row in rows if row.engine == engine), None)
+
+    def engine_file(self, precision: Precision) -> EngineFile | None:
+        """The engine built in `precision`."""
+        return next((each for each in self.engines if each.precision == precision), None)

@@ -1,4 +1,4 @@
-"""What is exported, and what the export stage records; readable without torch or onnx."""
+"""The ONNX files that are exported and what the export stage records."""
 
 from __future__ import annotations
 
@@ -7,49 +7,53 @@ from typing import Literal
 
 from tmkd_deploy.artifacts import Record
 from tmkd_deploy.records.quant_scheme import QuantScheme
+from tmkd_deploy.records.types import FloatPrecision, Precision
 
 MODEL = "model.onnx"
 INPUT = "images"
 OUTPUT = "logits"
-# under this key a node carries the module of the user's model that it comes from
+# metadata key of a node: the module of the user's model that it was exported from
 MODULE = "tmkd_deploy.module"
+# metadata key of a file: its quantization scheme
+QUANT_SCHEME = "tmkd_deploy.quant_scheme"
 
 
 @dataclass(frozen=True)
 class Variant:
-    """One ONNX file: whose it is, its precision, and for INT8 what the runtime expects.
+    """One ONNX file: its model, its precision and, for INT8, what the runtime expects.
 
-    `rest` is the type of everything that is not quantized. An `opset` of None is the recipe's; a
-    number is for targets that read none which a recipe may ask for.
+    `float_precision` is the type of everything that is not quantized. An `opset` of None means the
+    recipe's; a number is for targets that read only opsets older than a recipe may request.
     """
 
     model: Literal["teacher", "student"]
-    precision: Literal["fp32", "fp16", "int8"]
+    precision: Precision
     quant_scheme: QuantScheme | None = None
-    rest: Literal["fp32", "fp16"] = "fp32"
+    float_precision: FloatPrecision = "fp32"
     opset: int | None = None
 
     @property
     def name(self) -> str:
-        """A name for folders and messages, such as student-int8-signed-fp16."""
+        """A name for folders and messages, such as `student-int8-signed-fp16`."""
         parts: list[str] = [self.model, self.precision]
         if self.quant_scheme:
-            parts += [self.quant_scheme.value, self.rest]
+            parts += [self.quant_scheme.value, self.float_precision]
         if self.opset:
             parts.append(f"opset{self.opset}")
         return "-".join(parts)
 
     @property
     def float_weights(self) -> bool:
-        """Whether quantized weights are stored in floating point, as TensorRT 8 reads them."""
+        """Whether quantized weights are stored in floating point, as TensorRT 8 requires."""
         return self.quant_scheme is QuantScheme.S8 and self.opset is not None
 
 
 class OnnxRecord(Record):
     """One exported ONNX model.
 
-    `largest_difference` is that between ONNX and torch over the parity images, as a share of the
-    largest logit; `agreement` the share of those images with the same top-1.
+    `largest_difference` is the largest difference between ONNX and torch logits over the parity
+    images, relative to the largest logit; `agreement` is the share of those images with the same
+    predicted class.
     """
 
     variant: str
@@ -64,9 +68,9 @@ class OnnxRecord(Record):
 
 
 class Compared(Record):
-    """An ONNX file of the student that is measured beside the engines and never ships.
+    """An alternative quantization of the student, measured for comparison; it never ships.
 
-    `precise_int8` says whether it is run with arithmetic that cannot saturate.
+    `precise_int8` says whether it runs with arithmetic that cannot saturate.
     """
 
     name: str
@@ -76,6 +80,6 @@ class Compared(Record):
 
 
 class ComparedRecord(Record):
-    """The files of other ways to quantize."""
+    """The alternative quantizations of the student."""
 
     files: list[Compared]

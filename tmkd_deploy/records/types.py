@@ -1,11 +1,29 @@
-"""Names that the recipe and the method share; importable with nothing installed."""
+"""The closed vocabularies that several packages share; importable with nothing installed."""
 
 from __future__ import annotations
 
 from typing import Literal
+
+Precision = Literal["fp32", "fp16", "int8"]
+PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8")
+FloatPrecision = Literal["fp32", "fp16"]
+
+RuntimeName = Literal["onnxruntime", "tensorrt_rtx", "tensorrt"]
 
 View = Literal["rgb", "edge", "freq"]
 VIEWS: tuple[View, ...] = ("rgb", "edge", "freq")
 
 LogitLoss = Literal["kd", "dkd", "dist"]
 Augment = Literal["none", "flip", "dihedral", "crop"]
+
+
+def as_precision(name: str) -> Precision:
+    """`name` as a precision.
+
+    Raises:
+        ValueError: there is no such precision.
+    """
+    for precision in PRECISIONS:
+        if precision == name:
+            return precision
+    raise ValueError(f"{name!r} is not one of {', '.join(PRECISIONS)}")

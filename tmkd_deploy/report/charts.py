@@ -1,4 +1,4 @@
-"""Charts as SVG text that can stand inside an HTML page; the same figures give the same bytes."""
+"""Charts as SVG text for inlining into HTML; the same values give the same bytes."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ import numpy as np
 from tmkd_deploy.errors import MissingExtra
 from tmkd_deploy.records.distillation import ViewWeights
 from tmkd_deploy.records.measurements import Latency, Measurements
+from tmkd_deploy.records.types import Precision
+from tmkd_deploy.records.verdict import GateRecord
 from tmkd_deploy.report import metrics
 
 INK = "#1d2433"
@@ -26,7 +28,7 @@ LETTERS_SIDE_BY_SIDE = 26
 
 _STYLE = {
     "svg.hashsalt": "tmkd-deploy",
-    "svg.fonttype": "none",  # the browser's own fonts know more alphabets than matplotlib's
+    "svg.fonttype": "none",  # the browser's fonts cover more scripts than matplotlib's
     "text.parse_math": False,  # a dollar sign in a class name is a dollar sign
     "font.size": 9,
     "axes.edgecolor": SOFT,
@@ -40,10 +42,10 @@ _STYLE = {
 
 
 def ledger(measured: Measurements, name: str) -> str | None:
-    """Each step's change in points with its interval; None where no step was compared.
+    """Each step's change in points with its interval; None if there are no steps.
 
-    A filled dot marks a significant change (p below 0.05), a hollow one any other.
-    `name` prefixes the SVG's ids, which must be unique on a page.
+    A filled dot marks a significant change (p below 0.05), a hollow dot any other. `name` prefixes
+    the SVG's ids, which must be unique on a page.
 
     Raises:
         MissingExtra: matplotlib is not installed.
@@ -75,16 +77,16 @@ def ledger(measured: Measurements, name: str) -> str | None:
         axes.invert_yaxis()
         axes.locator_params(axis="x", nbins=6)
         axes.spines["left"].set_visible(False)
-        axes.set_xlabel("change in points of top-1")
+        axes.set_xlabel("change in top-1 (points)")
         return _svg(figure, name)
 
 
-def latency(timed: Latency, shipped: str, name: str) -> str:
-    """Histograms of an interleaved run, one strip an engine on a common axis.
+def latency(timed: Latency, shipped: Precision, name: str) -> str:
+    """Latency histograms, one strip per engine on a common axis.
 
-    A solid line marks each median, a dashed one each p99; the axis is logarithmic where the
-    engines lie far apart and ends just past the largest p99. `name` prefixes the SVG's ids, which
-    must be unique on a page.
+    A solid line marks each median, a dashed line each p99. The axis is logarithmic if medians
+    differ by more than a factor of four, and ends just past the largest p99. `name` prefixes the
+    SVG's ids, which must be unique on a page.
 
     Raises:
         MissingExtra: matplotlib is not installed.
@@ -117,22 +119,22 @@ def latency(timed: Latency, shipped: str, name: str) -> str:
             axes.xaxis.set_minor_formatter("")
         first_edge = min(row.histogram_edges_ms[0] for row in timed.rows)
         largest_p99 = max(row.p99_ms for row in timed.rows)
-        # An edge at zero has no place on a logarithmic axis.
+        # a logarithmic axis cannot show an edge at zero
         axes.set_xlim(max(first_edge, 0.5 * min(medians)), 1.05 * largest_p99)
         axes.set_xlabel("milliseconds")
         return _svg(figure, name)
 
 
-def confusion(measured: Measurements, name: str) -> str:
-    """The confusion matrix of the shipped engine, shaded by the share of each true class.
+def confusion(gate: GateRecord, name: str) -> str:
+    """The confusion matrix of the shipped engine, shaded by share of the true class.
 
-    Class names and counts are written into it while they can be read. `name` prefixes the SVG's
-    ids, which must be unique on a page.
+    Class names and counts are shown as long as they are legible. `name` prefixes the SVG's ids,
+    which must be unique on a page.
 
     Raises:
         MissingExtra: matplotlib is not installed.
     """
-    counts = np.asarray(measured.confusion)
+    counts = np.asarray(gate.confusion)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     classes = len(counts)
     with _matplotlib() as matplotlib:
@@ -144,7 +146,7 @@ def confusion(measured: Measurements, name: str) -> str:
         axes.set_xticks([])
         axes.set_yticks([])
         if classes <= CLASSES_WITH_NAMES:
-            shown = [_shortened(class_name) for class_name in measured.class_names]
+            shown = [_shortened(class_name) for class_name in gate.measurements.class_names]
             fits = sum(map(len, shown)) <= LETTERS_SIDE_BY_SIDE
             axes.set_xticks(range(classes), shown, rotation=0 if fits else 90)
             axes.set_yticks(range(classes), shown)
@@ -157,7 +159,7 @@ def confusion(measured: Measurements, name: str) -> str:
 
 
 def view_weights(weights: ViewWeights, name: str) -> str:
-    """Histograms of the views' weights over the training images, one strip a view.
+    """Histograms of the views' weights over the training images, one strip per view.
 
     A solid line marks each mean. `name` prefixes the SVG's ids, which must be unique on a page.
 
@@ -176,7 +178,7 @@ def view_weights(weights: ViewWeights, name: str) -> str:
             axes.set_yticks([])
             axes.spines["left"].set_visible(False)
         axes.set_xlim(0, 1)
-        axes.set_xlabel("weight of the view")
+        axes.set_xlabel("view weight")
         return _svg(figure, name)
 
 
@@ -188,7 +190,7 @@ def _matplotlib() -> Iterator[Any]:
     except ImportError as error:
         raise MissingExtra("The HTML report", "train", "matplotlib") from error
     with matplotlib.rc_context(_STYLE), warnings.catch_warnings():
-        # matplotlib warns of glyphs that its own font lacks; the browser draws the text.
+        # matplotlib warns about glyphs that its own font lacks; the browser draws the text
         warnings.filterwarnings("ignore", message="Glyph")
         yield matplotlib
 

@@ -1,4 +1,4 @@
-"""What changed between two runs, from their summary.json files alone."""
+"""Compare two runs by their summary.json files."""
 
 from __future__ import annotations
 
@@ -49,10 +49,11 @@ class _Summary(BaseModel):
 
 @dataclass(frozen=True)
 class Change:
-    """A figure before and after; None is what was not measured.
+    """A metric before and after; None marks what was not measured.
 
-    `change` is in points of top-1 (`before` and `after` are shares in [0, 1]) or in percent of
-    `before`. `within_noise` says whether the two 95 % intervals overlap, None where there are none.
+    `change` is in percentage points for top-1 (`before` and `after` lie in [0, 1]) and in percent
+    of `before` otherwise. `within_noise` says whether the two 95 % intervals overlap, and is None
+    without intervals.
     """
 
     before: float | None
@@ -63,7 +64,7 @@ class Change:
 
 @dataclass(frozen=True)
 class TargetComparison:
-    """One target that both runs have; `notes` say what makes the figures hard to compare."""
+    """One target that both runs have; `notes` say what limits the comparison."""
 
     target: str
     shipped_before: str
@@ -79,7 +80,7 @@ class TargetComparison:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two runs: their common targets, and the names of those that only one has."""
+    """Two runs: their common targets, and the targets that only one of them has."""
 
     before: str
     after: str
@@ -120,10 +121,10 @@ def _read(content: dict[str, Any], which: str) -> _Summary:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"])) or "the whole file"
         raise DataError(
-            f"This is not a summary that can be compared: {first['msg'].lower()} at {key}.",
+            f"This is not a comparable summary: {first['msg'].lower()} at {key}.",
             where=which,
-            advice="Give the summary.json of a finished run; write it anew with "
-            "tmkd-deploy report where another version made it.",
+            advice="Pass the summary.json of a finished run. If another version wrote it, "
+            "regenerate it with: tmkd-deploy report",
         ) from error
 
 
@@ -172,15 +173,15 @@ def _notes(before: _Target, after: _Target) -> Iterator[str]:
     if before.test_images != after.test_images:
         yield (
             f"The test splits differ: {before.test_images} images before, {after.test_images} "
-            "after, so the change in top-1 is not one of the model alone."
+            "after, so the change in top-1 is not due to the model alone."
         )
     if before.latency and after.latency:
         old, new = before.latency.machine, after.latency.machine
         different = sorted(key for key in {*old, *new} if old.get(key) != new.get(key))
         if different:
             yield (
-                f"The latencies come from machines that differ in {', '.join(different)}, so the "
-                "change in latency is not one of the engine alone."
+                f"The machines differ in {', '.join(different)}, so the change in latency is not "
+                "due to the engine alone."
             )
 
 
@@ -195,15 +196,15 @@ def _blocks(comparison: Comparison) -> Iterator[str]:
         if names:
             yield f"Only in the {which} run: {', '.join(map(escape, names))}."
     if not comparison.targets:
-        yield "The two runs have no target in common."
+        yield "The two runs have no targets in common."
 
 
 def _table(target: TargetComparison) -> Table:
     same_engine = target.shipped_before == target.shipped_after
     same_verdict = target.verdict_before == target.verdict_after
     return Table(
-        "What the two runs ship.",
-        ["Figure", "Before", "After", "Change"],
+        "Shipped engines of the two runs.",
+        ["Metric", "Before", "After", "Change"],
         [
             [
                 "Verdict",
@@ -229,10 +230,10 @@ def _table(target: TargetComparison) -> Table:
 
 
 def _row(name: str, change: Change, text: Callable[[float], str], unit: str) -> list[str]:
-    words = formatting.NONE
+    difference = formatting.NONE
     if change.change is not None:
         noise = ", within noise" if change.within_noise else ""
-        words = f"{formatting.points(change.change)} {unit}{noise}"
+        difference = f"{formatting.points(change.change)} {unit}{noise}"
     sides = (change.before, change.after)
     shown = [formatting.NOT_MEASURED if side is None else text(side) for side in sides]
-    return [name, *shown, words]
+    return [name, *shown, difference]

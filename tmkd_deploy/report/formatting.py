@@ -1,4 +1,4 @@
-"""Figures as text: the same digits, units and signs in every format."""
+"""Metrics as text: the same digits, units and signs in every format."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from tmkd_deploy.report.interface import TargetReport
 NOT_MEASURED = "not measured"
 NONE = "–"
 
-# A sign beside the word, so that colour is never the only signal.
+# a sign beside the word, so that colour is never the only signal
 OUTCOME_SIGN = {Outcome.PASSED: "✓", Outcome.FAILED: "✗", Outcome.INCONCLUSIVE: "?"}
 
 
@@ -18,13 +18,13 @@ def outcome(value: Outcome) -> str:
 
 
 def ships(target: TargetReport) -> str:
-    """One sentence on the engine chosen and whether it got into a bundle."""
-    engine = f"The {target.measurements.shipped.upper()} engine"
-    return f"{engine} ships." if target.bundle_file else f"{engine} is chosen, but not bundled."
+    """One sentence on the selected engine and whether it was bundled."""
+    engine = f"The {target.gate.shipped.upper()} engine"
+    return f"{engine} ships." if target.bundle_file else f"{engine} is selected, but not bundled."
 
 
 def percent(share: float, interval: tuple[float, float] | None = None) -> str:
-    """A share in [0, 1] as percent with its interval, such as '84.2 % (81.0 to 87.1)'."""
+    """A share in [0, 1] as a percentage with its interval, such as '84.2 % (81.0 to 87.1)'."""
     text = f"{100 * share:.1f} %"
     return text if interval is None else f"{text} ({_span(100 * interval[0], 100 * interval[1])})"
 
@@ -42,7 +42,7 @@ def points_interval(interval: tuple[float, float]) -> str:
 def milliseconds(value: float, interval: tuple[float, float] | None = None) -> str:
     """A latency with three significant digits and its interval, such as '1.42 ms (1.40 to 1.45)'.
 
-    The interval's ends are given with the digits of the value.
+    The interval has as many decimals as the value.
     """
     digits = 0 if value >= 100 else 1 if value >= 10 else 2 if value >= 1 else 3
     text = f"{value:.{digits}f} ms"
@@ -61,33 +61,33 @@ def size(count: int) -> str:
 
 
 def quantity(value: float, unit: str, interval: tuple[float, float] | None = None) -> str:
-    """A budget's figure in its own unit, such as '1.42 ms (1.4 to 1.45)'."""
+    """A budget's limit or measured value with its unit, such as '1.42 ms (1.4 to 1.45)'."""
     text = f"{value:.4g} {unit}".strip()
     return text if interval is None else f"{text} ({interval[0]:.4g} to {interval[1]:.4g})"
 
 
 def duration(seconds: float) -> str:
-    """A stage's time, such as '0.8 s' or '3 min 20 s'."""
+    """A duration, such as '0.8 s' or '3 min 20 s'."""
     if seconds < 60:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest} s"
 
 
-def step_reading(change: float, significant: bool) -> str:
-    """What may be said of a step that changed top-1 by `change` points."""
+def step_conclusion(change: float, significant: bool) -> str:
+    """The conclusion on a step that changed top-1 by `change` percentage points."""
     if not significant:
-        return "no difference shown"
-    return "points lost" if change < 0 else "points gained"
+        return "not significant"
+    return "significant loss" if change < 0 else "significant gain"
 
 
-def ratio_reading(interval: tuple[float, float]) -> str:
-    """What the 95 % interval of a ratio of latencies allows to be said of its denominator."""
+def ratio_conclusion(interval: tuple[float, float]) -> str:
+    """The conclusion on the denominator of a latency ratio, from the ratio's 95 % interval."""
     if interval[0] > 1:
         return "faster"
     if interval[1] < 1:
         return "slower"
-    return "no difference shown"
+    return "no significant difference"
 
 
 def _span(low: float, high: float, digits: int = 1) -> str:

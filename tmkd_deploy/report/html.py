@@ -1,4 +1,4 @@
-"""report.html: one page that needs neither a network nor scripts."""
+"""report.html: one self-contained page without scripts."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from PIL import Image
 from tmkd_deploy.errors import MissingExtra
 from tmkd_deploy.records.types import VIEWS
 from tmkd_deploy.report import charts, formatting, tables, timing_tables, view_weights
-from tmkd_deploy.report.interface import RunReport, TargetReport, Views
+from tmkd_deploy.report.interface import RunReport, TargetReport, ViewGallery
 from tmkd_deploy.report.tables import Table
 
-LARGEST_SIDE = 160  # pixels; the page shows the views no larger
+LARGEST_SIDE = 160  # pixels
 
 
 @dataclass(frozen=True)
-class WeighedView:
-    """One view of one image: `source` is a data URI, `weight` a share in [0, 1]."""
+class ViewThumbnail:
+    """One view of one image: `source` is a data URI, `weight` lies in [0, 1]."""
 
     name: str
     source: str
@@ -31,21 +31,22 @@ class WeighedView:
 
 
 @dataclass(frozen=True)
-class ShownImage:
+class GalleryImage:
     """One test image in all its views."""
 
     caption: str
-    views: list[WeighedView]
+    views: list[ViewThumbnail]
 
 
 @dataclass(frozen=True)
-class TargetPage:
-    """One target's tables and charts; a chart is SVG text, None where nothing was measured."""
+class TargetSection:
+    """One target's tables and charts; charts are SVG text, None if there is nothing to show."""
 
     report: TargetReport
     summary: Table
     ledger: Table
     ledger_chart: str | None
+    agreement: Table
     latency: Table | None
     ratios: Table | None
     latency_chart: str | None
@@ -58,7 +59,7 @@ class TargetPage:
 
 
 class Html:
-    """A self-contained page: styles, images and charts are all inside the one file."""
+    """A self-contained page with inlined styles, images and charts."""
 
     file_name = "report.html"
 
@@ -70,8 +71,8 @@ class Html:
         """
         page: str = _template().render(
             report=report,
-            targets=[_page(index, target) for index, target in enumerate(report.targets)],
-            images=_shown_images(report.views) if report.views else [],
+            targets=[_section(index, target) for index, target in enumerate(report.targets)],
+            images=_gallery(report.views) if report.views else [],
             weights_chart=charts.view_weights(report.view_weights, "weights"),
             tables=tables,
             view_weights=view_weights,
@@ -95,37 +96,37 @@ def _template() -> Any:
     return environment.get_template("report.html.j2")
 
 
-def _page(index: int, target: TargetReport) -> TargetPage:
-    measured = target.measurements
+def _section(index: int, target: TargetReport) -> TargetSection:
+    gate = target.gate
+    measured, shipped = gate.measurements, gate.shipped
     timed = measured.latency
-    has_mistakes = any(map(any, measured.confusion))
-    return TargetPage(
+    has_confusion = any(map(any, gate.confusion))
+    return TargetSection(
         report=target,
-        summary=tables.summary(measured),
-        ledger=tables.ledger(measured),
+        summary=tables.summary(gate),
+        ledger=tables.ledger(measured, shipped),
         ledger_chart=charts.ledger(measured, f"ledger-{index}"),
-        latency=tables.latency(measured, timed) if timed else None,
-        ratios=tables.ratios(measured, timed) if timed and timed.ratios else None,
-        latency_chart=charts.latency(timed, measured.shipped, f"latency-{index}")
-        if timed
-        else None,
-        speed=timing_tables.speed(measured, timed) if timed else None,
+        agreement=tables.agreement(measured, shipped),
+        latency=tables.latency(timed, shipped) if timed else None,
+        ratios=tables.ratios(timed) if timed and timed.ratios else None,
+        latency_chart=charts.latency(timed, shipped, f"latency-{index}") if timed else None,
+        speed=timing_tables.speed(timed, shipped) if timed else None,
         conditions=timing_tables.conditions(timed.conditions)
         if timed and timed.conditions
         else None,
-        engines=tables.engines(measured),
-        confusion_chart=charts.confusion(measured, f"confusion-{index}") if has_mistakes else None,
-        confusions=tables.confusions(measured),
-        budgets=tables.budgets(target.verdict),
+        engines=tables.engines(measured, shipped),
+        confusion_chart=charts.confusion(gate, f"confusion-{index}") if has_confusion else None,
+        confusions=tables.confusions(gate),
+        budgets=tables.budgets(gate.verdict),
     )
 
 
-def _shown_images(views: Views) -> list[ShownImage]:
+def _gallery(views: ViewGallery) -> list[GalleryImage]:
     return [
-        ShownImage(
+        GalleryImage(
             caption,
             [
-                WeighedView(name, _data_uri(pixels), float(weight), bool(weight == max(weights)))
+                ViewThumbnail(name, _data_uri(pixels), float(weight), bool(weight == max(weights)))
                 for name, pixels, weight in zip(VIEWS, image, weights, strict=True)
             ],
         )

@@ -1,4 +1,4 @@
-"""What a report is given, what a format is, and how reports reach the disk."""
+"""The contents of a report, the format protocol, and writing reports to disk."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from numpy.typing import NDArray
 from tmkd_deploy import artifacts
 from tmkd_deploy.errors import from_os_error
 from tmkd_deploy.records.distillation import ViewWeights
-from tmkd_deploy.records.measurements import Measurements
-from tmkd_deploy.records.verdict import Outcome, Verdict
+from tmkd_deploy.records.verdict import GateRecord, Outcome
 
 
 @dataclass(frozen=True)
-class Views:
-    """Some test images as the teachers see them.
+class ViewGallery:
+    """Some test images in all views.
 
-    `images` is uint8 [k, 3, H, W, 3]: k images, each in the views rgb, edge and freq, in that
-    order, as RGB pixels. `weights` is float [k, 3]: the semantic weights of those views in [0, 1];
-    each row sums to 1. `captions` has k entries: image name and class.
+    Attributes:
+        images: uint8 [k, 3, H, W, 3], k images as RGB pixels in the views rgb, edge and freq.
+        weights: float [k, 3], the semantic weights of those views in [0, 1]; rows sum to 1.
+        captions: k entries with image name and class.
     """
 
     images: NDArray[np.uint8]
@@ -32,8 +32,8 @@ class Views:
 
 
 @dataclass(frozen=True)
-class DataFigures:
-    """The data set; `notes` say what a reader must know of it, its licence above all."""
+class DataSummary:
+    """The data set; `notes` are what a reader must know about it, such as its licence."""
 
     class_names: Sequence[str]
     train_images: int
@@ -42,12 +42,11 @@ class DataFigures:
 
 
 @dataclass(frozen=True)
-class TeacherFigures:
-    """The teachers; shares in [0, 1].
+class TeacherSummary:
+    """The teachers; accuracies lie in [0, 1].
 
-    `top1_of_view` is the visual teacher's top-1 on each view alone, by the view's name;
-    `text_zero_shot_top1` the text teacher's own top-1 from its prompts, None where it has no image
-    tower.
+    `top1_of_view` is the visual teacher's top-1 on each single view, by view name.
+    `text_zero_shot_top1` is the text teacher's zero-shot top-1, None if it has no image tower.
     """
 
     model: str
@@ -58,16 +57,16 @@ class TeacherFigures:
 
 
 @dataclass(frozen=True)
-class StudentFigures:
-    """The student's timm model and its number of parameters."""
+class StudentSummary:
+    """The student's timm model name and number of parameters."""
 
     model: str
     parameters: int
 
 
 @dataclass(frozen=True)
-class QuantizationFigures:
-    """What was quantized: `left_out` names the modules kept in floating point."""
+class QuantizationSummary:
+    """What was quantized; `excluded_layers` are the modules kept in floating point."""
 
     quantizers: int
     quantized_layers: int
@@ -77,17 +76,16 @@ class QuantizationFigures:
 
 @dataclass(frozen=True)
 class TargetReport:
-    """One target: what was measured, what the gate says, what was bundled (name and bytes)."""
+    """One target: the gate's record, and its bundle's file name and size if there is a bundle."""
 
-    measurements: Measurements
-    verdict: Verdict
+    gate: GateRecord
     bundle_file: str | None
     bundle_bytes: int | None
 
 
 @dataclass(frozen=True)
 class StageTime:
-    """How long a stage took, in seconds; a reused one was not run again."""
+    """How long a stage took, in seconds; `reused` stages did not run again."""
 
     stage: str
     seconds: float
@@ -96,21 +94,21 @@ class StageTime:
 
 @dataclass(frozen=True)
 class RunReport:
-    """Everything a report tells of one run.
+    """The contents of a report on one run.
 
-    `recipe_yaml` is the resolved recipe as text; `quantization` is None where it was switched off;
-    `views` are the gallery and `view_weights` what the training images' views weigh; `machine`
-    describes, by free keys, where the run was made; `notes` are complete sentences.
+    `recipe_yaml` is the resolved recipe, `quantization` is None if it is disabled, `view_weights`
+    are those of the training images, `machine` describes the host, and `notes` are complete
+    sentences.
     """
 
     name: str
     recipe_yaml: str
-    data: DataFigures
-    teacher: TeacherFigures
-    student: StudentFigures
-    quantization: QuantizationFigures | None
+    data: DataSummary
+    teacher: TeacherSummary
+    student: StudentSummary
+    quantization: QuantizationSummary | None
     targets: Sequence[TargetReport]
-    views: Views | None
+    views: ViewGallery | None
     view_weights: ViewWeights
     machine: dict[str, str]
     stages: Sequence[StageTime]
@@ -118,29 +116,29 @@ class RunReport:
 
     @property
     def outcome(self) -> Outcome:
-        """The worst outcome of all targets: failed before inconclusive before passed."""
-        outcomes = {target.verdict.outcome for target in self.targets}
+        """The worst outcome over all targets: failed, then inconclusive, then passed."""
+        outcomes = {target.gate.verdict.outcome for target in self.targets}
         worst_first = (Outcome.FAILED, Outcome.INCONCLUSIVE)
         return next((each for each in worst_first if each in outcomes), Outcome.PASSED)
 
 
 class Format(Protocol):
-    """One way to write a report."""
+    """A report format."""
 
     file_name: str
 
     def render(self, report: RunReport) -> str:
-        """The whole file as text."""
+        """The file's contents."""
 
 
 def write(report: RunReport, folder: Path, formats: Sequence[Format]) -> list[Path]:
-    """Write `report` into `folder` in each format, and return the paths in that order.
+    """Write `report` into `folder` in each format and return the paths in the same order.
 
-    Everything is rendered before the first file is written, and each file is replaced whole.
+    All formats are rendered before the first file is written, and files are replaced atomically.
 
     Raises:
-        MissingExtra: a format needs packages that are not installed.
-        EnvironmentProblem: the disk is full or the folder cannot be written.
+        MissingExtra: a format needs a package that is not installed.
+        EnvironmentProblem: the disk is full or the folder is not writable.
     """
     texts = {folder / each.file_name: each.render(report) for each in formats}
     for path, text in texts.items():

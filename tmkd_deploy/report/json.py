@@ -1,4 +1,4 @@
-"""summary.json: everything a program wants to know of a run, under stable keys."""
+"""summary.json: the run's results for programs, under stable keys."""
 
 from __future__ import annotations
 
@@ -8,15 +8,14 @@ from typing import Any
 
 from tmkd_deploy import __version__
 from tmkd_deploy.artifacts import Record
-from tmkd_deploy.gate.judge import shipped_accuracy, shipped_latency
-from tmkd_deploy.report import metrics
+from tmkd_deploy.records.verdict import GateRecord
 from tmkd_deploy.report.interface import RunReport, TargetReport
 
 SCHEMA_VERSION = 1
 
 
 class Json:
-    """One JSON object; shares are in [0, 1], latencies in milliseconds, sizes in bytes."""
+    """One JSON object; shares lie in [0, 1], latencies are in milliseconds, sizes in bytes."""
 
     file_name = "summary.json"
 
@@ -26,7 +25,7 @@ class Json:
 
 
 def summary(report: RunReport) -> dict[str, Any]:
-    """The contents of summary.json; a figure that was not measured is None."""
+    """The contents of summary.json; None marks what was not measured."""
     return {
         "schema_version": SCHEMA_VERSION,
         "tool_version": __version__,
@@ -34,10 +33,10 @@ def summary(report: RunReport) -> dict[str, Any]:
         "outcome": report.outcome.value,
         "data": dataclasses.asdict(report.data),
         "teacher": dataclasses.asdict(report.teacher),
-        "view_weights": _plain(report.view_weights),
+        "view_weights": _jsonable(report.view_weights),
         "student": dataclasses.asdict(report.student),
         "quantization": dataclasses.asdict(report.quantization) if report.quantization else None,
-        "targets": {target.measurements.target: _target(target) for target in report.targets},
+        "targets": {target.gate.measurements.target: _target(target) for target in report.targets},
         "machine": report.machine,
         "stages": [dataclasses.asdict(stage) for stage in report.stages],
         "notes": list(report.notes),
@@ -46,26 +45,24 @@ def summary(report: RunReport) -> dict[str, Any]:
 
 
 def _target(target: TargetReport) -> dict[str, Any]:
-    measured = _plain(target.measurements)
-    verdict = _plain(target.verdict)
+    gate = target.gate
+    verdict = _jsonable(gate.verdict)
     return {
         "verdict": {"outcome": verdict["outcome"], "checks": verdict["checks"]},
-        "shipped": _shipped(target),
+        "shipped": _shipped(gate),
         "bundle": {"file": target.bundle_file, "bytes": target.bundle_bytes}
         if target.bundle_file
         else None,
-        **{key: measured[key] for key in measured if not key.startswith("shipped")},
+        "confusion": gate.confusion,
+        **_jsonable(gate.measurements),
     }
 
 
-def _shipped(target: TargetReport) -> dict[str, Any]:
-    measured = target.measurements
-    accuracy = shipped_accuracy(measured)
-    latency = shipped_latency(measured)
-    engine = metrics.engine_file(measured, measured.shipped)
+def _shipped(gate: GateRecord) -> dict[str, Any]:
+    accuracy, latency, engine = gate.accuracy, gate.latency, gate.engine
     return {
-        "engine": measured.shipped,
-        "reason": measured.shipped_reason,
+        "engine": gate.shipped,
+        "reason": gate.reason,
         "file": engine.file if engine else None,
         "bytes": engine.bytes if engine else None,
         "top1": accuracy.top1 if accuracy else None,
@@ -77,6 +74,6 @@ def _shipped(target: TargetReport) -> dict[str, Any]:
     }
 
 
-def _plain(record: Record) -> Any:
-    # Through pydantic's JSON, which writes a figure that is not a number as null.
+def _jsonable(record: Record) -> Any:
+    # pydantic's JSON writes NaN as null
     return json.loads(record.model_dump_json())

@@ -1,4 +1,4 @@
-"""junit.xml: one test suite a target, one test case a budget, for any CI server."""
+"""junit.xml for CI servers: one test suite per target, one test case per budget."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from xml.etree.ElementTree import Element, SubElement, indent, tostring
 from tmkd_deploy.records.verdict import Check, Outcome
 from tmkd_deploy.report.interface import RunReport, TargetReport
 
-# What XML 1.0 cannot hold, even escaped.
+# characters that XML 1.0 does not allow, even escaped
 _FORBIDDEN = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _ELEMENT_OF = {Outcome.FAILED: "failure", Outcome.INCONCLUSIVE: "error"}
 
 
 class Junit:
-    """JUnit's XML: a failed budget is a failure, an inconclusive one an error."""
+    """JUnit XML: a failed budget is a failure, an inconclusive one an error."""
 
     file_name = "junit.xml"
 
     def render(self, report: RunReport) -> str:
         """The verdicts as JUnit XML."""
         root = Element("testsuites", name=_clean(report.name))
-        _count(root, [check for each in report.targets for check in each.verdict.checks])
+        _count(root, [check for each in report.targets for check in each.gate.verdict.checks])
         for target in report.targets:
             root.append(_suite(report.name, target))
         indent(root)
@@ -29,14 +29,15 @@ class Junit:
 
 
 def _suite(run: str, target: TargetReport) -> Element:
-    measured, checks = target.measurements, target.verdict.checks
+    gate = target.gate
+    measured, checks = gate.measurements, gate.verdict.checks
     suite = Element("testsuite", name=_clean(measured.target))
     _count(suite, checks)
     properties = SubElement(suite, "properties")
     for name, value in (
         ("runtime", measured.runtime),
-        ("shipped", measured.shipped),
-        ("shipped_reason", measured.shipped_reason),
+        ("shipped", gate.shipped),
+        ("shipped_reason", gate.reason),
     ):
         SubElement(properties, "property", name=name, value=_clean(value))
     for check in checks:

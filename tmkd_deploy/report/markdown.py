@@ -6,7 +6,7 @@ import html
 import re
 from collections.abc import Iterator
 
-from tmkd_deploy.records.measurements import Measurements
+from tmkd_deploy.records.verdict import GateRecord
 from tmkd_deploy.report import formatting, tables, timing_tables, view_weights
 from tmkd_deploy.report.interface import RunReport, TargetReport
 from tmkd_deploy.report.tables import Table
@@ -23,7 +23,7 @@ class Markdown:
 
 
 def escape(text: str) -> str:
-    """`text` on one line, with everything that markdown or HTML would interpret escaped."""
+    """`text` on one line, with all markdown and HTML syntax escaped."""
     one_line = " ".join(text.split())
     return re.sub(r"([\\`*\[\]<>|#~&]|(?<!\w)_|_(?!\w))", r"\\\1", one_line)
 
@@ -59,62 +59,64 @@ def _blocks(report: RunReport) -> Iterator[str]:
         yield table(tables.teacher_views(report.teacher.top1_of_view))
     if report.teacher.text_zero_shot_top1 is not None:
         yield (
-            f"The text teacher {escape(report.teacher.text_model)} alone reaches "
+            f"Zero-shot top-1 of the text teacher {escape(report.teacher.text_model)}: "
             f"{formatting.percent(report.teacher.text_zero_shot_top1)}."
         )
     yield view_weights.guidance(report.view_weights)
     yield table(view_weights.by_class(report.view_weights))
     yield "## Quantization"
     yield from _quantization(report)
-    yield "## How this was made"
+    yield "## Provenance"
     yield table(tables.stages(report.stages))
     for note in (*report.data.notes, *report.notes):
         yield f"- {escape(note)}"
 
 
 def _target(target: TargetReport) -> Iterator[str]:
-    measured, verdict = target.measurements, target.verdict
+    gate = target.gate
+    measured, verdict = gate.measurements, gate.verdict
     yield f"## {escape(measured.target)}: {formatting.outcome(verdict.outcome)}"
-    yield f"{escape(formatting.ships(target))} {escape(measured.shipped_reason)}"
-    yield table(tables.summary(measured))
+    yield f"{escape(formatting.ships(target))} {escape(gate.reason)}"
+    yield table(tables.summary(gate))
     yield "### Where accuracy was lost"
     for row in measured.ledger:
         if row.note:
             yield f"- {escape(row.note)}"
-    yield table(tables.ledger(measured))
-    yield table(tables.agreement(measured))
+    yield table(tables.ledger(measured, gate.shipped))
+    yield table(tables.agreement(measured, gate.shipped))
     for row in measured.ledger:
         if row.flips:
-            # GitHub reads this line as HTML, in which backslashes escape nothing
+            # GitHub treats this line as HTML, where backslashes do not escape
             heading = html.escape(tables.flips_heading(measured, row))
             yield f"<details><summary>{heading}</summary>"
             yield table(tables.flips(row))
             yield "</details>"
     yield "### Latency"
-    yield from _latency(measured)
-    yield table(tables.engines(measured))
-    if any(map(any, measured.confusion)):
-        yield "### Mistakes"
-        yield table(tables.confusions(measured))
+    yield from _latency(gate)
+    yield table(tables.engines(measured, gate.shipped))
+    if any(map(any, gate.confusion)):
+        yield "### Most frequent mistakes"
+        yield table(tables.confusions(gate))
     yield "### Budgets"
     if verdict.checks:
         yield table(tables.budgets(verdict))
     else:
-        yield "The recipe sets no budget for this target."
+        yield "The recipe sets no budgets for this target."
     if target.bundle_file:
         size = f" ({formatting.size(target.bundle_bytes)})" if target.bundle_bytes else ""
         yield f"Bundle: {escape(target.bundle_file)}{size}"
 
 
-def _latency(measured: Measurements) -> Iterator[str]:
-    timed = measured.latency
+def _latency(gate: GateRecord) -> Iterator[str]:
+    timed = gate.measurements.latency
     if timed is None:
-        yield f"Latency was not measured. {escape(measured.not_measured or '')}".rstrip()
+        reason = gate.measurements.not_measured or ""
+        yield f"Latency was not measured. {escape(reason)}".rstrip()
         return
-    yield table(tables.latency(measured, timed))
+    yield table(tables.latency(timed, gate.shipped))
     if timed.ratios:
-        yield table(tables.ratios(measured, timed))
-    speed = timing_tables.speed(measured, timed)
+        yield table(tables.ratios(timed))
+    speed = timing_tables.speed(timed, gate.shipped)
     if speed:
         yield table(speed)
     if timed.conditions:
@@ -126,11 +128,11 @@ def _latency(measured: Measurements) -> Iterator[str]:
 def _quantization(report: RunReport) -> Iterator[str]:
     quantized = report.quantization
     if quantized is None:
-        yield "The recipe switches quantization off."
+        yield "Quantization is disabled in the recipe."
         return
     yield (
         f"{quantized.quantizers} quantizers in {quantized.quantized_layers} layers; "
         f"calibration: {escape(quantized.calibration)}."
     )
-    excluded_layers = ", ".join(map(escape, quantized.excluded_layers)) or "no layer"
-    yield f"Left in floating point: {excluded_layers}."
+    excluded_layers = ", ".join(map(escape, quantized.excluded_layers)) or "none"
+    yield f"Layers kept in floating point: {excluded_layers}."

@@ -10,22 +10,22 @@ import numpy as np
 
 from tmkd_deploy import artifacts
 from tmkd_deploy.artifacts import Artifact, Record
-from tmkd_deploy.gate.choose import Judged
 from tmkd_deploy.measure.latency import machine
 from tmkd_deploy.recipe.schema import Recipe
 from tmkd_deploy.records.bundle import BundleRecord
 from tmkd_deploy.records.distillation import StudentRecord
 from tmkd_deploy.records.quantization import QuantizationRecord
+from tmkd_deploy.records.verdict import GateRecord
 from tmkd_deploy.report.html import Html
 from tmkd_deploy.report.interface import (
-    DataFigures,
-    QuantizationFigures,
+    DataSummary,
+    QuantizationSummary,
     RunReport,
     StageTime,
-    StudentFigures,
+    StudentSummary,
     TargetReport,
-    TeacherFigures,
-    Views,
+    TeacherSummary,
+    ViewGallery,
     write,
 )
 from tmkd_deploy.report.json import Json
@@ -61,7 +61,7 @@ def write_report(
         recipe_yaml=recipe.to_yaml(),
         data=_data(inputs["data"]),
         teacher=_teacher(inputs["teacher"], inputs["view_scores"]),
-        student=StudentFigures(
+        student=StudentSummary(
             model=inputs["student"].record.model, parameters=inputs["student"].record.parameters
         ),
         quantization=_quantization(inputs.get("quantized")),
@@ -82,14 +82,14 @@ def publish(artifact: Artifact[ReportRecord], folder: Path) -> None:
         artifacts.write_text(folder / name, artifact.path(name).read_text(encoding="utf-8"))
 
 
-def _data(artifact: Artifact[Any]) -> DataFigures:
+def _data(artifact: Artifact[Any]) -> DataSummary:
     record = artifact.record
-    return DataFigures(record.class_names, record.train_images, record.test_images, record.notes)
+    return DataSummary(record.class_names, record.train_images, record.test_images, record.notes)
 
 
-def _teacher(teacher: Artifact[Any], view_scores: Artifact[Any]) -> TeacherFigures:
+def _teacher(teacher: Artifact[Any], view_scores: Artifact[Any]) -> TeacherSummary:
     record, text = teacher.record, view_scores.record
-    return TeacherFigures(
+    return TeacherSummary(
         model=record.visual_model,
         parameters=record.visual_parameters,
         top1_of_view=record.top1_by_view,
@@ -98,11 +98,11 @@ def _teacher(teacher: Artifact[Any], view_scores: Artifact[Any]) -> TeacherFigur
     )
 
 
-def _quantization(artifact: Artifact[Any] | None) -> QuantizationFigures | None:
+def _quantization(artifact: Artifact[Any] | None) -> QuantizationSummary | None:
     if artifact is None:
         return None
     record = artifact.record
-    return QuantizationFigures(
+    return QuantizationSummary(
         quantizers=record.activation_quantizers,
         quantized_layers=len(record.layers),
         excluded_layers=record.excluded_layers,
@@ -122,17 +122,16 @@ def _notes(quantized: Artifact[QuantizationRecord] | None, note: str | None) -> 
     return [*notes, note] if note else notes
 
 
-def _target(judged: Artifact[Judged], bundle: Artifact[BundleRecord] | None) -> TargetReport:
+def _target(gate: Artifact[GateRecord], bundle: Artifact[BundleRecord] | None) -> TargetReport:
     return TargetReport(
-        measurements=judged.record.measurements,
-        verdict=judged.record.verdict,
+        gate=gate.record,
         bundle_file=f"bundle/{bundle.record.target}/{bundle.record.file}" if bundle else None,
         bundle_bytes=bundle.record.bytes if bundle else None,
     )
 
 
-def _views(student: Artifact[StudentRecord]) -> Views:
-    return Views(
+def _views(student: Artifact[StudentRecord]) -> ViewGallery:
+    return ViewGallery(
         images=np.load(student.path("views.npy"), allow_pickle=False),
         weights=np.load(student.path("view_weights.npy"), allow_pickle=False),
         captions=student.record.view_captions,

@@ -1,14 +1,14 @@
-"""The report's tables as text cells, laid out once for every format that shows tables."""
+"""The report's tables as text cells, shared by all formats that show tables."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from tmkd_deploy.gate.judge import shipped_accuracy
 from tmkd_deploy.measure.statistics import p_value_text
 from tmkd_deploy.records.measurements import Latency, LedgerRow, Measurements
-from tmkd_deploy.records.verdict import Verdict
+from tmkd_deploy.records.types import Precision
+from tmkd_deploy.records.verdict import GateRecord, Verdict
 from tmkd_deploy.report import formatting, metrics
 from tmkd_deploy.report.interface import StageTime
 
@@ -18,9 +18,9 @@ CLASSES_LISTED = 15
 
 @dataclass(frozen=True)
 class Table:
-    """Cells as plain text, not escaped; the first column names the row.
+    """Cells as plain, unescaped text; the first column names the row.
 
-    `numeric` holds the indices of the columns set flush right, `marked` the row that ships.
+    `numeric` holds the indices of right-aligned columns, `marked` that of the shipped row.
     """
 
     caption: str
@@ -30,10 +30,10 @@ class Table:
     marked: int | None = None
 
 
-def summary(measured: Measurements) -> Table:
-    """Teacher against student alone, distilled student and shipped engine."""
+def summary(gate: GateRecord) -> Table:
+    """Teacher, baseline student, distilled student and shipped engine."""
     rows = []
-    for row in metrics.summary(measured):
+    for row in metrics.summary(gate):
         accuracy, latency, engine = row.accuracy, row.latency, row.engine
         rows.append(
             [
@@ -49,7 +49,8 @@ def summary(measured: Measurements) -> Table:
             ]
         )
     return Table(
-        f"Top-1 on {measured.test_images} test images, with 95 % intervals in brackets.",
+        f"Top-1 on {gate.measurements.test_images} test images, with 95 % intervals in "
+        "parentheses.",
         ["Model", "Top-1", "Parameters", "Median latency", "Size"],
         rows,
         numeric=frozenset({1, 2, 3, 4}),
@@ -57,7 +58,7 @@ def summary(measured: Measurements) -> Table:
     )
 
 
-def ledger(measured: Measurements) -> Table:
+def ledger(measured: Measurements, shipped: Precision | None = None) -> Table:
     """Each representation of the model and what the step to it gained or lost."""
     rows = []
     for row in measured.ledger:
@@ -69,21 +70,21 @@ def ledger(measured: Measurements) -> Table:
                 metrics.compared_label(measured, row),
                 formatting.NONE if row.gained is None else f"{row.gained} / {row.lost}",
                 formatting.NONE if row.p_value is None else p_value_text(row.p_value),
-                formatting.step_reading(row.change_points, row.significant),
+                formatting.step_conclusion(row.change_points, row.significant),
             ]
         rows.append([row.label, formatting.percent(row.top1, row.top1_interval), *step])
     return Table(
-        f"Top-1 on {measured.test_images} test images and its changes in points on identical "
-        "images, with 95 % intervals in brackets, those of changes paired; gained and lost count "
-        "the images that became right and wrong; p is the exact McNemar test's, two-sided.",
-        ["Representation", "Top-1", "Change", "Against", "Gained / lost", "p", "Reading"],
+        f"Top-1 on {measured.test_images} test images and its change in percentage points, with "
+        "95 % intervals in parentheses (paired for changes). Gained and lost count the images that "
+        "became correct and incorrect; p is two-sided, from the exact McNemar test.",
+        ["Representation", "Top-1", "Change", "Against", "Gained / lost", "p", "Conclusion"],
         rows,
         numeric=frozenset({1, 2, 4, 5}),
-        marked=_shipped_row(measured),
+        marked=_shipped_row(measured, shipped),
     )
 
 
-def agreement(measured: Measurements) -> Table:
+def agreement(measured: Measurements, shipped: Precision | None = None) -> Table:
     """Recall, agreement and calibration of each representation."""
     rows = [
         [
@@ -97,40 +98,40 @@ def agreement(measured: Measurements) -> Table:
         for row in measured.ledger
     ]
     return Table(
-        "Macro recall, equal decisions, and the expected calibration error (ECE: 15 bins of equal "
-        "width by the probability of the decision) with its change in points against the row that "
-        "each is compared with.",
+        "Macro recall, agreement of predictions, and the expected calibration error (ECE, 15 "
+        "equal-width confidence bins) with its change in percentage points against the compared "
+        "row.",
         [
             "Representation",
             "Macro recall",
-            "Agrees with teacher",
-            "Agrees with row compared",
+            "Agreement with teacher",
+            "Agreement with compared row",
             "ECE",
-            "Change of ECE",
+            "ECE change",
         ],
         rows,
         numeric=frozenset({1, 2, 3, 4, 5}),
-        marked=_shipped_row(measured),
+        marked=_shipped_row(measured, shipped),
     )
 
 
 def flips_heading(measured: Measurements, row: LedgerRow) -> str:
-    """What the table of a step's flips is about, in one line."""
+    """One line that introduces the table of a step's changed predictions."""
     changed = sum(each.gained + each.lost + each.still_wrong for each in row.flips)
     return (
         f"{row.label} against {metrics.compared_label(measured, row)}: "
-        f"{changed} of {measured.test_images} decisions changed"
+        f"{changed} of {measured.test_images} predictions changed"
     )
 
 
 def flips(row: LedgerRow) -> Table:
-    """The classes in which the step to `row` changed decisions, those that lost most first."""
+    """The classes whose predictions changed in the step to `row`, the largest loss first."""
     shown = row.flips[:CLASSES_LISTED]
     rest = len(row.flips) - len(shown)
-    more = f"; {rest} more with smaller losses are in summary.json" if rest else ""
+    more = f" {rest} more classes with smaller losses are in summary.json." if rest else ""
     return Table(
-        "Test images by true class whose decision changed: became right, became wrong, went from "
-        f"one wrong class to another{more}.",
+        "Test images whose predicted class changed, by true class: gained became correct, lost "
+        f"became incorrect, still wrong moved to another wrong class.{more}",
         ["True class", "Gained", "Lost", "Still wrong", "Lost to", "Gained from"],
         [
             [
@@ -147,8 +148,8 @@ def flips(row: LedgerRow) -> Table:
     )
 
 
-def latency(measured: Measurements, timed: Latency) -> Table:
-    """Percentiles of every engine of one interleaved run."""
+def latency(timed: Latency, shipped: Precision | None = None) -> Table:
+    """Latency percentiles of all engines of one interleaved measurement."""
     rows = [
         [
             row.label,
@@ -162,27 +163,27 @@ def latency(measured: Measurements, timed: Latency) -> Table:
     ]
     names = [row.engine for row in timed.rows]
     return Table(
-        "Latency of one image, host input ready to host output ready; all engines timed "
-        "alternately in one run, 95 % intervals in brackets.",
+        "Latency of one image, from host input ready to host output ready, with 95 % intervals in "
+        "parentheses. All engines were timed interleaved.",
         ["Engine", "p50", "p90", "p99", "Mean", "Runs"],
         rows,
         numeric=frozenset({1, 2, 3, 4, 5}),
-        marked=names.index(measured.shipped) if measured.shipped in names else None,
+        marked=_place(shipped, names),
     )
 
 
-def ratios(measured: Measurements, timed: Latency) -> Table:
-    """How many times as fast one engine is as another, paired within rounds."""
+def ratios(timed: Latency) -> Table:
+    """The speed-up of each engine over each slower reference, paired within rounds."""
     return Table(
-        "The other's median latency over the engine's, paired within rounds, with 95 % intervals "
-        "in brackets; above 1 the engine is faster.",
-        ["Engine", "The other", "Times as fast", "Reading"],
+        "Speed-up: the reference's median latency divided by the engine's, paired within rounds, "
+        "with 95 % intervals in parentheses.",
+        ["Engine", "Reference", "Speed-up", "Conclusion"],
         [
             [
-                metrics.latency_label(measured, each.denominator),
-                metrics.latency_label(measured, each.numerator),
+                metrics.latency_label(timed, each.denominator),
+                metrics.latency_label(timed, each.numerator),
                 formatting.ratio(each.ratio, each.interval),
-                formatting.ratio_reading(each.interval),
+                formatting.ratio_conclusion(each.interval),
             ]
             for each in timed.ratios
         ],
@@ -190,8 +191,8 @@ def ratios(measured: Measurements, timed: Latency) -> Table:
     )
 
 
-def engines(measured: Measurements) -> Table:
-    """Every engine built for the target, with its integer layers where the builder told them."""
+def engines(measured: Measurements, shipped: Precision | None = None) -> Table:
+    """Every engine built for the target, with its INT8 layers if the builder lists them."""
     rows = []
     for engine in measured.engines:
         layers = formatting.NONE
@@ -199,27 +200,27 @@ def engines(measured: Measurements) -> Table:
             layers = str(engine.int8_layers)
             if engine.total_layers is not None:
                 layers += f" of {engine.total_layers}"
-        choice = "chosen" if engine.precision == measured.shipped else formatting.NONE
+        choice = "selected" if engine.precision == shipped else formatting.NONE
         rows.append(
             [engine.precision.upper(), engine.file, formatting.size(engine.bytes), layers, choice]
         )
     names = [engine.precision for engine in measured.engines]
     return Table(
         f"Engines built for {measured.target} with {measured.runtime}.",
-        ["Precision", "File", "Size", "INT8 layers", "Choice"],
+        ["Precision", "File", "Size", "INT8 layers", "Selection"],
         rows,
         numeric=frozenset({2, 3}),
-        marked=names.index(measured.shipped) if measured.shipped in names else None,
+        marked=_place(shipped, names),
     )
 
 
-def confusions(measured: Measurements) -> Table:
+def confusions(gate: GateRecord) -> Table:
     """The most frequent mistakes of the shipped engine."""
-    names = measured.class_names
+    names, confusion = gate.measurements.class_names, gate.confusion
     mistakes = sorted(
         (
             (count, true, predicted)
-            for true, row in enumerate(measured.confusion)
+            for true, row in enumerate(confusion)
             for predicted, count in enumerate(row)
             if true != predicted and count > 0
         ),
@@ -228,18 +229,18 @@ def confusions(measured: Measurements) -> Table:
     rows = [
         [names[true], names[predicted], str(count), formatting.percent(count / sum(row))]
         for count, true, predicted in mistakes[:CONFUSIONS_LISTED]
-        for row in [measured.confusion[true]]
+        for row in [confusion[true]]
     ]
     return Table(
-        "The most frequent mistakes, with their share of the true class.",
-        ["True class", "Taken for", "Images", "Share"],
+        "The most frequent mistakes, with their share of the true class's images.",
+        ["True class", "Predicted", "Images", "Share"],
         rows,
         numeric=frozenset({2, 3}),
     )
 
 
 def budgets(verdict: Verdict) -> Table:
-    """Each budget, the figure held against it, and why the check came out as it did."""
+    """Each budget with its limit, the measured value and an explanation of the outcome."""
     rows = [
         [
             check.budget,
@@ -253,7 +254,7 @@ def budgets(verdict: Verdict) -> Table:
         for check in verdict.checks
     ]
     return Table(
-        f"Budgets of {verdict.target}, with 95 % intervals of timed figures in brackets.",
+        f"Budgets of {verdict.target}, with 95 % intervals of latency metrics in parentheses.",
         ["Budget", "Outcome", "Limit", "Measured", "Explanation"],
         rows,
         numeric=frozenset({2, 3}),
@@ -261,9 +262,9 @@ def budgets(verdict: Verdict) -> Table:
 
 
 def teacher_views(top1_of_view: dict[str, float]) -> Table:
-    """What the visual teacher knows from each view alone."""
+    """Top-1 of the visual teacher by view."""
     return Table(
-        "Top-1 of the visual teacher on each view alone.",
+        "Top-1 of the visual teacher on each single view.",
         ["View", "Top-1"],
         [[view, formatting.percent(top1)] for view, top1 in top1_of_view.items()],
         numeric=frozenset({1}),
@@ -271,9 +272,9 @@ def teacher_views(top1_of_view: dict[str, float]) -> Table:
 
 
 def stages(times: Sequence[StageTime]) -> Table:
-    """What each stage took."""
+    """The duration of each stage."""
     return Table(
-        "Stages in their order.",
+        "Stages in execution order.",
         ["Stage", "Time", "Reused"],
         [
             [each.stage, formatting.duration(each.seconds), "yes" if each.reused else "no"]
@@ -284,25 +285,29 @@ def stages(times: Sequence[StageTime]) -> Table:
 
 
 def properties(caption: str, values: dict[str, str | int | float | bool]) -> Table:
-    """Free keys and their values, such as a machine or a protocol."""
-    rows = [[key.replace("_", " "), _plain(value)] for key, value in values.items()]
+    """Keys and values, such as those of a machine or a protocol."""
+    rows = [[key.replace("_", " "), _cell(value)] for key, value in values.items()]
     return Table(caption, ["Key", "Value"], rows)
 
 
-def _shipped_row(measured: Measurements) -> int | None:
-    shipped = shipped_accuracy(measured)
-    return measured.ledger.index(shipped) if shipped else None
+def _shipped_row(measured: Measurements, shipped: Precision | None) -> int | None:
+    row = measured.engine_accuracy(shipped) if shipped else None
+    return measured.ledger.index(row) if row else None
 
 
-def _or_none(value: float | None, words: Callable[[float], str]) -> str:
-    return formatting.NONE if value is None else words(value)
+def _place(shipped: Precision | None, names: Sequence[str]) -> int | None:
+    return names.index(shipped) if shipped in names else None
+
+
+def _or_none(value: float | None, text: Callable[[float], str]) -> str:
+    return formatting.NONE if value is None else text(value)
 
 
 def _counts(classes: dict[str, int]) -> str:
     return ", ".join(f"{name} {count}" for name, count in classes.items()) or formatting.NONE
 
 
-def _plain(value: str | float | bool) -> str:
+def _cell(value: str | float | bool) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return f"{value:.6g}" if isinstance(value, float) else str(value)

@@ -1,14 +1,15 @@
-"""What else was found out while engines were timed: throughput, energy, the conditions."""
+"""Tables of what was recorded beside latency: throughput, energy and machine conditions."""
 
 from __future__ import annotations
 
-from tmkd_deploy.records.measurements import Conditions, Latency, Measurements
+from tmkd_deploy.records.measurements import Conditions, Latency
+from tmkd_deploy.records.types import Precision
 from tmkd_deploy.report import formatting
 from tmkd_deploy.report.tables import Table
 
 
-def speed(measured: Measurements, timed: Latency) -> Table | None:
-    """Throughput, energy, device-only time and warm-up of every engine; None where not measured."""
+def speed(timed: Latency, shipped: Precision | None = None) -> Table | None:
+    """Throughput, energy, device time and warm-up of every engine; None if not measured."""
     rows = []
     for row in timed.rows:
         if row.throughput is None or row.warmup is None:
@@ -26,17 +27,18 @@ def speed(measured: Measurements, timed: Latency) -> Table | None:
         )
     names = [row.engine for row in timed.rows]
     return Table(
-        "Throughput of one caller, back to back, amid the turns; energy of one image meanwhile, "
-        f"{_source(timed)}; median time on the device alone; time to warm up.",
-        ["Engine", "Throughput", "Energy", "Device alone", "Warm-up"],
+        "Throughput of one back-to-back caller, measured between the latency rounds; energy per "
+        f"image during that time ({_source(timed)}); median device time without copies; time to "
+        "warm up.",
+        ["Engine", "Throughput", "Energy", "Device time", "Warm-up"],
         rows,
         numeric=frozenset({1, 2, 3, 4}),
-        marked=names.index(measured.shipped) if measured.shipped in names else None,
+        marked=names.index(shipped) if shipped in names else None,
     )
 
 
 def conditions(found: Conditions) -> Table:
-    """Clocks, temperature, throttling and load before, during and after."""
+    """Clocks, temperature, throttling and load before, during and after the measurement."""
     before, after = found.before, found.after
     rows = [
         ["Clocks", _locked(before.clocks.locked), formatting.NONE, _locked(after.clocks.locked)],
@@ -63,7 +65,7 @@ def conditions(found: Conditions) -> Table:
     ]
     mode = f"Power mode {found.power_mode.name}. " if found.power_mode else ""
     return Table(
-        f"{mode}The machine while latency was measured, looked at {found.samples} times between "
+        f"{mode}The machine during the latency measurement, sampled {found.samples} times between "
         "counted runs.",
         ["Condition", "Before", "During", "After"],
         rows,
@@ -76,7 +78,7 @@ def _source(timed: Latency) -> str:
         for row in timed.rows
         if row.throughput and row.throughput.energy
     }
-    return " and ".join(sorted(sources)) or "which this machine does not tell"
+    return " and ".join(sorted(sources)) or "no readable energy counter on this machine"
 
 
 def _locked(locked: bool | None) -> str:

@@ -1,4 +1,4 @@
-"""How much the views weigh in what the student learns, in words and as a table."""
+"""The weights of the views in distillation, in words and as a table."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ from tmkd_deploy.report import formatting
 from tmkd_deploy.report.tables import CLASSES_LISTED, Table
 
 _GUIDED_BY = {
-    "label": "Views are scored by the text teacher on the label of their image, so the weights are "
-    "guided by the label.",
-    "prediction": "Views are scored by the text teacher on the class that it sees itself in their "
-    "image, so the weights are guided by its prediction.",
-    "nothing": "The recipe lets every view count alike; the text teacher does not weigh them.",
+    "label": "The text teacher scores each view against the image's label, so the labels guide the "
+    "weights.",
+    "prediction": "The text teacher scores each view against the class it predicts for the image, "
+    "so its predictions guide the weights.",
+    "nothing": "The recipe weights all views equally; the text teacher does not score them.",
 }
 
 
 def guidance(weights: ViewWeights) -> str:
-    """What the weights are guided by, in a sentence."""
+    """One sentence on what guides the weights."""
     return _GUIDED_BY[weights.guided_by]
 
 
 def by_class(weights: ViewWeights) -> Table:
     """Mean weights of each view over all training images and by class.
 
-    Where classes are many, those are listed whose weights differ most from the mean over all.
+    If there are many classes, only those that deviate most from the overall mean are listed.
     """
     views = list(weights.mean)
 
@@ -36,7 +36,7 @@ def by_class(weights: ViewWeights) -> Table:
     if rest > 0:
         names = sorted(names, key=difference, reverse=True)[:CLASSES_LISTED]
         more = (
-            f" The {CLASSES_LISTED} classes that differ most are listed; "
+            f" Only the {CLASSES_LISTED} classes that deviate most are listed; "
             f"the other {rest} are in summary.json."
         )
     rows = [("All classes", weights.mean), *((name, weights.mean_by_class[name]) for name in names)]

@@ -4,8 +4,8 @@ It needs the standard library, numpy, Pillow and the device's own runtime, and n
 package.
 """
 
+from tmkd_deploy.runtime.bundle_classifier import Classifier, Prediction, load
 from tmkd_deploy.runtime.bundle_errors import BundleError, RuntimeMissingError
-from tmkd_deploy.runtime.classifier import Classifier, Prediction, load
 from tmkd_deploy.runtime.verification import VerifyReport, verify
 
 __all__ = [

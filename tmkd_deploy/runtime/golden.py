@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from tmkd_deploy.runtime.archive import Contents, broken
+from tmkd_deploy.runtime.bundle_engine import Engine
 from tmkd_deploy.runtime.bundle_errors import BundleError
-from tmkd_deploy.runtime.engine import Engine
 from tmkd_deploy.runtime.manifest import GOLDEN_INPUTS, GOLDEN_OUTPUTS
 
 Scalar = TypeVar("Scalar", bound=np.generic)

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tmkd_deploy.runtime.archive import read_archive
+from tmkd_deploy.runtime.bundle_engine import open_engine
 from tmkd_deploy.runtime.bundle_errors import RuntimeMissingError
-from tmkd_deploy.runtime.engine import open_engine
 from tmkd_deploy.runtime.golden import check_golden, golden_arrays
 from tmkd_deploy.runtime.manifest import Manifest
 

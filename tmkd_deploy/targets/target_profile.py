@@ -9,11 +9,10 @@ from pydantic import Field, model_validator
 
 from tmkd_deploy.agent.telemetry.jetson import parse_tegra_release
 from tmkd_deploy.artifacts import Record
+from tmkd_deploy.records.types import Precision, RuntimeName
 
 # Where the engine of each runtime comes to be.
 PLACES = {"onnxruntime": "here", "tensorrt_rtx": "ahead_of_time", "tensorrt": "on_device"}
-
-Precision = Literal["fp32", "fp16", "int8"]
 
 
 class Software(Record):
@@ -56,7 +55,7 @@ class TargetProfile(Record):
 
     name: str
     title: str
-    runtime: Literal["onnxruntime", "tensorrt_rtx", "tensorrt"]
+    runtime: RuntimeName
     precisions: Annotated[list[Precision], Field(min_length=1)]
     opset_ceiling: int
     compute_capability: str | None

@@ -57,7 +57,7 @@ def test_an_engine_its_layers_and_its_manifest(bench):
     sidecar = json.loads(Path(f"{engine}.json").read_text())
     assert sidecar == answer["sidecar"]
     assert sidecar["engine"] == {"sha256": answer["engine"], "bytes": answer["bytes"]}
-    assert sidecar["onnx"] == {"sha256": onnx, "metadata": {"tmkd_deploy.placement": "signed"}}
+    assert sidecar["onnx"] == {"sha256": onnx, "metadata": {"tmkd_deploy.quant_scheme": "signed"}}
     assert sidecar["device"]["sm"] == "SM86" and sidecar["device"]["uuid"] is None
     assert sidecar["versions"]["runtime"].startswith("1.")
     assert sidecar["build"]["typing"] == "strong" and sidecar["build"]["log"] == answer["log"]

@@ -68,7 +68,7 @@ def model(
     )
     opsets = [helper.make_opsetid("", 17), *([helper.make_opsetid(domain, 1)] if domain else [])]
     proto = helper.make_model(graph, opset_imports=opsets, ir_version=8)
-    helper.set_model_props(proto, {"tmkd_deploy.placement": quant_scheme})
+    helper.set_model_props(proto, {"tmkd_deploy.quant_scheme": quant_scheme})
     onnx.checker.check_model(proto)
     return proto.SerializeToString()
 

@@ -95,10 +95,7 @@ def measurements(*, measured: bool = True) -> Measurements:
         class_names=COLOURS,
         test_images=100,
         engines=[engine],
-        shipped="fp32",
-        shipped_reason="It is the only engine.",
         ledger=[ledger] if measured else [],
-        confusion=[],
         confusion_by_engine={},
         latency=latency if measured else None,
         not_measured=None if measured else "The device is not here.",
@@ -115,7 +112,7 @@ def verdict(outcome: Outcome = Outcome.PASSED) -> Verdict:
         interval=None,
         unit="",
         outcome=outcome,
-        explanation="The top-1 accuracy is 0.90; the budget asks for at least 0.8.",
+        explanation="The top-1 accuracy is 0.90; the budget requires at least 0.8.",
     )
     return Verdict(target="cpu", outcome=outcome, checks=[check])
 

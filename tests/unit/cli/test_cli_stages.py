@@ -10,7 +10,7 @@ from tmkd_deploy.artifacts import Record
 from tmkd_deploy.cli.main import main
 from tmkd_deploy.errors import ExitCode
 from tmkd_deploy.events import Events
-from tmkd_deploy.gate.choose import choose_and_judge
+from tmkd_deploy.gate.gate import gate
 from tmkd_deploy.pipeline import run as pipeline_run
 from tmkd_deploy.recipe.schema import Budgets
 
@@ -43,14 +43,14 @@ class Pipeline:
             "only": only,
         }
         events.say("The pipeline is at work.")
-        figures = run_report().targets[0]
+        measured = run_report().targets[0].gate.measurements
         stages = [
             ("distill", None, Distilled(top1=float("nan"))),
-            ("measure", "cpu", figures.measurements),
+            ("measure", "cpu", measured),
             (
                 "gate",
                 "cpu",
-                choose_and_judge(Budgets(accuracy=0.8), figures.measurements, PRECISIONS),
+                gate(Budgets(accuracy=0.8), measured, PRECISIONS),
             ),
         ]
         return pipeline_run.RunResult(
@@ -134,7 +134,7 @@ def test_only_gate_and_run_end_with_the_gates_code(pipeline, command, judging, o
 def test_people_get_tables_and_the_next_command(pipeline, capsys) -> None:
     assert main(["validate"]) == 0
     told = capsys.readouterr()
-    for words in ("Student trained alone", "82.8 %", "p99", "unchanged, reused", "✓ passed"):
+    for words in ("Baseline student", "82.8 %", "p99", "unchanged, reused", "✓ passed"):
         assert words in told.out
     assert told.out.endswith("Next: tmkd-deploy gate\n")
     assert "\x1b" not in told.out

@@ -2,8 +2,8 @@
 
 import pytest
 
+from tmkd_deploy.explain.accuracy_drop import RANK_LAYERS, largest_drop
 from tmkd_deploy.explain.interface import EngineLayer, Kind
-from tmkd_deploy.explain.ledger import RANK_LAYERS, largest_drop
 from tmkd_deploy.explain.other_precisions import (
     larger_than_siblings,
     saturation,

@@ -161,11 +161,11 @@ def test_files_say_what_they_are(exported_digits):
     assert tags(exported_digits(FP32)[0]) == {
         "tmkd_deploy.model": "student",
         "tmkd_deploy.precision": "fp32",
-        "tmkd_deploy.placement": "none",
+        "tmkd_deploy.quant_scheme": "none",
     }
     signed = tags(exported_digits(int8(QuantScheme.S8))[0])
     assert signed["tmkd_deploy.precision"] == "int8"
-    assert signed["tmkd_deploy.placement"] == "signed"
+    assert signed["tmkd_deploy.quant_scheme"] == "signed"
 
 
 @pytest.mark.parametrize("variant", [FP32, FP16, int8(QuantScheme.U8)], ids=lambda v: v.name)

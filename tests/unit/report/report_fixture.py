@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+from typing import Any
+
 import numpy as np
 
-from tmkd_deploy.gate.judge import judge
+from tmkd_deploy.gate.evaluate import evaluate
 from tmkd_deploy.recipe.schema import Budgets
 from tmkd_deploy.records.distillation import ViewWeights
 from tmkd_deploy.records.measurements import (
@@ -16,15 +19,16 @@ from tmkd_deploy.records.measurements import (
     LedgerRow,
     Measurements,
 )
+from tmkd_deploy.records.verdict import GateRecord
 from tmkd_deploy.report.interface import (
-    DataFigures,
-    QuantizationFigures,
+    DataSummary,
+    QuantizationSummary,
     RunReport,
     StageTime,
-    StudentFigures,
+    StudentSummary,
     TargetReport,
-    TeacherFigures,
-    Views,
+    TeacherSummary,
+    ViewGallery,
 )
 
 CLASS_NAMES = ["functional", "defective"]
@@ -48,7 +52,7 @@ def run_report(*targets: TargetReport, class_names: list[str] | None = None) -> 
     return RunReport(
         name="quickstart",
         recipe_yaml=RECIPE,
-        data=DataFigures(
+        data=DataSummary(
             class_names=names,
             train_images=2100,
             test_images=524,
@@ -56,15 +60,15 @@ def run_report(*targets: TargetReport, class_names: list[str] | None = None) -> 
                 "The ELPV images may be used for non-commercial purposes only (CC BY-NC-SA 4.0)."
             ],
         ),
-        teacher=TeacherFigures(
+        teacher=TeacherSummary(
             model="tf_efficientnet_lite0",
             parameters=3_374_000,
             top1_of_view={"rgb": 0.853, "edge": 0.836, "freq": 0.830},
             text_model="tmkd-clip-tiny",
             text_zero_shot_top1=0.781,
         ),
-        student=StudentFigures(model="resnet10t", parameters=317_000),
-        quantization=QuantizationFigures(
+        student=StudentSummary(model="resnet10t", parameters=317_000),
+        quantization=QuantizationSummary(
             quantizers=38,
             quantized_layers=13,
             excluded_layers=["fc"],
@@ -104,7 +108,7 @@ def view_weights(class_names: list[str]) -> ViewWeights:
     )
 
 
-def views(class_names: list[str], count: int = 6, side: int = 96) -> Views:
+def views(class_names: list[str], count: int = 6, side: int = 96) -> ViewGallery:
     """Bright discs on a dim grid: something in which an edge can be seen."""
     random = np.random.default_rng(0)
     rows, columns = np.mgrid[0:side, 0:side]
@@ -120,7 +124,7 @@ def views(class_names: list[str], count: int = 6, side: int = 96) -> Views:
             images[index, view] = np.clip(pixels, 0, 255)[..., None]
     weights = random.dirichlet([4, 3, 3], count)
     captions = [f"cell{index:04d}.png, {class_names[index % 2]}" for index in range(count)]
-    return Views(images=images, weights=weights, captions=captions)
+    return ViewGallery(images=images, weights=weights, captions=captions)
 
 
 def ledger(class_names: list[str] = CLASS_NAMES, *, with_engine: bool = True) -> list[LedgerRow]:
@@ -146,7 +150,7 @@ def ledger(class_names: list[str] = CLASS_NAMES, *, with_engine: bool = True) ->
     )
     steps = [
         ("teacher", "fp32", "Teacher", 0.853, None, None),
-        ("student_baseline", "fp32", "Student trained alone", 0.796, "teacher", (-8.4, -3.0)),
+        ("student_baseline", "fp32", "Baseline student", 0.796, "teacher", (-8.4, -3.0)),
         ("student", "fp32", "Distilled student", 0.826, "teacher", (-4.9, -0.5)),
         ("fake_quantized", "int8", "Fake-quantized student", 0.830, "student", (-0.7, 1.5)),
         ("onnx", "int8", "ONNX, INT8", 0.830, "fake_quantized", (-0.2, 0.2)),
@@ -232,14 +236,11 @@ def engine_file(precision: str, size: int, integer_layers: int | None = None) ->
 def cpu_measurements(class_names: list[str] | None = None) -> Measurements:
     return Measurements(
         target="cpu",
-        runtime="onnxruntime 1.22.0",
+        runtime="onnxruntime",
         class_names=class_names or CLASS_NAMES,
         test_images=524,
         engines=[engine_file("fp32", 1_272_000), engine_file("int8", 341_500, 24)],
-        shipped="int8",
-        shipped_reason="It is the fastest engine that keeps to the budgets.",
         ledger=ledger(class_names or CLASS_NAMES),
-        confusion=[[331, 37], [53, 103]],
         confusion_by_engine={
             "fp32": [[330, 38], [53, 103]],
             "int8": [[331, 37], [53, 103]],
@@ -250,11 +251,35 @@ def cpu_measurements(class_names: list[str] | None = None) -> Measurements:
     )
 
 
+def gate_record(measured: Measurements, reason: str, **budgets: float) -> GateRecord:
+    """INT8 ships, for this reason."""
+    return GateRecord(
+        shipped="int8",
+        reason=reason,
+        verdict=evaluate(Budgets(**budgets), measured, "int8"),
+        measurements=measured,
+    )
+
+
+def cpu_gate(measured: Measurements | None = None, **budgets: float) -> GateRecord:
+    return gate_record(
+        measured or cpu_measurements(),
+        "It is the fastest engine that meets the budgets.",
+        **(budgets or {"latency_p99_ms": 3.0, "accuracy": 0.8}),
+    )
+
+
+def with_measurements(target: TargetReport, **changes: Any) -> TargetReport:
+    """The same target with other measurements."""
+    measured = target.gate.measurements.model_copy(update=changes)
+    gate = target.gate.model_copy(update={"measurements": measured})
+    return dataclasses.replace(target, gate=gate)
+
+
 def cpu_target(class_names: list[str] | None = None, **budgets: float) -> TargetReport:
     measured = cpu_measurements(class_names)
     return TargetReport(
-        measurements=measured,
-        verdict=judge(Budgets(**(budgets or {"latency_p99_ms": 3.0, "accuracy": 0.8})), measured),
+        gate=cpu_gate(measured, **budgets),
         bundle_file="quickstart-cpu.tmkd",
         bundle_bytes=398_112,
     )
@@ -264,19 +289,20 @@ def rtx_target(class_names: list[str] | None = None) -> TargetReport:
     measured = cpu_measurements(class_names).model_copy(
         update={
             "target": "rtx-ada",
-            "runtime": "tensorrt_rtx 1.7.1",
+            "runtime": "tensorrt_rtx",
             "engines": [engine_file("fp16", 812_000, 0), engine_file("int8", 503_000, 24)],
-            "shipped_reason": "No engine could be timed here, and INT8 is the first choice.",
             "ledger": ledger(class_names or CLASS_NAMES, with_engine=False),
-            "confusion": [],
             "confusion_by_engine": {},
             "latency": None,
             "not_measured": NOT_MEASURED,
         }
     )
     return TargetReport(
-        measurements=measured,
-        verdict=judge(Budgets(latency_p50_ms=1.0), measured),
+        gate=gate_record(
+            measured,
+            "No engine could be timed here, and INT8 is the first choice.",
+            latency_p50_ms=1.0,
+        ),
         bundle_file=None,
         bundle_bytes=None,
     )

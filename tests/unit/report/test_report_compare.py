@@ -88,7 +88,7 @@ def test_targets_of_one_run_only_are_listed() -> None:
     assert compare(only_cpu, SUMMARY).only_after == ["rtx-ada"]
     nothing = compare(only_cpu, only_rtx)
     assert nothing.targets == []
-    assert "no target in common" in render_markdown(nothing)
+    assert "no targets in common" in render_markdown(nothing)
 
 
 def test_verdicts_of_the_gate_are_compared() -> None:
@@ -135,6 +135,8 @@ def test_the_markdown_shows_both_sides_and_the_change() -> None:
     ],
 )
 def test_what_is_no_summary_is_refused_with_its_place(content: Any) -> None:
-    with pytest.raises(DataError, match="the second summary: This is not a summary") as error:
+    with pytest.raises(
+        DataError, match="the second summary: This is not a comparable summary"
+    ) as error:
         compare(SUMMARY, content)
     assert "summary.json" in error.value.advice

@@ -16,11 +16,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from report_fixture import (
     NOT_MEASURED,
+    cpu_gate,
     cpu_measurements,
     cpu_target,
     ledger,
     rtx_target,
     run_report,
+    with_measurements,
 )
 
 from tmkd_deploy.errors import EnvironmentProblem, MissingExtra
@@ -51,9 +53,9 @@ def target_with(*outcomes: Outcome, explanation: str = "It is so.") -> TargetRep
         for index, outcome in enumerate(outcomes)
     ]
     worst = min(outcomes, key=[Outcome.FAILED, Outcome.INCONCLUSIVE, Outcome.PASSED].index)
-    return dataclasses.replace(
-        cpu_target(), verdict=Verdict(target="cpu", outcome=worst, checks=checks)
-    )
+    verdict = Verdict(target="cpu", outcome=worst, checks=checks)
+    target = cpu_target()
+    return dataclasses.replace(target, gate=target.gate.model_copy(update={"verdict": verdict}))
 
 
 # markdown
@@ -96,10 +98,10 @@ def test_markdown_tells_verdict_summary_and_what_was_not_measured() -> None:
 
 
 def test_the_summary_compares_teacher_both_students_and_what_ships() -> None:
-    content = tables.summary(cpu_measurements())
+    content = tables.summary(cpu_gate())
     assert [row[0] for row in content.rows] == [
         "Teacher",
-        "Student trained alone",
+        "Baseline student",
         "Distilled student",
         "Shipped engine, INT8",
     ]
@@ -108,24 +110,24 @@ def test_the_summary_compares_teacher_both_students_and_what_ships() -> None:
     assert sizes == ["–", "1.27 MB", "1.27 MB", "0.34 MB"]
 
 
-def test_a_student_that_was_not_trained_alone_has_no_row() -> None:
+def test_a_baseline_student_that_was_not_trained_has_no_row() -> None:
     rows = [row for row in ledger() if row.representation != "student_baseline"]
     measured = cpu_measurements().model_copy(update={"ledger": rows})
-    assert [row[0] for row in tables.summary(measured).rows] == [
+    assert [row[0] for row in tables.summary(cpu_gate(measured)).rows] == [
         "Teacher",
         "Distilled student",
         "Shipped engine, INT8",
     ]
 
 
-def test_the_ledger_reads_each_step_from_its_p_value() -> None:
+def test_the_ledger_concludes_from_each_steps_p_value() -> None:
     content = tables.ledger(cpu_measurements())
-    p, reading = content.columns.index("p"), content.columns.index("Reading")
-    read = {row[0]: (row[p], row[reading]) for row in content.rows}
+    p, conclusion = content.columns.index("p"), content.columns.index("Conclusion")
+    read = {row[0]: (row[p], row[conclusion]) for row in content.rows}
     assert read["Teacher"] == ("–", "–")
-    assert read["Student trained alone"] == ("< 0.001", "points lost")
-    assert read["Distilled student"] == ("0.021", "points lost")
-    assert read["Fake-quantized student"] == ("0.80", "no difference shown")
+    assert read["Baseline student"] == ("< 0.001", "significant loss")
+    assert read["Distilled student"] == ("0.021", "significant loss")
+    assert read["Fake-quantized student"] == ("0.80", "not significant")
     changes = {row[0]: (row[2], row[3]) for row in content.rows}
     assert changes["INT8 engine"] == ("−0.2 (−0.6 to +0.2)", "ONNX, INT8")
 
@@ -139,7 +141,7 @@ def test_agreement_and_calibration_stand_beside_each_representation() -> None:
 def test_the_flips_of_a_step_are_told_by_class() -> None:
     row = ledger()[-1]
     assert tables.flips_heading(cpu_measurements(), row) == (
-        "INT8 engine against ONNX, INT8: 16 of 524 decisions changed"
+        "INT8 engine against ONNX, INT8: 16 of 524 predictions changed"
     )
     assert tables.flips(row).rows == [
         ["defective", "3", "6", "0", "functional 6", "functional 3"],
@@ -152,14 +154,13 @@ def test_of_many_classes_with_flips_the_first_are_shown_and_the_rest_counted() -
     many = row.model_copy(update={"flips": row.flips * 100})
     content = tables.flips(many)
     assert len(content.rows) == tables.CLASSES_LISTED
-    assert f"{200 - tables.CLASSES_LISTED} more with smaller losses" in content.caption
+    assert f"{200 - tables.CLASSES_LISTED} more classes with smaller losses" in content.caption
 
 
 def test_markdown_carries_notes_and_flips_and_keeps_hostile_labels_harmless() -> None:
     rows = ledger()
     rows[-1] = rows[-1].model_copy(update={"label": "<script>alert(1)</script>"})
-    measured = cpu_measurements().model_copy(update={"ledger": rows})
-    text = Markdown().render(run_report(dataclasses.replace(cpu_target(), measurements=measured)))
+    text = Markdown().render(run_report(with_measurements(cpu_target(), ledger=rows)))
     assert "- The step to 'Distilled student' lost points, most of them in class" in text
     assert "| defective | 3 | 6 | 0 | functional 6 | functional 3 |" in text
     assert text.count("<details>") == text.count("</details>") == 6
@@ -177,11 +178,11 @@ def test_a_step_is_named_after_the_row_of_its_own_precision() -> None:
 
 
 def test_the_row_that_ships_is_marked_among_several_engines() -> None:
-    measured = cpu_measurements().model_copy(update={"shipped": "fp32"})
-    content = tables.ledger(measured)
+    measured = cpu_measurements()
+    content = tables.ledger(measured, "fp32")
     assert content.marked is not None
     assert content.rows[content.marked][0] == "FP32 engine"
-    assert tables.engines(measured).marked == 0
+    assert tables.engines(measured, "fp32").marked == 0
 
 
 # JUnit
@@ -279,16 +280,18 @@ def test_measurements_and_verdict_can_be_rebuilt_from_the_summary(
     read_back: dict[str, Any],
 ) -> None:
     for target in run_report().targets:
-        written = read_back["targets"][target.measurements.target]
+        gate = target.gate
+        written = read_back["targets"][gate.measurements.target]
         verdict = Verdict(target=written["target"], **written["verdict"])
-        assert verdict == target.verdict
-        kept = {key: written[key] for key in written if key not in ("verdict", "bundle", "shipped")}
-        rebuilt = Measurements(
-            **kept,
-            shipped=written["shipped"]["engine"],
-            shipped_reason=written["shipped"]["reason"],
+        assert verdict == gate.verdict
+        added = ("verdict", "bundle", "shipped", "confusion")
+        rebuilt = Measurements(**{key: written[key] for key in written if key not in added})
+        assert rebuilt == gate.measurements
+        assert written["confusion"] == gate.confusion
+        assert (written["shipped"]["engine"], written["shipped"]["reason"]) == (
+            gate.shipped,
+            gate.reason,
         )
-        assert rebuilt == target.measurements
 
 
 def test_teacher_and_fp32_student_stand_beside_what_ships(read_back: dict[str, Any]) -> None:
@@ -326,8 +329,7 @@ def test_the_ledger_is_written_with_all_it_knows(read_back: dict[str, Any]) -> N
 
 def test_a_figure_that_is_no_number_does_not_spoil_the_json() -> None:
     rows = [ledger()[0].model_copy(update={"macro_recall": float("nan")})]
-    measured = cpu_measurements().model_copy(update={"ledger": rows})
-    report = run_report(dataclasses.replace(cpu_target(), measurements=measured))
+    report = run_report(with_measurements(cpu_target(), ledger=rows))
     text = Json().render(report)
     assert "NaN" not in text
     assert json.loads(text)["targets"]["cpu"]["ledger"][0]["macro_recall"] is None

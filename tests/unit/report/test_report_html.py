@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from report_fixture import (
     NOT_MEASURED,
+    cpu_gate,
     cpu_measurements,
     cpu_target,
     latency,
@@ -27,7 +28,7 @@ from report_fixture import (
 )
 
 from tmkd_deploy.errors import MissingExtra
-from tmkd_deploy.gate.judge import judge
+from tmkd_deploy.gate.evaluate import evaluate
 from tmkd_deploy.recipe.schema import Budgets
 from tmkd_deploy.report import charts
 from tmkd_deploy.report.html import Html
@@ -94,14 +95,14 @@ def page(text: str) -> Page:
 def test_the_sections_come_in_the_order_in_which_they_are_asked_for(page: Page) -> None:
     assert [text for level, text in page.headings if level == 2] == [
         "Verdict",
-        "Teacher, student and what ships",
+        "Teacher, student and shipped engine",
         "Where accuracy was lost",
         "Latency and engines",
-        "What the shipped engine confuses",
-        "What the teachers saw",
+        "Confusion matrix of the shipped engine",
+        "Teacher views",
         "Quantization",
         "Budgets",
-        "How this was made",
+        "Provenance",
     ]
 
 
@@ -113,9 +114,9 @@ def test_headings_start_at_one_and_skip_no_level(page: Page) -> None:
 
 
 def test_the_verdict_of_each_target_leads_with_word_and_sign(page: Page) -> None:
-    top = page.words[: page.words.index("Teacher, student and what ships")]
+    top = page.words[: page.words.index("Teacher, student and shipped engine")]
     assert "cpu ✓ passed The INT8 engine ships. It is the fastest engine" in top
-    assert "rtx-ada ? inconclusive The INT8 engine is chosen, but not bundled." in top
+    assert "rtx-ada ? inconclusive The INT8 engine is selected, but not bundled." in top
     assert NOT_MEASURED in top
 
 
@@ -181,8 +182,8 @@ def test_the_ledger_tells_what_was_lost_and_folds_its_flips_away(page: Page) -> 
     section = page.words[page.words.index("Where accuracy was lost") :]
     section = section[: section.index("Latency and engines")]
     assert "Accuracy lost. The step to 'Distilled student' lost points" in section
-    assert "Agrees with row compared" in section
-    assert "INT8 engine against ONNX, INT8: 16 of 524 decisions changed" in section
+    assert "Agreement with compared row" in section
+    assert "INT8 engine against ONNX, INT8: 16 of 524 predictions changed" in section
     assert not any("open" in attributes for tag, attributes in page.elements if tag == "details")
 
 
@@ -237,18 +238,20 @@ def test_the_same_run_gives_the_same_bytes(report: RunReport, text: str) -> None
 
 def test_what_a_run_lacks_is_left_out_or_said() -> None:
     target = rtx_target()
-    target = dataclasses.replace(target, verdict=judge(Budgets(), target.measurements))
+    verdict = evaluate(Budgets(), target.gate.measurements, "int8")
+    gate = target.gate.model_copy(update={"verdict": verdict})
+    target = dataclasses.replace(target, gate=gate)
     bare = dataclasses.replace(run_report(target), views=None, quantization=None)
     page = Page(Html().render(bare))
     assert page.count("img") == 0
-    assert "The recipe switches quantization off." in page.words
+    assert "Quantization is disabled in the recipe." in page.words
     assert "rtx-ada ✓ passed" in page.words
-    assert "The recipe sets no budget for this target." in page.words
+    assert "The recipe sets no budgets for this target." in page.words
 
 
 def test_quantization_names_what_was_left_in_floating_point(page: Page) -> None:
     assert "38 quantizers in 13 layers. Calibration: 99.99th percentile" in page.words
-    assert "Left in floating point: fc" in page.words
+    assert "Layers kept in floating point: fc" in page.words
 
 
 @pytest.mark.parametrize("missing", ["jinja2", "matplotlib"])
@@ -282,7 +285,7 @@ def svg_text(svg: str) -> list[str]:
     )
 )
 def test_any_class_name_is_drawn_as_it_is(names: list[str]) -> None:
-    drawn = svg_text(charts.confusion(cpu_measurements(names), "chart"))
+    drawn = svg_text(charts.confusion(cpu_gate(cpu_measurements(names)), "chart"))
     shown = {"".join(text.split()) for text in drawn}
     assert {"".join(name.split()) for name in names} <= shown | {""}
     assert {"331", "37", "53", "103"} <= shown
@@ -291,9 +294,12 @@ def test_any_class_name_is_drawn_as_it_is(names: list[str]) -> None:
 def test_a_confusion_matrix_of_many_classes_shows_shades_alone() -> None:
     classes = 40
     measured = cpu_measurements([f"class{index}" for index in range(classes)]).model_copy(
-        update={"confusion": (np.eye(classes, dtype=int) * 7).tolist()}
+        update={"confusion_by_engine": {"int8": (np.eye(classes, dtype=int) * 7).tolist()}}
     )
-    assert svg_text(charts.confusion(measured, "chart")) == ["predicted class", "true class"]
+    assert svg_text(charts.confusion(cpu_gate(measured), "chart")) == [
+        "predicted class",
+        "true class",
+    ]
 
 
 def test_far_engines_share_a_logarithmic_axis_and_near_ones_a_linear_one() -> None:

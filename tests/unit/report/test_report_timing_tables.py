@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
-from report_fixture import cpu_measurements, cpu_target, latency, run_report
+from report_fixture import cpu_target, latency, run_report, with_measurements
 
 from tmkd_deploy.records.measurements import (
     Clocks,
@@ -67,7 +65,7 @@ def measured_latency(energy=ENERGY):
 
 
 def test_speed_says_what_was_measured_of_each_engine():
-    table = timing_tables.speed(cpu_measurements(), measured_latency())
+    table = timing_tables.speed(measured_latency())
     rows = {row[0]: row[1:] for row in table.rows}
     shipped = rows["Distilled student, INT8"]
     assert shipped == ["812.3 images/s", "12.5 mJ", "0.850 ms", "1.5 s, not warmed up"]
@@ -76,12 +74,12 @@ def test_speed_says_what_was_measured_of_each_engine():
 
 
 def test_energy_that_cannot_be_read_is_said_not_to_be_measured():
-    table = timing_tables.speed(cpu_measurements(), measured_latency(energy=None))
+    table = timing_tables.speed(measured_latency(energy=None))
     assert {row[2] for row in table.rows} == {"not measured"}
 
 
 def test_results_of_an_earlier_version_have_no_such_table():
-    assert timing_tables.speed(cpu_measurements(), latency()) is None
+    assert timing_tables.speed(latency()) is None
 
 
 def test_conditions_before_during_and_after():
@@ -100,6 +98,5 @@ def test_conditions_before_during_and_after():
 @pytest.mark.parametrize("page", [Markdown(), Html()], ids=["markdown", "html"])
 def test_pages_show_both_tables(page):
     target = cpu_target()
-    shown = target.measurements.model_copy(update={"latency": measured_latency()})
-    text = page.render(run_report(replace(target, measurements=shown)))
+    text = page.render(run_report(with_measurements(target, latency=measured_latency())))
     assert "812.3 images/s" in text and "oc3 41 times" in text

@@ -22,17 +22,17 @@ def guided_by(value: str):
 
 
 @pytest.mark.parametrize(
-    ("value", "told"),
+    ("value", "text"),
     [
-        ("label", "guided by the label"),
-        ("prediction", "guided by its prediction"),
-        ("nothing", "lets every view count alike"),
+        ("label", "the labels guide the weights"),
+        ("prediction", "its predictions guide the weights"),
+        ("nothing", "weights all views equally"),
     ],
 )
-def test_what_the_weights_are_guided_by_is_said_in_every_format(value, told) -> None:
+def test_what_the_weights_are_guided_by_is_said_in_every_format(value, text) -> None:
     report = guided_by(value)
-    assert told in Html().render(report)
-    assert told in Markdown().render(report)
+    assert text in Html().render(report)
+    assert text in Markdown().render(report)
     assert summary(report)["view_weights"]["guided_by"] == value
 
 
@@ -69,5 +69,5 @@ def test_a_student_of_one_view_has_one_strip() -> None:
         }
     )
     page = Html().render(dataclasses.replace(REPORT, view_weights=one))
-    assert "Histograms of the views" in page
+    assert "Histograms of the view weights" in page
     assert by_class(one).rows == [["All classes", "100.0 %"], ["functional", "100.0 %"]]

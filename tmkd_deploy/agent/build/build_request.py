@@ -74,7 +74,7 @@ def build(request: dict[str, Any], context: Context) -> dict[str, Any]:
 def _refuse_other_placement(runtime: str, metadata: dict[str, str]) -> None:
     """TensorRT reads uint8 as int8 with no more than a warning, and accuracy is gone."""
     wanted = "unsigned" if runtime == "onnxruntime" else "signed"
-    quant_scheme = metadata.get("tmkd_deploy.placement", "none")
+    quant_scheme = metadata.get("tmkd_deploy.quant_scheme", "none")
     if quant_scheme not in ("none", wanted):
         raise AgentError(
             DATA,

@@ -31,15 +31,15 @@ class Bundle(Stage[ResolvedTarget]):
         return {
             "data": Ref("prepare"),
             "measured": Ref("measure", self.subject),
-            "judged": Ref("gate", self.subject),
+            "gate": Ref("gate", self.subject),
             "engines": Ref("build", self.subject),
         }
 
     def run(self, job: Job) -> BundleRecord:
-        judged, prepared = job.inputs["judged"].record, job.inputs["data"]
-        measurements = judged.measurements
-        engine = next(e for e in measurements.engines if e.precision == measurements.shipped)
-        logits_file = job.inputs["measured"].path(f"logits-{measurements.shipped}.npy")
+        gate, prepared = job.inputs["gate"].record, job.inputs["data"]
+        measurements = gate.measurements
+        engine = next(e for e in measurements.engines if e.precision == gate.shipped)
+        logits_file = job.inputs["measured"].path(f"logits-{gate.shipped}.npy")
         logits = np.load(logits_file, allow_pickle=False)
         golden = clearest_images(logits, _GOLDEN_IMAGES)
         return pack(
@@ -48,7 +48,7 @@ class Bundle(Stage[ResolvedTarget]):
             precision=engine.precision,
             runtime=measurements.runtime,
             measurements=measurements,
-            verdict=judged.verdict,
+            verdict=gate.verdict,
             class_names=measurements.class_names,
             image_size=prepared.record.image_size,
             golden_images=np.asarray(PreparedData.of(prepared).images("test")[golden]),

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from tmkd_deploy.gate.choose import Judged, choose_and_judge
+from tmkd_deploy.gate.gate import gate
 from tmkd_deploy.pipeline.resolved_target import ResolvedTarget
 from tmkd_deploy.pipeline.stage import Job, Ref, Stage, to_jsonable
+from tmkd_deploy.records.verdict import GateRecord
 
 
 class Gate(Stage[ResolvedTarget]):
     """Reads the measurements and nothing else."""
 
     name = "gate"
-    record_type = Judged
+    record_type = GateRecord
 
     def params(self) -> dict[str, Any]:
         """The budgets, and the precisions that may ship."""
@@ -23,6 +24,6 @@ class Gate(Stage[ResolvedTarget]):
     def inputs(self) -> dict[str, Ref]:
         return {"measured": Ref("measure", self.subject)}
 
-    def run(self, job: Job) -> Judged:
+    def run(self, job: Job) -> GateRecord:
         target = self.subject
-        return choose_and_judge(target.budgets, job.inputs["measured"].record, target.precisions)
+        return gate(target.budgets, job.inputs["measured"].record, target.precisions)

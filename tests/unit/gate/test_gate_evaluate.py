@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tmkd_deploy.gate.judge import judge
+from tmkd_deploy.gate.evaluate import evaluate
 from tmkd_deploy.recipe.schema import Budgets
 from tmkd_deploy.records.measurements import (
     EngineFile,
@@ -80,10 +80,7 @@ def measured(
             engine_file("fp32", 4_000_000),
             engine_file("int8", 1_100_000),
         ],
-        "shipped": "int8",
-        "shipped_reason": "It is the fastest engine that passes.",
         "ledger": ledger,
-        "confusion": [[200, 25], [10, 290]],
         "confusion_by_engine": {},
         "latency": Latency(
             rows=[latency_row("fp32", 9.0, 9.9, 0.01), latency_row("int8", p50, p99, spread)],
@@ -110,14 +107,14 @@ def engine_file(precision: str, size: int) -> EngineFile:
 
 
 def only_check(budgets: Budgets, measurements: Measurements) -> Check:
-    verdict = judge(budgets, measurements)
+    verdict = evaluate(budgets, measurements, "int8")
     assert len(verdict.checks) == 1
     assert verdict.outcome is verdict.checks[0].outcome
     return verdict.checks[0]
 
 
-def test_no_budget_asks_for_nothing() -> None:
-    verdict = judge(Budgets(), measured())
+def test_no_budget_requires_nothing() -> None:
+    verdict = evaluate(Budgets(), measured(), "int8")
     assert (verdict.target, verdict.outcome, verdict.checks) == ("cpu", Outcome.PASSED, [])
 
 
@@ -130,7 +127,9 @@ def test_no_budget_asks_for_nothing() -> None:
         (2.2, Outcome.FAILED),
     ],
 )
-def test_a_timed_figure_is_judged_by_its_whole_interval(limit: float, outcome: Outcome) -> None:
+def test_a_latency_metric_is_evaluated_by_its_whole_interval(
+    limit: float, outcome: Outcome
+) -> None:
     assert only_check(Budgets(latency_p99_ms=limit), measured()).outcome is outcome
 
 
@@ -149,7 +148,9 @@ def test_the_explanation_is_a_sentence_with_both_numbers() -> None:
 
 def test_the_median_and_the_p99_are_not_confused() -> None:
     budgets = Budgets(latency_p50_ms=1.3, latency_p99_ms=1.3)
-    outcomes = {check.budget: check.outcome for check in judge(budgets, measured()).checks}
+    outcomes = {
+        check.budget: check.outcome for check in evaluate(budgets, measured(), "int8").checks
+    }
     assert outcomes == {"latency_p50_ms": Outcome.PASSED, "latency_p99_ms": Outcome.FAILED}
 
 
@@ -178,7 +179,7 @@ def test_a_ratio_of_another_engine_is_not_taken() -> None:
     assert check.outcome is Outcome.INCONCLUSIVE
 
 
-def test_accuracy_is_judged_on_the_shipped_engine_and_names_the_test_set() -> None:
+def test_accuracy_is_that_of_the_evaluated_engine_and_names_the_test_set() -> None:
     check = only_check(Budgets(accuracy=0.94), measured())
     assert check.outcome is Outcome.PASSED
     assert check.interval is None
@@ -202,7 +203,7 @@ def test_an_engine_better_than_its_teacher_has_lost_nothing() -> None:
     assert check.outcome is Outcome.PASSED
 
 
-def test_the_size_is_that_of_the_shipped_engine() -> None:
+def test_the_size_is_that_of_the_evaluated_engine() -> None:
     check = only_check(Budgets(engine_size_mb=1.1), measured())
     assert (check.measured, check.outcome) == (1.1, Outcome.PASSED)
     assert only_check(Budgets(engine_size_mb=1.0), measured()).outcome is Outcome.FAILED
@@ -219,7 +220,7 @@ def test_what_was_not_measured_is_inconclusive_and_says_why() -> None:
         accuracy_drop_points=1.0,
         quantization_drop_points=1.0,
     )
-    verdict = judge(budgets, blind)
+    verdict = evaluate(budgets, blind, "int8")
     assert verdict.outcome is Outcome.INCONCLUSIVE
     assert len(verdict.checks) == 6
     for check in verdict.checks:
@@ -227,7 +228,7 @@ def test_what_was_not_measured_is_inconclusive_and_says_why() -> None:
         assert check.measured is None
         assert check.explanation.endswith(reason)
     size = Budgets(engine_size_mb=1.0, accuracy=0.5)
-    assert judge(size, blind).outcome is Outcome.FAILED
+    assert evaluate(size, blind, "int8").outcome is Outcome.FAILED
 
 
 def test_a_number_close_to_its_limit_is_not_rounded_onto_it() -> None:
@@ -266,7 +267,8 @@ def test_loosening_a_budget_never_worsens_the_outcome(
         name: limit * data.draw(st.floats(0.1, 1.0) if name in AT_LEAST else st.floats(1.0, 10.0))
         for name, limit in limits.items()
     }
-    before, after = judge(budgets, measurements), judge(Budgets(**loosened), measurements)
+    before = evaluate(budgets, measurements, "int8")
+    after = evaluate(Budgets(**loosened), measurements, "int8")
     assert BETTER[after.outcome] >= BETTER[before.outcome]
     for tight, loose in zip(before.checks, after.checks, strict=True):
         assert BETTER[loose.outcome] >= BETTER[tight.outcome]
@@ -277,7 +279,7 @@ def test_loosening_a_budget_never_worsens_the_outcome(
 def test_every_budget_has_one_check_and_the_worst_decides(
     budgets: Budgets, measurements: Measurements
 ) -> None:
-    verdict = judge(budgets, measurements)
+    verdict = evaluate(budgets, measurements, "int8")
     limits = {name: limit for name, limit in budgets.model_dump().items() if limit is not None}
     assert {check.budget: check.limit for check in verdict.checks} == limits
     worst = min((BETTER[check.outcome] for check in verdict.checks), default=2)
@@ -289,10 +291,10 @@ def test_every_budget_has_one_check_and_the_worst_decides(
 
 @settings(deadline=None)
 @given(budgets=all_budgets, measurements=all_measurements)
-def test_a_passed_figure_keeps_its_limit_and_a_failed_one_breaks_it(
+def test_a_passed_metric_meets_its_limit_and_a_failed_one_breaks_it(
     budgets: Budgets, measurements: Measurements
 ) -> None:
-    for check in judge(budgets, measurements).checks:
+    for check in evaluate(budgets, measurements, "int8").checks:
         if check.measured is not None and check.outcome is not Outcome.INCONCLUSIVE:
             sign = -1 if check.budget in AT_LEAST else 1
             kept = sign * check.measured <= sign * check.limit

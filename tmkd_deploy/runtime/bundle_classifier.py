@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tmkd_deploy.runtime.archive import read_archive
-from tmkd_deploy.runtime.engine import Engine, open_engine
+from tmkd_deploy.runtime.bundle_engine import Engine, open_engine
 from tmkd_deploy.runtime.golden import check_golden
 from tmkd_deploy.runtime.image import UnreadableImage, read_rgb, resize
 from tmkd_deploy.runtime.manifest import Manifest

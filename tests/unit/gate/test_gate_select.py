@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tmkd_deploy.gate.choose import choose, choose_and_judge
+from tmkd_deploy.gate.gate import gate, select_engine
 from tmkd_deploy.recipe.schema import Budgets
 from tmkd_deploy.records.measurements import (
     EngineFile,
@@ -74,17 +74,13 @@ def measured(p50, top1, ratios=(), int8_layers=(None, None)):
         warnings=[],
     )
     timed = [ledger_row("engine", name, value) for name, value in top1.items() if p50]
-    first = next(iter(top1))
     return Measurements(
         target="cpu",
         runtime="onnxruntime",
         class_names=["a", "b"],
         test_images=100,
         engines=engines,
-        shipped=first,
-        shipped_reason="The gate has not chosen yet.",
         ledger=[ledger_row("teacher", "fp32", 0.97), ledger_row("student", "fp32", 0.96), *timed],
-        confusion=CONFUSIONS[first],
         confusion_by_engine={name: CONFUSIONS[name] for name in top1},
         latency=latency if p50 else None,
         not_measured=None if p50 else "No device was attached.",
@@ -99,29 +95,28 @@ BUDGETS = Budgets(accuracy=0.94, latency_p50_ms=3.0)
 
 
 def test_the_fastest_engine_ships():
-    chosen = choose(BUDGETS, measured({"teacher": 8.0, "int8": 1.0, "fp32": 2.0}, ACCURATE), ALL)
-    assert chosen.shipped == "int8"
-    assert chosen.confusion == CONFUSIONS["int8"]
-    assert "int8 engine is the fastest" in chosen.shipped_reason
-    assert "1.000 ms" in chosen.shipped_reason
-    assert "fp32 engine takes 2.00 times as long" in chosen.shipped_reason
+    record = gate(BUDGETS, measured({"teacher": 8.0, "int8": 1.0, "fp32": 2.0}, ACCURATE), ALL)
+    assert record.shipped == "int8"
+    assert record.confusion == CONFUSIONS["int8"]
+    assert "INT8 engine is the fastest" in record.reason
+    assert "1.000 ms" in record.reason
+    assert "FP32 engine takes 2.00 times as long" in record.reason
 
 
 def test_int8_that_is_slower_does_not_ship_and_the_reason_says_so():
-    judged = choose_and_judge(BUDGETS, measured({"int8": 2.5, "fp32": 2.0}, ACCURATE), ALL)
-    chosen = judged.measurements
-    assert chosen.shipped == "fp32"
-    assert chosen.confusion == CONFUSIONS["fp32"]
-    assert "int8 engine takes 1.25 times as long" in chosen.shipped_reason
-    assert judged.verdict.outcome is Outcome.PASSED
+    record = gate(BUDGETS, measured({"int8": 2.5, "fp32": 2.0}, ACCURATE), ALL)
+    assert record.shipped == "fp32"
+    assert record.confusion == CONFUSIONS["fp32"]
+    assert "INT8 engine takes 1.25 times as long" in record.reason
+    assert record.verdict.outcome is Outcome.PASSED
 
 
 def test_speed_does_not_make_up_for_accuracy():
-    figures = measured({"int8": 1.0, "fp32": 2.0}, {"int8": 0.90, "fp32": 0.96})
-    judged = choose_and_judge(BUDGETS, figures, ALL)
-    assert judged.measurements.shipped == "fp32"
-    assert "int8 engine breaks the accuracy budgets" in judged.measurements.shipped_reason
-    assert judged.verdict.outcome is Outcome.PASSED
+    measurements = measured({"int8": 1.0, "fp32": 2.0}, {"int8": 0.90, "fp32": 0.96})
+    record = gate(BUDGETS, measurements, ALL)
+    assert record.shipped == "fp32"
+    assert "INT8 engine breaks the accuracy budgets" in record.reason
+    assert record.verdict.outcome is Outcome.PASSED
 
 
 @pytest.mark.parametrize(
@@ -133,72 +128,70 @@ def test_speed_does_not_make_up_for_accuracy():
     ],
 )
 def test_where_none_is_accurate_the_most_accurate_stands_and_fails(budgets):
-    figures = measured(
+    measurements = measured(
         {"int8": 1.0, "fp32": 2.0, "fp16": 1.5}, {"int8": 0.93, "fp32": 0.96, "fp16": 0.90}
     )
-    judged = choose_and_judge(budgets, figures, ALL)
-    assert judged.measurements.shipped == "fp32"
-    assert judged.measurements.shipped_reason.startswith("No engine keeps the accuracy budgets")
-    assert judged.verdict.outcome is Outcome.FAILED
+    record = gate(budgets, measurements, ALL)
+    assert record.shipped == "fp32"
+    assert record.reason.startswith("No engine meets the accuracy budgets")
+    assert record.verdict.outcome is Outcome.FAILED
 
 
 def test_an_accurate_engine_that_is_too_slow_fails_by_its_latency():
-    judged = choose_and_judge(BUDGETS, measured({"int8": 5.0, "fp32": 6.0}, ACCURATE), ALL)
-    assert judged.measurements.shipped == "int8"
-    failed = [check.budget for check in judged.verdict.checks if check.outcome is Outcome.FAILED]
+    record = gate(BUDGETS, measured({"int8": 5.0, "fp32": 6.0}, ACCURATE), ALL)
+    assert record.shipped == "int8"
+    failed = [check.budget for check in record.verdict.checks if check.outcome is Outcome.FAILED]
     assert failed == ["latency_p50_ms"]
 
 
 def test_without_budgets_the_fastest_ships():
-    figures = measured({"int8": 2.5, "fp32": 2.0}, {"int8": 0.95, "fp32": 0.10})
-    judged = choose_and_judge(Budgets(), figures, ALL)
-    assert judged.measurements.shipped == "fp32"
-    assert judged.verdict.outcome is Outcome.PASSED
+    measurements = measured({"int8": 2.5, "fp32": 2.0}, {"int8": 0.95, "fp32": 0.10})
+    record = gate(Budgets(), measurements, ALL)
+    assert record.shipped == "fp32"
+    assert record.verdict.outcome is Outcome.PASSED
 
 
 def test_unmeasured_engines_ship_in_order_of_preference_and_are_inconclusive():
-    judged = choose_and_judge(BUDGETS, measured({}, ACCURATE), ALL)
-    assert judged.measurements.shipped == "int8"
-    assert "none was measured" in judged.measurements.shipped_reason
-    assert judged.verdict.outcome is Outcome.INCONCLUSIVE
-    assert all(check.measured is None for check in judged.verdict.checks)
-    assert "No device was attached." in judged.verdict.checks[0].explanation
+    record = gate(BUDGETS, measured({}, ACCURATE), ALL)
+    assert record.shipped == "int8"
+    assert "No engine was measured" in record.reason
+    assert record.verdict.outcome is Outcome.INCONCLUSIVE
+    assert all(check.measured is None for check in record.verdict.checks)
+    assert "No device was attached." in record.verdict.checks[0].explanation
 
 
-def test_choosing_changes_nothing_but_the_choice():
+def test_the_gate_records_the_measurements_unchanged():
     before = measured({"int8": 2.5, "fp32": 2.0}, ACCURATE)
-    after = choose(BUDGETS, before, ALL)
-    changed = {
-        name for name in type(before).model_fields if getattr(before, name) != getattr(after, name)
-    }
-    assert changed == {"shipped", "shipped_reason", "confusion"}
+    assert gate(BUDGETS, before, ALL).measurements == before
 
 
 def reason(p50, top1, **more):
-    return choose(BUDGETS, measured(p50, top1, **more), ALL).shipped_reason
+    return select_engine(BUDGETS, measured(p50, top1, **more), ALL).reason
 
 
 def test_int8_that_is_slower_beyond_the_interval_loses_and_the_reason_says_why():
     ratios = [("fp32", "int8", 0.8, (0.78, 0.82))]
     times = {"int8": 2.5, "fp32": 2.0}
-    told = reason(times, ACCURATE, ratios=ratios, int8_layers=(35, 54))
-    assert "The int8 engine takes 1.25 (1.22 to 1.28) times as long." in told
-    assert "INT8 loses by its speed: its median is 1.25 (1.22 to 1.28) times the fp32" in told
-    assert "Only 35 of its 54 layers run in integers" in told
-    assert "`tmkd-deploy explain RUN --target cpu`" in told
-    told = reason(times, ACCURATE, ratios=ratios, int8_layers=(54, 54))
-    assert "All its 54 layers run in integers" in told
+    text = reason(times, ACCURATE, ratios=ratios, int8_layers=(35, 54))
+    assert "The INT8 engine takes 1.25 (1.22 to 1.28) times as long." in text
+    assert (
+        "INT8 loses on speed: its median latency is 1.25 (1.22 to 1.28) times that of FP32" in text
+    )
+    assert "Only 35 of its 54 layers run in INT8" in text
+    assert "`tmkd-deploy explain RUN --target cpu`" in text
+    text = reason(times, ACCURATE, ratios=ratios, int8_layers=(54, 54))
+    assert "All its 54 layers run in INT8" in text
 
 
 def test_int8_that_is_slower_within_the_interval_is_not_said_to_lose():
     ratios = [("fp32", "int8", 0.99, (0.95, 1.03))]
-    told = reason({"int8": 2.02, "fp32": 2.0}, ACCURATE, ratios=ratios)
-    assert "INT8 is not shown to be faster here" in told and "loses" not in told
+    text = reason({"int8": 2.02, "fp32": 2.0}, ACCURATE, ratios=ratios)
+    assert "INT8 shows no speed-up here" in text and "loses" not in text
 
 
 def test_int8_that_breaks_the_accuracy_budgets_loses_by_its_accuracy():
-    told = reason({"int8": 1.0, "fp32": 2.0}, {"int8": 0.90, "fp32": 0.96})
-    assert "INT8 loses by its accuracy" in told and "explain RUN --target cpu" in told
+    text = reason({"int8": 1.0, "fp32": 2.0}, {"int8": 0.90, "fp32": 0.96})
+    assert "INT8 loses on accuracy" in text and "explain RUN --target cpu" in text
 
 
 def test_int8_that_wins_is_not_said_to_lose():
@@ -207,27 +200,27 @@ def test_int8_that_wins_is_not_said_to_lose():
     assert "loses" not in reason({"int8": 2.5, "fp32": 2.0}, {"int8": 0.95, "fp32": 0.90})
 
 
-def test_a_sibling_that_may_not_ship_is_compared_with():
-    figures = measured({"int8": 2.5, "fp32": 2.0}, ACCURATE)
-    chosen = choose(BUDGETS, figures, ["int8"])
-    assert chosen.shipped == "int8"
-    told = chosen.shipped_reason
-    assert "The fp32 engine takes 0.80 times as long, and is measured to compare with" in told
-    assert "INT8 loses by its speed" in told
+def test_a_precision_that_may_not_ship_is_still_compared():
+    measurements = measured({"int8": 2.5, "fp32": 2.0}, ACCURATE)
+    selected = select_engine(BUDGETS, measurements, ["int8"])
+    assert selected.precision == "int8"
+    text = selected.reason
+    assert "FP32 engine takes 0.80 times as long; it was measured for comparison only" in text
+    assert "INT8 loses on speed" in text
 
 
 def test_the_recipes_order_decides_where_nothing_was_measured():
-    assert choose(BUDGETS, measured({}, ACCURATE), ["fp32", "int8"]).shipped == "fp32"
+    assert select_engine(BUDGETS, measured({}, ACCURATE), ["fp32", "int8"]).precision == "fp32"
 
 
 @given(
     st.lists(st.floats(0.1, 10.0), min_size=3, max_size=3),
     st.lists(st.sampled_from([0.90, 0.95, 0.96]), min_size=3, max_size=3),
 )
-def test_no_engine_ships_that_is_slower_than_an_accurate_sibling(times, shares):
+def test_no_engine_ships_that_is_slower_than_another_accurate_one(times, shares):
     p50, top1 = dict(zip(ALL, times, strict=True)), dict(zip(ALL, shares, strict=True))
-    chosen = choose(BUDGETS, measured(p50, top1), ALL)
+    selected = select_engine(BUDGETS, measured(p50, top1), ALL).precision
     accurate = [name for name, share in top1.items() if share >= 0.94]
     if accurate:
-        assert chosen.shipped in accurate
-        assert all(p50[chosen.shipped] <= p50[name] for name in accurate)
+        assert selected in accurate
+        assert all(p50[selected] <= p50[name] for name in accurate)

@@ -67,7 +67,7 @@ def test_the_command_line_verifies_and_runs_it(fresh: Path, shelf: Path) -> None
     command = fresh / "tmkd-deploy"
     done = run(command, "bundle", "verify", "my-model-cpu.tmkd", cwd=shelf)
     assert done.returncode == 0, done.stderr
-    assert "is sound" in done.stdout
+    assert "is valid" in done.stdout
     assert "Warning" not in done.stdout
     done = run(command, "bundle", "run", "my-model-cpu.tmkd", "part.png", "--json", cwd=shelf)
     assert done.returncode == 0, done.stderr

@@ -37,11 +37,11 @@ import sys
 from pathlib import Path
 from recorded_events import RecordedEvents
 from test_devices_over_ssh import measure
-from tmkd_deploy.cli.interrupts import listen
+from tmkd_deploy.cli import interrupts
 from tmkd_deploy.devices.address import parse
 from tmkd_deploy.devices.device import Device
 
-listen()
+interrupts.install()
 events = RecordedEvents(lambda: print("at work", flush=True))
 with Device(parse(sys.argv[1]), events) as device:
     measure(device, Path(sys.argv[2]), Path(sys.argv[3]), seconds=20)

@@ -1,4 +1,4 @@
-"""`bundle`: pack engines into bundles, and look into, check and run bundles."""
+"""`bundle`: pack engines into bundles, and verify, show and run bundles."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from tmkd_deploy.errors import DataError, EnvironmentProblem
 
 app = typer.Typer(
     cls=PackByDefault,
-    help="Pack engines into bundles; check, show and run bundles.",
+    help="Pack engines into bundles; verify, show and run bundles.",
     rich_markup_mode=None,
 )
-app.command("pack", help=f"{stages.BUNDLE.help} This is what `bundle` alone does.")(
-    stages.judging_command(stages.BUNDLE)
+app.command("pack", help=f"{stages.BUNDLE.help} `bundle` without a command does this.")(
+    stages.command(stages.BUNDLE)
 )
 
 BundleFile = Annotated[Path, typer.Argument(metavar="FILE", help="A .tmkd file.")]
@@ -28,9 +28,9 @@ BundleFile = Annotated[Path, typer.Argument(metavar="FILE", help="A .tmkd file."
 
 @app.command()
 def verify(file: BundleFile, as_json: AsJson = False) -> None:
-    """Check that a bundle is whole and sound.
+    """Check the integrity of a bundle.
 
-    Every hash is compared and, where the engine can run, its results are.
+    Every hash is checked and, if the engine can run here, its results too.
     """
     import dataclasses  # noqa: PLC0415
 
@@ -42,12 +42,12 @@ def verify(file: BundleFile, as_json: AsJson = False) -> None:
         output.emit_json(dataclasses.asdict(report))
         return
     output.emit("\n".join([*report.checked, *(f"Warning: {each}" for each in report.warnings)]))
-    output.emit(f"{file} is sound. SHA-256 {report.sha256}")
+    output.emit(f"{file} is valid. SHA-256 {report.sha256}")
 
 
 @app.command()
 def show(file: BundleFile, as_json: AsJson = False) -> None:
-    """Print what a bundle says of itself."""
+    """Print the manifest of a bundle."""
     import dataclasses  # noqa: PLC0415
 
     with _bundle_errors():
@@ -71,7 +71,7 @@ def run(
     images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Images to classify.")],
     threads: Annotated[
         int | None,
-        typer.Option("--threads", min=1, help="Threads; those it was measured with by default."),
+        typer.Option("--threads", min=1, help="Threads.  [default: as measured]"),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -108,7 +108,7 @@ def _predict(classifier: Any, image: Path) -> Any:
     try:
         return classifier.predict(image)
     except UnreadableImage as error:
-        raise DataError(str(error), advice="Give a PNG or JPEG image that can be read.") from error
+        raise DataError(str(error), advice="Give a readable PNG or JPEG image.") from error
 
 
 @contextlib.contextmanager

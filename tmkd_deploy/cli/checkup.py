@@ -1,4 +1,4 @@
-"""The findings that `doctor` tells."""
+"""The checks of `doctor` on this machine."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from tmkd_deploy.targets.int8_check import int8_finding
 DISK_GB_NEEDED = 2.0
 MEMORY_MB_ADVISED = 4096
 
-# Extras that serve people who work on this package, or one another's place.
-UNASKED = {"dev", "dev-train", "docs", "modelopt", "onnxruntime-gpu"}
+# For developers of this package, for a comparison, or alternatives to another extra.
+OPTIONAL = {"dev", "dev-train", "docs", "modelopt", "onnxruntime-gpu"}
 
 
 def examine(recipe: Recipe | None, runs: Path) -> list[Finding]:
-    """Everything worth knowing before work starts; with a recipe, what it needs decides."""
+    """The findings on this machine; with a recipe, only on what the recipe needs."""
     machine = machine_probe.probe()
     return [
         _python(),
@@ -64,21 +64,21 @@ def _packages(needed: set[str], *, limited: bool) -> Iterator[Finding]:
         yield Finding("tmkd-deploy", "wrong", "not installed", "pip install tmkd-deploy")
         return
     for extra, packages in requirements.items():
-        if extra in needed or (extra not in UNASKED and not limited):
+        if extra in needed or (extra not in OPTIONAL and not limited):
             yield _extra(extra, packages, extra in needed)
 
 
 def _extra(extra: str, packages: list[extras.Requirement], needed: bool) -> Finding:
-    subject = f"Packages of {extra}" if extra else "Packages of the base"
+    subject = f"Extra {extra}" if extra else "Base packages"
     install = f"pip install 'tmkd-deploy[{extra}]'" if extra else "pip install tmkd-deploy"
-    lacking = [
+    missing = [
         f"{each.distribution} "
         + ("is missing" if each.installed is None else f"{each.installed} is not {each.specifier}")
         for each in packages
         if not each.satisfied
     ]
-    if lacking:
-        return Finding(subject, "wrong" if needed else "absent", ", ".join(lacking), install)
+    if missing:
+        return Finding(subject, "wrong" if needed else "absent", ", ".join(missing), install)
     found = ", ".join(f"{each.distribution} {each.installed}" for each in packages)
     return Finding(subject, "good", found)
 
@@ -111,15 +111,15 @@ def _hardware(machine: dict[str, Any]) -> Iterator[Finding]:
 
 
 def _targets(recipe: Recipe, machine: dict[str, Any]) -> Iterator[Finding]:
-    for asked in recipe.targets:
-        target = catalog.get(asked.target)
+    for entry in recipe.targets:
+        target = catalog.get(entry.target)
         subject = f"Target {target.name}"
         if target.name in machine["can_run"]:
             yield Finding(subject, "good", "can be built and measured here")
         elif target.name in machine["can_build"]:
             yield Finding(subject, "good", "can be built here; measuring it needs the device")
         elif target.build == "on_device":
-            yield Finding(subject, "good", "a build kit is written here; it is built on the device")
+            yield Finding(subject, "good", "a build kit is written here and built on the device")
         else:
             extra = target.runtime.replace("_", "-")
             yield Finding(

@@ -1,4 +1,4 @@
-"""`compare`: what changed between two runs."""
+"""`compare`: the differences between two runs."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from tmkd_deploy.errors import DataError, RequestError
 SUMMARY = "summary.json"
 
 RunA = Annotated[Path, typer.Argument(metavar="RUN_A", help="A run folder or its summary.json.")]
-RunB = Annotated[Path, typer.Argument(metavar="RUN_B", help="The run to hold against it.")]
+RunB = Annotated[Path, typer.Argument(metavar="RUN_B", help="The run to compare it with.")]
 
 
 def compare(run_a: RunA, run_b: RunB, as_json: AsJson = False) -> None:
-    """Compare what two runs ship."""
+    """Compare the results of two runs."""
     import dataclasses  # noqa: PLC0415
 
     from tmkd_deploy.report import compare as comparison  # noqa: PLC0415
@@ -38,14 +38,14 @@ def _summary(run: Path) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise RequestError(
-            "There is no summary of a run here.",
+            "There is no run summary here.",
             where=str(path),
-            advice="Name the folder of a finished run; tmkd-deploy report writes its summary.json.",
+            advice="Give the folder of a finished run; tmkd-deploy report writes its summary.json.",
         ) from error
     except (ValueError, RecursionError) as error:
         raise DataError(
             "This summary is not JSON.",
             where=str(path),
-            advice="Write it anew with: tmkd-deploy report",
+            advice="Write it again with: tmkd-deploy report",
         ) from error
     return content if isinstance(content, dict) else {}

@@ -1,4 +1,4 @@
-"""The findings that `doctor --device` tells."""
+"""The checks of `doctor --device`."""
 
 from __future__ import annotations
 
@@ -17,37 +17,37 @@ def probe(address: str) -> dict[str, Any]:
     """What the agent's probe reports of the device at `address`, such as "ssh://user@orin".
 
     Raises:
-        TmkdError: it is no address, or the device cannot be reached or cannot run the agent.
+        TmkdError: the address is not valid, or the device is unreachable or cannot run the agent.
     """
     with Device(parse(address), SilentEvents()) as device:
         return device.info
 
 
 def examine(info: dict[str, Any], recipe: Recipe | None) -> list[Finding]:
-    """What is worth knowing of the device for those targets of the recipe that it can be.
+    """The findings on the device for those targets of the recipe that it can be.
 
-    Without a recipe it is looked at as the device it calls itself.
+    Without a recipe, it is checked as the target that its own description fits.
     """
     if recipe is None:
         described = resolve.profile_of(info)
         return device_checks.findings(info, catalog.get(described) if described else None)
-    fitting, strange = [], []
-    for asked in recipe.targets:
+    matching, others = [], []
+    for entry in recipe.targets:
         try:
-            fitting.append(catalog.get(resolve.resolve_profile(asked.target, info)[0]))
+            matching.append(catalog.get(resolve.resolve_profile(entry.target, info)[0]))
         except RequestError as error:
-            strange.append((asked.target, error))
-    if not fitting:
+            others.append((entry.target, error))
+    if not matching:
         return [
             *device_checks.findings(info, None),
-            *(_not_this(*each, "wrong") for each in strange),
+            *(_not_this_target(*each, "wrong") for each in others),
         ]
-    # What is said of several targets alike is said once.
+    # Findings shared by several targets are listed once.
     found = dict.fromkeys(
-        each for target in fitting for each in device_checks.findings(info, target)
+        each for target in matching for each in device_checks.findings(info, target)
     )
-    return [*found, *(_not_this(*each, "absent") for each in strange)]
+    return [*found, *(_not_this_target(*each, "absent") for each in others)]
 
 
-def _not_this(name: str, error: RequestError, state: Literal["wrong", "absent"]) -> Finding:
+def _not_this_target(name: str, error: RequestError, state: Literal["wrong", "absent"]) -> Finding:
     return Finding(f"Target {name}", state, error.problem, error.advice)

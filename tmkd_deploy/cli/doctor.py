@@ -1,4 +1,4 @@
-"""`doctor`: whether a machine can do what is asked, and the command that mends what is wrong."""
+"""`doctor`: check that a machine is ready, and suggest a command for every problem."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tmkd_deploy.errors import ExitCode
 
 def doctor(
     recipe: Annotated[
-        Path | None, typer.Argument(metavar="RECIPE", help="Look only at what it needs.")
+        Path | None, typer.Argument(metavar="RECIPE", help="Check only what this recipe needs.")
     ] = None,
     device: Annotated[
         str | None,
@@ -27,25 +27,26 @@ def doctor(
     runs: Runs = DEFAULT_RUNS,
     as_json: AsJson = False,
 ) -> None:
-    """Check this machine, or a device: Python, packages, disk and processor, clocks and power.
+    """Check that this machine, or a device, is ready.
 
-    The exit code is 4 if something needed is wrong.
+    This covers Python, packages, disk, memory and processor, and on a device clocks and power.
+    The exit code is 4 if a required check fails.
     """
     import dataclasses  # noqa: PLC0415
 
     from tmkd_deploy.recipe.load import load  # noqa: PLC0415
 
-    asked = None if recipe is None else load(recipe, warn=output.warn)
+    checked_recipe = None if recipe is None else load(recipe, warn=output.warn)
     record: dict[str, Any] = {}
     if device is None:
         from tmkd_deploy.cli import checkup  # noqa: PLC0415
 
-        findings = checkup.examine(asked, runs)
+        findings = checkup.examine(checked_recipe, runs)
     else:
         from tmkd_deploy.cli import device_checkup  # noqa: PLC0415
 
         record = {"device": device, "device_info": device_checkup.probe(device)}
-        findings = device_checkup.examine(record["device_info"], asked)
+        findings = device_checkup.examine(record["device_info"], checked_recipe)
     wrong = [finding for finding in findings if finding.state == "wrong"]
     exit_code = ExitCode.ENVIRONMENT if wrong else ExitCode.OK
     if as_json:
@@ -65,5 +66,5 @@ def doctor(
         for each in findings:
             if each.remedy:
                 output.emit(f"{each.subject}: {each.remedy}")
-        output.emit("Something needed is wrong." if wrong else "All that is needed is here.")
+        output.emit("A required check failed." if wrong else "All required checks passed.")
     raise typer.Exit(int(exit_code))

@@ -1,4 +1,4 @@
-"""`explain`: why an engine is slow, and where it lost accuracy."""
+"""`explain`: why an engine is slow, and where it loses accuracy."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 RunName = Annotated[str, typer.Argument(metavar="RUN", help="A run folder, or a recipe's name.")]
 TargetName = Annotated[
     str | None,
-    typer.Option("--target", metavar="NAME", help="Only this target.  [default: all that it has]"),
+    typer.Option("--target", metavar="NAME", help="Only this target.  [default: all]"),
 ]
 PrecisionName = Annotated[
-    str, typer.Option("--precision", metavar="NAME", help="Which engine: int8, fp16 or fp32.")
+    str, typer.Option("--precision", metavar="NAME", help="The engine: int8, fp16 or fp32.")
 ]
 
 
@@ -32,7 +32,10 @@ def explain(
     runs: Runs = DEFAULT_RUNS,
     as_json: AsJson = False,
 ) -> None:
-    """Say why an engine is slow and where it lost accuracy, layer by layer."""
+    """Explain why an engine is slow or inaccurate.
+
+    The causes are given per layer.
+    """
     import dataclasses  # noqa: PLC0415
 
     folder = _run_folder(run, runs)
@@ -48,13 +51,13 @@ def explain(
 
 def _explanations(folder: Path, target: str | None, precision: str) -> list[Explanation]:
     try:
-        from tmkd_deploy.explain import explain as room  # noqa: PLC0415
+        from tmkd_deploy.explain import explain as explaining  # noqa: PLC0415
     except ImportError as error:
         from tmkd_deploy.errors import MissingExtra  # noqa: PLC0415
 
         raise MissingExtra("Explaining an engine", "train", error.name or "onnx") from error
     known = _known_precision(precision)
-    built = room.built_targets(folder)
+    built = explaining.built_targets(folder)
     if not built:
         raise RequestError(
             "This run has no engine yet.",
@@ -64,9 +67,9 @@ def _explanations(folder: Path, target: str | None, precision: str) -> list[Expl
     if target is not None:
         chosen = [_known_target(target, list(built))]
     else:
-        # a target that builds no such engine matters only if no other does
+        # a target without such an engine is explained only if all lack it
         chosen = [each for each in built if known in built[each]] or list(built)[:1]
-    return [room.explain(folder, each, known) for each in chosen]
+    return [explaining.explain(folder, each, known) for each in chosen]
 
 
 def _run_folder(run: str, runs: Path) -> Path:
@@ -76,10 +79,10 @@ def _run_folder(run: str, runs: Path) -> Path:
         if folder.is_dir():
             return folder
     known = [path.name for path in runs.iterdir() if path.is_dir()] if runs.is_dir() else []
-    offer = f"{did_you_mean(run, known)} " if known else ""
+    suggestion = f"{did_you_mean(run, known)} " if known else ""
     raise RequestError(
         f"There is no run {run!r}, neither as a folder nor in {runs}.",
-        advice=f"{offer}A run is made with: tmkd-deploy run",
+        advice=f"{suggestion}Create one with: tmkd-deploy run",
     )
 
 
@@ -87,12 +90,12 @@ def _known_target(name: str, built: list[str]) -> str:
     from tmkd_deploy.suggestions import did_you_mean  # noqa: PLC0415
     from tmkd_deploy.targets import catalog  # noqa: PLC0415
 
-    known = catalog.canonical(name)
-    if known not in built:
+    canonical = catalog.canonical(name)
+    if canonical not in built:
         raise RequestError(
             f"This run has no engine for the target {name!r}.", advice=did_you_mean(name, built)
         )
-    return known
+    return canonical
 
 
 def _known_precision(name: str) -> Precision:

@@ -1,4 +1,4 @@
-"""Every exception as what is wrong, where, what to do about it, and an exit code."""
+"""Map every exception to a message, an advice and an exit code."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from tmkd_deploy.errors import (
     from_os_error,
 )
 
-# Typer carries its own copy of click or the real one, depending on its version; the base of
-# BadParameter is the right UsageError in both.
+# Depending on its version, Typer bundles click or imports it; in both cases the base of
+# BadParameter is the right UsageError.
 USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[1]
 
 
 @dataclass(frozen=True)
 class Failure:
-    """What the user is told; `unexpected` marks a fault of this package."""
+    """The message for the user; `unexpected` marks a bug of this package."""
 
     problem: str
     where: str | None
@@ -30,12 +30,12 @@ class Failure:
     exit_code: ExitCode
     unexpected: bool = False
 
-    def as_dict(self) -> dict[str, str | None]:
-        """The three parts by name."""
+    def to_json(self) -> dict[str, str | None]:
+        """Problem, place and advice."""
         return {"problem": self.problem, "where": self.where, "advice": self.advice}
 
     def as_text(self) -> str:
-        """The parts on lines of their own."""
+        """The same, one per line."""
         interrupted = self.exit_code == ExitCode.INTERRUPTED
         lines = [self.problem if interrupted else f"Error: {self.problem}"]
         if self.where:
@@ -46,7 +46,7 @@ class Failure:
 
 
 def explain(error: BaseException) -> Failure:
-    """What to tell of `error`; the first rule that fits wins."""
+    """The failure that `error` amounts to."""
     if isinstance(error, TmkdError):
         return _of(error)
     if isinstance(error, KeyboardInterrupt | typer.Abort):
@@ -56,9 +56,9 @@ def explain(error: BaseException) -> Failure:
     if environment := _environment(error):
         return _of(environment)
     return Failure(
-        f"tmkd-deploy met a case it does not know: {type(error).__name__}: {error}",
+        f"Unexpected error: {type(error).__name__}: {error}",
         None,
-        "This is a bug; please report it with the traceback that TMKD_DEBUG=1 shows.",
+        "This is a bug; please report it with the traceback, which TMKD_DEBUG=1 prints.",
         ExitCode.ENVIRONMENT,
         unexpected=True,
     )
@@ -83,7 +83,7 @@ def _environment(error: BaseException) -> EnvironmentProblem | None:
         return from_os_error(error)
     if isinstance(error, MemoryError):
         return EnvironmentProblem(
-            "The memory of this machine is used up.",
+            "This machine is out of memory.",
             advice="Lower batch_size in the recipe, or close other programs.",
         )
     if isinstance(error, ImportError):

@@ -1,4 +1,4 @@
-"""Groups of commands that know what was probably meant."""
+"""Command groups that suggest corrections."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from tmkd_deploy.suggestions import did_you_mean
 
 
 class SuggestingGroup(TyperGroup):
-    """Prints its help when called alone and offers the nearest name for an unknown command."""
+    """Prints its help without arguments, and suggests the closest name of an unknown command."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Take no arguments as a call for help."""
+        """Treat no arguments as --help."""
         return super().parse_args(ctx, args or ["--help"])
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """The command that `args` begins with.
+        """The command that `args` starts with.
 
         Raises:
-            RequestError: there is none of this name.
+            RequestError: there is no such command.
         """
         name = args[0]
         if not name.startswith("-") and name not in self.commands:
@@ -34,10 +34,10 @@ class SuggestingGroup(TyperGroup):
 
 
 class PackByDefault(SuggestingGroup):
-    """`bundle` alone, or followed by a recipe or an option, means `bundle pack`."""
+    """`bundle` without a command, or followed by a recipe or an option, means `bundle pack`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Put `pack` in front of what is no command and no call for help."""
+        """Insert `pack` unless a command or --help comes first."""
         if not args or self._is_for_pack(args[0]):
             args = ["pack", *args]
         return super().parse_args(ctx, args)

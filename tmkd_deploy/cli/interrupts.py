@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM at any moment, also while a library with C++ inside is being imported."""
+"""Handle Ctrl-C and SIGTERM at any time, even while a C++ extension is being imported."""
 
 from __future__ import annotations
 
@@ -6,28 +6,28 @@ import signal
 from types import FrameType
 
 _IMPORTING = "<frozen importlib._bootstrap>"
-_TRY_AGAIN_SECONDS = 0.05
+_RETRY_SECONDS = 0.05
 
 
-def listen() -> None:
+def install() -> None:
     """Turn SIGINT and SIGTERM into KeyboardInterrupt from now on."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM):
         signal.signal(number, _interrupt)
 
 
-def stop_listening() -> None:
-    """Ignore them: the work is done, and Python's own end must not change the exit code."""
+def ignore() -> None:
+    """Ignore them: the work is done, and Python's shutdown must not change the exit code."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM):
         signal.signal(number, signal.SIG_IGN)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
-    """Raise now, or as soon as no import is under way.
+    """Raise now, or as soon as no import is running.
 
-    An exception that passes through a C++ library while it is loaded ends the whole process.
+    An exception that passes through a C++ extension while it loads would kill the process.
     """
     if _is_importing(frame):
-        signal.setitimer(signal.ITIMER_REAL, _TRY_AGAIN_SECONDS)
+        signal.setitimer(signal.ITIMER_REAL, _RETRY_SECONDS)
         return
     raise KeyboardInterrupt
 

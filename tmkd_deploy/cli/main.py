@@ -1,6 +1,6 @@
-"""The command line's entry: it puts the commands together and turns every error into a few lines.
+"""The entry point: it assembles the commands and reports every error in a few lines.
 
-Only typer is imported to start with; whatever takes time to import is imported by its command.
+Only Typer is imported at startup; each command imports what takes time to import.
 """
 
 from __future__ import annotations
@@ -28,16 +28,17 @@ from tmkd_deploy.cli import (
     targets,
 )
 from tmkd_deploy.cli.groups import SuggestingGroup
+from tmkd_deploy.cli.options import stage_command
 from tmkd_deploy.errors import ExitCode, PeerProcessFailed
 
 PROGRAM = "tmkd-deploy"
 
 
 class InOrder(SuggestingGroup):
-    """Lists the commands in the order of the work."""
+    """Lists the commands in the order of the workflow."""
 
     def list_commands(self, ctx: Any) -> list[str]:
-        """The stages, then what helps them."""
+        """The stages, then the other commands."""
         stage_names = "run distill quantize export validate gate bundle report"
         return [*stage_names.split(), "compare", "explain", "recipe", "targets", "doctor"]
 
@@ -48,7 +49,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Exit codes: 0 done or passed, 1 a gate failed, 2 the request is wrong, 3 a gate is "
+    epilog="Exit codes: 0 success, 1 a gate failed, 2 the request is wrong, 3 a gate is "
     "inconclusive, 4 the environment is wrong, 5 the data are wrong, 130 interrupted.",
 )
 
@@ -60,7 +61,7 @@ def _print_version(wanted: bool) -> None:
 
 
 @app.callback()
-def _start(
+def _root(
     version: Annotated[
         bool,
         typer.Option(
@@ -70,13 +71,15 @@ def _start(
 ) -> None:
     """Distil, quantize, export, build, measure, gate and bundle vision models for edge devices.
 
-    Commands take a recipe (./recipe.yaml where none is named), do what is not yet done, and keep
-    everything in runs/<name of the recipe>.
+    Each stage command takes a recipe (./recipe.yaml by default), runs the stages that are not up
+    to date, and writes to runs/<name of the recipe>.
     """
 
 
 stages.add_to(app)
-app.command("quantize")(quantize.quantize)
+app.command("quantize", help=stages.QUANTIZE.help)(
+    stage_command(quantize.quantize, without=stages.QUANTIZE.without)
+)
 app.add_typer(bundle.app, name="bundle")
 app.command("compare")(compare.compare)
 app.command("explain")(explain.explain)
@@ -86,21 +89,21 @@ app.command("doctor")(doctor.doctor)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line on `arguments` (those of the process where left out).
+    """Run the command line on `arguments`, by default those of the process.
 
-    Returns the exit code, one of `ExitCode`; no exception leaves.
+    Returns the exit code, one of `ExitCode`; no exception escapes.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
-    interrupts.listen()
+    interrupts.install()
     try:
         code = _invoke(given)
     except BrokenPipeError:
         code = int(ExitCode.INTERRUPTED)
     except BaseException as error:
-        code = _tell(error, as_json="--json" in given)
+        code = _report(error, as_json="--json" in given)
     if arguments is None:
-        interrupts.stop_listening()
-    output.settle()
+        interrupts.ignore()
+    output.flush()
     return code
 
 
@@ -114,7 +117,7 @@ def _invoke(arguments: list[str]) -> int:
     return int(ExitCode.OK)
 
 
-def _tell(error: BaseException, as_json: bool) -> int:
+def _report(error: BaseException, as_json: bool) -> int:
     if isinstance(error, PeerProcessFailed):
         return int(error.exit_code)
     failure = failures.explain(error)
@@ -124,7 +127,7 @@ def _tell(error: BaseException, as_json: bool) -> int:
         traceback.print_exception(error)
     if as_json:
         with contextlib.suppress(OSError):  # standard output itself may be what failed
-            output.emit_json({"error": failure.as_dict(), "exit_code": int(failure.exit_code)})
+            output.emit_json({"error": failure.to_json(), "exit_code": int(failure.exit_code)})
     else:
-        output.complain(failure.as_text())
+        output.error(failure.as_text())
     return int(failure.exit_code)

@@ -1,9 +1,14 @@
-"""Options that several commands share."""
+"""Options shared by several commands, and the signature of commands that run stages."""
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
+import shlex
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, get_type_hints
 
 import typer
 
@@ -14,18 +19,16 @@ RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="The recipe."
 Overrides = Annotated[
     list[str] | None,
     typer.Option(
-        "--set",
-        metavar="KEY=VALUE",
-        help="Override a key, such as distill.epochs=3; may be repeated.",
+        "--set", metavar="KEY=VALUE", help="Override a key, such as distill.epochs=3; repeatable."
     ),
 ]
-Runs = Annotated[Path, typer.Option("--runs", metavar="DIR", help="Where run folders are kept.")]
+Runs = Annotated[Path, typer.Option("--runs", metavar="DIR", help="Folder of all runs.")]
 Targets = Annotated[
     list[str] | None,
     typer.Option(
         "--target",
         metavar="NAME",
-        help="Only this target, in the recipe or not; may be repeated.  [default: the recipe's]",
+        help="Only this target, whether in the recipe or not; repeatable.  [default: the recipe's]",
     ),
 ]
 Device = Annotated[
@@ -33,13 +36,69 @@ Device = Annotated[
     typer.Option(
         "--device",
         metavar="ADDRESS",
-        help="Where the target is attached: ssh://[user@]host[:port], or local.",
+        help="Address of the target: ssh://[user@]host[:port], or local.",
     ),
 ]
-Force = Annotated[bool, typer.Option("--force", help="Do this command's own work anew.")]
+Force = Annotated[
+    bool, typer.Option("--force", help="Repeat this command's own stage, even if up to date.")
+]
 Only = Annotated[
     bool,
-    typer.Option("--only", help="Work on what the run folder holds, stale or not; run no stage."),
+    typer.Option("--only", help="Use the run folder as it is, even if stale; run no other stage."),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
+Sensitivity = Annotated[
+    bool, typer.Option("--sensitivity", help="Only rank layers by the cost of quantizing each.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object to standard output.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress.")]
+
+
+@dataclass(frozen=True)
+class StageOptions:
+    """The options of commands that run stages: one field each, in the order of the help."""
+
+    recipe: RecipePath = DEFAULT_RECIPE
+    sensitivity: Sensitivity = False
+    overrides: Overrides = None
+    targets: Targets = None
+    device: Device = None
+    runs: Runs = DEFAULT_RUNS
+    force: Force = False
+    only: Only = False
+    as_json: AsJson = False
+    quiet: Quiet = False
+
+    def arguments(self) -> str:
+        """The arguments that the next command needs again."""
+        words = [] if self.recipe == DEFAULT_RECIPE else [str(self.recipe)]
+        for target in self.targets or ():
+            words += ["--target", target]
+        if self.device:
+            words += ["--device", self.device]
+        for override in self.overrides or ():
+            words += ["--set", override]
+        return shlex.join(words)
+
+
+def stage_command(
+    run: Callable[[StageOptions], None], *, without: Collection[str]
+) -> Callable[..., None]:
+    """`run` as a function for Typer whose parameters are `StageOptions` less those `without`."""
+
+    def command(**given: object) -> None:
+        run(StageOptions(**given))  # type: ignore[arg-type]
+
+    hints = get_type_hints(StageOptions, include_extras=True)
+    parameters = [
+        inspect.Parameter(
+            field.name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=field.default,
+            annotation=hints[field.name],
+        )
+        for field in dataclasses.fields(StageOptions)
+        if field.name not in without
+    ]
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    command.__annotations__ = {each.name: each.annotation for each in parameters}
+    return command

@@ -1,4 +1,4 @@
-"""The two streams: results on standard output, everything else on standard error."""
+"""The two streams: results go to standard output, everything else to standard error."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ def emit_json(value: dict[str, Any]) -> None:
     emit(json.dumps(value, indent=1))
 
 
-def complain(text: str) -> None:
-    """Print what went wrong."""
+def error(text: str) -> None:
+    """Print an error message."""
     print(text, file=sys.stderr, flush=True)
 
 
 def warn(message: str) -> None:
     """Print a warning to standard error."""
-    complain(f"Warning: {message}")
+    error(f"Warning: {message}")
 
 
-def settle() -> None:
-    """Print what is still held back, or give it up, so that the interpreter's end cannot fail."""
+def flush() -> None:
+    """Flush standard output, or discard it, so that the interpreter's exit cannot fail."""
     try:
         sys.stdout.flush()
     except OSError:

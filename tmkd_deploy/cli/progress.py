@@ -1,4 +1,4 @@
-"""News of the work on standard error: moving bars on a terminal, a line now and then elsewhere."""
+"""Progress on standard error: moving bars on a terminal, occasional lines elsewhere."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SECONDS_BETWEEN_LINES = 5.0
 
 @contextlib.contextmanager
 def listener(quiet: bool) -> Iterator[Events]:
-    """The listener that suits standard error; `quiet` leaves warnings alone."""
+    """The listener that suits standard error; with `quiet`, it shows nothing but warnings."""
     if quiet:
         yield QuietEvents()
     elif sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
@@ -39,36 +39,36 @@ def listener(quiet: bool) -> Iterator[Events]:
 
 
 class QuietEvents:
-    """Warnings only."""
+    """Prints warnings only."""
 
     def begin(self, description: str, total: int, unit: str) -> Task:
-        """Work that nobody is told of."""
+        """Begin a task that is not shown."""
         return _Steps(description, total, unit)
 
     def say(self, message: str) -> None:
-        """Nothing."""
+        """Ignore the message."""
 
     def warn(self, message: str) -> None:
-        """One line."""
+        """Print a line."""
         _print(f"Warning: {message}")
 
 
 class LineEvents(QuietEvents):
-    """Plain lines without control codes; progress at most every `SECONDS_BETWEEN_LINES`."""
+    """Prints plain lines without control codes, progress at most every `SECONDS_BETWEEN_LINES`."""
 
     def __init__(self) -> None:
         self._last_line = time.monotonic()
 
     def begin(self, description: str, total: int, unit: str) -> Task:
-        """Work whose progress is printed when the last line is old enough."""
+        """Begin a task whose progress is printed now and then."""
         return _LineTask(description, total, unit, self)
 
     def say(self, message: str) -> None:
-        """One line."""
+        """Print a line."""
         _print(message)
 
     def progress(self, line: str) -> None:
-        """Print `line` unless another was printed a moment ago."""
+        """Print `line` unless another was printed too recently."""
         now = time.monotonic()
         if now - self._last_line >= SECONDS_BETWEEN_LINES:
             self._last_line = now
@@ -76,7 +76,7 @@ class LineEvents(QuietEvents):
 
 
 class BarEvents:
-    """One moving bar for each running piece of work, and a line for each that took a while."""
+    """Shows a moving bar for each running task, and prints a line for each that took a while."""
 
     def __init__(self, console: Console) -> None:
         self._progress = Progress(
@@ -98,15 +98,15 @@ class BarEvents:
         self._progress.stop()
 
     def begin(self, description: str, total: int, unit: str) -> Task:
-        """A new bar."""
+        """Begin a task with a bar."""
         return _BarTask(description, total, unit, self._progress)
 
     def say(self, message: str) -> None:
-        """One line above the bars."""
+        """Print a line above the bars."""
         self._progress.console.print(message, markup=False, highlight=False)
 
     def warn(self, message: str) -> None:
-        """One marked line above the bars."""
+        """Print a highlighted line above the bars."""
         self._progress.console.print(
             f"Warning: {message}", style="yellow", markup=False, highlight=False
         )
@@ -175,7 +175,7 @@ class _BarTask(_Steps):
 
 
 class _RateColumn(ProgressColumn):
-    """Steps a second, in the task's own unit."""
+    """Steps per second, in the unit of the task."""
 
     def render(self, task: RichTask) -> Text:
         speed = task.finished_speed or task.speed

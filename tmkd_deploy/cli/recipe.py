@@ -1,4 +1,4 @@
-"""`recipe`: write a first recipe, check one, and give editors its schema."""
+"""`recipe`: write a first recipe, check and upgrade one, and print the schema."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     cls=SuggestingGroup,
-    help="Write, check and describe recipes.",
+    help="Write, check and upgrade recipes.",
     rich_markup_mode=None,
 )
 
@@ -32,16 +32,18 @@ def init(
     source: Annotated[
         str, typer.Option("--source", help="folder, parquet, webdataset or elpv.")
     ] = "folder",
-    target: Annotated[str, typer.Option("--target", help="A name of `targets list`.")] = "cpu",
+    target: Annotated[
+        str, typer.Option("--target", help="A target name; see `targets list`.")
+    ] = "cpu",
 ) -> None:
-    """Write a short commented recipe.
+    """Write a short, commented recipe.
 
-    A file that exists is never overwritten.
+    Existing files are never overwritten.
     """
     from tmkd_deploy.recipe import starter  # noqa: PLC0415
 
     starter.write(path, source, target)
-    output.emit(f"{path} is written. Set data and budgets in it.")
+    output.emit(f"Wrote {path}. Edit its data and budgets.")
     output.emit(f"Next: tmkd-deploy recipe check {path}")
 
 
@@ -54,10 +56,7 @@ def check(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Check a recipe and the names in it.
-
-    Models, targets and files that it names are looked up.
-    """
+    """Check a recipe, and the models, targets and files that it names."""
     from tmkd_deploy.recipe import check as names  # noqa: PLC0415
     from tmkd_deploy.recipe.load import load  # noqa: PLC0415
 
@@ -67,7 +66,7 @@ def check(
     if as_json:
         document = recipe.model_dump(mode="json") if resolved else None
         output.emit_json(
-            {"recipe": str(path), "sound": True, "warnings": warnings, "resolved": document}
+            {"recipe": str(path), "valid": True, "warnings": warnings, "resolved": document}
         )
         return
     for warning in warnings:
@@ -75,30 +74,30 @@ def check(
     if resolved:
         output.emit(recipe.to_yaml().rstrip())
     else:
-        output.emit(f"{path} is sound.")
+        output.emit(f"{path} is valid.")
 
 
 @app.command()
 def upgrade(
     path: Annotated[Path, typer.Argument(metavar="FILE", help="The recipe.")] = DEFAULT_RECIPE,
     check: Annotated[
-        bool, typer.Option("--check", help="Write nothing; exit with 1 if there are old keys.")
+        bool, typer.Option("--check", help="Change nothing; exit with 1 if there are old keys.")
     ] = False,
     to_stdout: Annotated[
         bool, typer.Option("--stdout", help="Print the new recipe instead of writing it.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Replace the old keys of a recipe.
+    """Rename the old keys of a recipe.
 
     Everything else in the file, comments included, stays as it is.
     """
-    from tmkd_deploy.recipe import upgrade as upgrading  # noqa: PLC0415
+    from tmkd_deploy.recipe import upgrade as recipe_upgrade  # noqa: PLC0415
 
-    upgraded = upgrading.upgrade(path)
+    upgraded = recipe_upgrade.upgrade(path)
     written = bool(upgraded.changes) and not check and not to_stdout
     if written:
-        upgrading.write(path, upgraded.text)
+        recipe_upgrade.write(path, upgraded.text)
     if as_json:
         output.emit_json(
             {
@@ -111,12 +110,12 @@ def upgrade(
     elif to_stdout:
         output.emit(upgraded.text, end="")
     else:
-        output.emit("\n".join(_told(path, upgraded, check)))
+        output.emit("\n".join(_summary(path, upgraded, check)))
     if check and upgraded.changes:
         raise typer.Exit(int(ExitCode.GATE_FAILED))
 
 
-def _told(path: Path, upgraded: Upgrade, check: bool) -> Iterator[str]:
+def _summary(path: Path, upgraded: Upgrade, check: bool) -> Iterator[str]:
     if not upgraded.changes:
         yield f"{path} has no old keys."
         return

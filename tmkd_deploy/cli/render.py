@@ -1,4 +1,4 @@
-"""Results as text for people; every figure is worded as in the reports."""
+"""Results as text for people, with the same formatting as the reports."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ COLOUR = {Outcome.PASSED: "green", Outcome.FAILED: "red", Outcome.INCONCLUSIVE: 
 
 
 def as_text(renderables: Sequence[RenderableType]) -> str:
-    """What rich makes of `renderables`; colours only where standard output is a terminal."""
+    """The output of rich for `renderables`, in colour only if standard output is a terminal."""
     buffer = StringIO()
     console = Console(
         file=buffer,
@@ -41,7 +41,7 @@ def as_text(renderables: Sequence[RenderableType]) -> str:
 
 
 def grid(table: Table, columns: Sequence[str] | None = None) -> RichTable:
-    """One of the report's tables, or those of its `columns` that are named."""
+    """A table of the report, or only the named `columns` of it."""
     chosen = [
         place for place, column in enumerate(table.columns) if columns is None or column in columns
     ]
@@ -57,7 +57,7 @@ def grid(table: Table, columns: Sequence[str] | None = None) -> RichTable:
 
 
 def run(result: RunResult) -> str:
-    """The stages of a run and what they found, one block a target."""
+    """The stages of a run and their results, one block per target."""
     blocks: list[RenderableType] = [_stages(result)]
     blocks.extend(
         f"\n{stage.record.summary}"
@@ -111,7 +111,7 @@ def _measured(record: Measurements, shipped: Precision | None = None) -> list[Re
 
 
 def _gated(record: GateRecord) -> list[RenderableType]:
-    selected = f"\nThe {record.shipped.upper()} engine is selected. {record.reason}"
+    selected = f"\nSelected engine: {record.shipped.upper()}. {record.reason}"
     return [selected, *_verdict(record.verdict)]
 
 

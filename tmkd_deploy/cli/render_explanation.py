@@ -1,4 +1,4 @@
-"""An explanation as text for people."""
+"""Explanations of engines as text for people."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ _TYPES = {
     "fp16": "FP16",
     "fp32": "FP32",
     "pointwise": "Combined pointwise kernels",
-    "reformat": "Conversions and moves",
+    "reformat": "Conversions and copies",
 }
 _LISTED_AT_MOST = 6
 
 
 def as_text(explanations: Sequence[Explanation]) -> str:
-    """One block a target, each ending with what to run next."""
+    """One block per target, each with the command to run next."""
     blocks: list[RenderableType] = []
     for each in explanations:
         heading = f"{each.target}: the {each.precision.upper()} engine of {each.runtime}"
@@ -31,7 +31,7 @@ def as_text(explanations: Sequence[Explanation]) -> str:
         if each.engine:
             blocks += _engine(each, each.engine)
         blocks += [Text("\nWhy is it slow?", style="bold")]
-        blocks += _findings(each.speed) or ["Nothing was found that keeps it from being fast."]
+        blocks += _findings(each.speed) or ["No cause was found."]
         blocks += [Text("\nWhy did it lose accuracy?", style="bold")]
         blocks += _findings(each.accuracy)
         blocks += each.notes
@@ -79,7 +79,7 @@ def _engine(explanation: Explanation, view: EngineView) -> list[RenderableType]:
 
 
 def _findings(findings: Sequence[Finding]) -> list[RenderableType]:
-    """Findings with the same advice together, the advice once."""
+    """Findings, grouped by advice."""
     by_advice: dict[str, list[Finding]] = {}
     for each in findings:
         by_advice.setdefault(each.advice, []).append(each)
@@ -89,6 +89,6 @@ def _findings(findings: Sequence[Finding]) -> list[RenderableType]:
         if len(together) > _LISTED_AT_MOST:
             rest = together[_LISTED_AT_MOST:]
             names = ", ".join(dict.fromkeys(each.layer or "the input" for each in rest))
-            blocks += [f"- The same holds for {names}."]
-        blocks += [f"  What to change: {advice}"]
+            blocks += [f"- The same applies to {names}."]
+        blocks += [f"  Advice: {advice}"]
     return blocks

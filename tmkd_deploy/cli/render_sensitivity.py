@@ -19,20 +19,20 @@ _COST = ("Divergence", "From teacher", "Top-1", "Decisions changed")
 def as_text(
     record: SensitivityRecord, gains: Mapping[str, Mapping[str, float]], recipe: str
 ) -> str:
-    """Every layer, the costliest first; what is left when the first are left out; what to run next.
+    """Every layer, the costliest first; the cost without the first layers; what to run next.
 
-    `gains` has milliseconds by target and layer, `recipe` the recipe as an argument.
+    `gains` are milliseconds by target and layer; `recipe` is the recipe's path as an argument.
     """
-    heading = f"What quantizing each layer alone costs, on {record.images} training images"
+    heading = f"Cost of quantizing one layer at a time, on {record.images} training images"
     blocks: list[RenderableType] = [
         Text(heading, style="bold"),
         render.grid(_layers(record, gains)),
         "",
-        "Divergence is that of the probabilities from the unquantized student's, in thousandths of "
-        "a nat; From teacher is by how much the divergence from the teacher's grows; Gives back is "
-        "the divergence that goes when everything but this layer is quantized.",
+        "Divergence: of the probabilities from the unquantized student's, in thousandths of a nat. "
+        "From teacher: increase of the divergence from the teacher's. Gives back: the divergence "
+        "that disappears if everything but this layer is quantized.",
         *_remarks(record, gains),
-        Text("\nWhat quantizing the rest costs when the first layers are left out", style="bold"),
+        Text("\nCost of quantizing the rest when the first layers are excluded", style="bold"),
         render.grid(_counts(record)),
         f"\n{_next(record, recipe)}",
     ]
@@ -60,7 +60,7 @@ def _counts(record: SensitivityRecord) -> Table:
         [name.removeprefix("and ") if count == 1 else name, *_cost(cost)]
         for count, (name, cost) in enumerate(zip(names, record.by_count, strict=True))
     ]
-    columns = ["Left out", *_COST]
+    columns = ["Excluded", *_COST]
     return Table("", columns, rows[:_COUNTS_SHOWN], numeric=frozenset(range(1, len(columns))))
 
 
@@ -75,15 +75,15 @@ def _cost(cost: Cost) -> list[str]:
 
 def _remarks(record: SensitivityRecord, gains: Mapping[str, Mapping[str, float]]) -> list[str]:
     remarks = [
-        "This is after calibration alone: fine-tuning wins some of it back. The student has learnt "
-        "these images, so the test split may lose more."
+        "This is after calibration only; fine-tuning recovers part of it. The student was trained "
+        "on these images, so the test split may lose more."
     ]
     if record.calibrated_on:
-        remarks.append(f"{record.calibrated_on} of the images also served to calibrate.")
+        remarks.append(f"{record.calibrated_on} of the images were also used for calibration.")
     if record.excluded_layers:
-        remarks.append(f"Already left out by the recipe: {', '.join(record.excluded_layers)}.")
+        remarks.append(f"Already excluded by the recipe: {', '.join(record.excluded_layers)}.")
     if not gains:
-        remarks.append("What each layer gains in time is not known: no engines were measured here.")
+        remarks.append("The time that each layer gains is unknown: no engines were measured here.")
     return remarks
 
 
@@ -92,9 +92,9 @@ def _next(record: SensitivityRecord, recipe: str) -> str:
         return f"Next: tmkd-deploy quantize {recipe}".rstrip()
     named = ", ".join([*record.excluded_layers, record.layers[0].layer])
     return (
-        "Next: let the budgets of the first target decide how many are left out with "
+        "Next: let the budgets of the first target decide how many layers to exclude: "
         f"tmkd-deploy run {recipe}".rstrip()
-        + " --set quantize.mixed_precision_trials=4, or leave out the first yourself with "
+        + " --set quantize.mixed_precision_trials=4, or exclude the first one yourself: "
         + f"--set 'quantize.exclude_layers=[{named}]'"
     )
 

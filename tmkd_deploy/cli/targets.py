@@ -1,4 +1,4 @@
-"""`targets`: the devices that can be built for, and what this machine is."""
+"""`targets`: the devices that can be built for, and this machine."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from tmkd_deploy.cli.options import AsJson
 
 app = typer.Typer(
     cls=SuggestingGroup,
-    help="List and describe targets; look at this machine.",
+    help="List and describe targets; probe this machine.",
     rich_markup_mode=None,
 )
 
 
 @app.command("list")
 def list_targets(as_json: AsJson = False) -> None:
-    """List every target."""
+    """List all targets."""
     from tmkd_deploy.targets import catalog  # noqa: PLC0415
 
     profiles = [catalog.get(name) for name in catalog.names()]
@@ -41,15 +41,15 @@ def list_targets(as_json: AsJson = False) -> None:
     table = Table("", ["Name", "Device", "Runtime", "Precisions", "Built"], rows)
     output.emit(render.as_text([render.grid(table)]))
     for alias, name in catalog.aliases().items():
-        output.emit(f"{alias} stands for {name}.")
+        output.emit(f"{alias} is an alias of {name}.")
 
 
 @app.command()
 def show(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A target or alias.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A target or an alias.")],
     as_json: AsJson = False,
 ) -> None:
-    """Print one target's profile, with the source of each figure."""
+    """Print the profile of a target, with the source of each figure."""
     from tmkd_deploy.targets import catalog  # noqa: PLC0415
 
     _print(catalog.get(name).model_dump(mode="json"), as_json)
@@ -57,7 +57,7 @@ def show(
 
 @app.command()
 def probe(as_json: AsJson = False) -> None:
-    """Print what this machine is and which targets can be built and run here."""
+    """Describe this machine, and what it can build and run."""
     from tmkd_deploy.targets import machine_probe as local  # noqa: PLC0415
 
     _print(local.probe(), as_json)

@@ -8,7 +8,7 @@ from typing import Any
 from tmkd_deploy.targets.finding import Finding
 
 SUBJECT = "INT8 arithmetic"
-_REMEDY = "Compare INT8 with FP32 on this processor: tmkd-deploy measure"
+_REMEDY = "Compare INT8 with FP32 on this processor: tmkd-deploy validate"
 
 
 def int8_finding(info: dict[str, Any]) -> Iterator[Finding]:

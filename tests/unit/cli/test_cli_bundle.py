@@ -51,7 +51,7 @@ def image(tmp_path) -> Path:
 
 def test_a_sound_bundle_is_told_so(bundle, capsys) -> None:
     assert main(["bundle", "verify", str(bundle)]) == 0
-    assert "is sound" in capsys.readouterr().out
+    assert "is valid" in capsys.readouterr().out
     assert main(["bundle", "verify", str(bundle), "--json"]) == 0
     content = json.loads(capsys.readouterr().out)
     assert content["executed"] and content["manifest"]["class_names"] == COLOURS

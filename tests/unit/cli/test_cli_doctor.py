@@ -36,16 +36,16 @@ def by_subject(findings: list[Finding]) -> dict[str, Finding]:
 def test_this_machine_is_examined(tmp_path) -> None:
     findings = by_subject(checkup.examine(None, tmp_path / "not" / "yet"))
     assert findings["Python"].found == platform.python_version()
-    assert findings["Packages of the base"].state == "good"
+    assert findings["Base packages"].state == "good"
     assert str(tmp_path) in findings["Disk"].found
     assert "cores" in findings["Processor"].found
 
 
 def test_a_recipe_limits_what_is_looked_at(tmp_path) -> None:
     engines_under_test = by_subject(checkup.examine(recipe("jetson"), tmp_path))
-    assert "Packages of demo" not in engines_under_test
-    assert "Packages of tensorrt-rtx" not in engines_under_test
-    assert "Packages of train" in engines_under_test
+    assert "Extra demo" not in engines_under_test
+    assert "Extra tensorrt-rtx" not in engines_under_test
+    assert "Extra train" in engines_under_test
     assert "device" in engines_under_test["Target jetson-orin-nano"].found
 
 
@@ -69,10 +69,10 @@ def test_versions_are_compared_as_numbers(requirement, satisfied) -> None:
 def test_what_is_needed_and_missing_comes_with_its_command(tmp_path, monkeypatch) -> None:
     lacking = {"train": [required(">=2.9", "2.1", name="torch")]}
     monkeypatch.setattr(extras, "requirements", lambda: lacking)
-    needed = by_subject(checkup.examine(recipe("cpu"), tmp_path))["Packages of train"]
+    needed = by_subject(checkup.examine(recipe("cpu"), tmp_path))["Extra train"]
     assert (needed.state, needed.found) == ("wrong", "torch 2.1 is not >=2.9")
     assert needed.remedy == "pip install 'tmkd-deploy[train]'"
-    unasked = by_subject(checkup.examine(None, tmp_path))["Packages of train"]
+    unasked = by_subject(checkup.examine(None, tmp_path))["Extra train"]
     assert unasked.state == "absent"
 
 
@@ -117,7 +117,7 @@ def test_something_wrong_makes_the_exit_code_4(tmp_path, monkeypatch, capsys) ->
 
 def test_the_base_alone_is_enough_without_a_recipe(capsys) -> None:
     assert main(["doctor"]) == 0
-    assert "All that is needed is here." in capsys.readouterr().out
+    assert "All required checks passed." in capsys.readouterr().out
 
 
 def test_every_extra_that_errors_name_exists() -> None:

@@ -21,7 +21,7 @@ def test_a_first_recipe_is_written_and_sound(here, source, capsys) -> None:
     assert main(["recipe", "init", "--source", source, "--target", "rtx-ada"]) == 0
     (here / "images").mkdir()
     assert main(["recipe", "check"]) == 0
-    assert capsys.readouterr().out.endswith("recipe.yaml is sound.\n")
+    assert capsys.readouterr().out.endswith("recipe.yaml is valid.\n")
     assert load(here / "recipe.yaml").targets[0].target == "rtx-ada"
 
 
@@ -45,7 +45,7 @@ def test_missing_files_are_warnings(here, capsys) -> None:
     capsys.readouterr()
     assert main(["recipe", "check", "--json"]) == 0
     content = json.loads(capsys.readouterr().out)
-    assert content["sound"] and "data.path" in content["warnings"][0]
+    assert content["valid"] and "data.path" in content["warnings"][0]
 
 
 def test_the_schema_is_json_schema(capsys) -> None:
@@ -60,7 +60,7 @@ def test_targets_are_listed(capsys) -> None:
     content = json.loads(capsys.readouterr().out)
     assert [each["name"] for each in content["targets"]] == catalog.names()
     assert main(["targets", "list"]) == 0
-    assert "jetson stands for jetson-orin-nano." in capsys.readouterr().out
+    assert "jetson is an alias of jetson-orin-nano." in capsys.readouterr().out
 
 
 def test_a_target_is_shown_with_its_sources(capsys) -> None:

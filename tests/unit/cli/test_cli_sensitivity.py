@@ -61,7 +61,7 @@ def test_layers_are_ranked_for_people_and_the_next_command_is_named(asked, capsy
     )
     assert fc.split() == ["fc", "250.0", "−0.100", "−1.5", "2.0", "%", "258.0"]
     assert told.index(fc) < told.index(conv)
-    assert "12 of the images also served to calibrate." in told
+    assert "12 of the images were also used for calibration." in told
     assert "no engines were measured here" in told
     assert (
         "quantize.mixed_precision_trials=4" in told

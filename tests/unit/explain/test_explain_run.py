@@ -77,7 +77,7 @@ def test_people_are_told_in_sentences_and_what_to_run_next(run_folder, capsys, m
     code, told = explained(capsys, "planted", "--runs", run_folder.parent, "--target", "cpu")
     assert code == ExitCode.OK
     assert f"- {LAYER} computes in floating point: HardSwish stands between" in told.out
-    assert "What to change:" in told.out and "Share of time" in told.out
+    assert "Advice:" in told.out and "Share of time" in told.out
     assert told.out.rstrip().splitlines()[-1] == "Next: tmkd-deploy validate --target cpu"
     assert "\x1b" not in told.out
 

@@ -43,4 +43,4 @@ def test_devices_are_measured_side_by_side_and_each_tells_its_own_news(
 def test_one_address_for_several_targets_is_refused(project: Project) -> None:
     done = project.run("validate", "--device", "local", "--target", "cpu", "--target", "cpu-x86")
     assert done.code == 2, done.told
-    assert "A device is one target, and 2 are asked for." in done.err
+    assert "--device is for one target, but 2 are requested." in done.err

@@ -1,4 +1,4 @@
-"""The agent's life: say hello, answer one request after another, end when the host does."""
+"""The agent's main loop: greet the host, serve its requests, and end when it disconnects."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import threading
 import time
 import traceback
 from pathlib import Path
-from typing import Any
+from typing import Any, Callable
 
 from tmkd_deploy.agent.agent_errors import (
     ENVIRONMENT,
@@ -28,8 +28,8 @@ from tmkd_deploy.agent.transport.reader import Reader
 from tmkd_deploy.agent.transport.writer import Writer
 
 _HEARTBEAT_SECONDS = 5.0
-_SECONDS_TO_FINISH = 0.3
-_STOPS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
+_GRACE_SECONDS = 0.3
+_STOP_SIGNALS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
 _INSTALL = {
     "numpy": "sudo apt-get install python3-numpy",
     "onnxruntime": "python3 -m pip install --user onnxruntime",
@@ -39,24 +39,24 @@ _INSTALL = {
 
 
 def main() -> None:
-    """Serve the host at the other end of standard input and output, and never return."""
-    # What libraries print goes to standard error; answers have a copy of standard output alone.
+    """Serve the host over standard input and output. It ends the process and does not return."""
+    # Whatever libraries print goes to standard error; only answers go to standard output.
     writer = Writer(os.dup(1))
     os.dup2(2, 1)
     children = ChildProcesses()
-    # Blocked here, and so in every thread, and taken by one that waits for nothing else: Python's
-    # own handlers would wait for whatever native code the main thread is in.
-    signal.pthread_sigmask(signal.SIG_BLOCK, _STOPS)
-    _start_thread(lambda: children.exit_with_all(128 + signal.sigwait(_STOPS)))
+    # Blocked in every thread, and taken by one that only waits for them: Python's own handlers
+    # would have to wait for native code in the main thread to return.
+    signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
+    _start_thread(lambda: children.exit_with_all(128 + signal.sigwait(_STOP_SIGNALS)))
     try:
-        folder = _work_folder()
+        folder = _make_folder()
     except OSError as error:
         writer.error(from_os_error(error))
         sys.exit(1)
 
     def on_disconnect() -> None:
         children.kill_all()
-        time.sleep(_SECONDS_TO_FINISH)  # for what has arrived to be written
+        time.sleep(_GRACE_SECONDS)  # lets a transfer write what it has received
         children.exit_with_all(0)
 
     context = Context(folder, writer, Reader(sys.stdin.buffer, on_disconnect), children)
@@ -67,14 +67,14 @@ def main() -> None:
         children.exit_with_all(0)
 
 
-def _work_folder() -> Path:
-    """The agent's folder, as only its user may read it.
+def _make_folder() -> Path:
+    """Create the agent's folder, readable by its user only.
 
     Raises:
-        OSError: it cannot be made.
+        OSError: it cannot be created.
     """
     folder = Path(
-        os.environ.get("TMKD_DEPLOY_AGENT_HOME") or os.path.expanduser("~/.cache/tmkd-deploy/agent")  # noqa: PTH111 - without a home, too
+        os.environ.get("TMKD_DEPLOY_AGENT_HOME") or os.path.expanduser("~/.cache/tmkd-deploy/agent")  # noqa: PTH111 - also works without a home
     )
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     for name in ("files", "results"):
@@ -110,7 +110,7 @@ def _read(line: bytes) -> dict[str, Any]:
     except ValueError as error:
         raise AgentError(REQUEST, f"The host sent a line that is not JSON: {error}.") from error
     if not isinstance(request, dict) or type(request.get("id")) is not int:
-        raise AgentError(REQUEST, "The host sent a request without a number.")
+        raise AgentError(REQUEST, "The host sent a request without an integer id.")
     return request
 
 
@@ -137,13 +137,13 @@ def _to_agent_error(error: Exception) -> AgentError:
     traceback.print_exception(type(error), error, error.__traceback__)
     return AgentError(
         ENVIRONMENT,
-        f"The agent failed in a way that nobody foresaw: {type(error).__name__}: {error}.",
-        advice="Please report this, with what the agent wrote to its standard error.",
+        f"The agent hit an unexpected error: {type(error).__name__}: {error}.",
+        advice="Please report this, with the traceback on the agent's standard error.",
     )
 
 
 def _send_heartbeats(writer: Writer, children: ChildProcesses) -> None:
-    """Tell the host, while a request is at work, that this process lives."""
+    """Send heartbeats while a request is being served."""
     try:
         while True:
             time.sleep(_HEARTBEAT_SECONDS)
@@ -154,8 +154,8 @@ def _send_heartbeats(writer: Writer, children: ChildProcesses) -> None:
         children.exit_with_all(0)
 
 
-def _start_thread(work: Any) -> None:
-    threading.Thread(target=work, daemon=True).start()
+def _start_thread(target: Callable[[], Any]) -> None:
+    threading.Thread(target=target, daemon=True).start()
 
 
 if __name__ == "__main__":

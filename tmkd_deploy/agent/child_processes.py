@@ -1,4 +1,4 @@
-"""Other programs that the agent starts, none of which outlives it."""
+"""The programs that the agent starts; none outlives it."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _PR_SET_PDEATHSIG = 1
 
 
 class CompletedProgram(NamedTuple):
-    """How a program ended: its exit status, negative for a signal, and all that it printed."""
+    """A program's exit status, negative if a signal ended it, and everything it printed."""
 
     returncode: int
     output: str
 
 
 class ChildProcesses:
-    """The process groups at work; once ended, nothing more can be started."""
+    """The running process groups. After `kill_all` no more can be started."""
 
     def __init__(self) -> None:
         self._groups: set[int] = set()
@@ -37,7 +37,7 @@ class ChildProcesses:
         self.ended = False
 
     def start(self, argv: list[str]) -> subprocess.Popen[str]:
-        """Start a program in a group of its own, both its streams in one pipe."""
+        """Start a program in its own process group, with both output streams in one pipe."""
         with self._lock:
             if self.ended:
                 raise HostDisconnectedError
@@ -49,26 +49,26 @@ class ChildProcesses:
                 encoding="utf-8",
                 errors="replace",
                 start_new_session=True,
-                # The kernel ends it if the memory manager kills the agent.
+                # The kernel ends it even if the out-of-memory killer takes the agent.
                 preexec_fn=die_with_agent,  # noqa: PLW1509 - two system calls, no locks
             )
             self._groups.add(process.pid)
         return process
 
     def end(self, process: subprocess.Popen[str]) -> None:
-        """Kill what is left of a program's group."""
+        """Kill what is left of a program's process group."""
         with self._lock:
             _kill(process.pid)
             self._groups.discard(process.pid)
         process.wait()
 
     def exit_with_all(self, status: int) -> NoReturn:
-        """Kill every group and leave the process at once, whatever its other threads do."""
+        """Kill every group and exit at once, whatever the other threads are doing."""
         self.kill_all()
         os._exit(status)
 
     def kill_all(self) -> None:
-        """Kill every group; nothing can be started any more."""
+        """Kill every group, and refuse to start more."""
         with self._lock:
             self.ended = True
             for group in self._groups:
@@ -81,11 +81,11 @@ def run(
     timeout_s: float,
     each_line: Callable[[str], None] | None = None,
 ) -> CompletedProgram:
-    """Run a program to its end; `each_line` is told every line as it comes.
+    """Run a program to its end; `each_line` is called with every line as it arrives.
 
     Raises:
-        AgentError: `environment`: it cannot be started, or did not end in time;
-            `out_of_memory`: something killed it, as the memory manager does.
+        AgentError: `environment`: it cannot be started, or timed out; `out_of_memory`: it was
+            killed, as the out-of-memory killer does.
     """
     program = Path(argv[0]).name
     try:
@@ -95,12 +95,12 @@ def run(
             ENVIRONMENT,
             f"The program {program} cannot be started: {error.strerror or error}.",
             argv[0],
-            "Check on the device that it is installed and may be executed.",
+            "On the device, check that it is installed and executable.",
         ) from error
-    late = threading.Event()
+    timed_out = threading.Event()
 
     def stop() -> None:
-        late.set()
+        timed_out.set()
         _kill(process.pid)
 
     timer = threading.Timer(timeout_s, stop)
@@ -120,21 +120,20 @@ def run(
         children.end(process)
     if children.ended:
         raise HostDisconnectedError
-    if late.is_set():
+    if timed_out.is_set():
         raise AgentError(
             ENVIRONMENT,
-            f"The program {program} did not end within {timeout_s:.0f} seconds and was stopped.",
+            f"The program {program} did not finish within {timeout_s:.0f} seconds and was stopped.",
             argv[0],
-            "Look on the device at what else runs there, then try again.",
+            "On the device, check what else is running, then try again.",
         )
     if process.returncode == -signal.SIGKILL:
         raise AgentError(
             OUT_OF_MEMORY,
-            f"The program {program} was killed while it worked, most likely because the device "
-            "ran out of memory.",
+            f"The program {program} was killed, most likely because the device ran out of memory.",
             argv[0],
             "Close other programs on the device (a desktop takes about 1 GB), add swap space, or "
-            "ask for a smaller workspace; `sudo dmesg` names what was killed.",
+            "lower the workspace; `sudo dmesg` shows what was killed.",
         )
     return CompletedProgram(process.returncode, "".join(lines))
 
@@ -148,6 +147,6 @@ _libc = ctypes.CDLL(None)
 
 
 def die_with_agent() -> None:
-    """What a new process does before its program starts: it asks to die with this one."""
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())  # the agent's threads have some blocked
+    """Run in a new process before its program starts: have the kernel kill it with the agent."""
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())  # the agent's threads block some
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -97,7 +97,7 @@ def test_an_engine_that_was_cleaned_away_is_built_again(bench, monkeypatch):
 @pytest.mark.parametrize(
     ("changes", "code", "words"),
     [
-        ({"dla_core": 0}, "environment", "finds 0 of them"),
+        ({"dla_core": 0}, "environment", "finds 0 DLA cores"),
         ({"input": "pixels"}, "data", "pixels (-1, 16, 16, 3)"),
         ({"image_size": 32}, "data", "images (-1, 16, 16, 3)"),
         ({"precision": "int4"}, "request", "'int4'"),
@@ -154,7 +154,7 @@ def test_a_killed_build_is_told_from_a_broken_one(bench, monkeypatch):
     assert caught.value.code == "out_of_memory"
     broken = "import os, signal; print('last words', flush=True); os.kill(os.getpid(), 11)"
     monkeypatch.setattr(builders, "_START_BUILDER", broken)
-    with pytest.raises(AgentError, match="status -11 and without an answer: last words") as caught:
+    with pytest.raises(AgentError, match="status -11 and no result: last words") as caught:
         build(request(onnx), bench.context)
     assert caught.value.code == "environment"
 

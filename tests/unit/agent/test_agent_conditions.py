@@ -277,7 +277,7 @@ def test_processor_counters_run_over(tmp_path):
         f"{zone}:0/max_energy_range_uj": "262143328850",
     }
     meter = power.CounterMeter(power.packages(tree(tmp_path, files)))
-    meter.begin()
+    meter.reset()
     (tmp_path / zone / "energy_uj").write_text("1671150\n")
     meter.add(0.5)
     assert meter.joules == pytest.approx(2.0)
@@ -289,7 +289,7 @@ def test_processor_counters_run_over(tmp_path):
 def test_power_between_two_readings_is_their_mean():
     readings = iter([{"VDD_IN": 4000.0}, {"VDD_IN": 8000.0}, {"VDD_IN": 8000.0}])
     meter = power.PowerMeter(lambda: next(readings), "INA3221", "the module's input VDD_IN")
-    meter.begin()
+    meter.reset()
     meter.add(1.0)
     meter.add(0.5)
     assert meter.joules == pytest.approx(6.0 + 4.0)

@@ -36,5 +36,5 @@ def test_stray_bytes_are_refused_or_harmless(tmp_path_factory, content):
 def test_a_truncated_model_is_refused(tmp_path, share):
     whole = model()
     (tmp_path / "model.onnx").write_bytes(whole[: int(len(whole) * share)])
-    with pytest.raises(AgentError, match="no ONNX graph"):
+    with pytest.raises(AgentError, match="not an ONNX model"):
         read_metadata(tmp_path / "model.onnx")

@@ -1,4 +1,4 @@
-"""Building an engine on the device that will run it, and saying how in a manifest beside it."""
+"""The `build` request: builds an engine on the device that runs it, with a manifest beside it."""
 
 from __future__ import annotations
 
@@ -25,24 +25,24 @@ SIDECAR_SCHEMA = 1
 
 
 def build(request: dict[str, Any], context: Context) -> dict[str, Any]:
-    """Build the engine that is asked for, once for the same request, device and release.
+    """Build an engine; cached for the same request, device and release.
 
     Raises:
-        AgentError: `data`: the ONNX file is not here, is none, or is for another runtime;
-            `environment`: the builder is missing, refuses the model or lacks what was asked for;
-            `out_of_memory`: the build was killed or ran out of it.
+        AgentError: `data`: the ONNX file is missing, is not a model, or is for another runtime;
+            `environment`: the builder is missing, rejects the model or lacks a requested feature;
+            `out_of_memory`: the build was killed or ran out of memory.
         ImportError: the runtime is not installed for this Python.
     """
     onnx = context.stored_file(field(request, "onnx", str))
     metadata = read_metadata(onnx)
     runtime = field(request, "runtime", str)
-    _refuse_other_placement(runtime, metadata)
+    _require_quant_scheme(runtime, metadata)
     builder = _builder(runtime)
     release = _release(runtime, builder)
     device_identity = engine_identity(release, optional(request, "compute_capability", str))
-    asked = {name: value for name, value in request.items() if name != "id"}
+    parameters = {name: value for name, value in request.items() if name != "id"}
     key = cache_key(
-        {**device_identity, "request": asked, "builder": builder, "schema": SIDECAR_SCHEMA}
+        {**device_identity, "request": parameters, "builder": builder, "schema": SIDECAR_SCHEMA}
     )
 
     def make() -> dict[str, Any]:
@@ -65,27 +65,27 @@ def build(request: dict[str, Any], context: Context) -> dict[str, Any]:
 
     answer, reused = context.cached(key, make, files=("engine", "layers", "log"))
     engine = context.stored_file(answer["engine"])
-    if engine != onnx:  # an ONNX file runs anywhere, and belongs to no one build
+    if engine != onnx:  # an ONNX file runs anywhere, so it needs no manifest
         sidecar = json.dumps(answer["sidecar"], indent=1) + "\n"
         preflight.sidecar_of(engine).write_text(sidecar, encoding="utf-8")
     return {**answer, "reused": reused}
 
 
-def _refuse_other_placement(runtime: str, metadata: dict[str, str]) -> None:
-    """TensorRT reads uint8 as int8 with no more than a warning, and accuracy is gone."""
-    wanted = "unsigned" if runtime == "onnxruntime" else "signed"
+def _require_quant_scheme(runtime: str, metadata: dict[str, str]) -> None:
+    """Refuse a model for another runtime: TensorRT reads uint8 as int8 with a mere warning."""
+    required = "unsigned" if runtime == "onnxruntime" else "signed"
     quant_scheme = metadata.get("tmkd_deploy.quant_scheme", "none")
-    if quant_scheme not in ("none", wanted):
+    if quant_scheme not in ("none", required):
         raise AgentError(
             DATA,
             f"This model was quantized for another runtime: its activations are {quant_scheme}, "
-            f"and {runtime} needs {wanted} ones.",
+            f"but {runtime} needs {required} ones.",
             advice="Export the student for this target.",
         )
 
 
 def _builder(runtime: str) -> str | None:
-    """The module's name, or the path of trtexec where there is no module; None needs no builder."""
+    """A module's name, or the path of trtexec without that module; None if no builder is needed."""
     if runtime == "onnxruntime":
         return None
     if runtime == "tensorrt" and importlib.util.find_spec(runtime) is None:
@@ -101,15 +101,15 @@ def _release(runtime: str, builder: str | None) -> str:
     if release is None:
         raise AgentError(
             ENVIRONMENT,
-            "trtexec does not say which release it is.",
+            "trtexec does not print its version.",
             builder,
-            "Run it on the device by hand: it should print its version first.",
+            "Run it on the device yourself: it should print its version first.",
         )
     return release
 
 
 def _store(built: BuildResult, sidecar: dict[str, Any], context: Context) -> dict[str, Any]:
-    """Move the engine and what was said of it into the store."""
+    """Move the engine, its layers and its log into the store."""
     size = built.engine.stat().st_size
     log = _keep_text(built.log, context) if built.log else None
     layers = _keep_text(json.dumps(built.layers, indent=1), context) if built.layers else None

@@ -1,4 +1,4 @@
-"""The three ways to an engine: the ONNX file itself, TensorRT's Python module, and trtexec."""
+"""The three ways to build an engine: the ONNX file itself, TensorRT's module, and trtexec."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from tmkd_deploy.agent.transport.request_fields import field, optional
 if TYPE_CHECKING:
     from tmkd_deploy.agent.transport.context import Context
 
-# A Jetson's GPU has no memory of its own. Half of what is free leaves as much for the weights, the
-# builder's kernels and the rest of the system.
+# A Jetson's GPU shares the system's memory. Half of what is free leaves as much for the weights,
+# the builder's kernels and everything else.
 WORKSPACE_SHARE = 0.5
 _TIMEOUT_SECONDS = 4 * 3600.0  # a large network takes more than an hour on the smallest modules
-# starts this package again, from the zip or the folder that it was loaded from
+# imports this package again from where it was loaded, a zip or a folder
 _START_BUILDER = (
     "import sys; sys.path.insert(0, sys.argv.pop(1)); "
     "from tmkd_deploy.agent.build.tensorrt_build import main; main()"
@@ -31,7 +31,7 @@ _START_BUILDER = (
 
 
 class BuildResult(NamedTuple):
-    """What a builder made: the engine's file and what there is to say of it.
+    """A built engine, and everything its manifest records of the build.
 
     `is_new` is False where the engine is the ONNX file itself. `layers` has one entry per layer and
     is empty where they are unknown; `gpu_fallback_layers` names those that left the DLA. `details`
@@ -53,12 +53,12 @@ def run_builder(
     device_identity: dict[str, Any],
     context: Context,
 ) -> BuildResult:
-    """Make the engine by `builder`: a module's name, the path of trtexec, or None for ONNX Runtime.
+    """Build with `builder`: a module's name, the path of trtexec, or None for ONNX Runtime.
 
-    `device_identity` is what the engine's manifest will say of the device and its releases.
+    `device_identity` is what the engine's manifest records of the device and its software.
 
     Raises:
-        AgentError, ImportError: as `building.build`.
+        AgentError, ImportError: as `build_request.build`.
     """
     runtime = field(request, "runtime", str)
     if builder is None:
@@ -72,24 +72,25 @@ def run_builder(
 def _job(
     request: dict[str, Any], onnx: Path, device_identity: dict[str, Any], context: Context
 ) -> dict[str, Any]:
-    """What a builder needs to know; plain JSON."""
+    """A builder's parameters, as JSON values."""
     runtime = field(request, "runtime", str)
     precision = field(request, "precision", str)
     if precision not in ("int8", "fp16", "fp32"):
-        raise AgentError(REQUEST, f"There is no precision {precision!r}.")
+        raise AgentError(REQUEST, f"Unknown precision {precision!r}.")
     free = free_memory_mb()
-    asked = optional(request, "workspace_mb", int)
-    given = workspace_mb(asked, free)
-    if asked is not None and given < asked:
+    requested = optional(request, "workspace_mb", int)
+    given = workspace_mb(requested, free)
+    if requested is not None and given < requested:
         context.writer.warn(
-            f"The builder gets a workspace of {given} MB instead of {asked} MB: {free} MB are free."
+            f"The builder gets a workspace of {given} MB instead of {requested} MB: "
+            f"{free} MB are free."
         )
     dla_core = optional(request, "dla_core", int)
     numbers = preflight.release_of(device_identity["versions"]["runtime"]) or ()
     if dla_core is not None and precision == "int8" and numbers < (11,):
         # https://github.com/NVIDIA/TensorRT/issues/2222
         context.writer.warn(
-            "The DLA does not read Q/DQ pairs before TensorRT 11: what they quantize falls back to "
+            "Before TensorRT 11 the DLA does not support Q/DQ pairs: quantized layers fall back to "
             "the GPU. Build fp16 for the DLA instead."
         )
     return {
@@ -109,7 +110,9 @@ def _job(
 
 
 def _timing_cache(runtime: str, device_identity: dict[str, Any], context: Context) -> str | None:
-    """One for each device and release. To TensorRT-RTX a cache is useless, and a GPU its price
+    """The path of the cache for this device and release.
+
+    None for TensorRT-RTX, where a cache has no effect and would need a GPU
     (https://docs.nvidia.com/deeplearning/tensorrt-rtx/1.4/getting-started/release-notes-1/1.1.html).
     """
     if runtime != "tensorrt":
@@ -121,13 +124,13 @@ def _timing_cache(runtime: str, device_identity: dict[str, Any], context: Contex
 
 
 def _use_onnx_file(runtime: str, onnx: Path) -> BuildResult:
-    """ONNX Runtime's engine is the ONNX file; that it loads here is all there is to prove."""
+    """ONNX Runtime runs the ONNX file itself; only check that it loads here."""
     sessions.open_session(runtime, onnx, threads=1, precise_int8=None)
     return BuildResult(onnx, False, "", [], [], {"typing": "strong", "command": None})
 
 
 def _build_with_module(job: dict[str, Any], context: Context) -> BuildResult:
-    """Build in a process of its own, which the memory manager may kill without the agent."""
+    """Build in a child process, which the out-of-memory killer can take without the agent."""
     folder = context.scratch()
     (folder / tensorrt_build.JOB).write_text(json.dumps(job), encoding="utf-8")
     root = str(Path(__file__).parents[2])
@@ -138,9 +141,9 @@ def _build_with_module(job: dict[str, Any], context: Context) -> BuildResult:
         last = finished.output.strip().splitlines()[-5:]
         raise AgentError(
             ENVIRONMENT,
-            f"The builder ended with status {finished.returncode} and without an answer: "
+            f"The builder exited with status {finished.returncode} and no result: "
             f"{' '.join(last) or 'it printed nothing.'}",
-            advice="Run again; if it ends so every time, look for a newer release of TensorRT.",
+            advice="Run again; if this recurs, try a newer release of TensorRT.",
         )
     outcome = json.loads(outcome_path.read_text(encoding="utf-8"))
     if "error" in outcome:
@@ -196,8 +199,8 @@ def _run(
             raise
         raise AgentError(
             OUT_OF_MEMORY,
-            f"{error.problem} When it began {job['free_mb']} MB were free, of which it might use "
-            f"{job['workspace_mb']} MB as workspace.",
+            f"{error.problem} When it started, {job['free_mb']} MB were free, of which "
+            f"{job['workspace_mb']} MB were its workspace.",
             error.where,
             error.advice,
         ) from error
@@ -208,7 +211,7 @@ def free_memory_mb() -> int:
     return memory_mb()["MemAvailable"]
 
 
-def workspace_mb(asked: int | None, free_mb: int) -> int:
-    """What a builder may use for trying kernels: what was asked for, within its share of memory."""
+def workspace_mb(requested: int | None, free_mb: int) -> int:
+    """The workspace for trying kernels: as requested, within a builder's share of free memory."""
     most = max(1, int(free_mb * WORKSPACE_SHARE))
-    return most if asked is None else min(asked, most)
+    return most if requested is None else min(requested, most)

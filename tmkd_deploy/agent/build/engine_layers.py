@@ -1,4 +1,4 @@
-"""The layers of a built engine, and which of them left the DLA, from what TensorRT says."""
+"""The layers of a built engine, and which of them left the DLA, from TensorRT's output."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _LOGGED_TYPE = re.compile(r"Datatype: ([^,}]+)")
 # Seen in https://github.com/NVIDIA/TensorRT/issues/4020 and /issues/3737.
 _TYPE = re.compile(r"\b(U?Int(?:4|8|32|64)|FP4|FP8|FP16|Half|BF(?:loat)?16|FP32|Float|Bool)\b")
 _OTHER_NAMES = {"FP16": "Half", "FP32": "Float", "BFloat16": "BF16"}
-# The words of TensorRT 8.4 and later, then those of 8.0 and before. Seen in
+# The messages of TensorRT 8.4 and later, then those of 8.0 and earlier. Seen in
 # https://github.com/NVIDIA-AI-IOT/jetson_dla_tutorial/issues/3 and
 # https://github.com/NVIDIA/TensorRT/issues/2318
 _GPU_FALLBACK = re.compile(
@@ -28,9 +28,9 @@ _GPU_FALLBACK = re.compile(
 def from_log(lines: Iterable[str]) -> list[dict[str, Any]]:
     """Name, kind and input types of each layer, from a builder's verbose log.
 
-    Types are called Int8, Half, Float and so on, whatever the release calls them.
+    Types are named Int8, Half, Float and so on, whatever the release calls them.
 
-    The builder writes them where the profiling verbosity is detailed; this needs no GPU.
+    The builder logs them at detailed profiling verbosity; no GPU is needed.
     """
     found = (_LOGGED.search(line) for line in lines)
     return [
@@ -45,12 +45,12 @@ def from_log(lines: Iterable[str]) -> list[dict[str, Any]]:
 
 
 def from_inspector(text: str) -> list[dict[str, Any]]:
-    """The same from the engine inspector's JSON, which `trtexec --exportLayerInfo` writes too.
+    """The same from the engine inspector's JSON, which `trtexec --exportLayerInfo` also writes.
 
-    An engine built without detailed verbosity tells names alone: kind and inputs are then empty.
+    An engine built without detailed verbosity lists only names: kind and inputs are then empty.
 
     Raises:
-        ValueError: the text is not such JSON.
+        ValueError: the text is not that JSON.
     """
     layers = json.loads(text)["Layers"]
     return [
@@ -66,19 +66,19 @@ def from_inspector(text: str) -> list[dict[str, Any]]:
 
 
 def _type_of(tensor: dict[str, Any]) -> str:
-    """The type of a tensor; TensorRT 11 has parted type and format, earlier ones join them."""
+    """The type of a tensor; TensorRT 11 separates type and format, earlier releases join them."""
     joined = tensor.get("Format/Datatype", "")
     return _type_in(str(tensor.get("DataType") or tensor.get("Datatype") or joined))
 
 
 def _type_in(words: str) -> str:
-    """TensorRT's name of the type, such as Int8, Half or Float; the words where none is known."""
+    """TensorRT's name of the type, such as Int8, Half or Float; the text itself if unknown."""
     found = _TYPE.search(words)
     return _OTHER_NAMES.get(found[1], found[1]) if found else words.strip()
 
 
 def gpu_fallback_layers(lines: Iterable[str]) -> list[str]:
-    """The layers that run on the GPU although the DLA was asked for, in the builder's order."""
+    """The layers that run on the GPU instead of the requested DLA, in the builder's order."""
     found = (_GPU_FALLBACK.search(line) for line in lines)
     names = (match["now"] or match["then"] for match in found if match)
     return list(dict.fromkeys(names))

@@ -1,8 +1,7 @@
-"""What an ONNX file says of itself, read without the onnx package, which a device need not have.
+"""The metadata of an ONNX file, read without the onnx package, which devices need not have.
 
-An ONNX file is one protocol buffer, a ModelProto. Its `metadata_props` (field 14) are pairs of key
-(field 1) and value (field 2); of everything else, the graph (field 7) foremost, no more than the
-length is looked at.
+An ONNX file is a protocol buffer, a ModelProto. Its `metadata_props` (field 14) are pairs of key
+(field 1) and value (field 2); all other fields, above all the graph (field 7), are skipped.
 Source: https://github.com/onnx/onnx/blob/main/onnx/onnx.proto and
 https://protobuf.dev/programming-guides/encoding/
 """
@@ -22,7 +21,7 @@ def read_metadata(onnx: Path) -> dict[str, str]:
     """The metadata of an ONNX file: key to value.
 
     Raises:
-        AgentError: `data`, because the file is no protocol buffer, or one without a graph.
+        AgentError: `data`: the file is not a protocol buffer, or has no graph.
     """
     try:
         fields = list(_fields(onnx.read_bytes()))
@@ -32,12 +31,12 @@ def read_metadata(onnx: Path) -> dict[str, str]:
         return {entry[1].decode("utf-8"): entry.get(2, b"").decode("utf-8") for entry in entries}
     except (ValueError, KeyError, IndexError) as error:
         raise AgentError(
-            DATA, "The file is no ONNX graph.", str(onnx), "Export the student again."
+            DATA, "The file is not an ONNX model.", str(onnx), "Export the student again."
         ) from error
 
 
 def _fields(buffer: bytes) -> Iterator[tuple[int, bytes]]:
-    """The fields of a message that hold bytes, by number; the others are skipped."""
+    """The number and content of each field that holds bytes; the others are skipped."""
     at = 0
     while at < len(buffer):
         key, at = _varint(buffer, at)
@@ -53,11 +52,11 @@ def _fields(buffer: bytes) -> Iterator[tuple[int, bytes]]:
         elif kind in (_EIGHT_BYTES, _FOUR_BYTES):
             at += 8 if kind == _EIGHT_BYTES else 4
         else:
-            raise ValueError(f"there is no kind {kind} of field")
+            raise ValueError(f"unknown wire type {kind}")
 
 
 def _varint(buffer: bytes, at: int) -> tuple[int, int]:
-    """The number that starts at `at`, seven bits a byte, and where it ends."""
+    """The number that starts at `at`, seven bits per byte, and the offset of its end."""
     value = shift = 0
     while True:
         byte = buffer[at]
@@ -67,4 +66,4 @@ def _varint(buffer: bytes, at: int) -> tuple[int, int]:
             return value, at
         shift += 7
         if shift > 63:
-            raise ValueError("a number has no end")
+            raise ValueError("a number is too long")

@@ -1,9 +1,9 @@
-"""Refuses an engine of another GPU or release before its runtime does, and says both sides.
+"""Refuses an engine built for another GPU or release before its runtime does, naming both sides.
 
-TensorRT and TensorRT-RTX run an engine on the release that built it only, and on the compute
-capability that it was built for (https://docs.nvidia.com/deeplearning/tensorrt/11.1.0/
-inference-library/engine-compatibility.html and the page of that name for RTX). What they say
-themselves names neither the file nor the remedy. ONNX Runtime's engines are portable.
+TensorRT and TensorRT-RTX run an engine only on the release that built it and the compute capability
+that it was built for (https://docs.nvidia.com/deeplearning/tensorrt/11.1.0/inference-library/
+engine-compatibility.html and the page of that name for RTX). Their own messages name neither the
+file nor the remedy. ONNX Runtime's engines are portable.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ _TITLES = {"tensorrt": "TensorRT", "tensorrt_rtx": "TensorRT-RTX"}
 
 
 class CurrentDevice(NamedTuple):
-    """The device at hand: its runtime's release and its compute capability; None if unknown."""
+    """This device: its runtime's release and its compute capability; None if unknown."""
 
     release: str | None
     sm: str | None
 
 
 def sidecar_of(engine: Path) -> Path:
-    """Where the manifest beside an engine lies."""
+    """The path of the manifest beside an engine."""
     return engine.with_name(engine.name + ".json")
 
 
 def read_sidecar(engine: Path) -> dict[str, Any] | None:
-    """The manifest beside an engine; None for one that came without.
+    """The manifest beside an engine; None if there is none.
 
     Raises:
-        AgentError: `data`, because it is damaged, or speaks of another engine.
+        AgentError: `data`: it is damaged, or describes another engine.
     """
     path = sidecar_of(engine)
     if not path.is_file():
@@ -49,7 +49,7 @@ def read_sidecar(engine: Path) -> dict[str, Any] | None:
     if engine.name != described:
         raise AgentError(
             DATA,
-            f"The manifest beside the engine speaks of another one, {described[:12]}….",
+            f"The manifest beside the engine describes another one, {described[:12]}….",
             str(path),
             "Build the engine again.",
         )
@@ -57,10 +57,10 @@ def read_sidecar(engine: Path) -> dict[str, Any] | None:
 
 
 def require_compatible(sidecar: dict[str, Any], here: CurrentDevice) -> None:
-    """Raise where the engine cannot run here; what is unknown is left to the runtime.
+    """Refuse an engine that cannot run here; unknown values are left to the runtime to judge.
 
     Raises:
-        AgentError: `environment`; it names both sides and what to do.
+        AgentError: `environment`; it names both sides and the remedy.
     """
     title = _TITLES.get(sidecar["runtime"])
     if title is None:
@@ -68,20 +68,20 @@ def require_compatible(sidecar: dict[str, Any], here: CurrentDevice) -> None:
     built = CurrentDevice(sidecar["versions"].get("runtime"), sidecar["device"].get("sm"))
     reasons = []
     if _differ(release_of(built.release), release_of(here.release)):
-        reasons.append(f"{title} {built.release}, and here is {here.release}")
+        reasons.append(f"{title} {built.release}, but this device has {here.release}")
     if _differ(sm_of(built.sm), sm_of(here.sm)):
-        reasons.append(f"a GPU of SM{sm_of(built.sm)}, and this one is SM{sm_of(here.sm)}")
+        reasons.append(f"a GPU of SM{sm_of(built.sm)}, but this one is SM{sm_of(here.sm)}")
     if reasons:
         raise AgentError(
             ENVIRONMENT,
-            f"The engine was built for {'; and for '.join(reasons)}. It does not run here.",
+            f"The engine cannot run here. It was built for {'; and for '.join(reasons)}.",
             None,
             "Build it again on this device: tmkd-deploy export with --device.",
         )
 
 
 def release_of(version: str | None) -> tuple[int, ...] | None:
-    """The first three numbers of a version, which decide: 10.3.0.30 and 10.3.0 are one release."""
+    """The first three numbers of a version: 10.3.0.30 and 10.3.0 are the same release."""
     numbers = re.findall(r"\d+", version or "")[:3]
     return tuple(int(number) for number in numbers) or None
 

@@ -1,8 +1,8 @@
-"""Builds an engine with TensorRT's Python module, in a process of its own.
+"""Builds an engine with TensorRT's Python module, as a child process.
 
-Builders take more memory than anything else on a small device, and when it runs out the kernel
-kills the process that asked; the agent starts this one so that it lives on and can say so. The job
-comes as a JSON file; the outcome goes into files beside it.
+Builders use more memory than anything else on a small device, and when it runs out the kernel kills
+the builder. Because that is a separate process, the agent survives and can report it. The job is a
+JSON file; the outcome is written to files beside it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ JOB, OUTCOME, PLAN, LOG = "job.json", "outcome.json", "engine.plan", "build.log"
 
 
 class Typing(NamedTuple):
-    """How the types of an engine's layers are decided."""
+    """How the types of an engine's layers are chosen."""
 
     name: str
     network_flags: int
@@ -28,7 +28,7 @@ class Typing(NamedTuple):
 
 
 def main() -> None:
-    """Do the job in the folder that the first argument names."""
+    """Run the job in the folder named by the first argument."""
     folder = Path(sys.argv[1])
     job = json.loads((folder / JOB).read_text(encoding="utf-8"))
     outcome: dict[str, Any]
@@ -40,11 +40,11 @@ def main() -> None:
 
 
 def build(job: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Write the plan and the log; returns the typing, the layers, those off the DLA, notes.
+    """Write the plan and the log; returns the typing, the layers, and those that left the DLA.
 
     Raises:
-        AgentError: `data`: the file is no ONNX graph; `environment`: the builder refuses it, or
-            the device lacks what was asked for; `out_of_memory`: the builder ran out of it.
+        AgentError: `data`: the file is not an ONNX model; `environment`: the builder rejects it, or
+            the device lacks a requested feature; `out_of_memory`: the builder ran out of memory.
     """
     trt = load(job["runtime"])
     log = logger(trt)
@@ -77,7 +77,7 @@ def _build(trt: Any, log: Any, job: dict[str, Any], folder: Path) -> dict[str, A
             f"{TITLES[job['runtime']]} cannot build the engine:",
             log,
             None,
-            "If a layer is named, leave it out of quantization or choose another student.",
+            "If a layer is named, exclude it from quantization or choose another student.",
         )
     (folder / PLAN).write_bytes(plan)
     if cache is not None:
@@ -91,19 +91,19 @@ def _build(trt: Any, log: Any, job: dict[str, Any], folder: Path) -> dict[str, A
     }
 
 
-def choose_typing(trt: Any, asked: str, precision: str) -> Typing:
-    """Strong typing (`strong`) or builder flags (`flags`), as far as this release has them.
+def choose_typing(trt: Any, requested: str, precision: str) -> Typing:
+    """Strong typing (`strong`) or builder flags (`flags`), whichever this release supports.
 
-    Strongly typed, each layer computes in the type that the ONNX file gives it. With flags, the
-    builder may choose among the named types; an INT8 file then still says by its Q/DQ pairs what
-    is INT8. TensorRT 8 knows flags alone, 10 both, 11 and RTX strong typing alone.
+    With strong typing each layer computes in the type that the ONNX file gives it. With flags the
+    builder may choose among the named types; the Q/DQ pairs of an INT8 file still decide what is
+    INT8. TensorRT 8 supports only flags, 10 both, 11 and RTX only strong typing.
     """
     creation = trt.NetworkDefinitionCreationFlag
     strong = getattr(creation, "STRONGLY_TYPED", None)
     has_flags = hasattr(trt.BuilderFlag, "INT8")
-    if strong is not None and (asked == "strong" or not has_flags):
+    if strong is not None and (requested == "strong" or not has_flags):
         return Typing("strong", 1 << int(strong), [])
-    # without it, TensorRT 8 makes networks whose batch is no dimension; 11 has dropped the name
+    # TensorRT 8 needs it to make the batch a dimension; 11 has dropped the name
     explicit = getattr(creation, "EXPLICIT_BATCH", None)
     types = {"int8": ["INT8", "FP16"], "fp16": ["FP16"], "fp32": []}[precision]
     return Typing("flags", 0 if explicit is None else 1 << int(explicit), types)
@@ -114,17 +114,17 @@ def _parse(trt: Any, log: Any, network: Any, job: dict[str, Any]) -> None:
     parsed = parser.parse(Path(job["onnx"]).read_bytes())
     errors = [parser.get_error(at) for at in range(parser.num_errors)]
     unreadable = getattr(trt.ErrorCode, "MODEL_DESERIALIZE_FAILED", None)
-    # garbage may be "parsed" into an empty network without an error
+    # garbage may parse into an empty network without an error
     if any(error.code() == unreadable for error in errors) or (parsed and not network.num_layers):
-        raise AgentError(DATA, "The file is no ONNX graph.", None, "Export the student again.")
+        raise AgentError(DATA, "The file is not an ONNX model.", None, "Export the student again.")
     if not parsed or errors:
         words = "; ".join(str(error) for error in errors) or log.reason()
         raise AgentError(
             ENVIRONMENT,
-            f"{TITLES[job['runtime']]} {trt.__version__} refuses the model: {words}",
+            f"{TITLES[job['runtime']]} {trt.__version__} rejects the model: {words}",
             None,
-            "If an operator is refused, choose another student; if the opset is too new, export "
-            "with a lower one.",
+            "If an operator is unsupported, choose another student; if the opset is too new, "
+            "export with a lower one.",
         )
     _check_ends(network, job)
 
@@ -137,15 +137,15 @@ def _check_ends(network: Any, job: dict[str, Any]) -> None:
     if len(found) != 1 or found[0] not in wanted or network.num_outputs != 1:
         raise AgentError(
             DATA,
-            f"The model should have the one input {wanted[0]} and one output; it has the inputs "
-            f"{', '.join(found)} and {network.num_outputs} outputs.",
+            f"The model must have the input {wanted[0]} only, and one output; its inputs are "
+            f"{', '.join(found)}, and it has {network.num_outputs} outputs.",
             None,
-            "Export the student again, for this size of images.",
+            "Export the student again, for this image size.",
         )
 
 
 def _profile(builder: Any, network: Any, image_size: int) -> Any:
-    """Images come one at a time, as a camera brings them."""
+    """A profile for one image at a time, as from a camera."""
     profile = builder.create_optimization_profile()
     one = (1, image_size, image_size, 3)
     profile.set_shape(network.get_input(0).name, one, one, one)
@@ -153,7 +153,7 @@ def _profile(builder: Any, network: Any, image_size: int) -> Any:
 
 
 def _set_compute_capability(trt: Any, config: Any, capability: str) -> None:
-    """Build for this compute capability, such as SM89, instead of the GPU that is here."""
+    """Build for this compute capability, such as SM89, instead of this machine's GPU."""
     known = getattr(getattr(trt, "ComputeCapability", None), capability, None)
     if known is None:
         raise AgentError(
@@ -167,16 +167,16 @@ def _set_compute_capability(trt: Any, config: Any, capability: str) -> None:
 
 
 def _use_dla(trt: Any, builder: Any, config: Any, network: Any, job: dict[str, Any]) -> list[str]:
-    """Prefer the DLA core that was asked for; returns the layers that it cannot run."""
+    """Prefer the requested DLA core; returns the layers that it cannot run."""
     core = job["dla_core"]
     if core >= builder.num_DLA_cores:
         raise AgentError(
             ENVIRONMENT,
-            f"DLA core {core} was asked for, and TensorRT {trt.__version__} finds "
-            f"{builder.num_DLA_cores} of them here.",
+            f"DLA core {core} was requested, but TensorRT {trt.__version__} finds "
+            f"{builder.num_DLA_cores} DLA cores on this device.",
             None,
-            "Build for the GPU. TensorRT 10.7 was the last 10.x with DLA, and not every module "
-            "has one.",
+            "Build for the GPU. TensorRT 10.7 was the last 10.x with DLA support, and not every "
+            "module has a DLA.",
         )
     config.default_device_type = trt.DeviceType.DLA
     config.DLA_core = core
@@ -187,20 +187,20 @@ def _use_dla(trt: Any, builder: Any, config: Any, network: Any, job: dict[str, A
     elif refused:
         raise AgentError(
             ENVIRONMENT,
-            f"{len(refused)} of the {len(every)} layers cannot run on the DLA, and falling back to "
-            f"the GPU was not allowed: {', '.join(refused[:10])}.",
+            f"{len(refused)} of the {len(every)} layers cannot run on the DLA, and GPU fallback is "
+            f"disabled: {', '.join(refused[:10])}.",
             None,
-            "Allow the fallback, or choose a student whose every layer the DLA supports. Up to "
-            "TensorRT 10.7 the DLA does not read Q/DQ pairs: build fp16 for it.",
+            "Enable GPU fallback, or choose a student that the DLA supports entirely. Up to "
+            "TensorRT 10.7 the DLA does not support Q/DQ pairs: build fp16 for it.",
         )
     return refused
 
 
 def _timing_cache(config: Any, path: str | None) -> Any:
-    """The measured times of kernels from earlier builds, so that they need not be measured again.
+    """The kernel timings of earlier builds, so that they need not be measured again.
 
-    `path` is None for TensorRT-RTX, where a cache has no effect and asks for a GPU (its release
-    notes 1.1). A cache of another device or release is refused by the builder: we start anew.
+    `path` is None for TensorRT-RTX, where a cache has no effect and needs a GPU (release notes
+    1.1). If the builder rejects the cache, as of another device or release, start an empty one.
     """
     if path is None or not hasattr(config, "create_timing_cache"):
         return None
@@ -219,7 +219,7 @@ def _save_timings(cache: Any, path: Path) -> None:
 
 
 def _layers(trt: Any, log: Any, plan: Any, elsewhere: bool) -> list[dict[str, Any]]:
-    """What the engine inspector says; of a plan for another GPU, which it cannot open, the log."""
+    """The layers from the engine inspector or, for a plan of another GPU, from the log."""
     engine = None if elsewhere else trt.Runtime(log).deserialize_cuda_engine(plan)
     if engine is None:
         return engine_layers.from_log(log.lines)

@@ -1,8 +1,8 @@
-"""TensorRT's command-line tool, for devices whose Python has no TensorRT module.
+"""TensorRT's command-line tool, for devices whose Python lacks the TensorRT module.
 
-It builds and times; it does not predict, because it takes one input a process. What it prints is
-read as recorded from real devices, see tests/unit/agent/test_agent_trtexec.py; the tool itself was
-not to be had in this project.
+It builds and times; it does not predict, because each run takes a single input. Its output is
+parsed as recorded on real devices (tests/unit/agent/test_agent_trtexec.py); the tool itself is
+untested here.
 Source of the options and their history: https://docs.nvidia.com/deeplearning/tensorrt/11.4.1/api/
 migration/tensorrt-10x-to-11x-trtexec.html and the page beside it for 8.x to 10.x.
 """
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from tmkd_deploy.agent.transport.context import Context
 
 _PASSED = re.compile(r"^&&&& PASSED TensorRT\.trtexec", re.MULTILINE)
-# A message may go on in lines that bear no time and no severity.
+# A message may continue on lines without a time and a severity.
 _MESSAGE = re.compile(r"^\[[\d/:-]+\] \[([A-Z])\] ")
-# said after any failure, and never why
+# follow any failure without explaining it
 _ECHOES = re.compile(
     r"--- (Begin|End) node ---|^Failed to parse onnx file|^Parsing model failed"
     r"|^Failed to create engine from model|^Engine could not be created from network"
@@ -34,11 +34,11 @@ _UNREADABLE = "Failed to parse ONNX model from file"
 
 
 class Report(NamedTuple):
-    """What a run of trtexec said.
+    """The parsed output of a trtexec run.
 
-    `version` is such as 10.3.0 or None; `passed` what it says of itself; `errors` its own words.
-    `latency_ms` and `compute_ms` are its summaries, such as {"median": 1.2, "p99": 1.4}: the host's
-    wait, and the GPU's own time; empty where it timed nothing.
+    `version` is 10.3.0, say, or None; `passed` is its own verdict; `errors` are its messages.
+    `latency_ms` and `compute_ms` are its summaries, such as {"median": 1.2, "p99": 1.4}, with and
+    without the copies; empty if it timed nothing.
     """
 
     version: str | None
@@ -50,14 +50,14 @@ class Report(NamedTuple):
 
 
 class Times(NamedTuple):
-    """One entry an inference, in milliseconds: copies and GPU together, and the GPU alone."""
+    """Milliseconds of each inference: copies and GPU together, and the GPU only."""
 
     latency_ms: list[float]
     compute_ms: list[float]
 
 
 def parse(output: str) -> Report:
-    """Read what trtexec printed; for every release from 8.4 on."""
+    """Parse the output of trtexec, any release from 8.4 on."""
     throughput = re.search(r"\[I\] Throughput: ([\d.e+-]+) qps", output)
     return Report(
         version=parse_trtexec(output),
@@ -70,7 +70,7 @@ def parse(output: str) -> Report:
 
 
 def _errors(output: str) -> list[str]:
-    """The error messages that say something, each in one line."""
+    """The error messages that explain something, each on one line."""
     messages: list[str] = []
     within = False
     for line in output.splitlines():
@@ -93,10 +93,10 @@ def _summary(output: str, name: str) -> dict[str, float]:
 
 
 def build_command(program: str, release: tuple[int, ...], job: dict[str, Any]) -> list[str]:
-    """The arguments that build an engine with this release; one shape, batch 1.
+    """The command that builds an engine with this release, for one shape with batch 1.
 
-    Its types are strong from 10 on, unless flags were asked for and there are any, as
-    `tensorrt_build.choose_typing` has it.
+    Types are strong from 10 on, unless flags are requested and available, as in
+    `tensorrt_build.choose_typing`.
     """
     side = job["image_size"]
     shape = f"{job['input']}:1x{side}x{side}x3"
@@ -110,15 +110,15 @@ def build_command(program: str, release: tuple[int, ...], job: dict[str, Any]) -
         f"--timingCacheFile={job['timing_cache']}",
         "--profilingVerbosity=detailed",
         f"--exportLayerInfo={job['layers']}",
-        # 8.5 knows it by another name
+        # 8.5 has another name for it
         "--buildOnly" if release < (8, 6) else "--skipInference",
         *_dla(job),
     ]
 
 
-def typing_name(release: tuple[int, ...], asked: str) -> str:
-    """`strong` or `flags`: what this release makes of what was asked for."""
-    return "flags" if release < (10,) or (release < (11,) and asked == "flags") else "strong"
+def typing_name(release: tuple[int, ...], requested: str) -> str:
+    """`strong` or `flags`: what this release uses for the requested typing."""
+    return "flags" if release < (10,) or (release < (11,) and requested == "flags") else "strong"
 
 
 def _typing(release: tuple[int, ...], job: dict[str, Any]) -> list[str]:
@@ -135,35 +135,35 @@ def _dla(job: dict[str, Any]) -> list[str]:
 
 
 def check_built(finished: child_processes.CompletedProgram, plan: Path) -> None:
-    """Raise unless a `build_command` has built its engine.
+    """Check that a `build_command` has built its engine.
 
     Raises:
-        AgentError: `data`: the file is no ONNX graph; `environment`: trtexec refuses it;
-            `out_of_memory`: it says so.
+        AgentError: `data`: the file is not an ONNX model; `environment`: trtexec rejects it;
+            `out_of_memory`: it reports that.
     """
     report = parse(finished.output)
-    # it has been seen to report PASSED after errors, so what counts is the file
+    # it may report PASSED after errors, so check for the file
     if finished.returncode != 0 or not report.passed or not plan.is_file():
         raise _refused(report, finished)
 
 
 def time(program: str, engine: Path, job: dict[str, Any], context: Context) -> tuple[Times, Report]:
-    """Time an engine by trtexec alone: its own loop, random images, one stream.
+    """Time an engine with trtexec's own loop: random images, one stream.
 
-    Its latency is the sum of the copies' and the GPU's times by events, without what the host adds,
-    so it is not what `TensorRTSession` is timed for; say so where it is shown.
+    Its latency is the event times of the copies and the GPU, without the host's overhead, so it is
+    not comparable with the times of a `TensorRTSession`; say so wherever it is shown.
 
     Raises:
-        AgentError: as `check_built`; `environment` also where it takes too long.
+        AgentError: as `check_built`; `environment` also if it takes too long.
     """
     times = context.scratch() / "times.json"
     side = job["image_size"]
-    warm_up_ms = int(job["warmup_seconds"] * 1000)
+    warmup_ms = int(job["warmup_seconds"] * 1000)
     command = [
         program,
         f"--loadEngine={engine}",
         f"--shapes={job['input']}:1x{side}x{side}x3",
-        f"--warmUp={warm_up_ms}",
+        f"--warmUp={warmup_ms}",
         f"--iterations={job['min_runs']}",
         f"--duration={job['min_seconds']:g}",
         "--useSpinWait",
@@ -175,29 +175,29 @@ def time(program: str, engine: Path, job: dict[str, Any], context: Context) -> t
     report = parse(finished.output)
     if finished.returncode != 0 or not report.passed or not times.is_file():
         raise _refused(report, finished)
-    return read_times(times, warm_up_ms), report
+    return read_times(times, warmup_ms), report
 
 
-def read_times(path: Path, warm_up_ms: float) -> Times:
-    """What --exportTimes wrote; releases before 10 write down the warm-up too, which is left out.
+def read_times(path: Path, warmup_ms: float) -> Times:
+    """The times that --exportTimes wrote, without the warm-up that releases before 10 include.
 
     Raises:
         ValueError: it is not such a file.
     """
     rows = json.loads(path.read_text(encoding="utf-8"))
-    kept = [row for row in rows if row["startComputeMs"] >= warm_up_ms]
+    kept = [row for row in rows if row["startComputeMs"] >= warmup_ms]
     return Times([row["latencyMs"] for row in kept], [row["computeMs"] for row in kept])
 
 
 def _refused(report: Report, finished: child_processes.CompletedProgram) -> AgentError:
     last = [line for line in finished.output.splitlines() if line.strip()][-3:]
-    words = "; ".join(report.errors[:5] or last) or "it says nothing"
+    words = "; ".join(report.errors[:5] or last) or "it printed nothing"
     problem = f"trtexec {report.version or ''} failed (status {finished.returncode}): {words}"
     if _UNREADABLE in words:
         return AgentError(DATA, problem, None, "Export the student again.")
     if "outofmemory" in words.lower().replace(" ", ""):
-        advice = "Close other programs on the device, add swap space, or ask for less workspace."
+        advice = "Close other programs on the device, add swap space, or lower the workspace."
         return AgentError(OUT_OF_MEMORY, problem, None, advice)
     return AgentError(
-        ENVIRONMENT, problem, None, "If a layer is named, leave it out of quantization."
+        ENVIRONMENT, problem, None, "If a layer is named, exclude it from quantization."
     )

@@ -1,9 +1,8 @@
-"""The few functions of the CUDA runtime that an inference needs, through ctypes.
+"""The few functions of the CUDA runtime that inference needs, through ctypes.
 
-TensorRT's Python module neither allocates memory nor copies, and a device need not have another
-package that does. Seen to work here without a GPU: finding the library, its errors, and the calls
-against a stand-in library of the same functions (tests/unit/agent). Not run on a GPU in this
-project.
+TensorRT's Python module neither allocates memory nor copies it, and devices need not have another
+package that does. Tested without a GPU: finding the library, its errors, and the calls, against a
+stand-in library with the same functions (tests/unit/agent). Untested on a real GPU.
 Source: CUDA Runtime API reference, https://docs.nvidia.com/cuda/cuda-runtime-api/
 """
 
@@ -30,7 +29,7 @@ class Cuda:
     """The CUDA runtime of this machine.
 
     Raises:
-        AgentError: `environment`, because there is no such library here.
+        AgentError: `environment`: the library is not installed.
     """
 
     def __init__(self) -> None:
@@ -38,19 +37,19 @@ class Cuda:
         self._library.cudaGetErrorString.restype = ctypes.c_char_p
 
     def compute_capability(self) -> int:
-        """That of the first GPU, such as 87.
+        """The compute capability of the first GPU, such as 87.
 
         Raises:
-            AgentError: `environment`, because there is no GPU, or no driver for it.
+            AgentError: `environment`: there is no GPU, or no driver for it.
         """
         return 10 * self._attribute(_MAJOR) + self._attribute(_MINOR)
 
     def stream(self) -> int:
-        """A new stream, in which work runs in the order it is given."""
+        """A new stream, which runs its work in order."""
         return self._made("cudaStreamCreate", ctypes.c_void_p())
 
     def event(self) -> int:
-        """A new event, which marks a moment in a stream."""
+        """A new event, which marks a point in a stream."""
         return self._made("cudaEventCreate", ctypes.c_void_p())
 
     def device_memory(self, size: int) -> int:
@@ -58,38 +57,38 @@ class Cuda:
         return self._made("cudaMalloc", ctypes.c_void_p(), ctypes.c_size_t(size))
 
     def host_memory(self, size: int) -> int:
-        """The address of `size` bytes of the host that the GPU reads and writes directly."""
+        """The address of `size` bytes of pinned host memory."""
         return self._made("cudaMallocHost", ctypes.c_void_p(), ctypes.c_size_t(size))
 
     def free(self, device: int, host: int) -> None:
-        """Give back a pair of buffers."""
+        """Free a pair of buffers."""
         self._call("cudaFree", ctypes.c_void_p(device))
         self._call("cudaFreeHost", ctypes.c_void_p(host))
 
     def destroy(self, stream: int, events: tuple[int, ...]) -> None:
-        """Give back a stream and its events."""
+        """Destroy a stream and its events."""
         for event in events:
             self._call("cudaEventDestroy", ctypes.c_void_p(event))
         self._call("cudaStreamDestroy", ctypes.c_void_p(stream))
 
     def copy_in(self, device: int, host: int, size: int, stream: int) -> None:
-        """Copy `size` bytes from the host to the GPU, in the stream's order."""
+        """Copy `size` bytes from the host to the GPU, in the stream."""
         self._copy(device, host, size, _HOST_TO_DEVICE, stream)
 
     def copy_out(self, host: int, device: int, size: int, stream: int) -> None:
-        """Copy `size` bytes from the GPU to the host, in the stream's order."""
+        """Copy `size` bytes from the GPU to the host, in the stream."""
         self._copy(host, device, size, _DEVICE_TO_HOST, stream)
 
     def record(self, event: int, stream: int) -> None:
-        """Mark the moment at which the stream comes to this point."""
+        """Record an event at the end of the stream's work so far."""
         self._call("cudaEventRecord", ctypes.c_void_p(event), ctypes.c_void_p(stream))
 
     def wait(self, stream: int) -> None:
-        """Wait until the stream has done all it was given."""
+        """Wait until the stream has finished all its work."""
         self._call("cudaStreamSynchronize", ctypes.c_void_p(stream))
 
     def milliseconds(self, start: int, end: int) -> float:
-        """The time between two events that have happened; its resolution is about 0.5 us."""
+        """The time between two recorded events, with a resolution of about 0.5 us."""
         elapsed = ctypes.c_float()
         self._call(
             "cudaEventElapsedTime",
@@ -126,11 +125,11 @@ class Cuda:
             words = self._library.cudaGetErrorString(status).decode("utf-8", "replace")
             raise AgentError(
                 OUT_OF_MEMORY if status == _OUT_OF_MEMORY else ENVIRONMENT,
-                f"CUDA refuses {name}: {words} (error {status}).",
+                f"CUDA failed in {name}: {words} (error {status}).",
                 None,
                 "Close other programs that use the GPU, then try again."
                 if status == _OUT_OF_MEMORY
-                else "Check on the device that its GPU and driver work: nvidia-smi, or on a "
+                else "On the device, check that the GPU and its driver work: nvidia-smi, or on a "
                 "Jetson: sudo tegrastats",
             )
 
@@ -143,11 +142,11 @@ def _open() -> ctypes.CDLL:
             continue
     raise AgentError(
         ENVIRONMENT,
-        "The CUDA runtime (libcudart) is not on this device, and running TensorRT engines from "
-        "Python needs it.",
+        "The CUDA runtime (libcudart) is not installed on this device; running TensorRT engines "
+        "from Python needs it.",
         None,
-        "Install it on the device: sudo apt install nvidia-cuda, or name the library in "
-        f"{LIBRARY_VARIABLE}.",
+        "Install it on the device: sudo apt install nvidia-cuda. If it is installed, set "
+        f"{LIBRARY_VARIABLE} to the library's path.",
     )
 
 
@@ -156,8 +155,8 @@ def _candidates() -> Iterator[str]:
     if named:
         yield named
         return
-    yield from _NAMES  # as the loader finds them
-    # where JetPack puts it, then where the packages of the Python index do
+    yield from _NAMES  # on the loader's own path
+    # where JetPack installs it, then where PyPI's packages do
     for pattern in ("cuda/lib64", "cuda*/targets/*/lib"):
         yield from _in(Path("/usr/local"), pattern)
     for folder in sys.path:

@@ -1,4 +1,4 @@
-"""The request that times engines on this device."""
+"""The `measure` request: times engines on this device."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ if TYPE_CHECKING:
 
 
 def measure(request: dict[str, Any], context: Context) -> dict[str, Any]:
-    """Time the engines of a request in turns; never answered from memory.
+    """Time the engines of a request in turns; the result is never cached.
 
     Returns:
-        What `time_interleaved` does.
+        As `time_interleaved`.
 
     Raises:
-        AgentError: `request`: there is no engine, or two have one name; `data`: a file is not here,
-            or the images are none; otherwise as a session's.
+        AgentError: `request`: there is no engine, or two share a name; `data`: a file is missing,
+            or is not an array of images; otherwise as `open_session`.
         ImportError: a runtime or numpy is not installed.
     """
     settings = field(request, "settings", dict)
     engines = field(request, "engines", list)
     names = [field(engine, "name", str) for engine in engines]
     if not names or len(set(names)) < len(names):
-        raise AgentError(REQUEST, "The request needs engines, each with a name of its own.")
+        raise AgentError(REQUEST, "The request needs at least one engine, each with a unique name.")
     images = read_images(context.stored_file(field(request, "images", str)))
     opened = {
         name: sessions.open_session(
@@ -55,6 +55,6 @@ def measure(request: dict[str, Any], context: Context) -> dict[str, Any]:
 
 
 def _seconds(settings: dict[str, Any], name: str) -> float:
-    # JSON writes 1.0 as 1 where its writer is not Python
+    # JSON writers other than Python's may write 1.0 as 1
     value = settings.get(name)
     return float(value) if isinstance(value, int) else field(settings, name, float)

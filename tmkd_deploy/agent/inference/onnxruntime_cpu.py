@@ -1,4 +1,4 @@
-"""ONNX Runtime on the device's CPU, opened as an application opens it."""
+"""ONNX Runtime on the device's CPU, opened exactly as an application opens it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class OnnxRuntimeSession:
-    """A session whose input and output live in host memory."""
+    """A session with input and output in host memory."""
 
     def __init__(self, session: onnxruntime.InferenceSession) -> None:
         self._session = session
@@ -32,18 +32,18 @@ def open_session(
     """Load an ONNX file for the CPU.
 
     Raises:
-        AgentError: `environment`, because ONNX Runtime refuses the model; in its own words.
+        AgentError: `environment`: ONNX Runtime rejects the model; its own message is included.
         ImportError: ONNX Runtime is not installed.
     """
     try:
         session = create_session(str(engine), threads=threads, precise_int8=precise_int8)
     except ImportError:
         raise
-    except Exception as error:  # ONNX Runtime's classes derive from Exception alone
+    except Exception as error:  # ONNX Runtime's exceptions have no base class but Exception
         raise AgentError(
             ENVIRONMENT,
-            f"ONNX Runtime {version(runtime)} on the device refuses the model: {error}",
-            advice="Check that this version of ONNX Runtime reads the model's opset.",
+            f"ONNX Runtime {version(runtime)} on the device rejects the model: {error}",
+            advice="Check that this version of ONNX Runtime supports the model's opset.",
         ) from error
     return OnnxRuntimeSession(session)
 

@@ -1,4 +1,4 @@
-"""The logits that an engine gives on this device, image by image as a camera brings them."""
+"""The `predict` request: an engine's logits on this device, one image at a time."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ if TYPE_CHECKING:
 
 
 def predict(request: dict[str, Any], context: Context) -> dict[str, Any]:
-    """Run every image through an engine; done once for the same engine, images and settings.
+    """Run every image through an engine; cached for the same engine, images and settings.
 
     Raises:
-        AgentError: `data`: a file is not here, or the images are none; otherwise as a session's.
+        AgentError: `data`: a file is missing, or is not an array of images; otherwise as
+            `open_session`.
         ImportError: the runtime or numpy is not installed.
     """
     runtime = field(request, "runtime", str)
@@ -48,10 +49,10 @@ def predict(request: dict[str, Any], context: Context) -> dict[str, Any]:
 
 
 def read_images(path: Path) -> np.ndarray:
-    """The images of a .npy file, uint8 [N, H, W, 3] with N of at least 1, left on the disk.
+    """The memory-mapped images of a .npy file, uint8 [N, H, W, 3], N at least 1.
 
     Raises:
-        AgentError: `data`, because it holds something else.
+        AgentError: `data`: it holds something else.
         ImportError: numpy is not installed.
     """
     import numpy as np

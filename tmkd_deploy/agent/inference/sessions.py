@@ -1,4 +1,4 @@
-"""An engine, loaded and ready, whatever its runtime."""
+"""Opening an engine with any runtime."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     class Session(Protocol):
-        """Where the runtime can time its device alone, there is also `device_ms() -> float`: the
+        """If the runtime can time its device separately, there is also `device_ms() -> float`: the
         milliseconds of the last `infer` between events on the device."""
 
         def infer(self, images: np.ndarray) -> np.ndarray:
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 
 def open_session(runtime: str, engine: Path, threads: int, precise_int8: bool | None) -> Session:
-    """Load an engine. `threads` and `precise_int8` matter to a CPU runtime alone.
+    """Load an engine. `threads` and `precise_int8` affect CPU runtimes only.
 
     Raises:
-        AgentError: nobody knows the runtime, or it refuses the engine.
+        AgentError: the runtime is unknown, or rejects the engine.
         ImportError: the runtime is not installed.
     """
     session: Session = _module(runtime).open_session(runtime, engine, threads, precise_int8)
@@ -32,7 +32,7 @@ def open_session(runtime: str, engine: Path, threads: int, precise_int8: bool | 
 
 
 def version(runtime: str) -> str:
-    """The version of an installed runtime; errors as for `open_session`."""
+    """The version of an installed runtime; errors as `open_session`."""
     found: str = _module(runtime).version(runtime)
     return found
 
@@ -46,4 +46,4 @@ def _module(runtime: str) -> Any:
         from tmkd_deploy.agent.inference import tensorrt_module
 
         return tensorrt_module
-    raise AgentError(REQUEST, f"This agent does not know the runtime {runtime!r}.")
+    raise AgentError(REQUEST, f"This agent does not support the runtime {runtime!r}.")

@@ -1,8 +1,8 @@
 """TensorRT's Python module, `tensorrt` or `tensorrt_rtx`: loading it, and running an engine.
 
-One source for TensorRT 8.5, 8.6, 10, 11 and RTX: a release is asked for what it has. Running an
-engine has been exercised in this project with stand-ins for the GPU only, because none is to be
-had; what loads, refuses and builds without a GPU is exercised for real through RTX.
+One source serves TensorRT 8.5, 8.6, 10, 11 and RTX, by checking what the release offers. Running an
+engine is tested only with stand-ins for the GPU; loading, refusing and building without a GPU are
+tested with the real TensorRT-RTX.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 TITLES = {"tensorrt": "TensorRT", "tensorrt_rtx": "TensorRT-RTX"}
-# by TensorRT's own names, because its `nptype` fails with newer releases of numpy
+# by TensorRT's names, because its own `nptype` fails with newer numpy
 _TYPES = {"FLOAT": "float32", "HALF": "float16", "UINT8": "uint8", "INT8": "int8", "INT32": "int32"}
 
 
@@ -35,7 +35,7 @@ def load(runtime: str) -> Any:
 
 
 def version(runtime: str) -> str:
-    """The installed release, such as 10.3.0; errors as for `load`."""
+    """The installed version, such as 10.3.0; errors as `load`."""
     found: str = load(runtime).__version__
     return found
 
@@ -43,12 +43,12 @@ def version(runtime: str) -> str:
 def open_session(
     runtime: str, engine: Path, threads: int, precise_int8: bool | None
 ) -> TensorRTSession:
-    """Load an engine into the GPU; `threads` and `precise_int8` mean nothing to it.
+    """Load an engine onto the GPU; `threads` and `precise_int8` have no effect.
 
     Raises:
-        AgentError: `environment`: it was built for another GPU or release (told before the runtime
-            is asked, where it has its manifest beside it), or cannot be loaded; `data`: its
-            manifest is damaged; `out_of_memory`: there is no room for it.
+        AgentError: `environment`: it was built for another GPU or release (known before loading if
+            it has a manifest), or cannot be loaded; `data`: its manifest is damaged;
+            `out_of_memory`: it does not fit.
         ImportError: the runtime is not installed for this Python.
     """
     sidecar = preflight.read_sidecar(engine)
@@ -61,19 +61,19 @@ def open_session(
 
 
 class Log:
-    """What the library says, line by line, and its errors apart."""
+    """The library's log, line by line, and its errors separately."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
         self.errors: list[str] = []
 
     def clear(self) -> None:
-        """Forget what was said so far."""
+        """Delete everything logged so far."""
         self.lines.clear()
         self.errors.clear()
 
     def reason(self) -> str:
-        """The errors in one line, for a message."""
+        """The errors on one line, for a message."""
         return "; ".join(self.errors) or "it gives no reason."
 
 
@@ -81,9 +81,9 @@ _logs: dict[str, Any] = {}
 
 
 def logger(trt: Any) -> Any:
-    """The process's one logger for this module: a `Log` that is an `ILogger` too, emptied.
+    """The process's only logger for this module, emptied: a `Log` that is also an `ILogger`.
 
-    The library keeps the first logger it is ever given.
+    There is only one because the library keeps the first logger that it is given.
     """
     if trt.__name__ not in _logs:
 
@@ -103,7 +103,7 @@ def logger(trt: Any) -> Any:
 
 
 def failure(problem: str, log: Log, where: str | None, advice: str) -> AgentError:
-    """An error with the library's own words, told apart by whether memory ran out."""
+    """An error with the library's own message; `out_of_memory` if that is what it says."""
     words = log.reason()
     if "outofmemory" in words.lower().replace(" ", ""):
         return AgentError(
@@ -111,19 +111,19 @@ def failure(problem: str, log: Log, where: str | None, advice: str) -> AgentErro
             f"{problem} {words}",
             where,
             "Close other programs on the device (a desktop takes about 1 GB), add swap space, or "
-            "ask for a smaller workspace.",
+            "lower the workspace.",
         )
     return AgentError(ENVIRONMENT, f"{problem} {words}", where, advice)
 
 
 class TensorRTSession:
-    """An engine in the GPU's memory, for batches of one.
+    """An engine loaded onto the GPU, for batches of one.
 
-    `dla_core` is the core that an engine for the DLA runs on; None runs on the GPU.
+    `dla_core` is the core that runs an engine built for the DLA; None runs it on the GPU.
 
     Raises:
         AgentError: `environment`: the CUDA runtime or the engine cannot be loaded;
-            `out_of_memory`: there is no room for it.
+            `out_of_memory`: it does not fit.
         ImportError: the runtime is not installed for this Python.
     """
 
@@ -137,7 +137,7 @@ class TensorRTSession:
         self._engine = self._runtime.deserialize_cuda_engine(engine.read_bytes())
         if self._engine is None:
             raise failure(
-                f"{TITLES[runtime]} {trt.__version__} refuses the engine:",
+                f"{TITLES[runtime]} {trt.__version__} rejects the engine:",
                 log,
                 str(engine),
                 "Build the engine again on this device.",
@@ -145,13 +145,13 @@ class TensorRTSession:
         if not hasattr(self._engine, "num_io_tensors"):
             raise AgentError(
                 ENVIRONMENT,
-                f"TensorRT {trt.__version__} builds engines, but 8.5 is the first that we run.",
+                f"TensorRT {trt.__version__} can build engines, but only 8.5 and newer run them.",
                 None,
                 "Flash JetPack 5.1 or later.",
             )
         self._context = self._engine.create_execution_context()
         if self._context is None:
-            raise failure("The engine cannot be readied to run:", log, str(engine), "")
+            raise failure("The engine cannot create an execution context:", log, str(engine), "")
         names = [self._engine.get_tensor_name(at) for at in range(self._engine.num_io_tensors)]
         inputs = [
             name for name in names if self._engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT
@@ -172,29 +172,30 @@ class TensorRTSession:
         self._cuda.record(self._started, self._stream)
         if not self._context.execute_async_v3(self._stream):
             raise AgentError(
-                ENVIRONMENT, "The engine failed while it ran.", None, "Build it again."
+                ENVIRONMENT, "The engine failed while running.", None, "Build it again."
             )
         self._cuda.record(self._ended, self._stream)
         self._cuda.copy_out(
             logits_out.host, logits_out.device, logits_out.array.nbytes, self._stream
         )
         self._cuda.wait(self._stream)
-        logits: np.ndarray = logits_out.array.astype("float32")  # a copy, ours to keep
+        # a copy, because the buffer is reused
+        logits: np.ndarray = logits_out.array.astype("float32")
         return logits
 
     def device_ms(self) -> float:
-        """What the GPU itself took for the last `infer`, without the copies, in milliseconds."""
+        """The GPU's own time for the last `infer`, without the copies, in milliseconds."""
         return self._cuda.milliseconds(self._started, self._ended)
 
     def close(self) -> None:
-        """Give the memory back; the session cannot be used afterwards."""
+        """Free the memory; the session cannot be used afterwards."""
         for buffer in self._buffers.values():
             self._cuda.free(buffer.device, buffer.host)
         self._buffers = {}
         self._cuda.destroy(self._stream, (self._started, self._ended))
 
     def __del__(self) -> None:
-        # a session that failed to open has nothing to give back, and the library may be gone by now
+        # a session that failed to open has nothing to free, and the library may be gone by now
         with contextlib.suppress(AttributeError, AgentError):
             self.close()
 
@@ -208,7 +209,7 @@ class TensorRTSession:
 
 
 class _Buffer:
-    """A tensor's memory twice, on the GPU and on the host; `array` is the host's."""
+    """A tensor's memory on the GPU and on the host; `array` views the host's."""
 
     def __init__(self, cuda: Cuda, shape: tuple[int, ...], kind: str) -> None:
         import numpy as np

@@ -1,4 +1,4 @@
-"""The latency protocol of `docs/explanation/latency.md`, used by the host and by devices."""
+"""The latency protocol of `docs/explanation/latency.md`, run by the host and by devices."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ if TYPE_CHECKING:
     from tmkd_deploy.agent.inference.sessions import Session
 
     class Listener(Protocol):
-        """Who waits for the figures; a request's `answer` is one."""
+        """Receives progress; a request's `writer` is one."""
 
         def say(self, text: str) -> None:
-            """Something worth a line."""
+            """Show a line."""
 
         def progress(self, done: int, total: int, unit: str) -> None:
-            """How much of the timing is done."""
+            """Report how much of the timing is done."""
 
 
-# The measurement is parted into about so many rounds, in each of which every engine has one turn;
-# never into fewer than half as many, however much time a busy machine takes for them.
+# The measurement consists of about this many rounds, in each of which every engine has one turn,
+# and of at least half as many, however long they take on a busy machine.
 ROUNDS = 40
-# The first runs of a turn find the caches filled by another engine and are not counted.
+# The first runs of a turn find caches filled by another engine, so they are not counted.
 UNCOUNTED_RUNS = 2
 MIN_COUNTED_RUNS = 5
-# How often its least time a warm-up may last, and how many blocks it may in any case see.
+# A warm-up is given up after this many times its minimum duration, and after this many blocks.
 WARMUP_LIMIT = 10
 MIN_BLOCKS_BEFORE_GIVING_UP = 3 * BLOCKS
 RUNS_PER_BLOCK = 3
@@ -42,7 +42,7 @@ _BURST_SECONDS = 0.5
 
 
 class Settings(NamedTuple):
-    """Least seconds of a warm-up; least runs and seconds counted for each engine."""
+    """The minimum seconds of a warm-up; the minimum runs and seconds counted for each engine."""
 
     warmup_seconds: float
     min_runs: int
@@ -58,17 +58,17 @@ def time_interleaved(
 ) -> dict[str, Any]:
     """Warm up every engine and time them in turns; half-way, measure the throughput of each.
 
-    The turns lie before and after the throughput so that they span more of what the machine does.
+    Turns come before and after the throughput, to cover more of the machine's behaviour.
 
     Args:
         sessions: the engines in the order of their turns, at least one.
-        images: uint8 [N, H, W, 3]; every run takes the next one, the same for every engine.
-        monitor: reads the machine's conditions between turns.
+        images: uint8 [N, H, W, 3]; each run takes the next one, the same for every engine.
+        monitor: samples the machine's conditions between turns.
 
     Returns:
-        What JSON can hold, by engine where not said otherwise: `blocks`, milliseconds of each
-        counted run, a list for each round; `device_ms`, a list for each engine whose session times
-        its device alone; `warm_up`; `throughput`; and of the machine `conditions` and `machine`.
+        JSON values. By engine: `blocks`, the milliseconds of each counted run, one list per round;
+        `device_ms`, a list for each engine whose session times its device separately; `warmup`;
+        `throughput`. Of the machine: `conditions` and `machine`.
     """
     frames = [np.ascontiguousarray(images[index : index + 1]) for index in range(len(images))]
     monitor.start()
@@ -80,7 +80,7 @@ def time_interleaved(
             if warmed[name]["warmed_up"]
             else "has not warmed up and is timed anyway"
         )
-        listener.say(f"After {warmed[name]['seconds']:.1f} s of warm-up {name} {outcome}.")
+        listener.say(f"After {warmed[name]['seconds']:.1f} s of warm-up, {name} {outcome}.")
     rounds = _InterleavedRounds(sessions, frames, settings, warmed)
     rounds.run_until(0.5, listener, monitor)
     throughput = {
@@ -99,15 +99,15 @@ def time_interleaved(
     }
 
 
-def warm_up(session: Session, frames: list[np.ndarray], least_seconds: float) -> dict[str, Any]:
-    """Run an engine until it is steady, for `least_seconds` at least and ten times that at most.
+def warm_up(session: Session, frames: list[np.ndarray], min_seconds: float) -> dict[str, Any]:
+    """Run an engine until it has warmed up, for `min_seconds` at least and ten times that at most.
 
-    A block is at least 3 runs and a twentieth of `least_seconds`. Where runs are so slow that ten
-    times the least time is less than 60 blocks, up to 60 blocks are run.
+    A block lasts at least 3 runs and a twentieth of `min_seconds`. If runs are so slow that ten
+    times the minimum holds fewer than 60 blocks, up to 60 blocks are run.
 
     Returns:
-        `seconds` and `runs` it took, whether it ended `steady`, and the median of the last blocks
-        in milliseconds, `last_ms`.
+        The `seconds` and `runs` it took, whether the engine has `warmed_up`, and `last_ms`, the
+        median of the last blocks in milliseconds.
     """
     medians: list[float] = []
     begun = time.perf_counter()
@@ -116,25 +116,24 @@ def warm_up(session: Session, frames: list[np.ndarray], least_seconds: float) ->
         block: list[float] = []
         block_begun = time.perf_counter()
         while (
-            len(block) < RUNS_PER_BLOCK
-            or time.perf_counter() - block_begun < least_seconds / BLOCKS
+            len(block) < RUNS_PER_BLOCK or time.perf_counter() - block_begun < min_seconds / BLOCKS
         ):
             block.append(_run(session, frames[(runs + len(block)) % len(frames)]))
         runs += len(block)
         medians.append(statistics.median(block))
         seconds = time.perf_counter() - begun
-        warmed_up = seconds >= least_seconds and is_warmed_up(medians)
+        warmed_up = seconds >= min_seconds and is_warmed_up(medians)
         if warmed_up or (
-            seconds >= WARMUP_LIMIT * least_seconds and len(medians) >= MIN_BLOCKS_BEFORE_GIVING_UP
+            seconds >= WARMUP_LIMIT * min_seconds and len(medians) >= MIN_BLOCKS_BEFORE_GIVING_UP
         ):
             last = statistics.median(medians[-BLOCKS // 2 :])
             return {"seconds": seconds, "runs": runs, "warmed_up": warmed_up, "last_ms": last}
 
 
 class _InterleavedRounds:
-    """The rounds in which every engine has its turn, and what was timed in them.
+    """The rounds in which every engine has a turn, and the times measured in them.
 
-    `blocks` and `device_ms` are those of `time_interleaved`.
+    `blocks` and `device_ms` are as in `time_interleaved`.
     """
 
     def __init__(
@@ -158,7 +157,7 @@ class _InterleavedRounds:
         }
 
     def run_until(self, share: float, listener: Listener, monitor: SystemMonitor) -> None:
-        """Go on until `share` of what the settings ask for is done."""
+        """Run rounds until `share` of what the settings ask for is done."""
         while not self._done(share):
             for name, session in self._sessions.items():
                 self._turn(name, session)
@@ -192,27 +191,27 @@ def _runs_per_turn(settings: Settings, run_ms: float) -> int:
 
 
 def _run(session: Session, frame: np.ndarray) -> float:
-    """Milliseconds from host input ready to host output ready."""
+    """The milliseconds from host input ready to host output ready."""
     start = time.perf_counter_ns()
     session.infer(frame)
     return (time.perf_counter_ns() - start) / 1e6
 
 
 def _throughput(
-    session: Session, frames: list[np.ndarray], least_seconds: float, monitor: SystemMonitor
+    session: Session, frames: list[np.ndarray], min_seconds: float, monitor: SystemMonitor
 ) -> dict[str, Any]:
-    """One caller, who asks for the next image as soon as the last one's logits are there.
+    """The throughput of one caller that sends each image as soon as it has the previous logits.
 
-    It calls in bursts of half a second, and looks at the machine's conditions between them; that
-    time is not counted.
+    It calls in bursts of half a second. The conditions are sampled between bursts; that time is not
+    counted.
     """
     for frame in frames[:UNCOUNTED_RUNS]:
         session.infer(frame)
     runs, seconds = 0, 0.0
     monitor.start_energy()
-    while seconds < least_seconds:
+    while seconds < min_seconds:
         begun = now = time.perf_counter()
-        end = begun + min(_BURST_SECONDS, least_seconds - seconds)
+        end = begun + min(_BURST_SECONDS, min_seconds - seconds)
         while now < end:
             session.infer(frames[runs % len(frames)])
             runs += 1

@@ -1,9 +1,9 @@
-"""In what state a machine is: clocks, temperature, throttling, load.
+"""The state of a machine: clocks, temperature, throttling, load.
 
-Each function reads the files below `root`, which is `/` but for tests; what cannot be read counts
-as not there. Sources: the kernel's documentation of cpufreq, devfreq and thermal; for Jetsons
-"Platform Power and Performance" in NVIDIA's Jetson Linux Developer Guide 36.4; for the Raspberry Pi
-the kernel's commit "ARM: bcm2835: Add GET_THROTTLED firmware property".
+Each function reads files below `root`, which is `/` except in tests; files that cannot be read
+count as missing. Sources: the kernel's documentation of cpufreq, devfreq and thermal; for Jetsons,
+"Platform Power and Performance" in NVIDIA's Jetson Linux Developer Guide 36.4; for the Raspberry
+Pi, the kernel's commit "ARM: bcm2835: Add GET_THROTTLED firmware property".
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from tmkd_deploy.agent.telemetry.power import rails_mw
 from tmkd_deploy.agent.telemetry.system_files import number, text
 
 _INTEGRATED_GPUS = ("gpu", "ga10b", "gv11b", "gp10b", "gm20b")
-# Cooling devices that take speed away, not fans; `cur_state` above 0 says that they do.
+# Cooling devices that slow the machine down (not fans); active while `cur_state` is above 0.
 _SLOWS_DOWN = re.compile(r"cpu|gpu|devfreq|throttle|Processor", re.IGNORECASE)
 _PI_NOW = {
     0: "under-voltage",
@@ -27,8 +27,8 @@ _PI_NOW = {
 
 
 def current(root: Path = Path("/")) -> dict[str, Any]:
-    """What a probe tells: `clocks`, `temperature_c`, whether it is `throttled` at this moment (None
-    where nothing would tell), and the names of the `power_rails` that can be read."""
+    """The part of the device info that changes: `clocks`, `temperature_c`, whether the machine is
+    `throttled` now (None if unknown), and the names of the readable `power_rails`."""
     slowed = throttling(root)
     return {
         "clocks": clocks(root),
@@ -39,10 +39,10 @@ def current(root: Path = Path("/")) -> dict[str, Any]:
 
 
 def read(root: Path) -> dict[str, Any]:
-    """All that is known of the machine now, as JSON can hold it.
+    """One reading of everything, as JSON values.
 
-    `throttle_counts` are events since the machine started; `throttling` names what slows it down at
-    this moment, None where nothing would tell.
+    `throttle_counts` counts events since boot; `throttling` names what slows the machine down now,
+    or is None if that is unknown.
     """
     return {
         "clocks": clocks(root),
@@ -56,8 +56,8 @@ def read(root: Path) -> dict[str, Any]:
 def clocks(root: Path) -> dict[str, Any]:
     """Whether the clocks are `locked`, the `governor`, and the fastest `cpu_hz` and `gpu_hz`.
 
-    They are locked if every policy of the CPU, and the GPU where it is an integrated one, has its
-    least frequency at its greatest, as jetson_clocks leaves them. Anything may be None.
+    Clocks are locked if every CPU policy, and an integrated GPU, has its minimum frequency set to
+    its maximum, as jetson_clocks does. Any value may be None.
     """
     policies = sorted(root.glob("sys/devices/system/cpu/cpufreq/policy*"))
     gpus = [
@@ -81,21 +81,21 @@ def clocks(root: Path) -> dict[str, Any]:
 
 
 def temperature_c(root: Path) -> dict[str, float]:
-    """Degrees Celsius by thermal zone; zones that are switched off are left out."""
+    """Degrees Celsius by thermal zone, without zones that are switched off."""
     found = {}
     for zone in root.glob("sys/class/thermal/thermal_zone*"):
         name, milli = text(zone / "type"), number(zone / "temp")
-        # Jetsons say -256 degrees for what is without power
+        # Jetsons report -256 degrees for unpowered zones
         if name and milli is not None and milli > -100_000:
             found[name] = milli / 1000.0
     return found
 
 
 def throttle_counts(root: Path) -> dict[str, int]:
-    """How often the machine was slowed down since it started, by cause; empty where not counted.
+    """How often each cause throttled the machine since boot; empty if nothing is counted.
 
     Orin and Thor count under-voltage (oc1) and over-current, average (oc2) and instantaneous (oc3);
-    x86 processors count the times a core or a package was too hot.
+    x86 processors count how often a core or a package overheated.
     """
     found: dict[str, int] = {}
     for monitor in root.glob("sys/class/hwmon/hwmon*"):
@@ -109,26 +109,26 @@ def throttle_counts(root: Path) -> dict[str, int]:
 
 
 def throttling(root: Path) -> list[str] | None:
-    """What slows the machine down at this moment; None where nothing would tell."""
-    told = False
+    """What slows the machine down now; None if that is unknown."""
+    known = False
     now: list[str] = []
     for device in root.glob("sys/class/thermal/cooling_device*"):
         name, state = text(device / "type"), number(device / "cur_state")
         if name and state is not None and _SLOWS_DOWN.search(name):
-            told = True
+            known = True
             if state > 0:
                 now.append(name)
     for path in root.glob("sys/devices/platform/soc*/*firmware/get_throttled"):
         word = text(path)
         if word is not None:
-            told = True
+            known = True
             bits = int(word, 16)
             now += [name for bit, name in _PI_NOW.items() if bits >> bit & 1]
-    return sorted(now) if told else None
+    return sorted(now) if known else None
 
 
 def load(root: Path) -> float | None:
-    """The mean number of runnable threads of the last minute."""
+    """The load average over the last minute."""
     words = (text(root / "proc/loadavg") or "").split()
     return float(words[0]) if words else None
 

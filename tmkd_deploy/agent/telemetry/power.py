@@ -1,8 +1,8 @@
-"""Energy, where a machine lets its power be read.
+"""Energy, on machines that report their power.
 
-In this order: the INA3221 monitors of Jetsons through hwmon, the counters of x86 processors through
-powercap (RAPL), and tegrastats on a Jetson whose monitors are not in sysfs. Nothing is subtracted
-for an idle machine: it is what the whole rail took.
+The sources, in order of preference: the INA3221 monitors of a Jetson through hwmon; the counters of
+an x86 processor through powercap (RAPL); tegrastats on a Jetson without those monitors in sysfs.
+Idle power is not subtracted: the figures cover everything on the rail.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from tmkd_deploy.agent.telemetry.system_files import number, text
 if TYPE_CHECKING:
     from tmkd_deploy.agent.child_processes import ChildProcesses
 
-# Rails that feed the whole module; where there is one, the others are parts of it.
+# Rails that feed the whole module; the other rails are then parts of it.
 _WHOLE_MODULE = ("VDD_IN", "POM_5V_IN", "5V_IN")
 _RAIL = re.compile(r"(?<!\S)([A-Z0-9]\w*) (\d+)(?:mW)?/\d+(?:mW)?(?!\S)")
 _MILLISECONDS_BETWEEN_LINES = 250
 
 
 def rails_mw(root: Path) -> dict[str, float]:
-    """Milliwatts by rail from the INA3221 monitors; empty where there are none."""
+    """Milliwatts by rail from the INA3221 monitors; empty if there are none."""
     found = {}
     for monitor in root.glob("sys/class/hwmon/hwmon*"):
         if text(monitor / "name") != "ina3221":
@@ -39,12 +39,12 @@ def rails_mw(root: Path) -> dict[str, float]:
 
 
 def tegrastats_mw(line: str) -> dict[str, float]:
-    """Milliwatts by rail from a line of tegrastats: the momentary figures, not the averages."""
+    """Milliwatts by rail from a line of tegrastats: the current values, not the averages."""
     return {name: float(now) for name, now in _RAIL.findall(line) if name != "NC"}
 
 
 def total_mw(rails: dict[str, float]) -> float:
-    """The power of the whole module where one rail feeds it, or the sum of all rails."""
+    """The power of the rail that feeds the whole module or, without one, the sum of all rails."""
     for name in _WHOLE_MODULE:
         if name in rails:
             return rails[name]
@@ -52,7 +52,7 @@ def total_mw(rails: dict[str, float]) -> float:
 
 
 def scope(rails: dict[str, float]) -> str:
-    """What `total_mw` is the power of, for people."""
+    """What `total_mw` measures, in words."""
     for name in _WHOLE_MODULE:
         if name in rails:
             return f"the module's input {name}"
@@ -60,7 +60,7 @@ def scope(rails: dict[str, float]) -> str:
 
 
 class PowerMeter:
-    """Energy from power read again and again; `rails` gives milliwatts by rail."""
+    """Energy from repeated readings of the power; `rails` returns milliwatts by rail."""
 
     def __init__(self, rails: Callable[[], dict[str, float]], what: str, scope: str) -> None:
         self.source = f"{scope} ({what})"
@@ -68,20 +68,20 @@ class PowerMeter:
         self._before = 0.0
         self.joules = 0.0
 
-    def begin(self) -> None:
-        """Start from nothing."""
+    def reset(self) -> None:
+        """Reset to zero."""
         self.joules = 0.0
         self._before = total_mw(self._rails())
 
     def add(self, seconds: float) -> None:
-        """Count the `seconds` since the last reading: their length times its mean with this one."""
+        """Add the energy of the `seconds` since the last reading, at the mean of both readings."""
         now = total_mw(self._rails())
         self.joules += (self._before + now) / 2 / 1000.0 * seconds
         self._before = now
 
 
 class CounterMeter:
-    """Energy from the counters of processor packages, in microjoules, which run over."""
+    """Energy from the processor packages' counters of microjoules, which wrap around."""
 
     def __init__(self, packages: list[Path]) -> None:
         self.source = "the processor's packages (RAPL)"
@@ -89,17 +89,17 @@ class CounterMeter:
         self._before: list[int] = []
         self.joules = 0.0
 
-    def begin(self) -> None:
-        """Start from nothing."""
+    def reset(self) -> None:
+        """Reset to zero."""
         self.joules = 0.0
         self._before = self._read()
 
     def add(self, seconds: float) -> None:
-        """Count what the counters went up by since the last reading."""
+        """Add what the counters gained since the last reading."""
         now = self._read()
         for package, earlier, later in zip(self._packages, self._before, now):
-            run_over = number(package / "max_energy_range_uj") or 0
-            self.joules += (later - earlier + (run_over if later < earlier else 0)) / 1e6
+            wrap = number(package / "max_energy_range_uj") or 0
+            self.joules += (later - earlier + (wrap if later < earlier else 0)) / 1e6
         self._before = now
 
     def _read(self) -> list[int]:
@@ -107,7 +107,7 @@ class CounterMeter:
 
 
 class Tegrastats:
-    """The tegrastats program at work, and the last line it printed."""
+    """A running tegrastats, and the last line it printed."""
 
     def __init__(self, path: str, children: ChildProcesses) -> None:
         self._children = children
@@ -118,7 +118,7 @@ class Tegrastats:
         self._first_line.wait(timeout=3.0)
 
     def rails_mw(self) -> dict[str, float]:
-        """Milliwatts by rail as last printed; empty where it prints none."""
+        """Milliwatts by rail, as last printed; empty if it prints none."""
         return self._last
 
     def stop(self) -> None:
@@ -134,7 +134,7 @@ class Tegrastats:
 
 
 def packages(root: Path) -> list[Path]:
-    """The powercap zones of whole processor packages whose counters may be read."""
+    """The powercap zones of processor packages with readable counters."""
     return [
         zone
         for zone in sorted(root.glob("sys/class/powercap/intel-rapl:*"))

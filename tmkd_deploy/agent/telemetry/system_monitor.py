@@ -1,7 +1,7 @@
-"""A machine watched while engines are timed on it: its conditions, and energy where it can be read.
+"""Samples a machine's conditions, and its energy where possible, while engines are timed on it.
 
-It looks between turns and between bursts, never during a counted run, so that looking costs the
-figures nothing; how long a look takes is among the fields.
+Samples are taken between turns and between bursts, never during a counted run, so they do not
+affect the latencies. The result includes how long a sample takes.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _SAMPLE_INTERVAL_SECONDS = 0.5
 
 
 class SystemMonitor:
-    """Watches the machine whose files lie below `root`; `children` start tegrastats."""
+    """Monitors the machine whose files lie below `root`; `children` runs tegrastats."""
 
     def __init__(self, root: Path = Path("/"), children: ChildProcesses | None = None) -> None:
         self._root = root
@@ -32,24 +32,24 @@ class SystemMonitor:
         self._seconds = 0.0
 
     def start(self) -> None:
-        """Look for the first time, and find out how energy can be read."""
+        """Take the first sample, and find a source of energy readings."""
         self._meter = self._find_meter()
         self._sample()
 
     def sample(self) -> None:
-        """Look again, if the last look is half a second old."""
+        """Take a sample, unless the last one is less than half a second old."""
         if time.perf_counter() - self._last_sample_at >= _SAMPLE_INTERVAL_SECONDS:
             self._sample()
 
     def stop(self) -> dict[str, Any]:
-        """Look for the last time.
+        """Take the last sample.
 
         Returns:
-            The readings `before` and `after`; a Jetson's `power_mode`; of all the looks, their
-            number (`looks`), what one takes on average (`look_ms`), the least and greatest `cpu_hz`
-            and `gpu_hz`, the highest `temperature_c` of each zone; whether the machine `throttled`,
-            None where it would not tell, and by what (`throttle_events`: how often each cause was
-            counted meanwhile, or how many looks saw it at work).
+            The readings `before` and `after`; a Jetson's `power_mode`; the number of `samples` and
+            the mean duration of one (`sample_ms`); over all of them, the lowest and highest
+            `cpu_hz` and `gpu_hz` and the highest `temperature_c` of each zone; whether the machine
+            `throttled`, None if unknown, and by what (`throttle_events`: how often each cause was
+            counted, or how many samples saw it active).
         """
         self._sample()
         if self._tegrastats is not None:
@@ -68,18 +68,18 @@ class SystemMonitor:
         }
 
     def start_energy(self) -> None:
-        """Count energy from here."""
+        """Start counting energy from zero."""
         if self._meter is not None:
-            self._meter.begin()
+            self._meter.reset()
 
     def add_energy(self, seconds: float) -> None:
-        """Count the energy of the last `seconds`, and look if it is time."""
+        """Add the energy of the last `seconds`, and take a sample if one is due."""
         if self._meter is not None:
             self._meter.add(seconds)
         self.sample()
 
     def energy(self) -> dict[str, Any] | None:
-        """`joules` since `start_energy` and their `source`; None where energy cannot be read."""
+        """`joules` since `start_energy` and their `source`; None if energy cannot be read."""
         if self._meter is None:
             return None
         return {"joules": self._meter.joules, "source": self._meter.source}
@@ -123,7 +123,7 @@ class SystemMonitor:
 
 
 def throttled(samples: list[dict[str, Any]]) -> dict[str, Any]:
-    """Whether a machine throttled over some readings, in their order, and by what."""
+    """Whether a machine throttled over a series of readings, and by what."""
     events: dict[str, int] = {}
     first, last = samples[0]["throttle_counts"], samples[-1]["throttle_counts"]
     for cause, count in last.items():
@@ -132,5 +132,5 @@ def throttled(samples: list[dict[str, Any]]) -> dict[str, Any]:
     for reading in samples:
         for cause in reading["throttling"] or ():
             events[cause] = events.get(cause, 0) + 1
-    told = bool(last) or any(reading["throttling"] is not None for reading in samples)
-    return {"throttled": bool(events) if told else None, "throttle_events": events}
+    known = bool(last) or any(reading["throttling"] is not None for reading in samples)
+    return {"throttled": bool(events) if known else None, "throttle_events": events}

@@ -26,7 +26,7 @@ def module_version(name: str) -> str | None:
 
 
 def dla_cores() -> int | None:
-    """The number of DLA cores that TensorRT finds; None if it cannot be asked."""
+    """The number of DLA cores that TensorRT finds; None if it cannot run."""
     cores = _printed_by(_DLA, "")
     return int(cores) if cores else None
 

@@ -1,4 +1,4 @@
-"""What a request works with: the files it was sent, a place to write, and the way to answer."""
+"""What a request has to work with: its files, a scratch folder and the connection."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tmkd_deploy.agent.transport.writer import Writer
 
 
 class Context:
-    """One session's work folder. `lock_file` is open while the device is locked for us."""
+    """The folder and connection of one session. `lock_file` is open while we hold the lock."""
 
     def __init__(
         self, folder: Path, writer: Writer, reader: Reader, children: ChildProcesses
@@ -27,10 +27,10 @@ class Context:
         self.lock_file: TextIO | None = None
 
     def stored_file(self, sha256: str) -> Path:
-        """The file with this content.
+        """The stored file with this hash.
 
         Raises:
-            AgentError: `data`, because this device does not hold it.
+            AgentError: `data`: this device does not have it.
         """
         return store.find(self.folder, sha256)
 
@@ -39,7 +39,7 @@ class Context:
         return store.add(self.folder, path)
 
     def scratch(self) -> Path:
-        """An empty folder for unfinished files; the next call, or the next session, empties it."""
+        """An empty folder for unfinished files; the next call or session empties it."""
         scratch = self.folder / "scratch"
         shutil.rmtree(scratch, ignore_errors=True)
         scratch.mkdir()
@@ -48,26 +48,26 @@ class Context:
     def cached(
         self, key: str, make: Callable[[], dict[str, Any]], files: Sequence[str] = ()
     ) -> tuple[dict[str, Any], bool]:
-        """What `make` answered before under this key, or now; and whether it was before.
+        """The result for this key, from the cache or from `make`, and whether it was cached.
 
         Args:
-            key: `cache_key` everything that the answer depends on.
-            files: the names of the answer's fields that hold a stored file's SHA-256 (or None).
-                An answer whose files were cleaned away is made anew.
+            key: the `cache_key` of everything that the result depends on.
+            files: the fields of the result that hold a stored file's SHA-256 (or None). A result
+                whose files are gone is made again.
         """
         path = self.folder / "results" / (key + ".json")
-        earlier = store.read_result(path)
-        if earlier is not None and all(
-            earlier.get(name) is None or store.holds(self.folder, earlier[name]) for name in files
+        cached = store.read_result(path)
+        if cached is not None and all(
+            cached.get(name) is None or store.holds(self.folder, cached[name]) for name in files
         ):
             store.touch(path)
-            return earlier, True
-        answer = make()
-        store.write_result(path, answer)
-        return answer, False
+            return cached, True
+        result = make()
+        store.write_result(path, result)
+        return result, False
 
 
-def cache_key(fields: dict[str, Any]) -> str:
-    """A name for what an answer depends on: the SHA-256 of its fields."""
-    text = json.dumps(fields, sort_keys=True, separators=(",", ":"), allow_nan=False)
+def cache_key(inputs: dict[str, Any]) -> str:
+    """The SHA-256 of everything that a result depends on."""
+    text = json.dumps(inputs, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode("utf-8")).hexdigest()

@@ -1,4 +1,4 @@
-"""One run at a time on a device, whoever started it."""
+"""A lock that admits one run at a time to a device."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from tmkd_deploy.agent.transport.request_fields import field, optional
 if TYPE_CHECKING:
     from tmkd_deploy.agent.transport.context import Context
 
-_SECONDS_TO_END = 5.0
+_TAKEOVER_SECONDS = 5.0
 
 
 def lock(request: dict[str, Any], context: Context) -> dict[str, Any]:
-    """Take the device for `owner`, until this process ends.
+    """Lock the device for `owner` until this process ends.
 
-    A holder of the same name is an earlier connection of the same run that has not noticed its end;
-    it is ended, as any holder is with `force`.
+    A holder with the same name is an earlier connection of the same run, not yet aware that it was
+    lost; it is ended. With `force`, so is any other holder.
 
     Raises:
-        AgentError: `busy`, naming who holds the device.
+        AgentError: `busy`; it names the holder.
     """
     owner = field(request, "owner", str)
     force = optional(request, "force", bool) or False
@@ -45,7 +45,7 @@ def _take(path: Path, owner: str, force: bool) -> TextIO:
                 BUSY,
                 f"The device is in use by {holder.get('owner', 'another run')}"
                 f"{_since(holder.get('since'))}.",
-                advice="Wait until that run has ended, or stop it where it was started.",
+                advice="Wait for that run to finish, or stop it where it was started.",
             )
     file.truncate(0)
     json.dump({"owner": owner, "since": time.time(), "pid": os.getpid()}, file)
@@ -64,7 +64,7 @@ def _try(file: TextIO) -> bool:
 def _holder(path: Path) -> dict[str, Any]:
     try:
         holder = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:  # it is being written at this moment
+    except ValueError:  # it is being written right now
         return {}
     return holder if isinstance(holder, dict) else {}
 
@@ -76,9 +76,9 @@ def _since(moment: Any) -> str:
 
 
 def _end(pid: Any, file: TextIO) -> bool:
-    """End an agent that holds the lock, and take it; whether that worked.
+    """End the agent that holds the lock and take it over; returns whether that worked.
 
-    One that is dying already has no name any more but may hold the lock yet, so it is waited for.
+    A dying agent has no command line any more but may still hold the lock, so wait for it too.
     """
     for stop in (signal.SIGTERM, signal.SIGKILL):
         if isinstance(pid, int) and _is_agent(pid):
@@ -88,7 +88,7 @@ def _end(pid: Any, file: TextIO) -> bool:
                 pass
             except PermissionError:
                 return False
-        deadline = time.monotonic() + _SECONDS_TO_END
+        deadline = time.monotonic() + _TAKEOVER_SECONDS
         while time.monotonic() < deadline:
             if _try(file):
                 return True

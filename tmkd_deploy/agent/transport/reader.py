@@ -1,6 +1,6 @@
-"""What the host sends: lines of JSON and, between them, raw bytes.
+"""The input from the host: lines of JSON and, between them, raw bytes.
 
-A thread reads, so that the end of the host is noticed while a request is at work.
+A thread reads it, so that a disconnected host is noticed while a request is being served.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _LONGEST_LINE = 1 << 20
 
 
 class Reader:
-    """Reads `source`; `at_end` is called, in the reading thread, when nothing more will come."""
+    """Reads `source`; the reading thread calls `at_end` when the input ends."""
 
     def __init__(self, source: BinaryIO, at_end: Callable[[], None]) -> None:
         self._source = source
@@ -28,11 +28,11 @@ class Reader:
         threading.Thread(target=self._read, daemon=True).start()
 
     def line(self) -> bytes:
-        """The next line, without its end.
+        """The next line, without its newline.
 
         Raises:
-            HostGone: nothing more will come.
-            AgentError: the line has no end in sight.
+            HostDisconnectedError: the input has ended.
+            AgentError: the line is too long.
         """
         while b"\n" not in self._rest:
             if len(self._rest) > _LONGEST_LINE:
@@ -45,7 +45,7 @@ class Reader:
         """The next `count` bytes, in blocks.
 
         Raises:
-            HostGone: the host went before it had sent them all.
+            HostDisconnectedError: the input ended before all of them arrived.
         """
         while count > 0:
             block = self._rest or self._next()
@@ -62,13 +62,13 @@ class Reader:
     def _read(self) -> None:
         try:
             while True:
-                # through the buffer, which may hold more than what started us has read
+                # read1, because the buffer may hold bytes that followed the bootstrap
                 block: bytes = self._source.read1(_BLOCK)  # type: ignore[attr-defined]
                 if not block:
                     break
                 self._blocks.put(block)
         finally:
-            # full only where nobody reads; whoever does finds the end, and may finish what it holds
+            # full only if nobody is reading; a reader still gets what is queued, then the end
             with contextlib.suppress(queue.Full):
                 self._blocks.put_nowait(b"")
             self._at_end()

@@ -1,4 +1,4 @@
-"""Files named by their SHA-256, and remembered results, in the agent's work folder."""
+"""Files by their SHA-256, and cached results, in the agent's folder."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 _BLOCK = 1 << 20
 
 
-def place(folder: Path, sha256: str) -> Path:
-    """Where the file with this content lies, or would lie.
+def path_of(folder: Path, sha256: str) -> Path:
+    """The path of the file with this hash, whether or not it exists.
 
     Raises:
-        AgentError: `request`, because this is no SHA-256.
+        AgentError: `request`: this is not a SHA-256.
     """
     if _SHA256.fullmatch(sha256) is None:
-        raise AgentError(REQUEST, f"{sha256!r} is not a SHA-256 in lower-case hexadecimal digits.")
+        raise AgentError(REQUEST, f"{sha256!r} is not a SHA-256 in lower-case hexadecimal.")
     return folder / "files" / sha256
 
 
 def holds(folder: Path, sha256: str) -> bool:
-    """Whether the store holds this content; if so it counts as used now."""
-    path = place(folder, sha256)
+    """Whether the store has the file with this hash; if so, mark it as used."""
+    path = path_of(folder, sha256)
     if not path.is_file():
         return False
     touch(path)
@@ -36,25 +36,25 @@ def holds(folder: Path, sha256: str) -> bool:
 
 
 def find(folder: Path, sha256: str) -> Path:
-    """The file with this content, which counts as used now.
+    """The file with this hash, marked as used.
 
     Raises:
-        AgentError: `data`, because this device does not hold it.
+        AgentError: `data`: this device does not have it.
     """
     if not holds(folder, sha256):
         raise AgentError(
             DATA,
-            "The device does not hold a file that it needs for this request.",
+            "The device does not hold a file that this request needs.",
             sha256,
-            "Run again: the file is then sent once more.",
+            "Run again to send the file again.",
         )
-    return place(folder, sha256)
+    return path_of(folder, sha256)
 
 
 def add(folder: Path, path: Path) -> str:
-    """Move a finished file of the same disk into the store; returns its SHA-256."""
+    """Move a finished file on the same disk into the store; returns its SHA-256."""
     sha256 = hash_of(path)
-    target = place(folder, sha256)
+    target = path_of(folder, sha256)
     with path.open("rb+") as file:
         os.fsync(file.fileno())
     path.replace(target)
@@ -62,7 +62,7 @@ def add(folder: Path, path: Path) -> str:
 
 
 def hash_of(path: Path) -> str:
-    """The SHA-256 of a file's content, in lower-case hexadecimal digits."""
+    """The SHA-256 of a file, in lower-case hexadecimal."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         for block in iter(lambda: file.read(_BLOCK), b""):
@@ -71,24 +71,24 @@ def hash_of(path: Path) -> str:
 
 
 def read_result(path: Path) -> dict[str, Any] | None:
-    """A remembered answer; None where there is none that can be read."""
+    """A cached result; None if there is none, or it cannot be read."""
     try:
-        answer = json.loads(path.read_text(encoding="utf-8"))
+        result = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return answer if isinstance(answer, dict) else None
+    return result if isinstance(result, dict) else None
 
 
-def write_result(path: Path, answer: dict[str, Any]) -> None:
-    """Remember an answer; it appears whole or not at all."""
+def write_result(path: Path, result: dict[str, Any]) -> None:
+    """Cache a result atomically."""
     unfinished = path.with_suffix(".part")
     with unfinished.open("w", encoding="utf-8") as file:
-        json.dump(answer, file, allow_nan=False)
+        json.dump(result, file, allow_nan=False)
         file.flush()
         os.fsync(file.fileno())
     unfinished.replace(path)
 
 
 def touch(path: Path) -> None:
-    """Count a file as used now."""
+    """Mark a file as used now."""
     os.utime(path)

@@ -1,4 +1,4 @@
-"""Files from and to the host. A broken transfer goes on where it stopped."""
+"""Uploads from and downloads to the host. An interrupted transfer resumes where it stopped."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ _UNUSED_SECONDS = 30 * 24 * 3600.0
 
 
 def receive(request: dict[str, Any], context: Context) -> dict[str, Any]:
-    """Take a file of `bytes` with this `sha256`; says first how much of it is here already.
+    """Receive a file of `bytes` with this `sha256`, after reporting how much of it is here already.
 
     Raises:
-        AgentError: `disk_full`; `data`: what came has another hash, and was thrown away.
+        AgentError: `disk_full`; `data`: the file that arrived has another hash, and was deleted.
     """
     sha256, size = field(request, "sha256", str), field(request, "bytes", int)
     here = store.holds(context.folder, sha256)
-    part = store.place(context.folder, sha256).with_suffix(".part")
+    part = store.path_of(context.folder, sha256).with_suffix(".part")
     offset = size if here else _received(part, size)
     if not here:
-        _check_room(context.folder, size - offset)
+        _check_free_space(context.folder, size - offset)
     context.writer.send("ready", id=context.writer.request, offset=offset)
     if not here:
         _append(context, part, offset, size)
@@ -39,24 +39,24 @@ def receive(request: dict[str, Any], context: Context) -> dict[str, Any]:
             part.unlink()
             raise AgentError(
                 DATA,
-                "A file arrived altered on the device and was thrown away.",
+                "A file was corrupted on its way to the device and was deleted.",
                 sha256,
-                "Run again to send it once more; if that happens again, check the device's disk.",
+                "Run again; if this recurs, check the device's disk.",
             )
         store.add(context.folder, part)
     return {"sha256": sha256, "bytes": size}
 
 
 def fetch(request: dict[str, Any], context: Context) -> dict[str, Any]:
-    """Send a file from `offset` on, in chunks.
+    """Send a file in chunks, starting at `offset`.
 
     Raises:
-        AgentError: `data`: the device does not hold it; `request`: it is shorter than that.
+        AgentError: `data`: the device does not have it; `request`: `offset` lies beyond its end.
     """
     path = context.stored_file(field(request, "sha256", str))
     offset, size = field(request, "offset", int), path.stat().st_size
     if not 0 <= offset <= size:
-        raise AgentError(REQUEST, f"The file has {size} bytes and none at {offset}.")
+        raise AgentError(REQUEST, f"The file has {size} bytes, so offset {offset} is outside it.")
     with path.open("rb") as file:
         file.seek(offset)
         for chunk in iter(lambda: file.read(_CHUNK), b""):
@@ -68,10 +68,10 @@ def fetch(request: dict[str, Any], context: Context) -> dict[str, Any]:
 
 
 def clean(request: dict[str, Any], context: Context) -> dict[str, Any]:
-    """Remove what nobody has used for 30 days; answers how many files and bytes that were."""
+    """Delete files unused for 30 days; returns how many files and bytes that freed."""
     oldest = time.time() - _UNUSED_SECONDS
     removed, freed = 0, 0
-    in_use = {str(context.folder / "lock"), *sys.path}  # the agent itself is a file on this path
+    in_use = {str(context.folder / "lock"), *sys.path}  # the agent's own zip is on sys.path
     for path in context.folder.rglob("*"):
         if path.is_file() and str(path) not in in_use and path.stat().st_mtime < oldest:
             freed += path.stat().st_size
@@ -81,7 +81,7 @@ def clean(request: dict[str, Any], context: Context) -> dict[str, Any]:
 
 
 def _received(part: Path, size: int) -> int:
-    """How much of a file an earlier, broken upload left."""
+    """How many bytes an interrupted upload left."""
     if not part.exists():
         return 0
     if part.stat().st_size > size:
@@ -90,7 +90,7 @@ def _received(part: Path, size: int) -> int:
     return part.stat().st_size
 
 
-def _check_room(folder: Path, needed: int) -> None:
+def _check_free_space(folder: Path, needed: int) -> None:
     free = shutil.disk_usage(str(folder)).free
     if free < needed:
         raise AgentError(
@@ -98,14 +98,14 @@ def _check_room(folder: Path, needed: int) -> None:
             f"The device's disk has {_mb(free)} MB free and this file needs {_mb(needed)} MB.",
             str(folder),
             "Free some space on the device, or set TMKD_DEPLOY_AGENT_HOME there to a folder on a "
-            "larger disk; what was sent already is kept.",
+            "larger disk; files already sent are kept.",
         )
 
 
 def _append(context: Context, part: Path, offset: int, size: int) -> None:
-    """Write what the host sends. After a failure the rest is still read, to stay in step."""
+    """Write what the host sends. After a failure, still read the rest to stay in sync."""
     failure = None
-    # unbuffered, so that a connection that is cut loses nothing that arrived
+    # unbuffered, so that nothing that arrived is lost with the connection
     with part.open("ab", buffering=0) as file:
         for block in context.reader.raw(size - offset):
             offset += len(block)
@@ -116,7 +116,7 @@ def _append(context: Context, part: Path, offset: int, size: int) -> None:
                     failure = error
             context.writer.progress(offset, size, "bytes")
     if failure is not None:
-        part.unlink()  # a device with a full disk is worse than sending it again
+        part.unlink()  # freeing the disk matters more than resuming this upload
         raise from_os_error(failure) from failure
 
 

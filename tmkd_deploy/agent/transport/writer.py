@@ -1,4 +1,4 @@
-"""JSON lines to the host, from whichever thread has something to say."""
+"""The output to the host: JSON lines, from any thread."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _SECONDS_BETWEEN_PROGRESS = 0.2
 
 
 class Writer:
-    """Writes answers to file descriptor `out`; `request` is the id of the request at work."""
+    """Writes messages to the file descriptor `out`; `request` is the id of the current request."""
 
     def __init__(self, out: int) -> None:
         self._out = open(out, "wb")  # noqa: SIM115 - open as long as the process lives
@@ -23,10 +23,10 @@ class Writer:
         self.request: int | None = None
 
     def send(self, kind: str, **fields: Any) -> None:
-        """Send one line of this `type`.
+        """Send one message of this type.
 
         Raises:
-            HostGone: nobody reads any more.
+            HostDisconnectedError: the host no longer reads.
         """
         line = {"tmkd": SCHEMA, "type": kind, **fields}
         text = json.dumps(line, separators=(",", ":"), allow_nan=False)
@@ -38,7 +38,7 @@ class Writer:
             raise HostDisconnectedError from error
 
     def progress(self, done: int, total: int, unit: str, say: str | None = None) -> None:
-        """Tell how much of the request is done; told a few times a second at most."""
+        """Report how much of the request is done; sends at most a few messages per second."""
         now = time.monotonic()
         if done < total and now - self._last_progress < _SECONDS_BETWEEN_PROGRESS:
             return
@@ -49,15 +49,15 @@ class Writer:
         self.send("progress", id=self.request, **fields)
 
     def say(self, text: str) -> None:
-        """Tell the host something worth a line."""
+        """Send the host a line to show."""
         self.send("say", id=self.request, text=text)
 
     def warn(self, text: str) -> None:
-        """Tell the host something it should not overlook."""
+        """Send the host a warning."""
         self.send("warn", id=self.request, text=text)
 
     def error(self, error: AgentError) -> None:
-        """End the request at work with an error."""
+        """End the current request with an error."""
         self.send(
             "error",
             id=self.request,

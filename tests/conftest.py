@@ -26,6 +26,13 @@ settings.register_profile(
 )
 settings.load_profile("on any machine, however slow")
 
+# A worker takes a whole file at a time. Short ones come last, so that no core is idle at the end.
+LONGEST = (
+    "test_chain.py",
+    "test_bad_input.py",
+    "test_bad_input_interrupts.py",
+    "test_processes_and_kills.py",
+)
 MOST_WORKERS = 4  # each takes 2 GB, the commands that it runs included
 
 
@@ -38,14 +45,17 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Unit tests come first. While one worker makes the complete run, others need not wait."""
+    """Unit tests first; then the complete run is made, while other workers do without it."""
     needs_run = {item.path for item in items if "complete" in getattr(item, "fixturenames", ())}
-    first = min(needs_run, default=None, key=lambda path: (path.name != "test_chain.py", path))
 
     def turn(item: pytest.Item) -> int:
         if item.path.is_relative_to(TESTS / "unit"):
             return 0
-        return 1 if item.path == first else 3 if item.path in needs_run else 2
+        if item.path.name == LONGEST[0]:
+            return 1
+        if item.path not in needs_run:
+            return 2
+        return 3 if item.path.name in LONGEST else 4
 
     items.sort(key=turn)
 

@@ -1,0 +1,1 @@
+"""Packs the engine that ships into one file."""

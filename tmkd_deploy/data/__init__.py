@@ -1,0 +1,1 @@
+"""Sources of images, decoded and checked once."""

@@ -1,0 +1,1 @@
+"""TMKD: views, both teachers, fusion, losses, the student."""

@@ -1,0 +1,1 @@
+"""Builds engines; one file per runtime."""

@@ -1,0 +1,1 @@
+"""Says why an engine is slow and where it lost accuracy."""

@@ -1,0 +1,1 @@
+"""torch to ONNX, checked on real images."""

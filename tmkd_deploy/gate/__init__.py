@@ -1,0 +1,1 @@
+"""Budgets to a verdict; which engine ships."""

@@ -1,0 +1,1 @@
+"""Accuracy ledger and latency of every engine."""

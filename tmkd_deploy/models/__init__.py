@@ -1,0 +1,1 @@
+"""timm networks and their weights."""

@@ -1,0 +1,1 @@
+"""Fake quantizers, calibration, fine-tuning, sensitivity."""

@@ -1,0 +1,1 @@
+"""What stages record: typed, frozen, free of torch."""

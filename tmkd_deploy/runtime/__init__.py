@@ -1,4 +1,4 @@
-"""The part of tmkd-deploy that an application imports.
+"""What an application imports: open, verify, predict.
 
 It needs the standard library, numpy, Pillow and the device's own runtime, and nothing else of this
 package.

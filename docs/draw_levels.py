@@ -64,7 +64,7 @@ def draw() -> str:
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {bottom + MARGIN}" '
             'role="img" aria-label="The packages by level: each imports from those below">',
             f"<style>{STYLE}</style>",
-            f'<path d="M22 {MARGIN}V{bottom - 2}M16 {bottom - 12}L22 {bottom - 2}L28 {bottom - 12}"/>',
+            f'<path d="M22 {MARGIN}V{bottom - 2}m-6 -10l6 10l6 -10"/>',
             *boxes,
             "</svg>",
             "",

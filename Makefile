@@ -29,6 +29,7 @@ emulated-device: .venv/.installed
 lint: .venv/.installed
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
+	.venv/bin/lint-imports --no-cache >/dev/null || .venv/bin/lint-imports --no-cache
 
 types: .venv/.installed
 	.venv/bin/mypy

@@ -96,11 +96,12 @@ def run(
     folder = runs / recipe.name
     with process_group() as group:
         is_main = group.is_main_process
+        listener = events if is_main else SilentEvents()
         context = RunContext(
             recipe,
             folder,
-            events if is_main else SilentEvents(),
-            AttachedDevices(events),
+            listener,
+            AttachedDevices(listener),
             group,
             runtime(catalog.get(recipe.targets[0].target).runtime).quant_scheme,
             force=goal if force else None,
@@ -129,25 +130,29 @@ def _run_goal(goal: str, context: RunContext) -> None:
         context.process_group = SingleProcess()  # the remaining stages need no other process
     if goal in _DEVICE_GOALS and not context.only:
         _use_devices(goal, context)
-    for target in context.targets:
-        if goal == "export":
-            for variant in target.all_variants:
-                artifact(context, Ref("export", variant))
-        elif goal == "bundle" and target.needs_kit:
-            artifact(context, Ref("gate", target))
-            _say_needs_kit(context, target)
-        elif goal in ("build", "measure", "gate", "bundle"):
-            artifact(context, Ref(goal, target))
-        elif goal == "report" and target.needs_kit:
-            _say_needs_kit(context, target)
-    if goal in _TRAINING_GOALS:
-        artifact(context, Ref(goal))
-    elif goal == "report":
+    for ref in _refs(goal, context):
+        artifact(context, ref)
+    if goal in ("bundle", "report"):
+        for target in context.targets:
+            if target.needs_kit:
+                context.events.say(
+                    f"No bundle for {target.name} yet: build its engine on the device first."
+                )
+    if goal == "report":
         publish(artifact(context, Ref("report")), context.folder)
 
 
-def _say_needs_kit(context: RunContext, target: ResolvedTarget) -> None:
-    context.events.say(f"No bundle for {target.name} yet: build its engine on the device first.")
+def _refs(goal: str, context: RunContext) -> list[Ref]:
+    """The stages that a goal stands for."""
+    if goal in _TRAINING_GOALS or goal == "report":
+        return [Ref(goal)]
+    if goal == "export":
+        return [Ref(goal, each) for target in context.targets for each in target.all_variants]
+    # where there is no engine to bundle yet, the verdict is as far as a target gets
+    return [
+        Ref("gate" if goal == "bundle" and target.needs_kit else goal, target)
+        for target in context.targets
+    ]
 
 
 def _train_all(context: RunContext) -> None:

@@ -233,7 +233,7 @@ def test_a_connection_that_is_cut_at_any_point(
         device.request("clean")
     assert (tmp_path / "back").read_bytes() == large.read_bytes()
     assert len(events.warnings) == 1
-    assert "was lost" in events.warnings[0] and "Trying again" in events.warnings[0]
+    assert "was lost" in events.warnings[0] and "Retrying" in events.warnings[0]
     server.wait_until_idle()
 
 

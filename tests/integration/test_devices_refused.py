@@ -105,13 +105,13 @@ def test_something_else_that_answers_on_the_port(server: SshDevice) -> None:
 def test_a_refused_key(server: SshDevice) -> None:
     server.write_client_config(server.host_key)
     error = refusal(server.address)
-    assert f"refused to let {server.user}@127.0.0.1 in (it takes: publickey)" in error.problem
+    assert f"refused the login of {server.user}@127.0.0.1 (it accepts: publickey)" in error.problem
     assert f"ssh-copy-id -p {server.port} {server.user}@127.0.0.1" in error.advice
 
 
 def test_a_wrong_user(server: SshDevice) -> None:
     error = refusal(f"ssh://nobody-here@127.0.0.1:{server.port}")
-    assert "refused to let nobody-here@127.0.0.1 in" in error.problem
+    assert "refused the login of nobody-here@127.0.0.1 " in error.problem
     assert "Check the user's name" in error.advice
 
 

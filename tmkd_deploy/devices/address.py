@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 from tmkd_deploy.errors import RequestError
 
-# A first character that cannot begin an option of ssh; hosts may be aliases of ~/.ssh/config.
-_USER = r"[A-Za-z0-9_][A-Za-z0-9_.-]*\$?"
+# The first character cannot start an option of ssh; hosts may be aliases of ~/.ssh/config.
+_USER = r"[A-Za-z0-9_][A-Za-z0-9_.-]*"
 _HOST = r"[A-Za-z0-9_][A-Za-z0-9_.-]*|\[[0-9A-Fa-f:.]+(?:%[A-Za-z0-9_.-]+)?\]"
-_PLACE = rf"(?:(?P<user>{_USER})@)?(?P<host>{_HOST})(?::(?P<port>[0-9]{{1,5}}))?"
-_SSH = re.compile(rf"ssh://{_PLACE}/?")
-_MEANT = re.compile(rf"(?:ssh:/{{0,3}})?{_PLACE}/?", re.IGNORECASE)
+_HOST_AND_PORT = rf"(?:(?P<user>{_USER})@)?(?P<host>{_HOST})(?::(?P<port>[0-9]{{1,5}}))?"
+_SSH = re.compile(rf"ssh://{_HOST_AND_PORT}/?")
+_LENIENT = re.compile(rf"(?:ssh:/{{0,3}})?{_HOST_AND_PORT}/?", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class LocalAddress:
 
 @dataclass(frozen=True)
 class SshAddress:
-    """A machine that OpenSSH reaches; without user or port its own configuration decides."""
+    """A machine reached over SSH; OpenSSH's configuration supplies a missing user or port."""
 
     host: str
     user: str | None = None
@@ -42,7 +42,7 @@ Address = LocalAddress | SshAddress
 
 
 def parse(text: str) -> Address:
-    """The address that `text` writes out.
+    """Parse an address.
 
     Raises:
         RequestError: `text` is neither `local` nor `ssh://[user@]host[:port]`.
@@ -54,9 +54,7 @@ def parse(text: str) -> Address:
         address = _from(match)
         if address.port is None or 1 <= address.port <= 65535:
             return address
-    raise RequestError(
-        f"{text!r} is not the address of a device.", where="device", advice=_advice(text)
-    )
+    raise RequestError(f"{text!r} is not a device address.", where="device", advice=_advice(text))
 
 
 def _from(match: re.Match[str]) -> SshAddress:
@@ -67,7 +65,7 @@ def _from(match: re.Match[str]) -> SshAddress:
 def _advice(text: str) -> str:
     if text.strip().lower() == "local":
         return 'Did you mean "local"?'
-    meant = _MEANT.fullmatch(text.strip())
+    meant = _LENIENT.fullmatch(text.strip())
     if meant is not None:
         address = _from(meant)
         if address.port is None or 1 <= address.port <= 65535:

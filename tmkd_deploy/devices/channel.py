@@ -1,4 +1,4 @@
-"""A program whose input we write and whose lines we read, neither of which may wait for ever."""
+"""A child process whose input we write and whose lines we read, both with a timeout."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from collections.abc import Sequence
 _BLOCK = 1 << 16
 _LONGEST_LINE = 1 << 20
 _ERRORS_KEPT = 1 << 14
-_SECONDS_TO_END = 5.0
+_SECONDS_TO_EXIT = 5.0
 
 
 class ConnectionClosedError(Exception):
-    """The program has ended, or has closed its output."""
+    """The process has ended, or has closed its output."""
 
 
 class ResponseTimeoutError(Exception):
-    """The program neither said nor took anything for as long as it was waited for."""
+    """The process neither wrote nor read anything within the timeout."""
 
 
 class Channel:
-    """One process. What it says is read while we write, so that neither side blocks the other."""
+    """One process. Its output is read while we write, so that neither side blocks the other."""
 
     def __init__(self, command: Sequence[str]) -> None:
-        """Start `command`, apart from the terminal, whose Ctrl-C is ours to handle.
+        """Start `command` in its own session, so that Ctrl-C in the terminal reaches only us.
 
         Raises:
-            FileNotFoundError: there is no such program.
+            FileNotFoundError: the program is not installed.
         """
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the process
         self._process = subprocess.Popen(
@@ -52,15 +52,15 @@ class Channel:
 
     @property
     def has_line(self) -> bool:
-        """Whether `line` would answer at once."""
+        """Whether `line` would return at once."""
         return bool(self._lines)
 
     def line(self, timeout: float) -> bytes:
-        """The next line, without its end.
+        """The next line, without its newline.
 
         Raises:
-            Dropped: there will be none.
-            Silent: nothing came for `timeout` seconds.
+            ConnectionClosedError: there is none.
+            ResponseTimeoutError: nothing arrived for `timeout` seconds.
         """
         while not self._lines:
             if self._ended:
@@ -72,27 +72,28 @@ class Channel:
         """Write all of `data`.
 
         Raises:
-            Dropped: the program reads no more.
-            Silent: it took nothing for `timeout` seconds.
+            ConnectionClosedError: the process no longer reads.
+            ResponseTimeoutError: it read nothing for `timeout` seconds.
         """
         rest = memoryview(data)
         while rest:
             rest = rest[self._step(rest, timeout) :]
 
     def send_until_line(self, data: memoryview, timeout: float) -> memoryview:
-        """Write `data`, but stop where a line comes; returns what was not written.
+        """Write `data` until a line arrives; returns what is left to write.
 
         Raises:
-            Dropped, Silent: as for `send`.
+            ConnectionClosedError, ResponseTimeoutError: as `send`.
         """
         while data and not self._lines:
             data = data[self._step(data, timeout) :]
         return data
 
     def close(self) -> tuple[int, str]:
-        """End the program, by ending its input or else by force.
+        """End the process, by closing its input or, failing that, by a signal.
 
-        Returns: its exit code, and the last of what it wrote on its standard error.
+        Returns:
+            Its exit code, and the end of its standard error.
         """
         if self._end is None:
             for stream in (self._input, self._output):
@@ -102,11 +103,11 @@ class Channel:
         return self._end
 
     def _wait(self) -> int:
-        for end_it in (self._process.terminate, self._process.kill):
+        for force in (self._process.terminate, self._process.kill):
             try:
-                return self._process.wait(_SECONDS_TO_END)
+                return self._process.wait(_SECONDS_TO_EXIT)
             except subprocess.TimeoutExpired:
-                end_it()
+                force()
         return self._process.wait()
 
     def _last_errors(self) -> str:
@@ -115,7 +116,7 @@ class Channel:
         return self._errors.read().decode(errors="replace")
 
     def _step(self, outgoing: memoryview, timeout: float) -> int:
-        """Read what has come and write what is taken; returns how many bytes were written."""
+        """Read whatever has arrived and write as much as fits; returns the bytes written."""
         poll = select.poll()
         if not self._ended:
             poll.register(self._output, select.POLLIN)

@@ -1,4 +1,4 @@
-"""A device that engines are built and measured on, however it is reached."""
+"""A device on which engines are built and measured, local or over SSH."""
 
 from __future__ import annotations
 
@@ -17,9 +17,8 @@ from typing import Any, BinaryIO, TypeVar
 
 from tmkd_deploy.artifacts import sha256_of
 from tmkd_deploy.devices.address import Address, SshAddress
-from tmkd_deploy.devices.local_route import LocalRoute
 from tmkd_deploy.devices.progress_forwarder import ProgressForwarder
-from tmkd_deploy.devices.routes import DeviceUnreachable
+from tmkd_deploy.devices.routes import DeviceUnreachable, LocalRoute
 from tmkd_deploy.devices.session import Message, Session
 from tmkd_deploy.devices.ssh_route import SshRoute
 from tmkd_deploy.errors import DataError
@@ -27,30 +26,30 @@ from tmkd_deploy.events import Events
 
 T = TypeVar("T")
 
-# An agent at work gives a sign of life every five seconds.
+# A working agent sends a heartbeat every five seconds.
 HEARTBEAT_TIMEOUT_SECONDS = 60.0
 RECONNECT_AFTER_SECONDS = (1.0, 2.0, 4.0)
-_CLOCKS_AGREE_SECONDS = 300.0
-_DOING = {"build": "Building", "predict": "Running images", "measure": "Measuring"}
+_MAX_CLOCK_SKEW_SECONDS = 300.0
+_DESCRIPTIONS = {"build": "Building", "predict": "Running images", "measure": "Measuring"}
 _devices = itertools.count(1)
 
 
 class Device:
-    """One device, for one thread, from `with` to its end; the agent there lives no longer.
+    """One device, for one thread. Its agent runs only within `with`.
 
-    A connection that is lost is made anew, up to three times for each thing that is asked of the
-    device; an upload then goes on where it stopped, and what was asked is asked again.
+    A lost connection is reestablished, up to three times per request; an upload then resumes where
+    it stopped, and any other request is repeated.
     """
 
     def __init__(
         self, address: Address, events: Events, *, timeout: float = HEARTBEAT_TIMEOUT_SECONDS
     ) -> None:
-        """`timeout`: after so many seconds without a sign of life a device counts as dead."""
+        """`timeout`: the device counts as dead after this many seconds without a heartbeat."""
         self._where = str(address)
         self._route = SshRoute(address) if isinstance(address, SshAddress) else LocalRoute()
         self._events = events
         self._timeout = timeout
-        # A name of its own for each device: an agent ends an earlier one of the same owner.
+        # Unique per device, because an agent ends an earlier one with the same owner.
         self._owner = f"{_user()}@{socket.gethostname()}, process {os.getpid()}-{next(_devices)}"
         self._locked = False
         self._session: Session | None = None
@@ -71,48 +70,48 @@ class Device:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """End the agent, whatever it is doing."""
+        """Stop the agent, whatever it is doing."""
         if self._session is not None:
             self._session.close()
 
     @functools.cached_property
     def info(self) -> dict[str, Any]:
-        """What the device is, as the agent's `probe` found it at the first question.
+        """The device info: the result of the agent's `probe`, requested once.
 
         Raises:
-            TmkdError: as for `request`.
+            TmkdError: as `request`.
         """
         return self.request("probe")
 
     def request(self, name: str, **arguments: Any) -> dict[str, Any]:
-        """What the agent answers; its progress and its words go to the events.
+        """Send a request and return its result; progress and messages go to the events.
 
         Raises:
-            RequestError: the agent cannot make sense of it.
-            DataError: a file on the device is missing or not what it should be.
+            RequestError: the agent does not understand the request.
+            DataError: a file on the device is missing or invalid.
             BusyError: another run holds the device.
             EnvironmentProblem: the device cannot do it, is out of memory or disk, or was lost.
         """
-        description = _DOING.get(name, f"Asking for {name}")
+        description = _DESCRIPTIONS.get(name, f"Requesting {name}")
         return self._with_retries(
             description, lambda session, progress: session.request(name, arguments, progress)
         )
 
     def lock(self, *, force: bool = False) -> None:
-        """Hold the device for this run until the end of `with`; `force` ends the run that does.
+        """Lock the device for this run until the end of `with`; `force` ends the run that holds it.
 
         Raises:
-            BusyError: another run holds it, and is named.
+            BusyError: another run holds it; the error names that run.
         """
         self.request("lock", owner=self._owner, force=force)
         self._locked = True
 
     def upload(self, path: Path) -> str:
-        """Bring a file to the device, unless it is there; returns its SHA-256, its name there.
+        """Send a file to the device, unless it is there; returns its SHA-256, its name there.
 
         Raises:
-            DataError: it arrived altered, or became shorter on the way.
-            EnvironmentProblem: as for `request`; a full disk is one.
+            DataError: it was corrupted, or became shorter, on the way.
+            EnvironmentProblem: as `request`; a full disk is one.
         """
         sha256 = sha256_of(path)
         size = path.stat().st_size
@@ -132,11 +131,11 @@ class Device:
             return self._with_retries(f"Sending {path.name}", send)
 
     def download(self, sha256: str, path: Path) -> None:
-        """Bring a file of the device to `path`, where it appears whole or not at all.
+        """Fetch a file from the device to `path`, atomically.
 
         Raises:
-            DataError: the device does not hold it, or it arrived altered.
-            EnvironmentProblem: as for `request`.
+            DataError: the device does not have it, or it was corrupted on the way.
+            EnvironmentProblem: as `request`.
         """
         unfinished = path.with_name(f".{path.name}.part")
         try:
@@ -147,38 +146,40 @@ class Device:
                 )
             if sha256_of(unfinished) != sha256:
                 raise DataError(
-                    "A file of the device arrived altered.",
+                    "A file from the device was corrupted on the way.",
                     where=f"{self._where}, {sha256}",
-                    advice="Run again; if it happens again, check the device's disk.",
+                    advice="Run again; if this recurs, check the device's disk.",
                 )
             unfinished.replace(path)
         finally:
             unfinished.unlink(missing_ok=True)
 
-    def _with_retries(self, description: str, work: Callable[[Session, ProgressForwarder], T]) -> T:
-        """What `work` returns, with a new connection where one is lost."""
+    def _with_retries(
+        self, description: str, operation: Callable[[Session, ProgressForwarder], T]
+    ) -> T:
+        """The result of `operation`, reconnecting if the connection is lost."""
         for seconds in RECONNECT_AFTER_SECONDS:
             try:
-                return self._attempt(description, work)
+                return self._attempt(description, operation)
             except DeviceUnreachable as lost:
-                self._events.warn(f"{self._where}: {lost.problem} Trying again in {seconds:g} s.")
+                self._events.warn(f"{self._where}: {lost.problem} Retrying in {seconds:g} s.")
                 time.sleep(seconds)
-        return self._attempt(description, work)
+        return self._attempt(description, operation)
 
-    def _attempt(self, description: str, work: Callable[[Session, ProgressForwarder], T]) -> T:
+    def _attempt(self, description: str, operation: Callable[[Session, ProgressForwarder], T]) -> T:
         progress = ProgressForwarder(self._events, description, self._where)
         try:
-            return work(self._open_session(), progress)
+            return operation(self._open_session(), progress)
         finally:
             progress.finish()
 
     def _open_session(self) -> Session:
-        """The session, a new one where the last was lost; it holds the device if that one did."""
-        assert self._session is not None, "a device is used inside `with`"
+        """The session, or a new one if it was lost; a new one takes over its lock."""
+        assert self._session is not None, "use a device inside `with`"
         if self._session.closed:
             self._session = self._connect()
             if self._locked:
-                progress = ProgressForwarder(self._events, "Taking the device", self._where)
+                progress = ProgressForwarder(self._events, "Locking the device", self._where)
                 self._session.request("lock", {"owner": self._owner}, progress)
         return self._session
 
@@ -187,15 +188,16 @@ class Device:
 
     def _compare_clocks(self, session: Session) -> None:
         there, here = float(session.hello["time"]), session.hello_at
-        if abs(there - here) > _CLOCKS_AGREE_SECONDS:
+        if abs(there - here) > _MAX_CLOCK_SKEW_SECONDS:
             self._events.warn(
-                f"{self._where}: The device's clock shows {_utc(there)} and this machine's "
-                f"{_utc(here)}. Set the wrong one, for example with: sudo timedatectl set-ntp true"
+                f"{self._where}: The device's clock shows {_utc(there)}, this machine's "
+                f"{_utc(here)}. Correct the wrong one, for example with: "
+                "sudo timedatectl set-ntp true"
             )
 
 
 def _fetch(session: Session, sha256: str, file: BinaryIO, progress: ProgressForwarder) -> None:
-    """Append to `file` what it lacks of a file of the device."""
+    """Append the missing rest of a device's file to `file`."""
 
     def listen(message: Message) -> None:
         if message.get("type") == "chunk":
@@ -209,7 +211,7 @@ def _fetch(session: Session, sha256: str, file: BinaryIO, progress: ProgressForw
 def _user() -> str:
     try:
         return getpass.getuser()
-    except (KeyError, OSError):  # a number without a name, as containers have
+    except (KeyError, OSError):  # a user id without a name, as in containers
         return str(os.getuid())
 
 

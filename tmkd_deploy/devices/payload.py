@@ -1,4 +1,4 @@
-"""What is sent to a device first: a few lines that start the agent, and the agent itself."""
+"""What is sent to a device first: a bootstrap program, and the agent itself as a zip."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from pathlib import Path
 import tmkd_deploy
 from tmkd_deploy.agent import __main__ as agent_main
 
-# A Python program for any shell's single quotes. What it runs is what we send next, so no shell
-# ever reads anything that a user wrote. The name after it is what a list of processes shows.
+# A Python program that fits in any shell's single quotes. It runs what we send next, so no shell
+# ever parses user input. The process list shows the name after it.
 LOADER = "import sys;exec(sys.stdin.buffer.read(int(sys.stdin.buffer.readline())))"
 PROCESS_NAME = "tmkd-deploy-agent"
 
-# Runs on whatever python3 the device has, from 3.4 on, so that one too old is told in a sentence.
+# Runs on any python3 from 3.4 on, so that a version that is too old gets a proper message.
 BOOTSTRAP = """\
 import sys
-sys.path[:] = [place for place in sys.path if place]  # a json.py in a home folder is none of ours
+sys.path[:] = [place for place in sys.path if place]  # never import a json.py from the home folder
 import errno, hashlib, json, os
 
 def stop(code, problem, where=None, advice=""):
-    facts = {"type": "error", "id": None, "code": code, "problem": problem, "where": where,
-             "advice": advice}
-    sys.stdout.write('\\n{"tmkd":1,' + json.dumps(facts)[1:] + "\\n")
+    message = {"type": "error", "id": None, "code": code, "problem": problem, "where": where,
+               "advice": advice}
+    sys.stdout.write('\\n{"tmkd":1,' + json.dumps(message)[1:] + "\\n")
     sys.stdout.flush()
     sys.exit(1)
 
@@ -33,14 +33,14 @@ size, digest = sys.stdin.buffer.readline().decode().split()
 content = sys.stdin.buffer.read(int(size))
 if sys.version_info < (3, 8):
     stop("environment", "The device's python3 is version %d.%d.%d, which is too old."
-         % sys.version_info[:3], sys.executable, "Make Python 3.8 or newer its python3.")
+         % sys.version_info[:3], sys.executable, "Install Python 3.8 or newer as its python3.")
 if hashlib.sha256(content).hexdigest() != digest:
-    stop("data", "The agent did not arrive whole.", None, "Run again.")
-work = os.environ.get("TMKD_DEPLOY_AGENT_HOME") or os.path.expanduser("~/.cache/tmkd-deploy/agent")
-agent = os.path.join(work, "agent-" + digest + ".zip")
+    stop("data", "The agent was corrupted on the way.", None, "Run again.")
+root = os.environ.get("TMKD_DEPLOY_AGENT_HOME") or os.path.expanduser("~/.cache/tmkd-deploy/agent")
+agent = os.path.join(root, "agent-" + digest + ".zip")
 unfinished = agent + "." + str(os.getpid())
 try:
-    os.makedirs(work, 0o700, exist_ok=True)
+    os.makedirs(root, 0o700, exist_ok=True)
     if not os.path.isfile(agent) or os.path.getsize(agent) != len(content):
         with open(unfinished, "wb") as file:
             file.write(content)
@@ -50,12 +50,12 @@ except OSError as error:
         os.remove(unfinished)
     full = error.errno in (errno.ENOSPC, errno.EDQUOT)
     stop("disk_full" if full else "environment",
-         "The agent cannot be written on the device: %s." % error.strerror, work,
+         "The agent cannot be written on the device: %s." % error.strerror, root,
          "Free some space there." if full else
-         "Let TMKD_DEPLOY_AGENT_HOME on the device name a folder that this user may write.")
-os.environ["TMKD_DEPLOY_AGENT_HOME"] = work
+         "On the device, set TMKD_DEPLOY_AGENT_HOME to a folder that this user can write.")
+os.environ["TMKD_DEPLOY_AGENT_HOME"] = root
 sys.path.insert(0, agent)
-sys.stdout.write("\\n")  # ends what a login script may have said without ending its line
+sys.stdout.write("\\n")  # ends any unfinished line that a login script printed
 sys.stdout.flush()
 from tmkd_deploy.agent.__main__ import main
 sys.exit(main())
@@ -70,7 +70,7 @@ _OLDEST_DATE = (1980, 1, 1, 0, 0, 0)
 
 @functools.cache
 def agent_zip() -> bytes:
-    """The agent as a zip that Python can import from; the same files give the same bytes."""
+    """The agent as a zip that Python can import; the same files give the same bytes."""
     files = dict.fromkeys(_EMPTY, b"")
     for path in [*_AGENT.rglob("*.py"), *(_PACKAGE / name for name in _ALSO_SENT)]:
         files[path.relative_to(_PACKAGE).as_posix()] = path.read_bytes()
@@ -83,7 +83,7 @@ def agent_zip() -> bytes:
 
 
 def handshake(agent: bytes) -> bytes:
-    """All that is sent to `LOADER`: the bootstrap, then the size, hash and bytes of `agent`."""
+    """Everything sent to `LOADER`: the bootstrap, then the size, hash and bytes of `agent`."""
     program = BOOTSTRAP.encode()
     digest = hashlib.sha256(agent).hexdigest()
     return b"%d\n%s%d %s\n%s" % (len(program), program, len(agent), digest.encode(), agent)

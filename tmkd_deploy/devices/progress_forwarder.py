@@ -1,4 +1,4 @@
-"""What an agent tells of its work, passed on to whoever listens here."""
+"""Forwards an agent's progress and messages to the events of this process."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _MEGABYTE = 1 << 20
 
 
 class ProgressForwarder:
-    """A listener for one request: `description` stands beside its bar, `where` before its words."""
+    """A listener for one request: `description` labels its bar, `where` prefixes its messages."""
 
     def __init__(self, events: Events, description: str, where: str) -> None:
         self._events, self._description, self._where = events, description, where
@@ -20,7 +20,7 @@ class ProgressForwarder:
         self._done = 0
 
     def __call__(self, message: Mapping[str, Any]) -> None:
-        """Pass on one message; signs of life are worth nothing here."""
+        """Forward one message; heartbeats are dropped."""
         if message.get("type") == "progress":
             self._progress(message)
         elif message.get("type") == "say":
@@ -29,7 +29,7 @@ class ProgressForwarder:
             self._events.warn(f"{self._where}: {message['text']}")
 
     def finish(self) -> None:
-        """The request is over."""
+        """End the bar, because the request is over."""
         if self._task is not None:
             self._task.finish()
             self._task = None

@@ -1,55 +1,72 @@
-"""How a session with a device begins, and what it means when one ends before its time."""
+"""How an agent is started, and what it means if it ends early; here on this machine."""
 
 from __future__ import annotations
 
+import signal
+import sys
 from typing import Protocol
 
+from tmkd_deploy.devices.payload import LOADER, PROCESS_NAME
 from tmkd_deploy.errors import EnvironmentProblem
 
-_SHOWN_LETTERS = 200
+_MAX_SHOWN_CHARACTERS = 200
 
 
 class Route(Protocol):
-    """The way to one device."""
+    """How to start the agent on one device."""
 
     def command(self) -> list[str]:
-        """What runs `payload.LOADER` there with our pipes as its standard input and output."""
+        """The command that runs `payload.LOADER` on the device, over our pipes."""
 
     def explain(self, code: int, stderr: str, *, greeted: bool) -> EnvironmentProblem:
-        """Why that command ended; `greeted` if the agent had begun to speak."""
+        """Why that command ended; `greeted` tells whether the agent had already answered."""
 
 
 class DeviceUnreachable(EnvironmentProblem):
-    """The device cannot be reached, perhaps only for now."""
+    """The device cannot be reached, perhaps only temporarily."""
 
 
 def agent_killed(where: str) -> EnvironmentProblem:
-    """The agent was ended by a signal that it cannot catch."""
+    """The agent was ended by a signal that cannot be caught."""
     return EnvironmentProblem(
-        "The agent on the device was killed, most likely because memory ran out there.",
+        "The agent on the device was killed, most likely because memory ran out.",
         where=where,
-        advice="Look at the end of `sudo dmesg` there. Close other programs, lower the workspace "
-        "or the image size, or add swap space, then run again; what is done is kept.",
+        advice="Check the end of `sudo dmesg` there. Close other programs, lower the workspace or "
+        "the image size, or add swap space, then run again; finished stages are kept.",
     )
 
 
 def agent_exited(where: str, code: int, stderr: str) -> EnvironmentProblem:
-    """The agent, or what should have started it, ended of itself without an answer."""
+    """The agent, or whatever should have started it, exited without an answer."""
     last = last_line(stderr)
     return EnvironmentProblem(
-        f"The agent on the device ended with exit code {code}"
-        + (f' and said "{last}".' if last else " and said nothing."),
+        f"The agent on the device exited with exit code {code}"
+        + (f', after printing "{last}".' if last else " and no output."),
         where=where,
         advice="Check that `python3` works on the device for this user, then run again.",
     )
 
 
 def last_line(text: str) -> str:
-    """The last line that is not blank, as `printable` shows it; or an empty string."""
+    """The last non-blank line, made `printable`; or an empty string."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return printable(lines[-1]) if lines else ""
 
 
 def printable(text: str) -> str:
-    """The beginning of a foreign text, without what could steer a terminal."""
-    return "".join(letter if letter.isprintable() else "?" for letter in text[:_SHOWN_LETTERS])
+    """The beginning of untrusted text, without terminal control characters."""
+    return "".join(char if char.isprintable() else "?" for char in text[:_MAX_SHOWN_CHARACTERS])
+
+
+class LocalRoute:
+    """This machine, with the Python that runs this process."""
+
+    def command(self) -> list[str]:
+        """See `Route`."""
+        return [sys.executable, "-c", LOADER, PROCESS_NAME]
+
+    def explain(self, code: int, stderr: str, *, greeted: bool) -> EnvironmentProblem:
+        """See `Route`."""
+        if code == -signal.SIGKILL:
+            return agent_killed("local")
+        return agent_exited("local", code, stderr)

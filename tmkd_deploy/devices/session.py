@@ -1,4 +1,4 @@
-"""One conversation with one agent: from its greeting to the end of the connection."""
+"""One connection to an agent, from its greeting to its end."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ _ERRORS: dict[str, type[TmkdError]] = {REQUEST: RequestError, DATA: DataError, B
 
 
 class Session:
-    """An agent at work. `hello` is its greeting, which came `arrived` seconds after 1970."""
+    """A running agent. `hello` is its greeting, received at `hello_at` in seconds since 1970."""
 
     def __init__(self, route: Route, where: str, timeout: float) -> None:
-        """Start an agent. Every wait for a sign of life lasts `timeout` seconds at most.
+        """Start an agent. Every wait for it lasts at most `timeout` seconds.
 
         Raises:
             EnvironmentProblem: the device cannot be reached, or cannot run the agent.
@@ -53,7 +53,7 @@ class Session:
                 where=where,
                 advice="Install it, for example with: sudo apt-get install openssh-client",
             ) from None
-        with self._closed_by_failure():
+        with self._closing_on_failure():
             self._send_agent()
             self.hello = self._next()
             if self.hello.get("type") == "error":
@@ -62,22 +62,22 @@ class Session:
         self._greeted = True
 
     def close(self) -> None:
-        """End the agent, whatever it is doing."""
+        """Stop the agent, whatever it is doing."""
         self._channel.close()
         self.closed = True
 
     def request(self, name: str, arguments: Message, listen: Listener) -> Any:
-        """The value that the agent answers this request with.
+        """Send a request and return its result.
 
-        `listen` is given each message on the way there. Unless the agent itself answered with an
-        error, an exception closes the session.
+        `listen` is called with each message before the result. Any exception closes the session,
+        unless it is an error that the agent itself reported.
 
         Raises:
             DeviceUnreachable: the connection was lost.
-            TmkdError: what the agent answered, or why it never will.
+            TmkdError: the agent reported an error, or cannot answer.
         """
         request = next(self._ids)
-        with self._closed_by_failure():
+        with self._closing_on_failure():
             self._send(json.dumps({"id": request, "do": name, **arguments}).encode() + b"\n")
             while (message := self._next(request)).get("type") not in {"result", "error"}:
                 listen(message)
@@ -86,19 +86,19 @@ class Session:
         return message["value"]
 
     def send_file(self, file: BinaryIO, count: int, listen: Listener) -> None:
-        """Send the next `count` bytes of `file`, which the agent waits for; called by a listener.
+        """Send the next `count` bytes of `file`; for a listener to call when the agent waits.
 
         Raises:
             DataError: the file has become shorter.
-            TmkdError: as for `ask`.
+            TmkdError: as `request`.
         """
         while count:
             block = memoryview(file.read(min(count, _BLOCK)))
             if not block:
                 raise DataError(
-                    "A file became shorter while it was sent to the device.",
+                    "A file became shorter while it was being sent to the device.",
                     where=file.name,
-                    advice="Let nothing write to the run folder, then run again.",
+                    advice="Make sure that nothing writes to the run folder, then run again.",
                 )
             count -= len(block)
             while block := self._send_some(block):
@@ -108,7 +108,7 @@ class Session:
                 listen(message)
 
     @contextlib.contextmanager
-    def _closed_by_failure(self) -> Iterator[None]:
+    def _closing_on_failure(self) -> Iterator[None]:
         try:
             yield
         except BaseException:
@@ -130,18 +130,18 @@ class Session:
                 raise self._error(message)
 
     def _send(self, data: bytes) -> None:
-        # Where the agent is gone, what it said last may tell why: `_next` finds that, or the end.
-        with self._in_time(), contextlib.suppress(ConnectionClosedError):
+        # If the agent is gone, its last message may explain why; `_next` finds it, or the end.
+        with self._within_timeout(), contextlib.suppress(ConnectionClosedError):
             self._channel.send(data, self._timeout)
 
     def _send_some(self, data: memoryview) -> memoryview:
-        """Send `data` up to where a message has come; returns the rest."""
-        with self._in_time(), contextlib.suppress(ConnectionClosedError):
+        """Send `data` until a line arrives; returns the rest."""
+        with self._within_timeout(), contextlib.suppress(ConnectionClosedError):
             return self._channel.send_until_line(data, self._timeout)
         return data
 
     def _next(self, request: int | None = None) -> Message:
-        """The next message, of this request if one is given."""
+        """The next message, of this request if given."""
         while True:
             line = self._line()
             if not line.startswith(_OURS):
@@ -153,10 +153,10 @@ class Session:
 
     def _line(self) -> bytes:
         try:
-            with self._in_time():
+            with self._within_timeout():
                 return self._channel.line(self._timeout)
         except ConnectionClosedError:
-            self._explain_end()
+            self._raise_exit_reason()
 
     def _read(self, line: bytes) -> Message:
         try:
@@ -166,52 +166,52 @@ class Session:
             raise EnvironmentProblem(
                 f'The device sent an answer that cannot be read: "{begins}".',
                 where=self._where,
-                advice="Run again; if it happens again, report it.",
+                advice="Run again; if this recurs, report it.",
             ) from None
         if message["tmkd"] != SCHEMA:
             raise EnvironmentProblem(
-                f"The agent on the device speaks version {message['tmkd']} of the protocol, and "
+                f"The agent on the device speaks version {message['tmkd']} of the protocol, but "
                 f"this program speaks version {SCHEMA}.",
                 where=self._where,
-                advice="Something on the device answers in place of the agent that was sent to it: "
-                "look at what `python3` is there.",
+                advice="Something else answers in place of the agent that was sent: check what "
+                "`python3` is on the device.",
             )
         return message
 
     def _skip_unrelated(self, line: bytes) -> None:
-        """Pass over what login scripts and libraries print, unless the agent never gets a word."""
+        """Ignore what login scripts and libraries print, within limits before the greeting."""
         if self._greeted:
             return
         self._unrelated_output += line + b"\n"
         if len(self._unrelated_output) > _MAX_UNRELATED_OUTPUT:
             first, _, _ = self._unrelated_output.decode(errors="replace").lstrip().partition("\n")
             raise EnvironmentProblem(
-                "The device prints without end in place of starting the agent; it began with "
+                "The device prints endlessly instead of starting the agent; it began with "
                 f'"{printable(first)}".',
                 where=self._where,
-                advice="Let the login scripts there (such as ~/.bashrc) print nothing where there "
-                "is no terminal.",
+                advice="Make the login scripts there (such as ~/.bashrc) print nothing without a "
+                "terminal.",
             )
 
-    def _explain_end(self) -> NoReturn:
+    def _raise_exit_reason(self) -> NoReturn:
         code, stderr = self._channel.close()
         if not stderr.strip():
             stderr = self._unrelated_output.decode(errors="replace")
         raise self._route.explain(code, stderr, greeted=self._greeted)
 
     def _error(self, message: Message) -> TmkdError:
-        """The error of ours that an agent's message stands for."""
+        """The exception for an agent's error message."""
         where = f"{self._where}, {message['where']}" if message.get("where") else self._where
         kind = _ERRORS.get(message["code"], EnvironmentProblem)
         return kind(message["problem"], where=where, advice=message["advice"])
 
     @contextlib.contextmanager
-    def _in_time(self) -> Iterator[None]:
+    def _within_timeout(self) -> Iterator[None]:
         try:
             yield
         except ResponseTimeoutError:
             raise EnvironmentProblem(
-                f"The device has given no sign of life for {self._timeout:g} seconds.",
+                f"The device has not responded for {self._timeout:g} seconds.",
                 where=self._where,
-                advice="Look whether it still runs and what keeps it busy (`top`), then run again.",
+                advice="Check that it is still on and what keeps it busy (`top`), then run again.",
             ) from None

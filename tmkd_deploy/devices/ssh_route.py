@@ -1,4 +1,4 @@
-"""The agent behind the user's own OpenSSH client, with its configuration, keys and known hosts."""
+"""Starting the agent through the user's OpenSSH client, with its configuration and keys."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ CONFIGURATION = "TMKD_DEPLOY_SSH_CONFIG"
 CONNECT_SECONDS = 10
 
 _REMOTE = f"python3 -c '{LOADER}' {PROCESS_NAME}"
-_CONNECTION_ENDED = 255  # also if the far process was ended by a signal: ssh then says nothing
+_CONNECTION_ENDED = 255  # also if a signal ended the remote process; ssh then prints nothing
 _NO_PYTHON = {126, 127}
 _KILLED = 128 + 9
 _NEW_KEY = re.compile(r"No (\S+) host key is known for (.+?) and you have requested")
@@ -30,7 +30,7 @@ _LOST = re.compile(
 
 
 class SshRoute:
-    """A device behind SSH. Nothing of what we send is ever part of the command line there."""
+    """A device behind SSH. Nothing that we send ever becomes part of a remote command line."""
 
     def __init__(self, address: SshAddress) -> None:
         self._address = address
@@ -43,7 +43,7 @@ class SshRoute:
             f"ConnectTimeout={CONNECT_SECONDS}",
             "ServerAliveInterval=5",
             "ServerAliveCountMax=3",
-            "LogLevel=INFO",  # `explain` reads what ssh says, which a quieter one would not say
+            "LogLevel=INFO",  # `explain` parses ssh's messages, which a lower level would hide
         ]
         command = ["ssh", "-T", *(word for option in options for word in ("-o", option))]
         if configuration := os.environ.get(CONFIGURATION):
@@ -67,14 +67,14 @@ class SshRoute:
         return str(self._address)
 
     def _destination(self) -> list[str]:
-        """The words that name the device to ssh."""
+        """The arguments that name the device to ssh."""
         user = f"{self._address.user}@" if self._address.user else ""
         port = ["-p", str(self._address.port)] if self._address.port else []
         return [*port, user + self._address.host]
 
     def _no_python(self, stderr: str) -> EnvironmentProblem:
         return EnvironmentProblem(
-            f'The device cannot run python3; it said "{last_line(stderr)}".',
+            f'The device cannot run python3: "{last_line(stderr)}".',
             where=self._where,
             advice="Install Python 3.8 or newer there: sudo apt-get install python3",
         )
@@ -83,8 +83,8 @@ class SshRoute:
         return DeviceUnreachable(
             f'The connection to the device was lost: "{last_line(stderr)}".',
             where=self._where,
-            advice="Check the network and that the device is still on, then run again; what is "
-            "done is kept.",
+            advice="Check the network and that the device is still on, then run again; finished "
+            "stages are kept.",
         )
 
     def _not_connected(self, stderr: str) -> EnvironmentProblem:
@@ -96,17 +96,17 @@ class SshRoute:
             return self._refused(match)
         return self._unreachable(stderr)
 
-    def _by_hand(self) -> str:
+    def _ssh(self) -> str:
         return " ".join(["ssh", *self._destination()])
 
     def _unknown_key(self, match: re.Match[str]) -> EnvironmentProblem:
         kind, host = match.groups()
         return EnvironmentProblem(
-            f"The device's {kind} host key is not known here, so this may be any machine.",
+            f"The device's {kind} host key is not known here, so its identity is unproven.",
             where=f"{self._where}, {host}",
             advice=f"Read its fingerprint on the device itself, with `ssh-keygen -lf "
-            f"/etc/ssh/ssh_host_{kind.lower()}_key.pub`. Then run `{self._by_hand()}` here once, "
-            "compare the fingerprint that it shows, and answer yes only if they are the same.",
+            f"/etc/ssh/ssh_host_{kind.lower()}_key.pub`. Then run `{self._ssh()}` here once, "
+            "compare the fingerprint that it shows, and answer yes only if they match.",
         )
 
     def _changed_key(self, stderr: str) -> EnvironmentProblem:
@@ -114,27 +114,27 @@ class SshRoute:
         line = match[1] if match else "your known_hosts file"
         remove = _REMOVE.search(stderr)
         return EnvironmentProblem(
-            "The device's host key is not the one known here. This may be an attack by a machine "
-            "in between, or the device was installed anew.",
+            "The device's host key differs from the known one. This may be an attack by a machine "
+            "in between, or the device was reinstalled.",
             where=f"{self._where}, {line}",
             advice="Ask whoever set the device up. Only if the change is expected, remove the old "
-            f"key with `{remove[0] if remove else 'ssh-keygen -R'}`, run `{self._by_hand()}` once "
+            f"key with `{remove[0] if remove else 'ssh-keygen -R'}`, run `{self._ssh()}` once "
             "and compare the fingerprint with the device's own.",
         )
 
     def _refused(self, match: re.Match[str]) -> EnvironmentProblem:
         who, methods = match.groups()
         return EnvironmentProblem(
-            f"The device refused to let {who} in (it takes: {methods}).",
+            f"The device refused the login of {who} (it accepts: {methods}).",
             where=self._where,
-            advice="Check the user's name. If it is right, put your public key there with "
-            f"`ssh-copy-id {' '.join(self._destination())}`; `{self._by_hand()}` must work without "
-            "a question (a key with a passphrase needs `ssh-add`).",
+            advice="Check the user's name. If it is right, install your public key there with "
+            f"`ssh-copy-id {' '.join(self._destination())}`; `{self._ssh()}` must work without "
+            "a prompt (a key with a passphrase needs `ssh-add`).",
         )
 
     def _unreachable(self, stderr: str) -> DeviceUnreachable:
         return DeviceUnreachable(
-            f'The device cannot be reached: ssh said "{last_line(stderr) or "nothing"}".',
+            f'The device cannot be reached; ssh printed "{last_line(stderr) or "nothing"}".',
             where=self._where,
-            advice=f"Check that it is on and its address right; `{self._by_hand()}` must work.",
+            advice=f"Check that it is on and the address is right; `{self._ssh()}` must work.",
         )

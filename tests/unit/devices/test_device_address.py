@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tmkd_deploy.devices.address import LocalAddress, SshAddress, parse
@@ -87,6 +87,7 @@ def test_a_port_out_of_range_is_refused(port: str) -> None:
 
 
 @given(text=st.text(max_size=40))
+@example(text="samba$")
 def test_no_text_whatever_becomes_an_option(text: str) -> None:
     for candidate in (text, f"ssh://{text}", f"ssh://-{text}", f"ssh://{text}@host"):
         try:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tmkd_deploy.devices.local_route import LocalRoute
+from tmkd_deploy.devices.routes import LocalRoute
 from tmkd_deploy.devices.session import Session
 from tmkd_deploy.errors import (
     BusyError,
@@ -165,7 +165,7 @@ def test_an_answer_that_is_cut_short_is_refused() -> None:
 
 
 def test_an_agent_without_a_sign_of_life_is_given_up() -> None:
-    with pytest.raises(EnvironmentProblem, match="no sign of life for 2 seconds"):
+    with pytest.raises(EnvironmentProblem, match="not responded for 2 seconds"):
         ask("sys.stdin.read()", timeout=2.0)
 
 

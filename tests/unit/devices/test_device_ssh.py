@@ -84,6 +84,6 @@ def test_keys_and_users() -> None:
     assert "ED25519" in unknown.problem
     assert "/etc/ssh/ssh_host_ed25519_key.pub" in unknown.advice
     refused = explained(255, "ada@orin: Permission denied (publickey,password).\n", greeted=False)
-    assert "let ada@orin in (it takes: publickey,password)" in refused.problem
+    assert "refused the login of ada@orin (it accepts: publickey,password)" in refused.problem
     for problem in (changed, unknown, refused):
         assert not isinstance(problem, DeviceUnreachable), "trying again would not help"

@@ -10,7 +10,7 @@ import pytest
 from project import Project
 
 from tmkd_deploy.code_hash import PACKAGE, reachable_files
-from tmkd_deploy.pipeline.graph import STAGES
+from tmkd_deploy.pipeline.stage_graph import STAGES
 
 # Runs the pipeline in one process and notes the file of every function of the package called
 # while a stage is at work. Children, which decode images where there are many, are not seen.
@@ -19,7 +19,7 @@ import json, sys, threading
 from pathlib import Path
 from tmkd_deploy.code_hash import PACKAGE
 from tmkd_deploy.events import SilentEvents
-from tmkd_deploy.pipeline.graph import STAGES
+from tmkd_deploy.pipeline.stage_graph import STAGES
 from tmkd_deploy.pipeline.run import run
 from tmkd_deploy.recipe.load import load
 

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tmkd_deploy.distill.prompts import fill_template
+from tmkd_deploy.distill.prompt_texts import fill_template
 from tmkd_deploy.distill.views import make_views, one_view_each
 from tmkd_deploy.errors import DataError, RequestError
 from tmkd_deploy.events import Events, track

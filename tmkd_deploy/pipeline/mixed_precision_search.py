@@ -13,8 +13,8 @@ from typing import Any
 from tmkd_deploy.artifacts import Record
 from tmkd_deploy.errors import RequestError
 from tmkd_deploy.gate.trial_outcome import allowed_loss, outcome_of, search_summary, trial_of
-from tmkd_deploy.pipeline.context import RunContext
 from tmkd_deploy.pipeline.resolved_target import ResolvedTarget
+from tmkd_deploy.pipeline.run_context import RunContext
 from tmkd_deploy.pipeline.runner import artifact, resolve
 from tmkd_deploy.pipeline.stage import Job, Ref, Stage, to_jsonable
 from tmkd_deploy.pipeline.stages.distill import student_params

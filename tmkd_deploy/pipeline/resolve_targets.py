@@ -11,8 +11,8 @@ from tmkd_deploy.engines.registry import runtime
 from tmkd_deploy.engines.variants import refuse_unreadable_opset, variants_for
 from tmkd_deploy.errors import RequestError
 from tmkd_deploy.measure.latency import machine
-from tmkd_deploy.pipeline.context import RunContext
 from tmkd_deploy.pipeline.resolved_target import ResolvedTarget
+from tmkd_deploy.pipeline.run_context import RunContext
 from tmkd_deploy.recipe.schema import Recipe, Target
 from tmkd_deploy.records.types import Precision
 from tmkd_deploy.targets import catalog

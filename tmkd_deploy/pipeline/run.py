@@ -15,10 +15,10 @@ from tmkd_deploy.engines.registry import runtime
 from tmkd_deploy.errors import ExitCode, from_os_error
 from tmkd_deploy.events import Events, SilentEvents
 from tmkd_deploy.pipeline.concurrency import run_concurrently
-from tmkd_deploy.pipeline.context import RunContext, StageResult
 from tmkd_deploy.pipeline.mixed_precision_search import search_excluded_layers
 from tmkd_deploy.pipeline.resolve_targets import requested_targets, resolve_target
 from tmkd_deploy.pipeline.resolved_target import ResolvedTarget
+from tmkd_deploy.pipeline.run_context import RunContext, StageResult
 from tmkd_deploy.pipeline.run_lock import only_process_in
 from tmkd_deploy.pipeline.runner import artifact
 from tmkd_deploy.pipeline.stage import Ref

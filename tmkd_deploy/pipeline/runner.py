@@ -13,9 +13,9 @@ from tmkd_deploy import artifacts
 from tmkd_deploy.artifacts import Artifact
 from tmkd_deploy.code_hash import code_hash
 from tmkd_deploy.errors import ArtifactError, RequestError
-from tmkd_deploy.pipeline.context import RunContext, StageResult
-from tmkd_deploy.pipeline.graph import STAGES
+from tmkd_deploy.pipeline.run_context import RunContext, StageResult
 from tmkd_deploy.pipeline.stage import Job, Ref, Stage
+from tmkd_deploy.pipeline.stage_graph import STAGES
 from tmkd_deploy.pipeline.training_job import remove_checkpoints
 
 

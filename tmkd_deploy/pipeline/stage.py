@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from tmkd_deploy.artifacts import Artifact, Record
 
 if TYPE_CHECKING:
-    from tmkd_deploy.pipeline.context import RunContext
+    from tmkd_deploy.pipeline.run_context import RunContext
 
 
 class Named(Protocol):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from tmkd_deploy.recipe.schema import Recipe
 
 if TYPE_CHECKING:
-    from tmkd_deploy.pipeline.context import RunContext
+    from tmkd_deploy.pipeline.run_context import RunContext
     from tmkd_deploy.training.trainer_config import TrainerConfig
 
 _CHECKPOINTS = "checkpoints"

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from tmkd_deploy.distill.prompts import fill_template, readable
+from tmkd_deploy.distill.prompt_texts import fill_template, readable
 from tmkd_deploy.errors import DataError, RequestError
 from tmkd_deploy.events import SilentEvents
 from tmkd_deploy.recipe.schema import Prompts, TextTeacher, Views

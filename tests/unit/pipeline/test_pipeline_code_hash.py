@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tmkd_deploy.code_hash import PACKAGE, code_hash, reachable_files
-from tmkd_deploy.pipeline.graph import STAGES
 from tmkd_deploy.pipeline.mixed_precision_search import MixedPrecision, Trial
+from tmkd_deploy.pipeline.stage_graph import STAGES
 
 ALL_STAGES = [*STAGES.values(), Trial, MixedPrecision]
 STAGE_MODULES = sorted({stage.__module__ for stage in ALL_STAGES})

@@ -13,7 +13,7 @@ from tmkd_deploy.artifacts import Record, sweep_drafts
 from tmkd_deploy.errors import ArtifactError, RequestError
 from tmkd_deploy.events import SilentEvents
 from tmkd_deploy.pipeline import runner
-from tmkd_deploy.pipeline.context import RunContext
+from tmkd_deploy.pipeline.run_context import RunContext
 from tmkd_deploy.pipeline.runner import content_hash
 from tmkd_deploy.pipeline.stage import Ref, Stage
 from tmkd_deploy.records.quant_scheme import QuantScheme

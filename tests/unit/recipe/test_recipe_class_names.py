@@ -28,7 +28,7 @@ def test_the_first_fault_is_told(names: list[str], told: str) -> None:
 
 @given(st.text())
 def test_words_are_those_that_prompts_say(name: str) -> None:
-    prompts = pytest.importorskip("tmkd_deploy.distill.prompts")
+    prompts = pytest.importorskip("tmkd_deploy.distill.prompt_texts")
     assert list(words(name)) == prompts.readable(name).split()
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from tmkd_deploy.pipeline.package_version import version_of
 from tmkd_deploy.pipeline.resolved_target import ResolvedTarget
 from tmkd_deploy.pipeline.stage import Job, Ref, Stage
-from tmkd_deploy.pipeline.versions import version_of
 from tmkd_deploy.records.engine import EngineRecord
 from tmkd_deploy.records.onnx_model import MODEL
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from tmkd_deploy.data.prepared import PreparedData
+from tmkd_deploy.pipeline.package_version import version_of
 from tmkd_deploy.pipeline.stage import Job, Ref, Stage, to_jsonable
 from tmkd_deploy.pipeline.training_job import set_threads
-from tmkd_deploy.pipeline.versions import version_of
 from tmkd_deploy.records.onnx_model import MODEL, ComparedRecord, Variant
 from tmkd_deploy.runtime.onnxruntime_session import precise_int8_default
 

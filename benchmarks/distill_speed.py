@@ -1,12 +1,11 @@
-"""What a TMKD step costs beside a plain KD step with the same visual teacher.
+"""The cost of a TMKD step relative to a plain KD step with the same visual teacher.
 
 python -m benchmarks.distill_speed > benchmarks/results/distill_speed.json
 
-Four contenders train in turn, a few steps each, round after round in one process: a minimal KD loop
-in plain PyTorch, the package's KD (the view rgb alone), its TMKD
-with three views asked live, and its TMKD with cached signals. A figure is the median over rounds of
-the ratio within a round, with a bootstrap interval. Batches hold random pixels: what they show does
-not change what a step costs.
+Four contenders take turns training a few steps each in one process: a minimal KD loop in plain
+PyTorch, the package's KD (the view rgb only), its TMKD with three live views, and its TMKD with
+cached teacher outputs. Each figure is the median over rounds of the ratio within a round, with a
+bootstrap interval. Batches hold random pixels, since their content does not affect the cost.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ from tmkd_deploy.models.timm_classifier import Classifier, create
 from tmkd_deploy.training.batches import TrainingImages
 from tmkd_deploy.training.schedule import Schedule
 
-# teacher, student and its arguments, pixels, classes
+# teacher, student and its keyword arguments, pixels, classes
 PAIRS: dict[str, tuple[str, str, dict[str, Any], int, int]] = {
     "cifar100": ("cifar_resnet56", "cifar_resnet20", {}, 32, 100),
     "imagenet": ("resnet50", "mobilenetv4_conv_small", {}, 224, 1000),
@@ -57,7 +56,7 @@ GOALS = {"tmkd live / kd": 2.0, "tmkd cached / kd": 1.2}
 
 
 class Contest:
-    """One pair of teacher and student with the same images for all contenders."""
+    """One teacher and student pair, with the same images for all contenders."""
 
     def __init__(self, pair: str, batch_size: int, steps: int, device: torch.device) -> None:
         teacher, student, arguments, size, classes = PAIRS[pair]
@@ -73,13 +72,13 @@ class Contest:
         self.data = TrainingImages(pixels.to(device), labels, "flip", 2)
         self.texts = F.normalize(torch.randn(classes, 512), dim=-1).to(device)
         self.width = width
-        kept = torch.randn(2, images, classes), torch.randn(2, images, width).half()
+        cached = torch.randn(2, images, classes), torch.randn(2, images, width).half()
         kd, tmkd = ROWS["kd"], ROWS["tmkd-kd"]
         self.contenders: dict[str, Callable[[], None]] = {
             "minimal kd": self._minimal_kd(),
             "kd": self._ours(kd, self._live(kd)),
             "tmkd live": self._ours(tmkd, self._live(tmkd)),
-            "tmkd cached": self._ours(tmkd, CachedTeacherOutputs(*kept)),
+            "tmkd cached": self._ours(tmkd, CachedTeacherOutputs(*cached)),
         }
 
     def _live(self, row: Row) -> TeacherOutputSource:
@@ -118,10 +117,12 @@ class Contest:
                 images = pixels.permute(0, 3, 1, 2).float().div(255)
                 labels = self.data.labels[rows].to(self.device)
                 with torch.no_grad():
-                    told = self.teacher(images)[0]
+                    teacher_logits = self.teacher(images)[0]
                 logits = student(images)[0]
                 soft = F.kl_div(
-                    F.log_softmax(logits / 4, 1), F.softmax(told / 4, 1), reduction="batchmean"
+                    F.log_softmax(logits / 4, 1),
+                    F.softmax(teacher_logits / 4, 1),
+                    reduction="batchmean",
                 )
                 value: Tensor = 0.1 * F.cross_entropy(logits, labels) + 0.9 * 16 * soft
                 optimizer.zero_grad()
@@ -137,21 +138,21 @@ class Contest:
 
 
 def seconds(work: Callable[[], None], device: torch.device) -> float:
-    """The wall time of `work`, the GPU's included."""
-    _settle(device)
-    begun = time.perf_counter()
+    """The wall time of `work` in seconds, including asynchronous GPU work."""
+    _synchronise(device)
+    started = time.perf_counter()
     work()
-    _settle(device)
-    return time.perf_counter() - begun
+    _synchronise(device)
+    return time.perf_counter() - started
 
 
-def _settle(device: torch.device) -> None:
+def _synchronise(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize()
 
 
 def ratio(above: np.ndarray, below: np.ndarray) -> dict[str, float | list[float]]:
-    """The median of the ratios within rounds, and its 95 % bootstrap interval."""
+    """The median ratio within rounds with a 95 % bootstrap interval."""
     ratios = above / below
     random = np.random.default_rng(0)
     medians = np.median(random.choice(ratios, (2000, len(ratios))), axis=1)
@@ -163,14 +164,14 @@ def ratio(above: np.ndarray, below: np.ndarray) -> dict[str, float | list[float]
 
 
 def measure(pair: str, arguments: argparse.Namespace, device: torch.device) -> dict[str, Any]:
-    """All contenders of one pair, interleaved."""
+    """Time all contenders of one pair, interleaved."""
     contest = Contest(pair, arguments.batch_size, arguments.steps, device)
     for work in contest.contenders.values():
         work()
     times: dict[str, list[float]] = {name: [] for name in contest.contenders}
     names = list(times)
     for turn in range(arguments.rounds):
-        for name in names[turn % 4 :] + names[: turn % 4]:  # nobody always goes first
+        for name in names[turn % 4 :] + names[: turn % 4]:  # rotate the order
             times[name].append(seconds(contest.contenders[name], device))
     found = {name: np.array(each) for name, each in times.items()}
     teacher, student, *_ = PAIRS[pair]
@@ -195,7 +196,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.distill_speed")
     parser.add_argument("--pairs", nargs="+", choices=list(PAIRS), default=list(PAIRS))
     parser.add_argument("--batch-size", type=int, default=32)
-    parser.add_argument("--steps", type=int, default=2, help="steps of one turn")
+    parser.add_argument("--steps", type=int, default=2, help="steps per turn")
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()

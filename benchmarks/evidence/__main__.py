@@ -1,4 +1,4 @@
-"""Run what is missing, then write the table."""
+"""Run what has no result yet, then write the table."""
 
 from __future__ import annotations
 
@@ -23,46 +23,52 @@ REPOSITORY = Path(__file__).parent.parent.parent
 
 
 def main() -> None:
-    """Parse, run, render."""
+    """Parse the arguments, run, write the table."""
     arguments = _arguments()
     schedule = arguments.schedule or ("full" if _has_gpu() else "short")
-    place = train.Place(
+    config = train.BenchmarkConfig(
         arguments.data_root, arguments.work, arguments.results, schedule, arguments.threads
     )
     if not arguments.table_only:
         context = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(
-            arguments.workers, context, train.end_with, (os.getpid(),)
+            arguments.workers, context, train.exit_with_parent, (os.getpid(),)
         ) as pool:
             for name in arguments.sets:
-                _run_set(pool, place, name, arguments.rows, range(arguments.seeds))
+                _run_set(pool, config, name, arguments.rows, range(arguments.seeds))
     write_table(arguments.results, arguments.table)
 
 
 def _run_set(
-    pool: ProcessPoolExecutor, place: train.Place, name: str, rows: list[str], seeds: Iterable[int]
+    pool: ProcessPoolExecutor,
+    config: train.BenchmarkConfig,
+    name: str,
+    rows: list[str],
+    seeds: Iterable[int],
 ) -> None:
     missing = [
-        (row, seed) for seed in seeds for row in rows if not train.is_done(place, name, row, seed)
+        (row, seed) for seed in seeds for row in rows if not train.is_done(config, name, row, seed)
     ]
     if not missing:
-        print(f"{name}: nothing is missing.", flush=True)
+        print(f"{name}: all results exist.", flush=True)
         return
-    begun = time.monotonic()
+    started = time.monotonic()
     kinds = {ROWS[row].teacher for row, _ in missing} - {None}
-    # the text embeddings of the contrastive term are made with the three views' teacher at hand
-    _all(pool, train.prepare_visual, [(place, name, kind) for kind in {*kinds, "three views"}])
-    _all(pool, train.prepare_text, [(place, name)])
-    asked = {teacher_outputs_key(ROWS[row]): row for row, _ in missing if ROWS[row].teacher}
-    _all(pool, train.prepare_teacher_outputs, [(place, name, row) for row in asked.values()])
-    print(f"{name}: the teachers took {time.monotonic() - begun:.0f} s.", flush=True)
-    runs = [pool.submit(train.run, place, name, row, seed) for row, seed in missing]
+    # the contrastive term's text embeddings require the three-view teacher
+    _all(
+        pool, train.make_visual_teacher, [(config, name, kind) for kind in {*kinds, "three views"}]
+    )
+    _all(pool, train.make_text_teacher, [(config, name)])
+    by_outputs = {teacher_outputs_key(ROWS[row]): row for row, _ in missing if ROWS[row].teacher}
+    _all(pool, train.cache_outputs, [(config, name, row) for row in by_outputs.values()])
+    print(f"{name}: the teachers took {time.monotonic() - started:.0f} s.", flush=True)
+    runs = [pool.submit(train.run, config, name, row, seed) for row, seed in missing]
     for count, done in enumerate(as_completed(runs), start=1):
         result = done.result()
         print(
             f"{name} {count}/{len(runs)}: {result['row']}, seed {result['seed']}: "
             f"{100 * result['top1']:.2f} % in {result['seconds']:.0f} s "
-            f"({time.monotonic() - begun:.0f} s in all)",
+            f"({time.monotonic() - started:.0f} s in total)",
             flush=True,
         )
 
@@ -90,15 +96,15 @@ def _arguments() -> argparse.Namespace:
     add("--sets", nargs="+", choices=list(FULL), default=list(FULL), help="data sets to run")
     add("--rows", nargs="+", choices=list(ROWS), default=list(ROWS), help="rows to run")
     add("--seeds", type=int, default=3, help="seeds 0, 1, ... of each row")
-    add("--schedule", choices=["full", "short"], help="full where there is a GPU, else short")
-    add("--workers", type=int, default=os.cpu_count() or 1, help="runs at a time")
+    add("--schedule", choices=["full", "short"], help="default: full with a GPU, otherwise short")
+    add("--workers", type=int, default=os.cpu_count() or 1, help="concurrent runs")
     add("--threads", type=int, default=1, help="CPU threads of each run")
     add(
-        "--work", type=Path, default=REPOSITORY / "runs" / "evidence", help="teachers are kept here"
+        "--work", type=Path, default=REPOSITORY / "runs" / "evidence", help="folder of the teachers"
     )
     add("--results", type=Path, default=REPOSITORY / "benchmarks" / "results" / "evidence")
     add("--table", type=Path, default=REPOSITORY / "docs" / "explanation" / "evidence.md")
-    add("--table-only", action="store_true", help="write the table from the results there are")
+    add("--table-only", action="store_true", help="write the table from existing results")
     return parser.parse_args()
 
 

@@ -1,15 +1,16 @@
-"""The rows of the table: one loss with other constants each."""
+"""The rows of the table: the same loss with different constants."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 from tmkd_deploy.records.types import VIEWS, LogitLoss, View
 
 
 @dataclass(frozen=True)
 class Row:
-    """What a student is told, and the constants of its loss (see `LossSettings`).
+    """The teacher of a student, its views and weights, and the loss constants (see `LossSettings`).
 
     The constants were fixed before the first run and are the same on every data set: those of KD
     and DKD are the ones commonly used for ResNet-56 to ResNet-20 on CIFAR-100; beta, gamma and the
@@ -34,8 +35,8 @@ class Row:
 
 _TMKD = Row("TMKD (KD)")
 _KD = replace(_TMKD, title="KD", teacher="RGB", views=("rgb",), beta=0.0, gamma=0.0)
-# DKD takes the labels at full weight and grows its own term over the first twelfth of the schedule
-_DKD = {"logit_loss": "dkd", "ce_weight": 1.0, "alpha": 1.0}
+# DKD has the full weight on the labels and warms up its own term over a twelfth of the schedule
+_DKD: dict[str, Any] = {"logit_loss": "dkd", "ce_weight": 1.0, "alpha": 1.0}
 
 ROWS: dict[str, Row] = {
     "supervised": replace(_KD, title="Supervised", teacher=None, ce_weight=1.0, alpha=0.0),

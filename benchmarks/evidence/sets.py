@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
-from PIL import Image  # it comes with timm
+from PIL import Image  # installed with timm
 
 from benchmarks.evidence.plans import Plan
 from tmkd_deploy.data.class_balanced import class_balanced_order
@@ -33,13 +33,13 @@ class Part:
     labels: np.ndarray
 
     def rows(self, chosen: np.ndarray) -> Part:
-        """The images and labels `chosen` by index or mask."""
+        """The images and labels at the indices or mask `chosen`."""
         return Part(self.images[chosen], self.labels[chosen])
 
 
 @dataclass(frozen=True)
 class DataSet:
-    """What the students and the teachers learn from, and the test split."""
+    """The training images of students and teachers, and the test split."""
 
     class_names: list[str]
     train: Part
@@ -48,7 +48,7 @@ class DataSet:
 
 
 def read(name: str, root: Path, plan: Plan) -> DataSet:
-    """The data set `name`, cut down to what `plan` says.
+    """The data set `name`, reduced to the subset of `plan`.
 
     Training images that repeat a test image pixel for pixel are dropped.
     """
@@ -66,14 +66,14 @@ def read(name: str, root: Path, plan: Plan) -> DataSet:
     train = train.rows(np.array([image.tobytes() not in seen for image in train.images]))
     return DataSet(
         class_names,
-        _even(train, plan.train_images),
-        _even(train, plan.teacher_images),
-        _even(test, plan.test_images),
+        _class_balanced_subset(train, plan.train_images),
+        _class_balanced_subset(train, plan.teacher_images),
+        _class_balanced_subset(test, plan.test_images),
     )
 
 
-def _even(part: Part, images: int | None) -> Part:
-    """The first `images` of an order that takes the classes in turn."""
+def _class_balanced_subset(part: Part, images: int | None) -> Part:
+    """The first `images` in class-balanced order."""
     if images is None or images >= len(part.labels):
         return part
     return part.rows(np.sort(class_balanced_order(part.labels, SUBSET_SEED)[:images]))
@@ -81,7 +81,7 @@ def _even(part: Part, images: int | None) -> Part:
 
 def _parquet(files: list[Path], size: int) -> tuple[list[str], Part]:
     if not files:
-        raise SystemExit("A data set is missing below --data-root; see benchmarks/README.md.")
+        raise SystemExit("A data set is missing in --data-root; see benchmarks/README.md.")
     tables = [pq.read_table(file) for file in files]
     images = [row["bytes"] for table in tables for row in table["image"].to_pylist()]
     labels = np.concatenate([table["label"].to_numpy() for table in tables])
@@ -90,18 +90,18 @@ def _parquet(files: list[Path], size: int) -> tuple[list[str], Part]:
 
 
 def _elpv(size: int) -> tuple[list[str], Part, Part]:
-    """Functional or defective (probability above one half); every fifth cell is a test cell."""
+    """Functional or defective (probability above 0.5); every fifth one is a test cell."""
     try:
         cells = read_elpv(None)
     except MissingExtra as error:
         raise SystemExit(str(error)) from error
     images = _decoded((io.BytesIO(cell.read()) for cell in cells.images), size)
-    everything = Part(images, np.array(cells.labels))
+    all_cells = Part(images, np.array(cells.labels))
     test = np.zeros(len(cells.labels), dtype=bool)
     order = np.random.default_rng(SUBSET_SEED).permutation(len(cells.labels))
     for label in (0, 1):
-        test[order[everything.labels[order] == label][::5]] = True
-    return cells.class_names, everything.rows(~test), everything.rows(test)
+        test[order[all_cells.labels[order] == label][::5]] = True
+    return cells.class_names, all_cells.rows(~test), all_cells.rows(test)
 
 
 def _fashion(size: int) -> tuple[list[str], Part, Part]:
@@ -112,8 +112,8 @@ def _fashion(size: int) -> tuple[list[str], Part, Part]:
         pixels = gzip.decompress((FASHION / f"{kind}-images-idx3-ubyte.gz").read_bytes())[16:]
         labels = gzip.decompress((FASHION / f"{kind}-labels-idx1-ubyte.gz").read_bytes())[8:]
         grey = np.frombuffer(pixels, np.uint8).reshape(-1, 28, 28)
-        around = (size - 28) // 2
-        padded = np.pad(grey, ((0, 0), (around, around), (around, around)))
+        border = (size - 28) // 2
+        padded = np.pad(grey, ((0, 0), (border, border), (border, border)))
         images = np.repeat(padded[..., None], 3, axis=3)
         return Part(images, np.frombuffer(labels, np.uint8).astype(np.int64))
 

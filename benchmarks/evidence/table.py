@@ -26,9 +26,9 @@ Runs = dict[str, dict[int, dict[str, Any]]]
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over seeds with the half width of its 95 % interval by Student's t, and its p-value.
+    """A mean over seeds with the half width of its 95 % interval by Student's t, and a p-value.
 
-    The p-value is that of a mean of zero; both are None for one seed.
+    The p-value tests a mean of zero. Both are None for a single seed.
     """
 
     mean: float
@@ -38,7 +38,7 @@ class Estimate:
 
 def estimate(values: list[float]) -> Estimate:
     """Mean, interval and two-sided p-value of `values`."""
-    from scipy import stats  # noqa: PLC0415 - running the rows does without it
+    from scipy import stats  # noqa: PLC0415 - running the rows does not need it
 
     mean = math.fsum(values) / len(values)
     if len(values) < 2:
@@ -79,7 +79,7 @@ def _read(folder: Path) -> Runs:
 
 
 def _difference(runs: Runs, row: str, base: str = "kd") -> Estimate | None:
-    """The row's difference to the row `base` in points of top-1, paired by seed."""
+    """The row's difference from the row `base` in points of top-1, paired by seed."""
     if row == base or not {row, base} <= runs.keys():
         return None
     seeds = sorted(runs[row].keys() & runs[base].keys())
@@ -99,17 +99,17 @@ def _summary(found: dict[str, Runs]) -> str:
     for row in ("tmkd-kd", "tmkd-dkd"):
         differences = [each for runs in found.values() if (each := _difference(runs, row))]
         ahead = sum(each.mean > 0 for each in differences)
-        sure = sum(each.mean > 0 and _is_sure(each) for each in differences)
-        behind = sum(each.mean < 0 and _is_sure(each) for each in differences)
+        significant = sum(each.mean > 0 and _is_significant(each) for each in differences)
+        behind = sum(each.mean < 0 and _is_significant(each) for each in differences)
         lines.append(
             f"{ROWS[row].title} is ahead of KD on {ahead} of {len(differences)} data sets "
-            f"(p < 0.05 on {sure}), and behind it with p < 0.05 on {behind}."
+            f"(p < 0.05 on {significant}), and behind it with p < 0.05 on {behind}."
         )
     return "\n".join(lines) + "\n"
 
 
 def _contributions(found: dict[str, Runs]) -> str:
-    """What each part of TMKD adds: the whole against the whole without it."""
+    """What each part of TMKD contributes: all of TMKD against TMKD without that part."""
     parts = {
         "three views": "no-views",
         "text weights": "no-text-weights",
@@ -137,8 +137,8 @@ def _differences(found: dict[str, Runs], shown: dict[str, tuple[str, str]]) -> l
         differences = [_difference(runs, row, base) for runs in found.values()]
         means = [each.mean for each in differences if each]
         cells = [f"{each.mean:+.2f}{_stars(each)}" if each else "–" for each in differences]
-        over_all = f"{sum(means) / len(means):+.2f}" if means else "–"
-        lines.append(f"| {title} | {' | '.join(cells)} | {over_all} |")
+        overall = f"{sum(means) / len(means):+.2f}" if means else "–"
+        lines.append(f"| {title} | {' | '.join(cells)} | {overall} |")
     return lines
 
 
@@ -204,7 +204,7 @@ def _shown(value: Estimate, *, signed: bool = False) -> str:
     return mean if value.half_width is None else f"{mean} ± {value.half_width:.2f}"
 
 
-def _is_sure(value: Estimate) -> bool:
+def _is_significant(value: Estimate) -> bool:
     return value.p_value is not None and value.p_value < 0.05
 
 

@@ -1,4 +1,4 @@
-"""How well student families take INT8: accuracy, latency and what the builder makes of them.
+"""How well student families quantize to INT8: accuracy, latency, and layers built in INT8.
 
 python -m benchmarks.quantizability
 """

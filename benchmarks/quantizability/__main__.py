@@ -1,4 +1,4 @@
-"""Train what is missing, measure what is missing, write the page."""
+"""Train and measure what has no result yet, then write the page."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import timm
 import torch
 
 from benchmarks.quantizability import accuracy, engines, train
-from benchmarks.quantizability.families import FAMILIES, PLAN, Place
+from benchmarks.quantizability.families import FAMILIES, PLAN, Paths
 from benchmarks.quantizability.table import read, write_page
 from tmkd_deploy.measure.latency import machine
 
@@ -24,70 +24,70 @@ COMMAND = "python -m benchmarks.quantizability"
 
 
 def main() -> None:
-    """Run the parts asked for; a part that a family's result holds is not run again."""
+    """Run the selected parts, skipping those that a family's result already holds."""
     parser = argparse.ArgumentParser(prog=COMMAND)
     parser.add_argument("--families", nargs="+", choices=FAMILIES, default=list(FAMILIES))
     parser.add_argument("--parts", nargs="+", choices=list(_PARTS), default=list(_PARTS))
     parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--workers", type=int, default=2, help="students trained at a time")
+    parser.add_argument("--workers", type=int, default=2, help="concurrent trainings")
     parser.add_argument("--work", type=Path, default=Path("runs/quantizability"))
     parser.add_argument("--results", type=Path, default=Path("benchmarks/results/quantizability"))
     parser.add_argument("--page", type=Path, default=Path("docs/explanation/students.md"))
-    chosen = parser.parse_args()
+    arguments = parser.parse_args()
     torch.set_num_threads(1)
-    place = Place(chosen.work, chosen.results)
-    # torch, once loaded, does not survive a fork
+    paths = Paths(arguments.work, arguments.results)
+    # torch does not support forking after it is loaded
     context = multiprocessing.get_context("spawn")
-    seeds = range(chosen.seeds)
-    with ProcessPoolExecutor(chosen.workers, mp_context=context) as pool:
+    seeds = range(arguments.seeds)
+    with ProcessPoolExecutor(arguments.workers, mp_context=context) as pool:
         trainings = [
-            pool.submit(train.train, place, family, seed)
+            pool.submit(train.train, paths, family, seed)
             for seed in seeds
-            for family in chosen.families
+            for family in arguments.families
         ]
         for training in trainings:
             print("Trained", training.result(), flush=True)
-    for part in chosen.parts:
-        for family in chosen.families:
-            _PARTS[part](place, family, list(seeds))
-    if read(place.results):
-        write_page(place.results, chosen.page)
+    for part in arguments.parts:
+        for family in arguments.families:
+            _PARTS[part](paths, family, list(seeds))
+    if read(paths.results):
+        write_page(paths.results, arguments.page)
 
 
-def _accuracy(place: Place, family: str, seeds: list[int]) -> None:
-    kept: list[dict[str, Any]] = _read(place, family).get("accuracy", [])
+def _accuracy(paths: Paths, family: str, seeds: list[int]) -> None:
+    rows: list[dict[str, Any]] = _read(paths, family).get("accuracy", [])
     for seed in seeds:
-        if seed not in {row["seed"] for row in kept}:
-            kept = [*kept, *accuracy.measure(place, family, seed)]
-            _write(place, family, {"accuracy": kept})
+        if seed not in {row["seed"] for row in rows}:
+            rows = [*rows, *accuracy.measure(paths, family, seed)]
+            _write(paths, family, {"accuracy": rows})
 
 
-def _latency(place: Place, family: str, seeds: list[int]) -> None:
-    if "latency" not in _read(place, family):
-        _write(place, family, engines.time(place, family, seeds[0]))
+def _latency(paths: Paths, family: str, seeds: list[int]) -> None:
+    if "latency" not in _read(paths, family):
+        _write(paths, family, engines.time(paths, family, seeds[0]))
 
 
-def _build(place: Place, family: str, seeds: list[int]) -> None:
-    if "tensorrt_rtx" not in _read(place, family):
-        _write(place, family, engines.build(place, family, seeds[0]))
+def _build(paths: Paths, family: str, seeds: list[int]) -> None:
+    if "tensorrt_rtx" not in _read(paths, family):
+        _write(paths, family, engines.build(paths, family, seeds[0]))
 
 
-_PARTS: dict[str, Callable[[Place, str, list[int]], None]] = {
+_PARTS: dict[str, Callable[[Paths, str, list[int]], None]] = {
     "accuracy": _accuracy,
     "build": _build,
-    # last, when nothing else of this program runs
+    # last, when this program runs nothing else
     "latency": _latency,
 }
 
 
-def _read(place: Place, family: str) -> dict[str, Any]:
-    file = place.result(family)
+def _read(paths: Paths, family: str) -> dict[str, Any]:
+    file = paths.result(family)
     found: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
     return found
 
 
-def _write(place: Place, family: str, more: dict[str, Any]) -> None:
-    file = place.result(family)
+def _write(paths: Paths, family: str, more: dict[str, Any]) -> None:
+    file = paths.result(family)
     file.parent.mkdir(parents=True, exist_ok=True)
     found = {
         "family": family,
@@ -106,7 +106,7 @@ def _write(place: Place, family: str, more: dict[str, Any]) -> None:
             "epochs": PLAN.epochs,
             "test_images": PLAN.test_images,
         },
-        **_read(place, family),
+        **_read(paths, family),
         **more,
     }
     part = file.with_suffix(".part")

@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 
 from benchmarks.quantizability.engines import quantize_static
-from benchmarks.quantizability.families import PLAN, Place
+from benchmarks.quantizability.families import PLAN, Paths
 from benchmarks.quantizability.train import (
     CPU,
     calibration_images,
@@ -28,17 +28,17 @@ _BATCH = 50
 _OPSET = 20
 
 
-def measure(place: Place, family: str, seed: int) -> list[dict[str, Any]]:
+def measure(paths: Paths, family: str, seed: int) -> list[dict[str, Any]]:
     """The ledger of one training: each row against the FP32 student, INT8 also against fake INT8.
 
-    `quantize_static` is as its documentation advises with VNNI, `quantize_static_7bit` as it
-    advises without. Our INT8 file is the same on both.
+    `quantize_static` follows its documentation for CPUs with VNNI, `quantize_static_7bit` for CPUs
+    without. Our INT8 file is the same for both.
     """
-    plain, fake = student(place, family, seed), quantized(place, family, seed)
+    plain, fake = student(paths, family, seed), quantized(paths, family, seed)
     images, labels = data().test.images, data().test.labels
     entries = [
         Entry("fp32", "student", "fp32", "FP32 student", predict(plain, images, CPU).numpy()),
-        _entry("calibrated", np.load(place.folder(family, seed) / "calibrated.npy")),
+        _entry("calibrated", np.load(paths.folder(family, seed) / "calibrated.npy")),
         _entry("fine_tuned", predict(fake, images, CPU).numpy()),
     ]
     with tempfile.TemporaryDirectory() as name:
@@ -46,14 +46,14 @@ def measure(place: Place, family: str, seed: int) -> list[dict[str, Any]]:
         onnx.save(to_onnx(plain, PLAN.size, _OPSET), folder / "fp32.onnx")
         onnx.save(to_onnx(fake, PLAN.size, _OPSET), folder / "int8.onnx")
         files = {"fp32_engine": "fp32", "int8": "int8"}
-        for way, narrow in (("quantize_static", False), ("quantize_static_7bit", True)):
-            file = folder / f"{way}.onnx"
+        for method, narrow in (("quantize_static", False), ("quantize_static_7bit", True)):
+            file = folder / f"{method}.onnx"
             quantize_static(folder / "fp32.onnx", file, calibration_images(), narrow)
-            files[way] = way
+            files[method] = method
         for key, stem in files.items():
             entries.append(_entry(key, _logits(folder / f"{stem}.onnx", images)))
     rows = ledger(entries, labels, data().class_names)
-    decided = {entry.key: entry.logits.argmax(axis=1) for entry in entries}
+    decisions_of = {entry.key: entry.logits.argmax(axis=1) for entry in entries}
     return [
         {
             "row": entry.key,
@@ -64,16 +64,18 @@ def measure(place: Place, family: str, seed: int) -> list[dict[str, Any]]:
             "change_interval": row.change_interval,
             "p_value": row.p_value,
             "agreement_with_fp32": row.agreement_with_compared,
-            "agreement_with_fake": float((decided[entry.key] == decided["fine_tuned"]).mean()),
-            "p_value_against_int8": _p_value(decided[entry.key], decided["int8"], labels),
+            "agreement_with_fake": float(
+                (decisions_of[entry.key] == decisions_of["fine_tuned"]).mean()
+            ),
+            "p_value_against_int8": _p_value(decisions_of[entry.key], decisions_of["int8"], labels),
         }
         for entry, row in zip(entries, rows, strict=True)
     ]
 
 
 def _p_value(decisions: np.ndarray, others: np.ndarray, labels: np.ndarray) -> float:
-    right, others_right = decisions == labels, others == labels
-    gained, lost = int((right & ~others_right).sum()), int((others_right & ~right).sum())
+    correct, others_correct = decisions == labels, others == labels
+    gained, lost = int((correct & ~others_correct).sum()), int((others_correct & ~correct).sum())
     return mcnemar_p_value(gained, lost)
 
 

@@ -1,4 +1,4 @@
-"""Latency under ONNX Runtime, and what TensorRT-RTX builds: figures that need no good weights."""
+"""Latency under ONNX Runtime and TensorRT-RTX builds; both are independent of trained weights."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import numpy as np
 import onnx
 from onnxruntime import quantization
 
-from benchmarks.quantizability.families import BUILD_SIZE, BUILD_TARGET, LATENCY_SIZES, PLAN, Place
-from benchmarks.quantizability.train import QUIET, calibration_images, quantizable, student
+from benchmarks.quantizability.families import BUILD_SIZE, BUILD_TARGET, LATENCY_SIZES, PLAN, Paths
+from benchmarks.quantizability.train import SILENT, calibration_images, quantizable, student
 from tmkd_deploy.engines.onnxruntime import OnnxRuntime
 from tmkd_deploy.engines.tensorrt_rtx import TensorRTRtx
-from tmkd_deploy.export.export import _rest_to_fp16
+from tmkd_deploy.export.fp16 import to_fp16
 from tmkd_deploy.export.torch_to_onnx import to_onnx
 from tmkd_deploy.measure.latency import measure_latency
 from tmkd_deploy.models.timm_classifier import Classifier
@@ -30,15 +30,15 @@ _IMAGES = 32
 SETTINGS = Measure(threads=1, warmup_seconds=0.5, min_runs=200, min_seconds=3.0)
 
 
-def time(place: Place, family: str, seed: int) -> dict[str, Any]:
-    """Latencies at each size, and how many layers ONNX Runtime computes in integers."""
+def time(paths: Paths, family: str, seed: int) -> dict[str, Any]:
+    """Latencies at each size, and the number of layers that ONNX Runtime computes in integers."""
     timed: dict[str, Any] = {}
     layers: dict[str, Any] = {}
     for size in LATENCY_SIZES:
         images = enlarged(calibration_images()[:_IMAGES], size)
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
-            plain = student(place, family, seed, size)
+            plain = student(paths, family, seed, size)
             onnx.save(to_onnx(plain, size, _OPSET), folder / "fp32.onnx")
             fake = _quantized(plain, images, QuantScheme.U8)
             onnx.save(to_onnx(fake, size, _OPSET), folder / "int8.onnx")
@@ -47,18 +47,18 @@ def time(place: Place, family: str, seed: int) -> dict[str, Any]:
     return {"latency": timed, "layers": layers}
 
 
-def build(place: Place, family: str, seed: int) -> dict[str, Any]:
-    """Sizes of TensorRT-RTX's engines by precision, and the INT8 one's layers in integers."""
+def build(paths: Paths, family: str, seed: int) -> dict[str, Any]:
+    """Sizes of TensorRT-RTX engines by precision, and the INT8 engine's integer layers."""
     size, builder, profile = BUILD_SIZE, TensorRTRtx(), profiles.get(BUILD_TARGET)
-    plain = student(place, family, seed, size)
+    plain = student(paths, family, seed, size)
     megabytes = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         fp32 = to_onnx(plain, size, _OPSET)
         images = enlarged(calibration_images()[:_IMAGES], size)
         int8 = to_onnx(_quantized(plain, images, QuantScheme.S8), size, _OPSET)
-        graphs = {"fp32": fp32, "fp16": _rest_to_fp16(fp32, _OPSET)}
-        graphs["int8"] = _rest_to_fp16(int8, _OPSET)
+        graphs = {"fp32": fp32, "fp16": to_fp16(fp32)}
+        graphs["int8"] = to_fp16(int8)
         for precision, graph in graphs.items():
             onnx.save(graph, folder / f"{precision}.onnx")
             engine = builder.build(folder / f"{precision}.onnx", precision, size, profile, folder)
@@ -69,7 +69,7 @@ def build(place: Place, family: str, seed: int) -> dict[str, Any]:
 
 
 def _quantized(classifier: Classifier, images: np.ndarray, quant_scheme: QuantScheme) -> Classifier:
-    """The classifier itself, calibrated on `images` and folded."""
+    """The classifier, modified in place: calibrated on `images`, with folded batch norms."""
     network = quantizable(classifier, images)
     fold_batch_norms(network)
     use_engine_arithmetic(network, quant_scheme)
@@ -77,13 +77,13 @@ def _quantized(classifier: Classifier, images: np.ndarray, quant_scheme: QuantSc
 
 
 def enlarged(images: np.ndarray, size: int) -> np.ndarray:
-    """Images [n, S, S, 3] with each pixel repeated, to a multiple of S."""
+    """Images [n, S, S, 3] enlarged to a multiple of S by repeating pixels."""
     times = size // PLAN.size
     return images.repeat(times, axis=1).repeat(times, axis=2)
 
 
 def quantize_static(fp32: Path, file: Path, images: np.ndarray, narrow: bool) -> None:
-    """As ONNX Runtime's documentation advises for x86; `narrow` weights where there is no VNNI."""
+    """Quantize as ONNX Runtime's documentation recommends; `narrow` for x86 without VNNI."""
     quantization.quantize_static(
         str(fp32),
         str(file),
@@ -105,17 +105,17 @@ class _Reader(quantization.CalibrationDataReader):
 
 
 def _timed(folder: Path, images: np.ndarray, seed: int) -> dict[str, Any]:
-    """All contenders in one interleaved run; ratios are time over the FP32 student's."""
+    """Time all contenders in one interleaved run; ratios are relative to the FP32 student."""
     runtime = OnnxRuntime()
-    for way, narrow in (("quantize_static", False), ("quantize_static_7bit", True)):
-        quantize_static(folder / "fp32.onnx", folder / f"{way}.onnx", images, narrow)
-    # none of these files saturates in the fast mode, which all of them are therefore run in
+    for method, narrow in (("quantize_static", False), ("quantize_static_7bit", True)):
+        quantize_static(folder / "fp32.onnx", folder / f"{method}.onnx", images, narrow)
+    # none of these files saturates in the fast mode, so all of them use it
     names = ("fp32", "int8", "quantize_static", "quantize_static_7bit")
     engines = {
         name: (name, runtime.open(folder / f"{name}.onnx", SETTINGS.threads, precise_int8=False))
         for name in names
     }
-    latency = measure_latency(engines, images, SETTINGS, seed, QUIET)
+    latency = measure_latency(engines, images, SETTINGS, seed, SILENT)
     return {
         "milliseconds": {row.engine: round(row.p50_ms, 4) for row in latency.rows},
         "ratios": {

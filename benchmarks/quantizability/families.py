@@ -1,4 +1,4 @@
-"""The student families, and the one schedule they are all trained by."""
+"""The student families and their common training schedule."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from benchmarks.evidence.plans import Plan
 
-# in the order of the page; what the names of a family's other members begin with
+# in the order of the page: each model, and the prefix of its family's names
 PREFIXES = {
     "resnet18": "resnet",
     "resnet10t": "resnet",
@@ -20,8 +20,8 @@ PREFIXES = {
     "vit_tiny_patch16_224": "vit_",
 }
 FAMILIES = tuple(PREFIXES)
-# Latency does not depend on what a network has learnt, so it is measured at the sizes that are
-# used, and the training is done at one that two cores can pay.
+# Latency is independent of the weights, so it is measured at realistic sizes, while training uses
+# one that is affordable on two cores.
 LATENCY_SIZES = (96, 224)
 BUILD_SIZE = 96
 BUILD_TARGET = "rtx-ada"
@@ -46,26 +46,26 @@ DATA = "fashion-mnist"
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where weights are kept and results written."""
+class Paths:
+    """The folders of weights and results."""
 
     work: Path
     results: Path
 
     def result(self, family: str) -> Path:
-        """The file of one family."""
+        """The result file of one family."""
         return self.results / f"{family}.json"
 
     def folder(self, family: str, seed: int) -> Path:
-        """Where the weights of one training lie."""
+        """The folder with the weights of one training."""
         return self.work / f"{family}-seed{seed}"
 
 
 def arguments(family: str, size: int) -> dict[str, int]:
-    """What timm needs to be told for images of `size` pixels."""
+    """Keyword arguments for timm, for images of `size` pixels."""
     return {"img_size": size} if family.startswith("vit") else {}
 
 
 def learning_rate(family: str) -> float:
-    """A transformer takes smaller steps."""
+    """The learning rate of a family; smaller for transformers."""
     return 1e-3 if family.startswith("vit") else PLAN.learning_rate

@@ -13,7 +13,7 @@ from benchmarks.quantizability.families import FAMILIES, LATENCY_SIZES, PREFIXES
 
 BEGIN, END = "<!-- tables:begin -->", "<!-- tables:end -->"
 WARNINGS = Path(__file__).parents[2] / "tmkd_deploy" / "recipe" / "families.yaml"
-# what the gate is asked for in the table
+# the budget that the table assumes
 ALLOWED_POINTS = 1.0
 
 _PARTS = {"accuracy", "latency", "tensorrt_rtx"}
@@ -22,7 +22,7 @@ Result = dict[str, Any]
 
 
 def write_page(results: Path, page: Path) -> None:
-    """Put the tables between the page's marks, and the warnings into the package."""
+    """Write the tables between the page's marks, and the warnings into the package."""
     before, _, rest = page.read_text(encoding="utf-8").partition(BEGIN)
     _, _, after = rest.partition(END)
     text = f"{before}{BEGIN}\n\n{render(results)}\n{END}{after}"
@@ -31,7 +31,7 @@ def write_page(results: Path, page: Path) -> None:
 
 
 def render(results: Path) -> str:
-    """Every table, from the results of the families that have one."""
+    """All tables, for the families that have complete results."""
     found = read(results)
     parts = [_machine(found), _latency(found), _accuracy(found), _rtx(found), _beside(found)]
     return "\n".join(parts)
@@ -45,7 +45,7 @@ def read(results: Path) -> dict[str, Result]:
 
 
 def ratio(result: Result, size: int, name: str, over: str = "fp32") -> tuple[float, float, float]:
-    """The time of `name` over that of `over`, with its interval."""
+    """The ratio of the time of `name` to that of `over`, with its interval."""
     ratios = result["latency"][str(size)]["ratios"]
     if each := ratios.get(f"{name} / {over}"):
         low, high = each["interval"]
@@ -64,33 +64,33 @@ def row(result: Result, name: str, seed: int = 0) -> Result:
 
 
 def ships(result: Result, size: int) -> str:
-    """What the gate's rule ships: the fastest of those that lose at most a point."""
+    """The engine that the gate ships: the fastest of those that lose at most one point."""
     milliseconds = result["latency"][str(size)]["milliseconds"]
     faster = milliseconds["int8"] < milliseconds["fp32"]
     accurate = -row(result, "int8")["change_points"] <= ALLOWED_POINTS
     return "INT8" if faster and accurate else "FP32"
 
 
-def advised(result: Result) -> str:
-    """What ONNX Runtime's documentation advises for the machine: eight bits need VNNI."""
+def recommended(result: Result) -> str:
+    """The method that ONNX Runtime's documentation recommends: eight bits require VNNI."""
     return "quantize_static" if result["machine"]["vnni"] is True else "quantize_static_7bit"
 
 
 def behind(result: Result, size: int) -> str:
-    """Whether INT8 is behind `quantize_static` in speed and accuracy alike, and how surely."""
-    other = advised(result)
+    """Whether INT8 is behind `quantize_static` in both speed and accuracy, and significantly."""
+    other = recommended(result)
     times, low, _ = ratio(result, size, "int8", other)
     points = row(result, "int8")["top1"] - row(result, other)["top1"]
     if times <= 1 or points >= 0:
         return "no"
-    surely = low > 1 and row(result, other)["p_value_against_int8"] < 0.05
-    return "yes" if surely else "not shown"
+    significant = low > 1 and row(result, other)["p_value_against_int8"] < 0.05
+    return "yes" if significant else "not shown"
 
 
 def render_warnings(results: Path) -> str:
-    """The families that lose in INT8 on a runtime, each with the nearest that wins, as YAML.
+    """The families that are slower in INT8, each with the closest faster alternative, as YAML.
 
-    Nearest is the family whose FP32 student takes about as long at the larger size.
+    The closest family is the one with the most similar FP32 latency at the larger size.
     """
     found = read(results)
     size = LATENCY_SIZES[-1]
@@ -127,7 +127,7 @@ def _fp32(result: Result, size: int) -> float:
 
 
 def _loses(result: Result) -> bool:
-    """Slower than FP32 beyond the interval at every size."""
+    """Whether INT8 is significantly slower than FP32 at every size."""
     return all(ratio(result, size, "int8")[1] > 1 for size in LATENCY_SIZES)
 
 
@@ -154,7 +154,7 @@ def _latency(found: dict[str, Result]) -> str:
                 f"{layers['int8']} of {layers['all']}",
                 *(f"{_fp32(each, size):.2f}" for size in sizes),
                 *(_ratio(each, size, "int8") for size in sizes),
-                *(_ratio(each, size, advised(each)) for size in sizes),
+                *(_ratio(each, size, recommended(each)) for size in sizes),
             ]
 
     columns = ["Family", "Layers in integers"]
@@ -230,7 +230,7 @@ def _beside(found: dict[str, Result]) -> str:
                 chosen = ships(each, size)
                 _, low, _ = ratio(each, size, "int8")
                 slower = "no" if chosen == "FP32" or low <= 1 else "yes"
-                other = advised(each)
+                other = recommended(each)
                 against = ratio(each, size, "int8", other)
                 points = 100 * (row(each, "int8")["top1"] - row(each, other)["top1"])
                 yield [

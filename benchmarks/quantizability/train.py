@@ -16,7 +16,7 @@ from benchmarks.quantizability.families import (
     FINE_TUNING_EPOCHS,
     FINE_TUNING_RATE,
     PLAN,
-    Place,
+    Paths,
     arguments,
     learning_rate,
 )
@@ -36,7 +36,7 @@ from tmkd_deploy.training.predict import predict
 from tmkd_deploy.training.schedule import Schedule
 
 CPU = torch.device("cpu")
-QUIET = SilentEvents()
+SILENT = SilentEvents()
 GRID = QuantScheme.U8
 
 
@@ -58,9 +58,9 @@ def new(family: str, size: int) -> Classifier:
     return create(family, classes, arguments(family, size), size, scratch=True)[0]
 
 
-def train(place: Place, family: str, seed: int) -> str:
+def train(paths: Paths, family: str, seed: int) -> str:
     """Train one student, then quantize it, and keep the weights of both; say what is there."""
-    folder, trained = place.folder(family, seed), f"{family} with seed {seed}"
+    folder, trained = paths.folder(family, seed), f"{family} with seed {seed}"
     if (folder / "quantized.safetensors").exists():
         return trained
     torch.set_num_threads(1)
@@ -70,7 +70,7 @@ def train(place: Place, family: str, seed: int) -> str:
         classifier = new(family, PLAN.size)
         _fit(classifier, seed, PLAN.epochs, learning_rate(family))
         weights.save(classifier, folder / "student.safetensors")
-    classifier = student(place, family, seed)
+    classifier = student(paths, family, seed)
     network = quantizable(classifier, calibration_images())
     use_quant_scheme(network, GRID)
     np.save(folder / "calibrated.npy", predict(classifier, data().test.images, CPU).numpy())
@@ -80,37 +80,37 @@ def train(place: Place, family: str, seed: int) -> str:
     return trained
 
 
-def student(place: Place, family: str, seed: int, size: int = PLAN.size) -> Classifier:
-    """A trained student, its branches merged, for images of `size` pixels.
+def student(paths: Paths, family: str, seed: int, size: int = PLAN.size) -> Classifier:
+    """Load a trained student with merged branches, for images of `size` pixels.
 
-    What depends on the size, a ViT's table of positions, is random at another size than that of
-    the training.
+    Weights that depend on the size, such as a ViT's position embeddings, stay random if the size
+    differs from that of the training.
     """
     classifier = new(family, size)
-    kept = weights.read_checkpoint(place.folder(family, seed) / "student.safetensors")
-    own = classifier.state_dict()
-    fitting: dict[str, Tensor] = {
-        name: tensor if tensor.shape == own[name].shape else own[name]
-        for name, tensor in kept.items()
+    saved = weights.read_checkpoint(paths.folder(family, seed) / "student.safetensors")
+    expected = classifier.state_dict()
+    state: dict[str, Tensor] = {
+        name: tensor if tensor.shape == expected[name].shape else expected[name]
+        for name, tensor in saved.items()
     }
-    classifier.load_state_dict(fitting)
+    classifier.load_state_dict(state)
     return merge_branches(classifier)
 
 
-def quantized(place: Place, family: str, seed: int) -> Classifier:
-    """The student after fine-tuning through fake quantizers, on the grid of ONNX Runtime."""
+def quantized(paths: Paths, family: str, seed: int) -> Classifier:
+    """Load the student fine-tuned through fake quantizers, with ONNX Runtime's arithmetic."""
     classifier = merge_branches(new(family, PLAN.size))
     network = insert_quantizers(classifier)
     fold_batch_norms(network)
-    weights.load(classifier, place.folder(family, seed) / "quantized.safetensors")
+    weights.load(classifier, paths.folder(family, seed) / "quantized.safetensors")
     use_engine_arithmetic(network, GRID)
     return classifier.eval()
 
 
 def quantizable(classifier: Classifier, images: np.ndarray) -> fx.GraphModule:
-    """Insert quantizers and find their ranges on `images`, uint8 [n, S, S, 3]."""
+    """Insert quantizers and calibrate them on `images`, uint8 [n, S, S, 3]."""
     network = insert_quantizers(classifier)
-    calibrate(classifier, images, Calibration(), GRID, CPU, QUIET)
+    calibrate(classifier, images, Calibration(), GRID, CPU, SILENT)
     return network
 
 
@@ -121,7 +121,7 @@ def _fit(
     rate: float,
     quantized_network: fx.GraphModule | None = None,
 ) -> None:
-    """Learn from the labels; a quantized network's batch norms are frozen half-way."""
+    """Train on the labels; freeze a quantized network's batch norms in the second half."""
 
     def freeze_statistics(epoch: int) -> None:
         if quantized_network is not None and 2 * epoch >= epochs - 1:
@@ -131,15 +131,18 @@ def _fit(
 
     train_student(
         classifier.to(memory_format=torch.channels_last),
-        # without a teacher's signals its projections are not used
+        # without teacher outputs its projections are unused
         StudentLoss(Distill(), 1, 1, torch.zeros(1, 1)),
         TrainingImages(
-            data().train.images, torch.from_numpy(data().train.labels), PLAN.augment, PLAN.variants
+            data().train.images,
+            torch.from_numpy(data().train.labels),
+            PLAN.augment,
+            PLAN.max_augmentations,
         ),
         None,
         Schedule(epochs, PLAN.batch_size, rate, PLAN.weight_decay, seed),
         CPU,
-        QUIET,
+        SILENT,
         "Training a student",
         on_epoch=freeze_statistics,
     )

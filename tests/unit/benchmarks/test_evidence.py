@@ -1,4 +1,4 @@
-"""The evidence benchmark: what it needs, that it resumes, and what its table says."""
+"""The evidence benchmark: its dependencies, resuming, and its table."""
 
 import json
 import subprocess
@@ -16,8 +16,9 @@ from safetensors.torch import save_file
 from scipy import stats
 
 from benchmarks.evidence.rows import ROWS
-from benchmarks.evidence.sets import Part, _even
+from benchmarks.evidence.sets import Part, _class_balanced_subset
 from benchmarks.evidence.table import estimate, write_table
+from benchmarks.evidence.train import BenchmarkConfig, is_done
 from tmkd_deploy.models.cifar_resnet import cifar_resnet56
 
 REPOSITORY = Path(__file__).parents[3]
@@ -44,16 +45,16 @@ plans.SHORT["cifar100"] = dataclasses.replace(
     teacher_outputs=teacher_outputs, augment="crop" if teacher_outputs == "live" else "flip",
     batch_size=8,
 )
-place = train.Place(root, root / "work", root / "results", "short", 1)
+config = train.BenchmarkConfig(root, root / "work", root / "results", "short", 1)
 for kind in ("RGB", "three views"):
-    train.prepare_visual(place, "cifar100", kind)
-train.prepare_text(place, "cifar100")
+    train.make_visual_teacher(config, "cifar100", kind)
+train.make_text_teacher(config, "cifar100")
 for row in ROWS:
-    train.run(place, "cifar100", row, 0)
-    assert train.is_done(place, "cifar100", row, 0)
-    assert not train.is_done(place, "cifar100", row, 1)
+    train.run(config, "cifar100", row, 0)
+    assert train.is_done(config, "cifar100", row, 0)
+    assert not train.is_done(config, "cifar100", row, 1)
 plans.SHORT["cifar100"] = dataclasses.replace(plans.SHORT["cifar100"], epochs=2)
-assert not train.is_done(place, "cifar100", "kd", 0)
+assert not train.is_done(config, "cifar100", "kd", 0)
 """
 
 
@@ -120,11 +121,11 @@ def test_the_command_runs_what_is_missing_and_writes_the_page(root, tmp_path):
     places = {"data-root": root, "work": tmp_path / "work", "results": tmp_path, "table": page}
     command = [sys.executable, "-m", "benchmarks.evidence", "--schedule", "short"]
     command += ["--sets", "cifar100", "--rows", "supervised", "kd", "--seeds", "1"]
-    command += [word for name, place in places.items() for word in (f"--{name}", str(place))]
-    for told in ("cifar100 2/2: ", "cifar100: nothing is missing."):
+    command += [word for name, config in places.items() for word in (f"--{name}", str(config))]
+    for message in ("cifar100 2/2: ", "cifar100: all results exist."):
         done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr[-2000:]
-        assert told in done.stdout
+        assert message in done.stdout
     assert "| KD | 1 |" in page.read_text()
 
 
@@ -141,6 +142,18 @@ def result(row, seed, top1):
         "seconds": 1.0,
         "machine": {"device": "a processor", "threads": 1, "torch": "2"},
     }
+
+
+def test_the_committed_results_belong_to_the_present_constants():
+    """Otherwise the command would run all of them again."""
+    results = REPOSITORY / "benchmarks" / "results" / "evidence"
+    files = list(results.glob("*/*/*.json"))
+    assert files
+    for file in files:
+        run = json.loads(file.read_text())
+        config = BenchmarkConfig(results, results, results, run["schedule"], 1)
+        assert config.result(run["set"], run["row"], run["seed"]) == file
+        assert is_done(config, run["set"], run["row"], run["seed"]), file
 
 
 def test_the_table_shows_means_intervals_and_paired_differences(tmp_path):
@@ -176,7 +189,7 @@ def test_an_estimate_is_students_t(values):
 @given(st.lists(st.integers(0, 3), min_size=1, max_size=60), st.integers(1, 60))
 def test_a_subset_takes_the_classes_in_turn(labels, images):
     part = Part(np.arange(len(labels))[:, None], np.array(labels))
-    subset = _even(part, images)
+    subset = _class_balanced_subset(part, images)
     assert len(subset.labels) == min(images, len(labels))
     assert len(set(subset.images[:, 0])) == len(subset.labels)
     taken = {label: int((subset.labels == label).sum()) for label in set(labels)}

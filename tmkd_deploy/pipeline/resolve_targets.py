@@ -16,7 +16,7 @@ from tmkd_deploy.pipeline.run_context import RunContext
 from tmkd_deploy.recipe.schema import Recipe, Target
 from tmkd_deploy.records.types import Precision
 from tmkd_deploy.targets import catalog
-from tmkd_deploy.targets.resolve import refuse_elsewhere, resolve_profile
+from tmkd_deploy.targets.resolve import require_this_machine, resolve_profile
 from tmkd_deploy.targets.target_profile import TargetProfile
 
 
@@ -96,7 +96,7 @@ def _profile(target: Target, context: RunContext) -> tuple[TargetProfile, dict[s
         context.events.say(reason)
     profile = catalog.get(name)
     if info is None:
-        refuse_elsewhere(profile)
+        require_this_machine(profile)
     return profile, info
 
 

@@ -1,4 +1,4 @@
-"""The profiles there are, shipped or of the user's own, by name."""
+"""All target profiles by name, shipped and custom."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from tmkd_deploy.targets.target_profile import TargetProfile
 
 PROFILES = Path(__file__).parent / "profiles"
 
-# A plain `jetson` is the smallest one, so that what is built for it fits every Orin's figures.
+# `jetson` stands for the smallest Orin, so that what is built for it fits every Orin.
 ALIASES = {"jetson": "jetson-orin-nano"}
 
 
 def names() -> list[str]:
-    """The names of all profiles, in alphabetical order."""
+    """The names of all profiles, sorted."""
     return sorted(_files())
 
 
 def aliases() -> dict[str, str]:
-    """Short names and the profiles they stand for."""
+    """Short names, and the profiles that they stand for."""
     return dict(ALIASES)
 
 
 def canonical(name: str) -> str:
-    """The profile name that `name` stands for; a name that is no alias stays as it is."""
+    """The profile name for an alias; any other name is returned unchanged."""
     return ALIASES.get(name, name)
 
 
@@ -37,8 +37,8 @@ def get(name: str) -> TargetProfile:
     """The profile called `name`, which may be an alias.
 
     Raises:
-        RequestError: there is none (the nearest names are offered), or a profile of the user's own
-            does not fit.
+        RequestError: there is none (the error suggests similar names), or a custom profile is
+            invalid.
     """
     files = _files()
     path = files.get(canonical(name))
@@ -46,7 +46,7 @@ def get(name: str) -> TargetProfile:
         raise RequestError(
             f"There is no target {name!r}.",
             advice=f"{did_you_mean(name, [*files, *ALIASES])} "
-            "See them all with: tmkd-deploy targets list",
+            "List all targets with: tmkd-deploy targets list",
         )
     return _read(path)
 

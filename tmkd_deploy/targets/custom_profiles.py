@@ -1,4 +1,4 @@
-"""Profiles of the user's own: the YAML files of the folder that `$TMKD_DEPLOY_TARGETS` names."""
+"""Custom profiles: the YAML files in the folder named by `$TMKD_DEPLOY_TARGETS`."""
 
 from __future__ import annotations
 
@@ -15,31 +15,31 @@ from tmkd_deploy.targets.target_profile import TargetProfile
 from tmkd_deploy.yaml_document import Document, dotted, parse
 
 FOLDER = "TMKD_DEPLOY_TARGETS"
-SHOW = "Start from one that fits: tmkd-deploy targets show jetson-orin-nano"
+SHOW = "Start from a valid one: tmkd-deploy targets show jetson-orin-nano"
 
 
 def files(taken: set[str]) -> dict[str, Path]:
-    """The user's profiles by name, which is the file's; empty where the variable is not set.
+    """The custom profiles by name, which is the file's; empty if the variable is not set.
 
     Raises:
-        RequestError: there is no such folder, or a name is one of `taken`.
+        RequestError: the folder does not exist, or a name is among `taken`.
     """
     folder = os.environ.get(FOLDER)
     if not folder:
         return {}
     if not Path(folder).is_dir():
         raise RequestError(
-            "The folder of your own target profiles does not exist.",
+            "The folder of custom target profiles does not exist.",
             where=f"${FOLDER}={folder}",
-            advice="Make it, or unset the variable.",
+            advice="Create it, or unset the variable.",
         )
     found = {path.stem: path for path in sorted(Path(folder).glob("*.yaml"))}
     for name, path in found.items():
         if name in taken:
             raise RequestError(
-                f"There is a target {name!r} already.",
+                f"A target named {name!r} already exists.",
                 where=str(path),
-                advice="Give the file and its `name` another name.",
+                advice="Rename the file and change its `name`.",
             )
     return found
 
@@ -48,7 +48,7 @@ def read(path: Path) -> TargetProfile:
     """The checked profile in `path`.
 
     Raises:
-        RequestError: it cannot be read or does not fit; file, line and key are told.
+        RequestError: it cannot be read or is invalid; the error names file, line and key.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -60,13 +60,13 @@ def read(path: Path) -> TargetProfile:
         ) from error
     document = parse(text, str(path))
     try:
-        # Strict JSON: a quoted number is text, as in a recipe.
+        # Strict JSON, so that a quoted number is text, as in a recipe.
         profile = TargetProfile.model_validate_json(json.dumps(document.value), strict=True)
     except ValidationError as error:
         raise _refusal(error.errors()[0], document, path) from error
     if profile.name != path.stem:
         raise RequestError(
-            f"The profile is called {profile.name!r} and its file {path.stem!r}.",
+            f"The profile is named {profile.name!r}, but its file {path.stem!r}.",
             where=f"{path}:{document.lines[('name',)]} (name)",
             advice="Give both the same name.",
         )
@@ -85,7 +85,7 @@ def _refusal(details: ErrorDetails, document: Document, path: Path) -> RequestEr
     elif details["type"] == "missing":
         problem, advice = f'The key "{key}" is missing.', SHOW
     else:
-        problem = f"This does not fit: {details['msg'].removeprefix('Value error, ')}."
+        problem = f"Invalid value: {details['msg'].removeprefix('Value error, ')}."
         advice = SHOW
     return RequestError(
         problem, where=f"{where} ({dotted(location)})" if location else where, advice=advice

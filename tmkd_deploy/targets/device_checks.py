@@ -1,4 +1,4 @@
-"""What is wrong with a device before anything long begins, from the agent's info of it.
+"""What is wrong with a device, found in its device info before anything long starts.
 
 Sources of the commands: nvpmodel and jetson_clocks in NVIDIA's Jetson Linux Developer Guide,
 https://docs.nvidia.com/jetson/archives/r38.2.1/DeveloperGuide/SD/PlatformPowerAndPerformance.html;
@@ -19,7 +19,7 @@ from tmkd_deploy.targets.finding import Finding
 from tmkd_deploy.targets.int8_check import int8_finding
 from tmkd_deploy.targets.target_profile import Software, TargetProfile
 
-# Our own choices: a model's files and engines take some tens of MB, a builder some hundreds.
+# Our own choices: files and engines of a model take tens of MB, a builder hundreds.
 DISK_MB_NEEDED = 1024
 MEMORY_MB_NEEDED = 256
 MEMORY_MB_ADVISED = 1024
@@ -33,10 +33,11 @@ PIP = "python3 -m pip install --user"
 def findings(
     info: dict[str, Any], profile: TargetProfile | None, host_time: float | None = None
 ) -> list[Finding]:
-    """Everything worth knowing of a device before it works for `profile`.
+    """Check a device before it is used for `profile`.
 
-    `info` are the agent's `probe`, `host_time` this machine's time when they came, in seconds
-    since 1970, now if left out. Without a profile, what every device needs is looked at.
+    `info` is the result of the agent's `probe`, and `host_time` this machine's time when it
+    arrived, in seconds since 1970; the default is now. Without a profile, only what every device
+    needs is checked.
     """
     jetson = info["l4t"] is not None
     release = profile.release(info["jetpack"], info["l4t"]) if profile else None
@@ -72,12 +73,12 @@ def _python(info: dict[str, Any]) -> Finding:
 def _architecture(info: dict[str, Any], profile: TargetProfile) -> Iterator[Finding]:
     sm = (info["gpu"] or {}).get("sm")
     if not profile.is_machine(info["machine"]):
-        found = f"{info['machine']}, and {profile.name} is {profile.machine}"
+        found = f"{info['machine']}, but {profile.name} is {profile.machine}"
         yield Finding("Architecture", "wrong", found, "Choose another target or device.")
     elif profile.compute_capability and sm is None:
-        yield Finding("GPU", "slow", "not found", "Look with: nvidia-smi")
+        yield Finding("GPU", "slow", "not found", "Check with: nvidia-smi")
     elif profile.compute_capability and f"SM{sm}" != profile.compute_capability:
-        found = f"SM{sm}, and {profile.name} is {profile.compute_capability}"
+        found = f"SM{sm}, but {profile.name} is {profile.compute_capability}"
         yield Finding("GPU", "wrong", found, "Choose another target or device.")
     elif profile.compute_capability:
         yield Finding("GPU", "good", f"{info['gpu']['name']}, SM{sm}")
@@ -88,19 +89,19 @@ def _jetpack(
 ) -> Iterator[Finding]:
     linux = f"Jetson Linux {info['l4t']}" if info["l4t"] else "Jetson Linux unknown"
     if release is not None:
-        said = info["jetpack"] or f"{release.jetpack} by its Linux, its package not installed"
+        said = info["jetpack"] or f"{release.jetpack} by its Linux; package not installed"
         yield Finding("JetPack", "good", f"{said} ({linux})")
     elif info["jetpack"] is None and info["l4t"] is None:
-        remedy = "Look with: cat /etc/nv_tegra_release; apt-cache show nvidia-jetpack"
+        remedy = "Check with: cat /etc/nv_tegra_release; apt-cache show nvidia-jetpack"
         yield Finding("JetPack", "slow", "unknown", remedy)
     else:
         known = ", ".join(row.jetpack for row in profile.software)
         yield Finding(
             "JetPack",
             "slow",
-            f"{info['jetpack'] or 'unknown'} ({linux}); known for {profile.name}: {known}",
-            "Flash one of these with https://developer.nvidia.com/sdk-manager, or go on and watch "
-            "what the build says.",
+            f"{info['jetpack'] or 'unknown'} ({linux}); supported for {profile.name}: {known}",
+            "Flash one of these with https://developer.nvidia.com/sdk-manager, or continue and "
+            "check the build's messages.",
         )
 
 
@@ -138,23 +139,23 @@ def _tensorrt(
         yield Finding("TensorRT", "wrong", "missing", JETPACK)
         return
     sm = (info["gpu"] or {}).get("sm") or str(profile.compute_capability).removeprefix("SM")
-    reason = support.why_not(version, sm) if version else None
-    carried = f"JetPack {release.jetpack} carries {release.tensorrt}" if release else ""
+    reason = support.unsupported_reason(version, sm) if version else None
+    included = f"JetPack {release.jetpack} includes {release.tensorrt}" if release else ""
     if reason:
-        remedy = f"Install the one for this board. {carried}".strip()
+        remedy = f"Install the one for this board. {included}".strip()
         yield Finding("TensorRT", "wrong", f"{version}; {reason}", f"{remedy}: {JETPACK}")
     elif info["tensorrt"] is None:
-        found = f"trtexec {version or 'of unknown version'} alone; it builds and times, but runs "
-        found += "no images"
+        found = f"only trtexec {version or 'of unknown version'}, which builds engines; measuring "
+        found += "them needs TensorRT's Python module"
         yield Finding("TensorRT", "slow", found, _module_remedy(info, release))
     else:
-        yield Finding("TensorRT", "good", f"{version}{f'; {carried}' if carried else ''}")
+        yield Finding("TensorRT", "good", f"{version}{f'; {included}' if included else ''}")
 
 
 def _module_remedy(info: dict[str, Any], release: Software | None) -> str:
     if release and support.numbers(info["python"])[:2] != support.numbers(release.python):
         return (
-            f"JetPack {release.jetpack} has TensorRT's module for Python {release.python}, and "
+            f"JetPack {release.jetpack} has TensorRT's module for Python {release.python}, but "
             f"python3 is {info['python']}: put /usr/bin first in PATH for SSH sessions."
         )
     return "sudo apt-get install python3-libnvinfer"
@@ -166,7 +167,7 @@ def _cuda(info: dict[str, Any], release: Software | None) -> Iterator[Finding]:
         return
     if release is not None:
         if support.numbers(cuda)[:1] != support.numbers(release.cuda)[:1]:
-            found = f"CUDA {cuda}, and JetPack {release.jetpack}'s TensorRT is for {release.cuda}"
+            found = f"CUDA {cuda}, but JetPack {release.jetpack}'s TensorRT needs {release.cuda}"
             remedy = f"sudo apt-get install cuda-toolkit-{release.cuda.replace('.', '-')}"
             yield Finding("CUDA", "wrong", found, remedy)
         else:
@@ -174,7 +175,7 @@ def _cuda(info: dict[str, Any], release: Software | None) -> Iterator[Finding]:
         return
     oldest = support.oldest_driver(cuda)
     if driver and oldest and support.numbers(driver) < support.numbers(oldest):
-        found = f"CUDA {cuda} needs driver {oldest} or newer, and this one is {driver}"
+        found = f"CUDA {cuda} needs driver {oldest} or newer, but this one is {driver}"
         remedy = f"sudo apt-get install nvidia-driver-{oldest.split('.')[0]}, then restart"
         yield Finding("CUDA", "wrong", found, remedy)
     else:
@@ -198,11 +199,11 @@ def _memory(info: dict[str, Any], profile: TargetProfile | None) -> Iterator[Fin
         return
     wanted = max(MEMORY_MB_ADVISED, (profile.workspace_mb or 0) if profile else 0)
     found = f"{free} of {info['memory_mb']} MB free"
-    remedy = "Stop what runs there; the desktop goes with: sudo systemctl isolate multi-user.target"
+    remedy = "Close other programs; stop the desktop with: sudo systemctl isolate multi-user.target"
     if free < MEMORY_MB_NEEDED:
         yield Finding("Memory", "wrong", found, remedy)
     elif free < wanted:
-        yield Finding("Memory", "slow", f"{found}; {wanted} are good for building", remedy)
+        yield Finding("Memory", "slow", f"{found}; building should have {wanted}", remedy)
     else:
         yield Finding("Memory", "good", found)
 
@@ -220,7 +221,7 @@ def _power_mode(info: dict[str, Any], profile: TargetProfile) -> Iterator[Findin
         "Power mode",
         "slow",
         f"{found}; the fastest is {fastest.name}",
-        f"sudo nvpmodel -m {fastest.id}, if that is {fastest.name} there: "
+        f"sudo nvpmodel -m {fastest.id}, if that is {fastest.name} on this device: "
         "grep POWER_MODEL /etc/nvpmodel.conf",
     )
 
@@ -233,9 +234,9 @@ def _clocks(info: dict[str, Any], jetson: bool) -> Iterator[Finding]:
     if clocks["locked"]:
         yield Finding("Clocks", "good", f"locked, {governor}")
         return
-    by_hand = "echo performance | sudo tee /sys/devices/system/cpu/cpu*/cpufreq/scaling_governor"
-    remedy = "sudo jetson_clocks" if jetson else by_hand
-    yield Finding("Clocks", "slow", f"not locked, {governor}; times will vary", remedy)
+    governors = "/sys/devices/system/cpu/cpu*/cpufreq/scaling_governor"
+    remedy = "sudo jetson_clocks" if jetson else f"echo performance | sudo tee {governors}"
+    yield Finding("Clocks", "slow", f"not locked, {governor}; latencies will vary", remedy)
 
 
 def _throttling(info: dict[str, Any], jetson: bool) -> Iterator[Finding]:
@@ -243,11 +244,11 @@ def _throttling(info: dict[str, Any], jetson: bool) -> Iterator[Finding]:
         return
     zones = (info["temperature_c"] or {}).items()
     hottest = max(zones, key=lambda zone: float(zone[1]), default=None)
-    found = (
-        f"it throttles; {hottest[0]} is at {hottest[1]:g} degrees" if hottest else "it throttles"
+    found = f"throttling; {hottest[0]} is at {hottest[1]:g} °C" if hottest else "throttling"
+    watch = "sudo tegrastats" if jetson else "vcgencmd get_throttled on a Raspberry Pi"
+    yield Finding(
+        "Heat", "slow", found, f"Improve cooling, and check the power supply. Watch with: {watch}"
     )
-    look = "sudo tegrastats" if jetson else "vcgencmd get_throttled on a Raspberry Pi"
-    yield Finding("Heat", "slow", found, f"Cool it, and check its supply. Look with: {look}")
 
 
 def _clock_skew(info: dict[str, Any], host_time: float) -> Iterator[Finding]:

@@ -1,4 +1,4 @@
-"""One thing that `doctor` looked at."""
+"""One check of `doctor`."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing looked at.
+    """The result of one check.
 
-    `wrong` hinders what is asked, `absent` only what nobody asked for, `slow` works but badly;
-    `remedy` is the command or advice that mends it.
+    `wrong` blocks what is requested, `absent` only what was not requested, and `slow` works, but
+    badly; `remedy` is the command or advice that fixes it.
     """
 
     subject: str

@@ -1,4 +1,4 @@
-"""Which profile a target's name stands for once the attached device has spoken."""
+"""Which profile a target's name stands for, given the attached device."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from tmkd_deploy.targets.target_profile import TargetProfile
 
 
 def resolve_profile(name: str, info: dict[str, Any] | None) -> tuple[str, str]:
-    """The name of the profile that `name` stands for, and a sentence that says why.
+    """The name of the profile that `name` stands for, and a sentence that explains the choice.
 
-    `info` are the agent's `probe` of the attached device, None where none is attached. The
-    sentence is empty where there was nothing to choose or assume.
+    `info` is the device info of the attached device, None without one. The sentence is empty if
+    nothing had to be chosen or assumed.
 
     Raises:
-        RequestError: there is no such target, or the device is another one.
-        EnvironmentProblem: `name` is an alias and the device fits none of what it stands for.
+        RequestError: there is no such target, or the attached device is a different one.
+        EnvironmentProblem: `name` is an alias, and the device matches none of its profiles.
     """
     if info is None:
         return _unattached(name)
@@ -29,30 +29,29 @@ def resolve_profile(name: str, info: dict[str, Any] | None) -> tuple[str, str]:
     if contradiction:
         described = profile_of(info)
         raise RequestError(
-            f"The target is {target.name!r}, and the attached device is another one: "
-            f"{contradiction}.",
-            advice=f"Choose the target {described!r}, or attach the other device."
+            f"The attached device is not the target {target.name!r}: {contradiction}.",
+            advice=f"Choose the target {described!r}, or attach a {target.name}."
             if described
-            else "Attach the other device.",
+            else f"Attach a {target.name}.",
         )
     return target.name, ""
 
 
-def refuse_elsewhere(target: TargetProfile) -> None:
-    """Refuse a target whose engines are built where they run, and which this machine is not.
+def require_this_machine(target: TargetProfile) -> None:
+    """Refuse a target that is built where it runs, unless it is this machine.
 
     Raises:
-        RequestError: as said; without this, another machine's name would stand over our times.
+        RequestError: this machine is not the target; its times must not appear under that name.
     """
     if target.build == "here" and not machine_probe.is_this(target, board_model()):
         raise RequestError(
-            f"The target {target.name!r} runs on {target.title}, and this machine is another one.",
-            advice="Attach it with --device, or choose the target 'cpu' for this machine.",
+            f"The target {target.name!r} runs on another machine: {target.title}.",
+            advice="Attach one with --device, or choose the target 'cpu' for this machine.",
         )
 
 
 def profile_of(info: dict[str, Any]) -> str | None:
-    """The profile that describes a device: its board's, or else its processor's."""
+    """The profile of a device: its board's or, failing that, its processor's."""
     targets = [catalog.get(name) for name in catalog.names()]
     boards = [each for each in targets if each.describes(info["model"])]
     if not boards:
@@ -68,10 +67,10 @@ def _unattached(name: str) -> tuple[str, str]:
     target = catalog.get(name)
     if not target.software:
         return target.name, ""
-    assumed = f"JetPack {target.software[0].jetpack} is assumed on it"
+    assumed = f"assuming JetPack {target.software[0].jetpack}"
     if name == target.name:
         return target.name, f"No device is attached for {name}; {assumed}."
-    return target.name, f"No device is attached: {name} stands for {target.name}, and {assumed}."
+    return target.name, f"No device is attached: {name} stands for {target.name}, {assumed}."
 
 
 def _by_device(name: str, info: dict[str, Any]) -> tuple[str, str]:
@@ -79,21 +78,21 @@ def _by_device(name: str, info: dict[str, Any]) -> tuple[str, str]:
     described = profile_of(info)
     if described and catalog.get(described).runtime == default.runtime:
         return described, f"The device is a {info['model']}: {name} stands for {described}."
-    alike = [
+    matching = [
         each
         for each in (catalog.get(other) for other in catalog.names())
         if each.runtime == default.runtime and _capability(info) == each.compute_capability
     ]
-    if not alike:
+    if not matching:
         raise EnvironmentProblem(
-            f"The attached device is none that {name!r} stands for: it calls itself "
-            f"{info['model'] or 'nothing'}, and its GPU is {_capability(info) or 'unknown'}.",
-            advice="Choose another target, or write your own profile: docs/reference/targets.md.",
+            f"{name!r} stands for no profile of the attached device: its model is "
+            f"{info['model'] or 'unknown'} and its GPU is {_capability(info) or 'unknown'}.",
+            advice="Choose another target, or write a custom profile: docs/reference/targets.md.",
         )
-    smallest = min(alike, key=lambda each: (each.memory_mb or 0, each.name))
+    smallest = min(matching, key=lambda each: (each.memory_mb or 0, each.name))
     return smallest.name, (
-        f"The device calls itself {info['model'] or 'nothing'}, which no profile knows; its GPU "
-        f"is {_capability(info)}: {name} stands for {smallest.name}, the smallest with that."
+        f"No profile matches the device's model ({info['model'] or 'unknown'}). Its GPU is "
+        f"{_capability(info)}: {name} stands for {smallest.name}, the smallest with that GPU."
     )
 
 
@@ -102,7 +101,7 @@ def _contradiction(target: TargetProfile, info: dict[str, Any]) -> str | None:
         return f"it is {info['machine']}, not {target.machine}"
     boards = [each for each in catalog.names() if catalog.get(each).describes(info["model"])]
     if target.device_tree and boards and target.name not in boards:
-        return f"it calls itself {info['model']}"
+        return f"its model is {info['model']}"
     capability = _capability(info)
     if target.compute_capability and capability and capability != target.compute_capability:
         return f"its GPU is {capability}, not {target.compute_capability}"

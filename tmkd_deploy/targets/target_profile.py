@@ -1,4 +1,4 @@
-"""What a target is: one YAML profile a device, closed and with the source of every figure."""
+"""What a target is: one strict YAML profile per device, with the source of every figure."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from tmkd_deploy.agent.telemetry.jetson import parse_tegra_release
 from tmkd_deploy.artifacts import Record
 from tmkd_deploy.records.types import Precision, RuntimeName
 
-# Where the engine of each runtime comes to be.
+# Where each runtime's engines are built.
 PLACES = {"onnxruntime": "here", "tensorrt_rtx": "ahead_of_time", "tensorrt": "on_device"}
 
 
 class Software(Record):
-    """What one release of JetPack carries.
+    """The contents of one JetPack release.
 
-    `jetpack` stands for its patch releases too: "6.2" for 6.2.1. `l4t` are the releases of Jetson
-    Linux it comes with, each with its patch releases. `opset_ceiling` is the newest ONNX opset that
-    its TensorRT reads. `source` says where the row was read.
+    `jetpack` includes its patch releases: "6.2" also stands for 6.2.1. `l4t` lists its releases of
+    Jetson Linux, each including its patch releases. `opset_ceiling` is the newest ONNX opset that
+    its TensorRT supports. `source` says where these figures come from.
     """
 
     jetpack: str
@@ -42,15 +42,15 @@ class PowerMode(Record):
 class TargetProfile(Record):
     """A device to build for.
 
-    `precisions` are in order of preference. `opset_ceiling` is the newest ONNX opset that its
-    runtime may be given where no device is asked. `compute_capability` is written as the builders
-    write it, such as SM89. `build` says where an engine comes to be: `here` on the machine that
-    runs it, `ahead_of_time` on any machine with the builder, `on_device` on the device. `machine`
-    is the architecture it must have, None where any will do; `device_tree` are the words by which
-    the device's own model name is known. `memory_mb` is that of the smallest module of the family,
-    `workspace_mb` what a builder may use of it, `dla_cores` those of the smallest module.
-    `power_modes` begin with the fastest. `software` begins with the release that is assumed where
-    no device is asked. `sources` names, for each figure, where it was read.
+    `precisions` are in order of preference. `opset_ceiling` is the newest ONNX opset for its
+    runtime when no device is attached. `compute_capability` is written as the builders write it,
+    such as SM89. `build` says where engines are built: `here` on the machine that runs them,
+    `ahead_of_time` on any machine with the builder, `on_device` on the device itself. `machine` is
+    the required architecture, None for any; `device_tree` lists phrases that identify the device in
+    its model name. `memory_mb` and `dla_cores` are those of the smallest module of the family, and
+    `workspace_mb` is what a builder may use. `power_modes` start with the fastest. `software`
+    starts with the release that is assumed when no device is attached. `sources` names the source
+    of each figure.
     """
 
     name: str
@@ -73,23 +73,23 @@ class TargetProfile(Record):
     @model_validator(mode="after")
     def _sound(self) -> TargetProfile:
         if self.build != PLACES[self.runtime]:
-            raise ValueError(f"engines of {self.runtime} are built {PLACES[self.runtime]}")
+            raise ValueError(f"{self.runtime} requires build: {PLACES[self.runtime]}")
         if self.runtime != "onnxruntime" and self.compute_capability is None:
             raise ValueError(f"{self.runtime} needs a compute_capability")
         return self
 
     def is_machine(self, machine: str) -> bool:
-        """Whether `machine`, as `platform.machine()` says it, is an architecture it may have."""
+        """Whether `machine`, as from `platform.machine()`, is an architecture of this target."""
         known = {"amd64": "x86_64", "arm64": "aarch64"}
         return self.machine in (None, known.get(machine.lower(), machine.lower()))
 
     def describes(self, model: str | None) -> bool:
-        """Whether a device of that `model`, as its device tree says it, is this target."""
+        """Whether a device with this `model` in its device tree is this target."""
         words = set((model or "").lower().split())
         return any(set(phrase.lower().split()) <= words for phrase in self.device_tree)
 
     def release(self, jetpack: str | None, l4t: str | None) -> Software | None:
-        """The release that a device carries, by its JetPack or else its Jetson Linux."""
+        """The release on a device, identified by its JetPack or, without one, its Jetson Linux."""
         if jetpack:
             return next((row for row in self.software if _is_of(jetpack, row.jetpack)), None)
         revision = _l4t_release(l4t)

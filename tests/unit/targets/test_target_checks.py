@@ -25,7 +25,7 @@ def test_a_board_in_order_has_nothing_to_mend() -> None:
     found = look("orin-nano")
     assert not_good(found) == set()
     assert found["JetPack"].found == "6.2.1 (Jetson Linux 36.4.4)"
-    assert found["TensorRT"].found == "10.3.0; JetPack 6.2 carries 10.3"
+    assert found["TensorRT"].found == "10.3.0; JetPack 6.2 includes 10.3"
 
 
 def test_the_raspberry_needs_onnx_runtime_alone() -> None:
@@ -68,7 +68,7 @@ def test_a_cuda_that_jetpacks_tensorrt_is_not_for() -> None:
         ({"tensorrt": None}, "TensorRT", "slow", "trtexec", "python3-libnvinfer"),
         (
             {"tensorrt": None, "python": "3.12.1"},
-            *("TensorRT", "slow", "trtexec", "for Python 3.10, and python3 is 3.12.1"),
+            *("TensorRT", "slow", "trtexec", "for Python 3.10, but python3 is 3.12.1"),
         ),
         ({"tensorrt": "8.2.1"}, "TensorRT", "wrong", "SM87 from 8.4", "nvidia-jetpack"),
         ({"disk_free_mb": 100}, "Disk", "wrong", "100 MB", "TMKD_DEPLOY_AGENT_HOME"),
@@ -89,6 +89,12 @@ def test_each_fault_is_found_with_its_remedy(changes, subject, state, told, reme
     finding = found[subject]
     assert finding.state == state and told in finding.found and remedy in finding.remedy
     assert not_good(found) == not_good(before) | {subject}, "nothing else is blamed"
+
+
+def test_clocks_without_jetson_clocks_are_locked_by_their_governor() -> None:
+    clocks = look("raspberry", clocks={"locked": False, "governor": "ondemand"})["Clocks"]
+    assert clocks.found == "not locked, governor ondemand; latencies will vary"
+    assert "sudo tee /sys/devices/system/cpu/cpu*/cpufreq/scaling_governor" in clocks.remedy
 
 
 def test_a_gpu_of_another_architecture_is_wrong() -> None:
@@ -143,11 +149,11 @@ def test_a_device_that_says_little_of_itself_is_looked_at_too(name) -> None:
     ],
 )
 def test_a_tensorrt_knows_an_architecture_or_does_not(tensorrt, sm, known) -> None:
-    assert (support.why_not(tensorrt, sm) is None) == known
+    assert (support.unsupported_reason(tensorrt, sm) is None) == known
 
 
 def test_every_release_in_the_profiles_knows_its_board() -> None:
     for target in (catalog.get(name) for name in catalog.names()):
         for row in target.software:
             sm = str(target.compute_capability).removeprefix("SM")
-            assert support.why_not(row.tensorrt, sm) is None
+            assert support.unsupported_reason(row.tensorrt, sm) is None

@@ -43,7 +43,7 @@ def test_a_name_that_is_taken_is_refused(folder, name) -> None:
     [
         ({"memorymb": 3}, "(memorymb)", 'There is no key "memorymb"'),
         ({"memory_mb": "much"}, "(memory_mb)", "valid integer"),
-        ({"build": "here"}, "line-camera.yaml", "engines of tensorrt are built on_device"),
+        ({"build": "here"}, "line-camera.yaml", "tensorrt requires build: on_device"),
         ({"power_modes": [{"id": 0}]}, "(power_modes[0].name)", 'The key "name" is missing'),
         ({"precisions": ["fp16", "int4"]}, "(precisions[1])", "'int8'"),
     ],
@@ -65,8 +65,8 @@ def test_the_line_is_that_of_the_key(folder) -> None:
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("", "This does not fit"),
-        ("- a\n", "This does not fit"),
+        ("", "Invalid value"),
+        ("- a\n", "Invalid value"),
         ("name: [", "not valid YAML"),
         ("name: a\nname: b\n", "given twice"),
         ("name: !!python/object:os.system x\n", "tag"),

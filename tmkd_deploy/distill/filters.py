@@ -1,4 +1,4 @@
-"""Image filters in plain torch: Gaussian blur, Sobel's gradient, Canny's edges."""
+"""Image filters in plain torch: Gaussian blur, Sobel gradient, Canny edges."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# For grey values in [0, 1], where a unit step has a gradient of about 2.6 after the blur.
+# thresholds for grey values in [0, 1]; a unit step has a gradient of about 2.6 after the blur
 _CANNY_SIGMA = 1.0
 _CANNY_RADIUS = 2
 _WEAK, _STRONG = 0.1, 0.2
 
 
 def gaussian_blur(images: Tensor, sigma: float, radius: int) -> Tensor:
-    """Blur [N, C, H, W] with a Gaussian cut off at `radius`, mirroring the image at its border.
+    """Blur [N, C, H, W] with a Gaussian truncated at `radius` pixels and reflected borders.
 
-    `radius` must be smaller than the height and the width.
+    `radius` must be smaller than both height and width.
     """
     offsets = torch.arange(-radius, radius + 1, dtype=images.dtype, device=images.device)
     weights = torch.exp(-0.5 * (offsets / sigma) ** 2)
@@ -29,9 +29,9 @@ def gaussian_blur(images: Tensor, sigma: float, radius: int) -> Tensor:
 
 
 def sobel_gradient(grey: Tensor) -> Tensor:
-    """Sobel's gradient [N, 2, H, W] (x, y) of [N, 1, H, W], with the border repeated outwards.
+    """Sobel gradient [N, 2, H, W] (x, y) of [N, 1, H, W] with replicated borders.
 
-    It is the difference between neighbouring pixels: an even ramp has the gradient of its slope.
+    Normalised so that a linear ramp has the gradient of its slope per pixel.
     """
     horizontal = torch.tensor([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]]) / 8
     kernels = torch.stack([horizontal, horizontal.T]).unsqueeze(1).to(grey)
@@ -39,7 +39,7 @@ def sobel_gradient(grey: Tensor) -> Tensor:
 
 
 def canny(grey: Tensor) -> Tensor:
-    """Canny's thinned edges of [N, 1, H, W] with values in [0, 1], as 0 and 1."""
+    """Thinned Canny edges, 0 or 1, of [N, 1, H, W] with values in [0, 1]."""
     blurred = gaussian_blur(grey, _CANNY_SIGMA, _CANNY_RADIUS)
     gradient = 8 * sobel_gradient(blurred)
     horizontal, vertical = gradient[:, :1], gradient[:, 1:]
@@ -49,9 +49,9 @@ def canny(grey: Tensor) -> Tensor:
 
 
 def _on_ridge(magnitude: Tensor, angle: Tensor) -> Tensor:
-    """Whether a pixel's gradient is the largest of the three along the gradient's direction.
+    """Non-maximum suppression: whether a pixel is the largest of three along its gradient.
 
-    Of two equal pixels side by side the left one counts, and of two on top of each other the upper.
+    Of two equal neighbours the left or upper one counts.
     """
     height, width = magnitude.shape[-2:]
     padded = F.pad(magnitude, (1, 1, 1, 1))
@@ -70,7 +70,7 @@ def _on_ridge(magnitude: Tensor, angle: Tensor) -> Tensor:
 
 
 def _connected(weak: Tensor, strong: Tensor) -> Tensor:
-    """The weak pixels that a chain of weak ones links to a strong one; `weak` holds `strong`."""
+    """Hysteresis: the weak pixels connected to a strong one; `strong` is a subset of `weak`."""
     while True:
         grown = weak & (F.max_pool2d(strong.float(), 3, stride=1, padding=1) > 0)
         if torch.equal(grown, strong):

@@ -1,4 +1,4 @@
-"""What the teach, weigh and distill stages record; readable without torch."""
+"""The records of the stages train_teacher, score_views and distill; readable without torch."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from tmkd_deploy.artifacts import Record
 
 
 class TeacherRecord(Record):
-    """What is known of the visual teacher: top-1 on the test split, by view, in [0, 1]."""
+    """The visual teacher; top-1 on the test split by view, in [0, 1]."""
 
     visual_model: str
     visual_parameters: int
@@ -17,10 +17,10 @@ class TeacherRecord(Record):
 
 
 class TextTeacherRecord(Record):
-    """What is known of the text teacher: top-1 on the test split, by view, in [0, 1].
+    """The text teacher; top-1 on the test split by view, in [0, 1].
 
-    `model` is open_clip's name, or that of the file of precomputed embeddings. Without an
-    `image_tower` the top-1 is that of the visual teacher's features projected into text space.
+    `model` is the open_clip model, or the file of precomputed embeddings. Without an `image_tower`
+    the top-1 is that of the visual teacher's features projected into the text space.
     """
 
     model: str
@@ -29,9 +29,9 @@ class TextTeacherRecord(Record):
 
 
 class ViewWeights(Record):
-    """The weights that the training images' views have: shares in [0, 1] by the view's name.
+    """The training images' view weights, in [0, 1], by view.
 
-    `guided_by` says which class the views are scored on, or that all count alike. `histogram`
+    `guided_by` is the class that views are scored on, or "nothing" for equal weights. `histogram`
     counts the images by weight, in bins of equal width from 0 to 1.
     """
 
@@ -42,9 +42,10 @@ class ViewWeights(Record):
 
 
 class StudentRecord(Record):
-    """What is known of the student; top-1 on the test split, in [0, 1].
+    """The student; top-1 on the test split, in [0, 1].
 
-    `view_captions` name the test images whose views and weights are kept for the report.
+    `baseline_top1` is that of the same student trained without teachers. `view_captions` name the
+    test images whose views and weights are stored for the report.
     """
 
     model: str

@@ -109,7 +109,7 @@ class Checkpoint:
         except (RuntimeError, ValueError, KeyError) as error:
             raise self._unusable("it does not fit this model") from error
 
-    def _header(self) -> dict[str, Any]:
+    def _header(self) -> dict[str, str | int]:
         settings = self._settings
         return {
             "format": _FORMAT,

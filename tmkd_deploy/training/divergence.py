@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -74,11 +73,11 @@ class DivergenceDetector:
             self._check_step(result)
         return checked
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> dict[str, list[float]]:
         """The state to save in a checkpoint."""
         return {"first": self._first, "last": self._last}
 
-    def load_state(self, state: dict[str, Any]) -> None:
+    def load_state(self, state: Mapping[str, Sequence[float]]) -> None:
         """Restore a saved state."""
         self._first, self._last = list(state["first"]), list(state["last"])
 

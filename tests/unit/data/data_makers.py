@@ -1,4 +1,4 @@
-"""Small real data sets in every layout the recipe knows."""
+"""Small real data sets in every supported layout."""
 
 import io
 import json
@@ -12,7 +12,7 @@ from tmkd_deploy.events import SilentEvents
 
 
 class Listener(SilentEvents):
-    """Remembers what was said and warned of."""
+    """Records messages and warnings."""
 
     def __init__(self):
         self.said = []
@@ -80,7 +80,7 @@ def make_tar(file: Path, members: dict[str, bytes], mode="w") -> Path:
 
 
 def make_elpv(site: Path, cells: list[tuple[str, str]]) -> Path:
-    """A package laid out as elpv-dataset is; `cells` are (probability, type)."""
+    """A package with the layout of elpv-dataset; `cells` are (probability, type)."""
     data = site / "elpv_dataset" / "data"
     (data / "images").mkdir(parents=True)
     (site / "elpv_dataset" / "__init__.py").write_text("raise ImportError('too heavy')\n")

@@ -52,7 +52,7 @@ class TestFolder:
         assert records.labels == [0, 0, 0, 1]
         assert records.read(2) == b"not decoded here"
 
-    def test_class_names_give_the_order_of_the_labels(self, tmp_path):
+    def test_class_names_determine_the_order_of_the_labels(self, tmp_path):
         make_folder(tmp_path, {"a": 1, "b": 2})
         records = read("folder", tmp_path, class_names=["b", "a"])
         assert records.class_names == ["b", "a"]
@@ -65,7 +65,7 @@ class TestFolder:
         (tmp_path / "here" / "a").symlink_to(tmp_path / "elsewhere" / "a")
         assert read("folder", tmp_path / "here").keys == ["a/000.png", "b/000.png"]
 
-    def test_what_is_wrong_is_named(self, tmp_path):
+    def test_errors_name_the_problem(self, tmp_path):
         refused("folder", tmp_path / "nowhere", "folder does not exist")
         refused("folder", tmp_path, "contains no class folders")
         (tmp_path / "file").write_text("")
@@ -101,7 +101,7 @@ class TestParquet:
         plain = make_parquet(tmp_path / "plain.parquet", ROWS)
         assert read("parquet", plain).class_names == ["0", "1"]
 
-    def test_labels_must_fit_the_classes(self, tmp_path):
+    def test_labels_must_match_the_classes(self, tmp_path):
         file = make_parquet(tmp_path / "a.parquet", ROWS, {"class_names": ["one"]})
         error = refused("parquet", file, "label 1, but there are 1 class")
         assert "a.parquet[1] 1.png" in str(error)
@@ -122,7 +122,7 @@ class TestParquet:
             error = refused("parquet", file, match)
             assert "data.class_names" in error.advice
 
-    def test_columns_must_be_there(self, tmp_path):
+    def test_columns_are_required(self, tmp_path):
         import pyarrow as pa
 
         for columns, present in [
@@ -201,7 +201,7 @@ class TestWebdataset:
         assert records.keys == ["a.tar/v1.0/a", "a.tar/v1.0/b"]
         assert records.read(1) == b"B"
 
-    def test_names_that_climb_out_harm_nothing(self, tmp_path):
+    def test_path_traversal_is_harmless(self, tmp_path):
         before = sorted(tmp_path.parent.rglob("*"))
         members = {
             "../../evil.png": b"A",
@@ -213,7 +213,7 @@ class TestWebdataset:
         assert {records.read(0), records.read(1)} == {b"A", b"B"}
         assert sorted(tmp_path.parent.rglob("*")) == sorted([*before, tmp_path / "a.tar"])
 
-    def test_a_truncated_tar_is_refused_wherever_it_is_cut(self, tmp_path):
+    def test_a_tar_truncated_anywhere_is_refused(self, tmp_path):
         whole = make_tar(tmp_path / "whole.tar", SAMPLES).read_bytes()
         data_end = len(whole.rstrip(b"\0"))
         for end in [*range(0, data_end, 512), 100, 700, data_end]:
@@ -311,7 +311,7 @@ class TestGivenSplit:
 
 
 class TestFingerprint:
-    def test_it_follows_the_files_and_not_the_place(self, tmp_path):
+    def test_it_depends_on_the_files_and_not_on_their_location(self, tmp_path):
         make_folder(tmp_path / "one", {"a": 2, "b": 2})
         first = source_fingerprint(Data(source="folder", path=tmp_path / "one"))
         shutil.copytree(tmp_path / "one", tmp_path / "two")
@@ -323,7 +323,7 @@ class TestFingerprint:
         assert len({first, changed, source_fingerprint(two)}) == 3
 
     @pytest.mark.parametrize("source", ["parquet", "webdataset"])
-    def test_it_follows_shards_without_opening_them(self, tmp_path, source):
+    def test_it_depends_on_shards_without_opening_them(self, tmp_path, source):
         suffix = {"parquet": "parquet", "webdataset": "tar"}[source]
         for name in ("train", "test"):
             (tmp_path / f"{name}-0.{suffix}").write_bytes(b"never opened")

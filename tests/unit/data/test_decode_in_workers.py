@@ -1,4 +1,4 @@
-"""Decoding in several processes: the same bytes, and no process or artifact left when it fails."""
+"""Decoding in several processes: the same bytes, and nothing left behind after a failure."""
 
 import io
 import multiprocessing
@@ -44,7 +44,7 @@ def encoded_array(array):
 
 
 def make_source(kind, root, images):
-    if kind == "parquet":  # a row group is cut by many blocks
+    if kind == "parquet":  # a row group spans many blocks
         rows = [(image, None, number % 2) for number, image in enumerate(images)]
         return make_parquet(root / "all.parquet", rows, row_group_size=700)
     if kind == "webdataset":
@@ -94,7 +94,7 @@ def test_workers_import_no_training_library(tmp_path):
 
 @pytest.fixture
 def stuck(tmp_path, images):
-    """Images in a folder, one of them a pipe: who reads it waits until somebody writes."""
+    """Images in a folder, one of them a pipe, whose reader blocks until something is written."""
     root = make_source("folder", tmp_path / "source", images)
     pipe = root / "1" / "0500x.png"
     os.mkfifo(pipe)
@@ -102,7 +102,7 @@ def stuck(tmp_path, images):
 
 
 def reader_of(pipe):
-    """The process that has `pipe` open; the opening for writing waits for it."""
+    """The process that has `pipe` open; opening it for writing blocks until then."""
     with pipe.open("wb"):
         for process in Path("/proc").glob("[0-9]*"):
             if process.name == str(os.getpid()):
@@ -117,7 +117,7 @@ def reader_of(pipe):
 
 
 def kill_reader(pipe, number):
-    """The pipe stays open until the reader is dead: its end would let the reader go on."""
+    """Keep the pipe open until the reader is dead; closing it would unblock the reader."""
     release = os.open(pipe, os.O_WRONLY)
     os.kill(reader_of(pipe), number)
     time.sleep(0.2)
@@ -169,7 +169,7 @@ SCRIPT = """
 
 @pytest.fixture
 def running(tmp_path, stuck):
-    """A process of its own group that prepares data and has come to the pipe."""
+    """A process in its own group that prepares data and blocks on the pipe."""
     script = tmp_path / "script.py"
     script.write_text(textwrap.dedent(SCRIPT))
     place = tmp_path / "artifacts" / "prepare"
@@ -199,7 +199,7 @@ def assert_group_ends(group):
 @needs_proc
 def test_ctrl_c_leaves_no_process_and_no_artifact(tmp_path, running):
     process, release = running
-    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to every process
+    os.killpg(process.pid, signal.SIGINT)  # to every process, as a terminal does
     out, err = process.communicate(timeout=120)
     os.close(release)
     assert (process.returncode, out, err) == (1, "", "interrupted\n")
@@ -208,9 +208,9 @@ def test_ctrl_c_leaves_no_process_and_no_artifact(tmp_path, running):
 
 
 @needs_proc
-def test_workers_end_when_their_parent_is_killed(running):
+def test_workers_exit_when_their_parent_is_killed(running):
     process, release = running
     process.kill()
     process.wait()
-    os.close(release)  # the worker goes on, and finishes its block
+    os.close(release)  # the worker resumes and finishes its block
     assert_group_ends(process.pid)

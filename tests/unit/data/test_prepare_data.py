@@ -73,7 +73,7 @@ def test_a_folder_becomes_two_splits(tmp_path, run):
             assert data.class_names[label] == name
 
 
-def test_the_artifact_holds_what_it_should_and_nothing_else(tmp_path, run):
+def test_the_artifact_holds_exactly_the_expected_files(tmp_path, run):
     make_folder(tmp_path / "images", {"a": 5, "b": 5})
     data = run(source="folder", path=tmp_path / "images")
     folder = tmp_path / "artifact"
@@ -93,7 +93,7 @@ def test_the_artifact_holds_what_it_should_and_nothing_else(tmp_path, run):
     assert data.record.evaluation_sha256 == expected.hexdigest()
 
 
-def test_the_result_is_the_same_again_and_changes_with_the_seed(tmp_path, run):
+def test_the_result_is_reproducible_and_changes_with_the_seed(tmp_path, run):
     make_folder(tmp_path / "images", {"a": 30, "b": 30})
     first = run(source="folder", path=tmp_path / "images").record
     assert run(source="folder", path=tmp_path / "images").record == first
@@ -110,7 +110,7 @@ def test_every_layout_of_the_same_images_gives_the_same_pixels(tmp_path, run):
             file = tmp_path / "folder" / split / str(label) / f"{seed}.png"
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_bytes(encoded(seed))
-        # In the order of the folders: by class, then by name.
+        # in folder order: by class, then by name
         images.sort(key=lambda image: image[1])
         rows = [(encoded(seed), f"{seed}.png", label) for seed, label in images]
         make_parquet(tmp_path / "parquet" / split / "0.parquet", rows)
@@ -159,7 +159,7 @@ def test_an_image_without_bytes_is_corrupt(tmp_path, run):
     refused(run, "lost.png': It is empty", source="parquet", path=file)
 
 
-def test_repeated_training_images_are_counted_and_warned_of_once(tmp_path, run):
+def test_repeated_training_images_are_counted_with_one_warning(tmp_path, run):
     images = make_folder(tmp_path / "images", {"a": 10, "b": 10})
     for copy in range(3):
         shutil.copy(images / "a" / "000.png", images / "a" / f"copy{copy}.png")
@@ -193,7 +193,7 @@ def test_identical_images_with_different_labels_are_noted(tmp_path, run):
     assert data.record.notes[0] in run.events.warned
 
 
-def test_images_on_both_sides_are_refused_even_if_encoded_differently(tmp_path, run):
+def test_images_in_both_splits_are_refused_even_if_encoded_differently(tmp_path, run):
     train = make_folder(tmp_path / "train", {"a": 4, "b": 4})
     test = make_folder(tmp_path / "test", {"a": 2, "b": 2}, first_seed=50)
     (test / "a" / "leak.bmp").write_bytes(encoded(1, "bmp"))
@@ -251,7 +251,7 @@ def test_what_is_dropped_is_what_overlaps(train, test, allowed):
     assert not {sample.pixels for sample in kept} & {sample.pixels for sample in tested}
 
 
-def test_a_class_that_cannot_be_on_both_sides_is_named(tmp_path, run):
+def test_a_class_that_cannot_be_in_both_splits_is_named(tmp_path, run):
     images = make_folder(tmp_path / "images", {"a": 5, "rare": 1})
     refused(run, "no images of: rare", source="folder", path=images)
     shutil.copy(images / "rare" / "000.png", images / "rare" / "copy.png")
@@ -293,7 +293,7 @@ def test_a_shard_that_changes_while_it_is_read_is_an_error(tmp_path, run):
     rows = [(encoded(seed), None, seed % 2) for seed in range(40)]
     file = make_parquet(tmp_path / "a.parquet", rows, row_group_size=40)
     whole = bytearray(file.read_bytes())
-    whole[4:400] = bytes(396)  # the first pages; the index at the end stays whole
+    whole[4:400] = bytes(396)  # the first pages; the index at the end stays intact
     file.write_bytes(whole)
     refused(run, "not a complete parquet file|cannot be", source="parquet", path=file)
 

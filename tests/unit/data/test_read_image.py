@@ -30,27 +30,27 @@ def png_that_claims(width, height):
 
 
 @pytest.mark.parametrize("kind", ["png", "bmp", "tiff"])
-def test_lossless_formats_give_the_very_pixels(kind):
+def test_lossless_formats_preserve_pixels_exactly(kind):
     image = read_rgb(encoded(1, kind))
     assert image.dtype == np.uint8
     np.testing.assert_array_equal(image, pixels(1))
 
 
 @pytest.mark.parametrize("kind", ["jpeg", "webp"])
-def test_lossy_formats_give_nearly_the_pixels(kind):
+def test_lossy_formats_preserve_pixels_approximately(kind):
     image = read_rgb(saved(Image.new("RGB", (8, 6), (200, 100, 50)), kind, quality=95))
     assert image.shape == (6, 8, 3)
     assert np.abs(image.astype(int) - [200, 100, 50]).max() < 8
 
 
-def test_a_path_and_its_bytes_give_the_same(tmp_path):
+def test_a_path_and_its_bytes_give_the_same_image(tmp_path):
     file = tmp_path / "image.png"
     file.write_bytes(encoded(2))
     np.testing.assert_array_equal(read_rgb(file), read_rgb(file.read_bytes()))
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "P", "CMYK"])
-def test_other_colour_models_become_rgb(mode):
+def test_other_colour_models_are_converted_to_rgb(mode):
     image = Image.fromarray(pixels(3)).convert(mode)
     read = read_rgb(saved(image, "TIFF"))
     np.testing.assert_array_equal(read, np.asarray(image.convert("RGB")))
@@ -77,7 +77,7 @@ def test_floating_point_pixels_are_refused():
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA"])
-def test_transparent_pixels_are_laid_on_white(mode):
+def test_transparent_pixels_are_composited_on_white(mode):
     image = Image.new("RGBA", (3, 1))
     for x, alpha in enumerate([0, 128, 255]):
         image.putpixel((x, 0), (0, 0, 0, alpha))
@@ -85,7 +85,7 @@ def test_transparent_pixels_are_laid_on_white(mode):
     assert read[0, :, 0].tolist() == [255, 127, 0]
 
 
-def test_the_transparent_colour_of_a_palette_is_laid_on_white():
+def test_the_transparent_colour_of_a_palette_is_composited_on_white():
     image = Image.new("P", (2, 1))
     image.putpalette([10, 20, 30, 40, 50, 60])
     image.putdata([0, 1])
@@ -98,14 +98,14 @@ def test_exif_orientation_is_honoured(kind):
     upright = Image.new("RGB", (32, 16), "black")
     upright.paste("white", (0, 0, 16, 16))
     exif = Image.Exif()
-    exif[0x0112] = 6  # shown turned a quarter clockwise
+    exif[0x0112] = 6  # displayed rotated clockwise by a quarter turn
     read = read_rgb(saved(upright, kind, exif=exif))
     assert read.shape == (32, 16, 3)
     assert read[:12].min() > 200
     assert read[20:].max() < 50
 
 
-def test_bytes_that_are_no_image_say_so():
+def test_bytes_that_are_not_an_image_are_refused():
     for junk in [b"hello", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", b"\x00" * 50]:
         with pytest.raises(UnreadableImage, match="not a PNG, JPEG, BMP, WebP or TIFF image"):
             read_rgb(junk)
@@ -114,13 +114,13 @@ def test_bytes_that_are_no_image_say_so():
 
 
 @pytest.mark.parametrize("kind", ["png", "jpeg", "webp", "bmp", "tiff"])
-def test_half_an_image_is_damaged(kind):
+def test_a_truncated_image_is_damaged(kind):
     whole = encoded(4, kind, height=64, width=64)
     with pytest.raises(UnreadableImage, match=r"^It is damaged: .+\.$"):
         read_rgb(whole[: len(whole) // 2])
 
 
-def test_files_that_cannot_be_opened_say_why(tmp_path):
+def test_files_that_cannot_be_opened_report_why(tmp_path):
     with pytest.raises(UnreadableImage, match="No such file"):
         read_rgb(tmp_path / "nowhere.png")
     with pytest.raises(UnreadableImage, match="directory"):
@@ -140,7 +140,7 @@ def test_decompression_bombs_are_refused_before_they_are_decoded(side):
     changes=st.lists(st.tuples(st.integers(0, 2000), st.integers(0, 255)), min_size=1, max_size=8),
 )
 @pytest.mark.filterwarnings("ignore")
-def test_damaged_bytes_raise_nothing_but_unreadable_image(kind, changes):
+def test_damaged_bytes_only_raise_unreadable_image(kind, changes):
     data = bytearray(encoded(5, kind))
     for position, value in changes:
         data[position % len(data)] = value
@@ -168,7 +168,7 @@ def test_resize_to_the_same_size_changes_nothing():
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_a_file_one_may_not_read_says_so(tmp_path):
+def test_a_file_without_permission_is_reported(tmp_path):
     file = tmp_path / "secret.png"
     file.write_bytes(encoded(1))
     file.chmod(0)

@@ -1,4 +1,4 @@
-"""The filters against scipy's and kornia's, and against what they promise."""
+"""The filters against those of scipy and kornia, and their own properties."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ FEW = settings(deadline=None, max_examples=60)
 
 
 def shapes_and_noise(seed, height, width):
-    """A grey image with steps, slopes and noise, as photographs have them."""
+    """A grey image with steps, ramps and noise, like a photograph."""
     random = np.random.default_rng(seed)
     grey = np.linspace(0, random.random(), width) * np.ones((height, 1))
     for _ in range(3):
@@ -61,7 +61,7 @@ def test_blur_and_gradient_agree_with_kornia(seed, size, sigma, radius):
 @FEW
 @given(SEEDS, SIZES)
 def test_canny_agrees_with_kornia(seed, size):
-    # before 0.9 neither of two equal neighbours was an edge
+    # before kornia 0.9 neither of two equal neighbours was an edge
     filters = pytest.importorskip("kornia", minversion="0.9").filters
     grey = shapes_and_noise(seed, *size)
     _, expected = filters.canny(grey)
@@ -69,7 +69,7 @@ def test_canny_agrees_with_kornia(seed, size):
 
 
 def step(height_of_step):
-    """A dark left half, and a right half that is lighter by so much in each row."""
+    """A dark left half, and a right half that is lighter by the given amount in each row."""
     grey = torch.zeros(1, 1, 16, 16)
     grey[..., 8:] = torch.as_tensor(height_of_step).expand(16)[:, None]
     return grey

@@ -1,4 +1,4 @@
-"""How much each view counts, and what the fused teacher says."""
+"""The weights of the views, and fusing outputs with them."""
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ def scores_and_labels(seed, images=5, views=3, classes=4):
 
 @FEW
 @given(SEEDS, st.floats(0.01, 10.0))
-def test_weights_are_shares_ranked_by_the_own_class(seed, temperature):
+def test_weights_sum_to_one_and_rank_views_by_the_images_class(seed, temperature):
     scores, labels = scores_and_labels(seed)
     weights = semantic_weights(scores, labels, temperature)
     assert weights.shape == (5, 3)
@@ -46,14 +46,14 @@ def test_other_classes_do_not_matter(seed):
 
 @FEW
 @given(st.floats(-1, 1), st.floats(0.01, 10.0))
-def test_equal_scores_count_alike(score, temperature):
+def test_equal_scores_give_equal_weights(score, temperature):
     weights = semantic_weights(torch.full((2, 3, 4), score), torch.tensor([0, 3]), temperature)
     assert torch.allclose(weights, uniform_weights(2, 3))
 
 
 @FEW
 @given(SEEDS)
-def test_temperature_goes_from_the_best_view_alone_to_all_alike(seed):
+def test_temperature_interpolates_between_the_best_view_and_uniform(seed):
     scores, labels = scores_and_labels(seed)
     own = scores[torch.arange(5), :, labels]
     cold, hot = (semantic_weights(scores, labels, t) for t in (1e-9, 1e9))
@@ -83,25 +83,25 @@ def test_prediction_guided_weights_need_no_label(seed):
 
 
 class TestProjection:
-    """Semantic scores from the visual teacher's features alone."""
+    """Semantic scores from the visual teacher's features only."""
 
     def made(self, noise, images=60, views=3, classes=4, width=10, space=6):
         random = torch.Generator().manual_seed(1)
         one = torch.nn.functional.normalize(torch.randn(classes, space, generator=random), dim=-1)
-        texts = one.expand(views, -1, -1)  # one prompt for all views, as precomputed files have
+        texts = one.expand(views, -1, -1)  # one prompt for all views, as in precomputed files
         labels = torch.arange(images) % classes
         towards = torch.randn(classes, width, generator=random)
         features = towards[labels].expand(views, -1, -1)
         return features + noise * torch.randn(features.shape, generator=random), labels, texts
 
-    def test_features_that_tell_the_class_score_it_highest(self):
+    def test_features_that_determine_the_class_score_it_highest(self):
         features, labels, texts = self.made(noise=0.1)
         scores = projected_scores(features, fit_projection(features, labels, texts), texts)
         assert scores.shape == (60, 3, 4)
         assert scores.abs().max() <= 1 + 1e-5
         assert (predicted_classes(scores) == labels).all()
 
-    def test_a_view_that_says_nothing_weighs_less(self):
+    def test_an_uninformative_view_has_a_smaller_weight(self):
         features, labels, texts = self.made(noise=0.1)
         features[2] = torch.randn(features[2].shape, generator=torch.Generator().manual_seed(2))
         scores = projected_scores(features, fit_projection(features, labels, texts), texts)

@@ -1,4 +1,4 @@
-"""Each term of the loss against its formula, written again in NumPy with 64 bits."""
+"""Each loss term against its formula, implemented independently in NumPy with float64."""
 
 import numpy as np
 import pytest
@@ -57,14 +57,14 @@ def dkd_reference(student, teacher, labels, temperature):
         binary = divergence(
             np.array([q[label], q[others].sum()]), np.array([p[label], p[others].sum()])
         )
-        # the others' share among themselves is their share of all, divided by what they hold
+        # the distribution among non-target classes, renormalised
         rest = divergence(q[others] / q[others].sum(), p[others] / p[others].sum())
         total += binary + OTHERS_WEIGHT * rest
     return temperature**2 * total / len(labels)
 
 
 def correlation(a, b):
-    """Pearson's, damped where a row is all but constant."""
+    """Pearson correlation, damped for nearly constant rows."""
     a, b = a - a.mean(), b - b.mean()
     return a @ b / (max(np.linalg.norm(a), 1e-8) * max(np.linalg.norm(b), 1e-8))
 
@@ -94,7 +94,7 @@ def test_logit_losses_follow_their_formula(name, batch, temperature):
 @pytest.mark.parametrize("loss", LOGIT_LOSSES.values(), ids=LOGIT_LOSSES)
 @settings(deadline=None, max_examples=30)
 @given(batch=batches(), temperature=TEMPERATURES)
-def test_a_student_that_equals_its_teacher_loses_nothing(loss, batch, temperature):
+def test_a_student_equal_to_its_teacher_has_zero_loss(loss, batch, temperature):
     _, teacher, labels = batch
     value = float(loss(*tensors(teacher, teacher, labels), temperature))
     assert value == pytest.approx(0.0, abs=1e-5)
@@ -140,7 +140,7 @@ def test_feature_is_one_minus_the_mean_cosine(seed, images, width):
     classes=st.integers(2, 5),
     temperature=st.floats(0.05, 1.0),
 )
-def test_contrastive_is_the_surprise_at_the_own_class(seed, images, classes, temperature):
+def test_contrastive_is_the_cross_entropy_of_the_class(seed, images, classes, temperature):
     random = np.random.default_rng(seed)
     projected, texts = random.normal(size=(images, 8)), random.normal(size=(classes, 8))
     labels = random.integers(0, classes, images)
@@ -196,7 +196,7 @@ class TestStudentLoss:
         ("ce_weight", "alpha", "beta", "gamma"),
         [(1, 1, 1, 0.1), (1, 0, 1, 0.1), (1, 1, 0, 0.1), (0.1, 0.9, 0, 0), (1, 0, 0, 0)],
     )
-    def test_each_term_counts_by_its_weight(self, logit_loss, ce_weight, alpha, beta, gamma):
+    def test_each_term_is_scaled_by_its_weight(self, logit_loss, ce_weight, alpha, beta, gamma):
         weights = {"ce_weight": ce_weight, "alpha": alpha, "beta": beta, "gamma": gamma}
         loss, batch, teacher_outputs = self.parts(logit_loss=logit_loss, **weights)
         terms = self.terms(loss, batch, teacher_outputs, loss.settings)
@@ -204,7 +204,7 @@ class TestStudentLoss:
         assert loss(*batch, teacher_outputs, 0).item() == pytest.approx(expected.item(), rel=1e-5)
 
     @pytest.mark.parametrize(("epoch", "ramp"), [(0, 0.25), (1, 0.5), (3, 1.0), (9, 1.0)])
-    def test_the_teachers_terms_grow_to_their_full_weight(self, epoch, ramp):
+    def test_the_teacher_terms_warm_up_to_their_full_weight(self, epoch, ramp):
         loss, batch, teacher_outputs = self.parts(teacher_warmup_epochs=4)
         terms = self.terms(loss, batch, teacher_outputs, loss.settings)
         taught = terms["alpha"] + terms["beta"] + 0.1 * terms["gamma"]
@@ -213,14 +213,14 @@ class TestStudentLoss:
             expected.item(), rel=1e-5
         )
 
-    def test_a_term_switched_off_teaches_nothing(self):
+    def test_a_disabled_term_has_no_gradient(self):
         loss, batch, teacher_outputs = self.parts(beta=0)
         loss(*batch, teacher_outputs, 0).backward()
         assert loss.to_teacher.weight.grad is None
         assert loss.to_text.weight.grad is not None
 
     @pytest.mark.parametrize("logit_loss", ["kd", "dkd", "dist"])
-    def test_a_batch_of_one_class_teaches_too(self, logit_loss):
+    def test_a_batch_of_one_class_has_gradients_too(self, logit_loss):
         loss, (logits, features, _), teacher_outputs = self.parts(logit_loss=logit_loss)
         logits.requires_grad_()
         value = loss(logits, features, torch.full((8,), 1), teacher_outputs, 0)

@@ -1,4 +1,4 @@
-"""The text teacher: CLIP as open_clip makes it, its checkpoints and its prompts."""
+"""The text teacher: open_clip models, checkpoints and prompts."""
 
 import numpy as np
 import pytest
@@ -28,12 +28,12 @@ def clip():
     return text_teacher.create(TextTeacher(), Prompts(), NAMES).eval()
 
 
-def test_a_sentence_for_each_class():
+def test_one_sentence_per_class():
     assert fill_template("a {class}, {class}", ["a_b", "c-d"]) == ["a a b, a b", "a c d, c d"]
 
 
 @given(st.text(max_size=20))
-def test_readable_names_have_single_blanks(name):
+def test_readable_names_have_single_spaces(name):
     assert readable(name) == " ".join(readable(name).split())
     assert "_" not in readable(name) and "-" not in readable(name)
 
@@ -52,7 +52,7 @@ def test_classes_are_the_normalised_mean_of_their_prompts(clip):
 
 
 @pytest.mark.parametrize("form", ["safetensors", "torch", "open_clip training"])
-def test_a_checkpoint_is_used_as_it_is(clip, tmp_path, form):
+def test_a_checkpoint_is_used_unchanged(clip, tmp_path, form):
     state = {name: each.contiguous() for name, each in clip.clip.state_dict().items()}
     path = tmp_path / ("clip.safetensors" if form == "safetensors" else "clip.pt")
     if form == "safetensors":

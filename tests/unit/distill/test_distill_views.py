@@ -1,4 +1,4 @@
-"""What the views are, for any image and any setting."""
+"""Properties of the views, for any image and any settings."""
 
 import numpy as np
 import pytest
@@ -23,7 +23,7 @@ FEW = settings(deadline=None, max_examples=40)
 
 
 def random_images(seed, count=2, height=16, width=16):
-    """Smooth and noisy images alike, some of them saturated."""
+    """Smooth and noisy images, some of them saturated."""
     random = np.random.default_rng(seed)
     noise = random.random((count, 3, height, width))
     ramp = np.linspace(0, 1, width) * random.random((count, 3, height, 1))
@@ -76,7 +76,7 @@ def test_one_view_each_picks_from_all_views(seed, settings, shown):
     assert torch.allclose(found, picked, atol=1e-6)
 
 
-def test_views_come_in_the_order_asked_for():
+def test_views_are_in_the_requested_order():
     images = random_images(3)
     both = make_views(images, Views(), ["freq", "rgb"])
     assert torch.equal(both[1], images)
@@ -84,18 +84,18 @@ def test_views_come_in_the_order_asked_for():
 
 
 @pytest.mark.parametrize("kind", ["sobel", "canny"])
-def test_an_edge_lights_up_where_it_is(kind):
+def test_an_edge_is_highlighted_in_place(kind):
     image = torch.zeros(1, 3, 16, 16)
     image[..., 8:] = 0.6
     added = edge(image, Views(edge=kind, edge_strength=0.3)) - image
     columns = added.amax(dim=(0, 1, 2))
-    # sobel adds the whole strength at the steepest place, canny draws a binary line
+    # Sobel adds the full strength at the steepest position, Canny draws a binary line
     assert columns.max() == pytest.approx(0.3, abs=1e-3)
     assert set(torch.nonzero(columns > 0.05).flatten().tolist()) <= {7, 8}
 
 
 @pytest.mark.parametrize("kind", ["fft", "gaussian"])
-def test_slow_waves_vanish_and_fast_ones_stay(kind):
+def test_low_frequencies_vanish_and_high_ones_stay(kind):
     place = torch.arange(64) / 64
     settings = Views(freq=kind, freq_cutoff=0.3, freq_base="grey")
 
@@ -104,7 +104,7 @@ def test_slow_waves_vanish_and_fast_ones_stay(kind):
         view = high_frequency(wave.expand(1, 3, 64, 64), settings)
         return float((view - 0.5).abs()[..., 16:-16].max())
 
-    # the cut-off lies at 0.3 x 32 = 9.6 waves over the image
+    # the cut-off is at 0.3 x 32 = 9.6 periods per image
     assert swing(1) < 0.02
     assert swing(24) == pytest.approx(0.2, abs=0.02)
 

@@ -1,4 +1,4 @@
-"""Parallel branches: learnt with, merged before anything else is done with a student."""
+"""Parallel branches: used for training, merged for everything after it."""
 
 import copy
 
@@ -22,8 +22,8 @@ def convolutions(classifier: Classifier) -> int:
     return sum(isinstance(module, torch.nn.Conv2d) for module in classifier.modules())
 
 
-def with_lived_in_norms(model: str) -> Classifier:
-    """A network whose batch norms have seen images, so that merging them is no empty promise."""
+def with_batch_norm_statistics(model: str) -> Classifier:
+    """A network with non-trivial batch norm statistics, so that merging is a real test."""
     torch.manual_seed(0)
     classifier, _ = create(model, 4, SMALL[model], SIDE, scratch=True)
     classifier.train()
@@ -33,8 +33,8 @@ def with_lived_in_norms(model: str) -> Classifier:
 
 
 @pytest.mark.parametrize("model", SMALL)
-def test_merged_branches_decide_alike_with_fewer_convolutions(model: str) -> None:
-    classifier = with_lived_in_norms(model)
+def test_merged_branches_give_the_same_outputs_with_fewer_convolutions(model: str) -> None:
+    classifier = with_batch_norm_statistics(model)
     merged = merge_branches(copy.deepcopy(classifier))
     images = torch.rand(4, 3, SIDE, SIDE)
     with torch.inference_mode():
@@ -45,7 +45,7 @@ def test_merged_branches_decide_alike_with_fewer_convolutions(model: str) -> Non
     assert len(quantized_layers(merged.network)) > 10
 
 
-def test_a_network_without_branches_stays_as_it_is() -> None:
+def test_a_network_without_branches_is_unchanged() -> None:
     classifier, _ = create("test_resnet", 4, {}, SIDE, scratch=True)
     names = list(classifier.state_dict())
     assert list(merge_branches(classifier).state_dict()) == names

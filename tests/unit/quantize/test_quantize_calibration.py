@@ -121,7 +121,7 @@ def test_a_tensor_that_is_always_zero_is_named_in_terms_of_the_users_model(digit
 
 
 class Cancelling(nn.Module):
-    """Adds to the maps of one layer those of another that computes the opposite."""
+    """Adds the outputs of two layers that cancel each other."""
 
     def __init__(self):
         super().__init__()
@@ -181,7 +181,7 @@ def test_every_method_keeps_the_digits_accuracy(digits, tmp_path, method, quant_
     assert record.top1 > 0.93
 
 
-def test_fine_tuning_through_the_quantizers_by_the_teacher(digits, tmp_path):
+def test_fine_tuning_through_the_quantizers_with_the_teacher(digits, tmp_path):
     """With far too small a range, fine-tuning recovers accuracy."""
     section = digits.recipe.quantize
     rough = section.calibration.model_copy(update={"method": "percentile", "percentile": 85.0})
@@ -235,7 +235,7 @@ def test_fine_tuning_through_the_quantizers_by_the_teacher(digits, tmp_path):
 
 @pytest.mark.parametrize("quant_scheme", list(QuantScheme))
 @pytest.mark.parametrize("method", ["percentile", "max"])
-def test_rounding_changes_no_pixel_of_a_student_that_was_trained_from_scratch(method, quant_scheme):
+def test_rounding_changes_no_pixel_of_a_student_trained_from_scratch(method, quant_scheme):
     torch.manual_seed(0)
     arguments = {"channels": [8, 8, 8, 8], "stem_width": 8, "zero_init_last": False}
     classifier, _ = create("resnet10t", 3, arguments, 32, scratch=True)

@@ -1,4 +1,4 @@
-"""Which images are calibrated on: drawn evenly, recorded, and never from the test split."""
+"""The calibration set: class-balanced, recorded, and never from the test split."""
 
 import dataclasses
 import hashlib
@@ -29,7 +29,7 @@ def recipe(images, seed=0):
 
 
 def split(pixels, labels, test_pixels):
-    """Data whose images are filled with one number each."""
+    """Data whose images each have a single constant value."""
     record = DataRecord(
         source="folder",
         notes=[],
@@ -69,7 +69,7 @@ def split(pixels, labels, test_pixels):
     st.integers(32, 200),
     st.integers(0, 100),
 )
-def test_every_class_gives_as_many_as_the_others_or_all_it_has(sizes, wanted, seed):
+def test_every_class_contributes_equally_or_all_it_has(sizes, wanted, seed):
     labels = np.random.default_rng(seed).permutation(np.repeat(np.arange(len(sizes)), sizes))
     data = split(list(range(len(labels))), labels.tolist(), [5000])
     drawn = draw_calibration_set(recipe(wanted, seed), data)
@@ -83,7 +83,7 @@ def test_every_class_gives_as_many_as_the_others_or_all_it_has(sizes, wanted, se
     )
 
 
-def test_the_seed_decides_and_nothing_else():
+def test_only_the_seed_changes_the_selection():
     data = split(list(range(100)), [row % 3 for row in range(100)], [5000])
     first, again = (draw_calibration_set(recipe(40), data) for _ in range(2))
     assert first.keys == again.keys
@@ -103,7 +103,7 @@ def test_the_record_names_each_image_with_the_hash_of_its_pixels(tmp_path):
         assert each["class"] == f"class {data.labels('train')[row]}"
 
 
-def test_images_with_the_same_pixels_count_once():
+def test_identical_images_count_once():
     data = split([row % 40 for row in range(200)], [row % 2 for row in range(200)], [5000])
     assert len(draw_calibration_set(recipe(100), data).keys) == 40
     few = split([row % 31 for row in range(200)], [row % 2 for row in range(200)], [5000])
@@ -113,7 +113,7 @@ def test_images_with_the_same_pixels_count_once():
         draw_calibration_set(recipe(100), few)
 
 
-def test_images_that_are_all_alike_are_refused():
+def test_all_identical_images_are_refused():
     data = split([7] * 50, [row % 2 for row in range(50)], [5000])
     with pytest.raises(DataError, match="all 50 training images are identical"):
         draw_calibration_set(recipe(40), data)
@@ -125,8 +125,8 @@ def test_a_test_image_among_them_is_refused_with_both_names():
         draw_calibration_set(recipe(50), data)
 
 
-def test_a_test_image_put_among_the_training_images_later_is_found():
-    """Where somebody exchanges files of a run folder, its lists of hashes are no proof."""
+def test_a_test_image_added_to_the_training_images_later_is_detected():
+    """If files of a run folder are replaced, its stored hashes prove nothing."""
     data = split(list(range(50)), [0] * 50, [5000, 5001])
     images = data.images("train").copy()
     images[3] = data.images("test")[1]

@@ -1,4 +1,4 @@
-"""What ONNX Runtime does to a quantized graph on its own, against what torch computed before."""
+"""ONNX Runtime's integer execution of a quantized graph against its emulation in torch."""
 
 import copy
 
@@ -29,7 +29,7 @@ EXACT = {"swish.0", "fc"}
 
 
 class Mobile(nn.Module):
-    """Layers with ReLU, ReLU6, nothing and hard-swish after them, and the one of the logits."""
+    """Layers followed by ReLU, ReLU6, nothing and hard-swish, and the layer of the logits."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -74,7 +74,7 @@ def exported(classifier, folder):
 
 
 def run(file, images):
-    """Logits of the optimised graph, and how many of its convolutions are integer ones."""
+    """Logits of the optimised graph, and its number of integer convolutions."""
     options = session_options(threads=1)
     options.log_severity_level = 3
     options.optimized_model_filepath = str(file.with_name("optimised.onnx"))
@@ -85,7 +85,7 @@ def run(file, images):
 
 
 def test_integer_execution_computes_what_torch_computes(images, tmp_path):
-    """ONNX Runtime rounds biases; where torch does not, the two part by far more."""
+    """ONNX Runtime rounds biases; unless torch does too, they differ far more."""
     classifier = folded(images)
     use_quant_scheme(classifier.network, QuantScheme.U8)
     exact_biases = predict(classifier, images, CPU).numpy()
@@ -115,13 +115,13 @@ def bias_of(classifier, name):
     return classifier.network.get_parameter(f"{name}.bias").detach()
 
 
-def test_layers_that_are_left_out_stay_in_floating_point(images, tmp_path):
-    """ONNX Runtime would round their weights with one scale for all channels of a layer."""
+def test_excluded_layers_stay_in_floating_point(images, tmp_path):
+    """ONNX Runtime would quantize their weights with a single scale per layer."""
     excluded_layers = {"depthwise.0", "wide.0"}
     classifier = folded(images, *excluded_layers)
     for name in excluded_layers:
         with torch.no_grad():
-            # the outlier is cut off by the next rounding; one scale for all would cost the others
+            # the next quantizer clips the outlier; a shared scale would cost precision elsewhere
             classifier.network.get_submodule(name).weight[0] *= 1000.0
     use_engine_arithmetic(classifier.network, QuantScheme.U8)
     file = exported(classifier, tmp_path)

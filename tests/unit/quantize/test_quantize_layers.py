@@ -1,4 +1,4 @@
-"""Where quantizers go in the networks people choose, and folding their batch norms."""
+"""Inserting quantizers into common networks, and folding their batch norms."""
 
 import copy
 
@@ -45,7 +45,7 @@ def test_every_layer_is_quantized_and_computes_the_same(model, arguments):
         before = classifier(images)[0]
         network = insert_quantizers(classifier)
         assert sorted(quantized_layers(network)) == sorted(layers)
-        # until a scheme is chosen nothing is rounded
+        # nothing is rounded until a scheme is chosen
         assert torch.allclose(classifier(images)[0], before, atol=1e-5)
         use_quant_scheme(network, QuantScheme.S8)
         rounded = classifier(images)[0]
@@ -64,7 +64,7 @@ def test_every_layer_is_quantized_and_computes_the_same(model, arguments):
         assert network.get_submodule(source.target) in quantizers, f"{name} reads floats"
 
 
-def test_a_layer_left_out_stays_as_it_was():
+def test_an_excluded_layer_is_unchanged():
     torch.manual_seed(0)
     classifier, _ = create(
         "resnet10t", 3, {"channels": [8, 8, 8, 8], "stem_width": 8}, 32, scratch=True
@@ -78,7 +78,7 @@ def test_a_layer_left_out_stays_as_it_was():
     assert not hasattr(conv, "parametrizations")
 
 
-def test_an_unknown_layer_is_refused_with_the_names_there_are():
+def test_an_unknown_layer_is_refused_with_the_known_names():
     classifier, _ = create(
         "resnet10t", 3, {"channels": [8, 8, 8, 8], "stem_width": 8}, 32, scratch=True
     )
@@ -87,7 +87,7 @@ def test_an_unknown_layer_is_refused_with_the_names_there_are():
     assert "'layer9.conv'" in caught.value.problem
     assert "layer1.0.conv1" in caught.value.advice and "fc" in caught.value.advice
     assert "backbone." not in caught.value.advice
-    # the network was not touched, so that another attempt may follow
+    # the network is unchanged, so another attempt is possible
     assert not quantized_layers(classifier.network)
 
 
@@ -97,7 +97,7 @@ class Undecided(nn.Module):
         return (features if features.sum() > 0 else -features), features
 
 
-def test_a_network_whose_graph_depends_on_its_data_is_refused():
+def test_a_network_whose_graph_depends_on_its_input_is_refused():
     with pytest.raises(RequestError, match="cannot be quantized"):
         insert_quantizers(Classifier(Undecided(), [0.0] * 3, [1.0] * 3))
 
@@ -136,7 +136,7 @@ def test_folding_is_exact_for_negative_and_zero_gammas(digits, kind):
 
 @pytest.mark.parametrize("signs", ["as trained", "negative"])
 def test_folding_changes_no_rounding_of_weights(digits, signs):
-    """Rounded before or after folding, a weight is the same integer times its own scale."""
+    """Rounded before or after folding, a weight is the same integer times its scale."""
     apart = digits.classifier()
     if signs == "negative":
         with torch.no_grad():
@@ -148,7 +148,7 @@ def test_folding_changes_no_rounding_of_weights(digits, signs):
     use_quant_scheme(network, QuantScheme.S8)
     _, whole = folded(together)
     use_quant_scheme(whole, QuantScheme.S8)
-    # activations pass as they are, so that only the rounding of weights can differ
+    # activations are not rounded, so that only the rounding of weights can differ
     for quantizer in (
         *activation_quantizers(network).values(),
         *activation_quantizers(whole).values(),
@@ -159,7 +159,7 @@ def test_folding_changes_no_rounding_of_weights(digits, signs):
     assert (found - expected).abs().max() < 1e-3 * expected.abs().max()
 
 
-def test_a_norm_without_its_own_factors_is_folded():
+def test_a_norm_without_affine_parameters_is_folded():
     torch.manual_seed(0)
     layers = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4, affine=False), nn.ReLU())
     layers[1].running_mean.uniform_(-1, 1)
@@ -172,7 +172,7 @@ def test_a_norm_without_its_own_factors_is_folded():
     assert torch.allclose(traced(images), expected, atol=1e-6)
 
 
-def test_a_norm_that_follows_a_shared_layer_is_left_alone():
+def test_a_norm_after_a_shared_layer_is_not_folded():
     class Shared(nn.Module):
         def __init__(self):
             super().__init__()

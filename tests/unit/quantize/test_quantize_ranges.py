@@ -1,4 +1,4 @@
-"""Ranges of activations against plain implementations, and what each method is good for."""
+"""Activation ranges against simple implementations, and the properties of each method."""
 
 import math
 
@@ -36,7 +36,7 @@ def test_ranges_are_those_numpy_finds(seed, size, percentile, batches):
     magnitudes = np.abs(values)
     assert histogram.amax("max", percentile, 127) == magnitudes.max()
     found = histogram.amax("percentile", percentile, 127)
-    # a bin is 1/2048 to 1/1024 of the largest value wide; the bin of zeros is not counted
+    # a bin is 1/2048 to 1/1024 of the largest value wide; the zero bin is not counted
     expected = [
         np.percentile(
             magnitudes[magnitudes > magnitudes.max() / bins], percentile, method="inverted_cdf"
@@ -49,7 +49,7 @@ def test_ranges_are_those_numpy_finds(seed, size, percentile, batches):
 
 
 def divergences(counts, groups):
-    """The divergence of each range, group by group and bin by bin, as Migacz describes it."""
+    """The divergence of each range, computed bin by bin as Migacz describes it."""
     counts = [float(count) for count in counts]
     counts[0] = counts[1]
     last = max(index for index, count in enumerate(counts) if count) + 1
@@ -59,7 +59,7 @@ def divergences(counts, groups):
         clipped[-1] += sum(counts[bins:])
         rounded = [0.0] * bins
         for group in range(groups):
-            # bin b belongs to the group whose interval of the evenly divided range it begins in
+            # bin b belongs to the group whose interval contains its lower edge
             members = [b for b in range(bins) if group * bins <= b * groups < (group + 1) * bins]
             filled = [b for b in members if counts[b]]
             for b in filled:
@@ -78,7 +78,7 @@ def histograms(draw):
 
 @settings(deadline=None, max_examples=25)
 @given(histograms(), st.sampled_from([3, 7]))
-def test_the_divergence_of_the_range_chosen_is_the_least(counts, levels):
+def test_the_chosen_range_minimises_the_divergence(counts, levels):
     before = counts.copy()
     expected = divergences(counts, levels + 1)
     assert expected[entropy_bins(counts, levels)] <= min(expected.values()) + 1e-9
@@ -87,7 +87,7 @@ def test_the_divergence_of_the_range_chosen_is_the_least(counts, levels):
 
 @settings(deadline=None, max_examples=60)
 @given(histograms(), st.sampled_from([3, 7, 15]))
-def test_the_squared_error_of_the_range_chosen_is_the_least(counts, levels):
+def test_the_chosen_range_minimises_the_squared_error(counts, levels):
     expected = {}
     for bins in range(1, int(np.flatnonzero(counts)[-1]) + 2):
         error = 0.0
@@ -122,14 +122,14 @@ def test_no_range_rounds_the_values_themselves_much_better(seed, kind, levels, o
     assert error(collected(values).amax("mse", 99.99, levels)) <= 1.02 * best
 
 
-def test_a_finer_grid_is_cut_less():
-    """With twice the levels rounding costs less, so that clipping is worth less."""
+def test_a_finer_grid_is_clipped_less():
+    """With twice the levels rounding costs less, so clipping pays off less."""
     histogram = collected(np.random.default_rng(0).laplace(size=100_000))
     assert histogram.amax("mse", 99.99, 255) > 1.05 * histogram.amax("mse", 99.99, 127)
 
 
 def test_zeros_do_not_count_towards_a_percentile():
-    """After a ReLU most values are zero, and would pull any percentile down."""
+    """After a ReLU most values are zero and would pull every percentile down."""
     histogram = collected(np.concatenate([np.zeros(9900), np.linspace(0.5, 1.0, 100)]))
     assert histogram.amax("percentile", 90.0, 127) == pytest.approx(0.95, abs=0.01)
 
@@ -143,7 +143,7 @@ def test_zeros_change_nothing(method):
 
 
 @pytest.mark.parametrize("method", ["percentile", "entropy"])
-def test_one_outlier_is_cut_by_every_method_but_the_maximum(method):
+def test_one_outlier_is_clipped_by_every_method_except_max(method):
     histogram = collected(np.append(np.linspace(0, 1, 100_000), 10.0))
     assert histogram.amax("max", 99.9, 127) == 10.0
     assert histogram.amax(method, 99.9, 127) < 1.4

@@ -1,4 +1,4 @@
-"""Layers ranked by what quantizing each costs."""
+"""Ranking layers by the cost of quantizing them."""
 
 import numpy as np
 import pytest
@@ -73,7 +73,7 @@ def test_in_a_healthy_student_no_layer_stands_out(healthy, digits):
     assert healthy.by_count[-1].divergence < healthy.by_count[0].divergence
 
 
-def test_leaving_a_layer_out_is_what_insertion_makes_of_it(digits):
+def test_excluding_a_layer_equals_inserting_quantizers_without_it(digits):
     def calibrated(*names):
         recipe = excluded_layers(digits.recipe, *names)
         return post_training_quantized(
@@ -89,12 +89,12 @@ def test_leaving_a_layer_out_is_what_insertion_makes_of_it(digits):
         assert torch.equal(predict(switched, images, CPU), predict(inserted, images, CPU))
 
 
-def test_the_images_are_none_of_those_that_calibrate(planted, healthy):
+def test_the_images_differ_from_the_calibration_images(planted, healthy):
     assert (planted.images, planted.calibrated_on) == (256, 0)
     assert (healthy.images, healthy.calibrated_on) == (256, 256 - (1297 - 1200))
 
 
-def test_the_images_are_even_over_the_classes(digits, monkeypatch):
+def test_the_images_are_class_balanced(digits, monkeypatch):
     seen = {}
 
     def only_first(model, images, device):

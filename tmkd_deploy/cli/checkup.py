@@ -38,8 +38,8 @@ def examine(recipe: Recipe | None, runs: Path) -> list[Finding]:
 def _python() -> Finding:
     version = platform.python_version()
     if (3, 10) <= sys.version_info[:2] <= (3, 14):
-        return Finding("Python", "good", version)
-    return Finding("Python", "wrong", version, "Install Python 3.10, 3.11, 3.12, 3.13 or 3.14.")
+        return Finding("Python", "ok", version)
+    return Finding("Python", "error", version, "Install Python 3.10, 3.11, 3.12, 3.13 or 3.14.")
 
 
 def _needed_extras(recipe: Recipe | None) -> set[str]:
@@ -61,7 +61,7 @@ def _packages(needed: set[str], *, limited: bool) -> Iterator[Finding]:
     try:
         requirements = extras.requirements()
     except importlib.metadata.PackageNotFoundError:
-        yield Finding("tmkd-deploy", "wrong", "not installed", "pip install tmkd-deploy")
+        yield Finding("tmkd-deploy", "error", "not installed", "pip install tmkd-deploy")
         return
     for extra, packages in requirements.items():
         if extra in needed or (extra not in OPTIONAL and not limited):
@@ -78,9 +78,9 @@ def _extra(extra: str, packages: list[extras.Requirement], needed: bool) -> Find
         if not each.satisfied
     ]
     if missing:
-        return Finding(subject, "wrong" if needed else "absent", ", ".join(missing), install)
+        return Finding(subject, "error" if needed else "missing", ", ".join(missing), install)
     found = ", ".join(f"{each.distribution} {each.installed}" for each in packages)
-    return Finding(subject, "good", found)
+    return Finding(subject, "ok", found)
 
 
 def _disk(runs: Path) -> Finding:
@@ -91,23 +91,23 @@ def _disk(runs: Path) -> Finding:
     found = f"{free:.1f} GB free in {existing}"
     if free < DISK_GB_NEEDED:
         remedy = f"Free at least {DISK_GB_NEEDED:g} GB, or choose another folder with --runs."
-        return Finding("Disk", "wrong", found, remedy)
-    return Finding("Disk", "good", found)
+        return Finding("Disk", "error", found, remedy)
+    return Finding("Disk", "ok", found)
 
 
 def _hardware(machine: dict[str, Any]) -> Iterator[Finding]:
     memory = machine["memory_mb"]
     if memory is not None and memory < MEMORY_MB_ADVISED:
-        yield Finding("Memory", "slow", f"{memory} MB", "Lower batch_size if training fails.")
+        yield Finding("Memory", "warning", f"{memory} MB", "Lower batch_size if training fails.")
     else:
-        yield Finding("Memory", "good", "unknown" if memory is None else f"{memory} MB")
-    yield Finding("Processor", "good", f"{machine['processor']}, {machine['cores']} cores")
+        yield Finding("Memory", "ok", "unknown" if memory is None else f"{memory} MB")
+    yield Finding("Processor", "ok", f"{machine['processor']}, {machine['cores']} cores")
     yield from int8_finding(machine)
     for gpu in machine["gpus"]:
         memory = f"{gpu['memory_mb']} MB" if gpu["memory_mb"] else None
         driver = f"driver {gpu['driver']}" if gpu["driver"] else None
         known = (gpu["name"], gpu["compute_capability"], memory, driver)
-        yield Finding("GPU", "good", ", ".join(each for each in known if each))
+        yield Finding("GPU", "ok", ", ".join(each for each in known if each))
 
 
 def _targets(recipe: Recipe, machine: dict[str, Any]) -> Iterator[Finding]:
@@ -115,16 +115,16 @@ def _targets(recipe: Recipe, machine: dict[str, Any]) -> Iterator[Finding]:
         target = catalog.get(entry.target)
         subject = f"Target {target.name}"
         if target.name in machine["can_run"]:
-            yield Finding(subject, "good", "can be built and measured here")
+            yield Finding(subject, "ok", "can be built and measured here")
         elif target.name in machine["can_build"]:
-            yield Finding(subject, "good", "can be built here; measuring it needs the device")
+            yield Finding(subject, "ok", "can be built here; measuring it needs the device")
         elif target.build == "on_device":
-            yield Finding(subject, "good", "a build kit is written here and built on the device")
+            yield Finding(subject, "ok", "a build kit is written here and built on the device")
         else:
             extra = target.runtime.replace("_", "-")
             yield Finding(
                 subject,
-                "wrong",
+                "error",
                 f"its builder {target.runtime} is not installed",
                 f"pip install 'tmkd-deploy[{extra}]'",
             )

@@ -40,14 +40,14 @@ def examine(info: dict[str, Any], recipe: Recipe | None) -> list[Finding]:
     if not matching:
         return [
             *device_checks.findings(info, None),
-            *(_not_this_target(*each, "wrong") for each in others),
+            *(_not_this_target(*each, "error") for each in others),
         ]
     # Findings shared by several targets are listed once.
     found = dict.fromkeys(
         each for target in matching for each in device_checks.findings(info, target)
     )
-    return [*found, *(_not_this_target(*each, "absent") for each in others)]
+    return [*found, *(_not_this_target(*each, "missing") for each in others)]
 
 
-def _not_this_target(name: str, error: RequestError, state: Literal["wrong", "absent"]) -> Finding:
+def _not_this_target(name: str, error: RequestError, state: Literal["error", "missing"]) -> Finding:
     return Finding(f"Target {name}", state, error.problem, error.advice)

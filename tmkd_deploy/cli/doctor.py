@@ -47,7 +47,7 @@ def doctor(
 
         record = {"device": device, "device_info": device_checkup.probe(device)}
         findings = device_checkup.examine(record["device_info"], checked_recipe)
-    wrong = [finding for finding in findings if finding.state == "wrong"]
+    wrong = [finding for finding in findings if finding.state == "error"]
     exit_code = ExitCode.ENVIRONMENT if wrong else ExitCode.OK
     if as_json:
         output.emit_json(

@@ -42,7 +42,7 @@ def findings(
     jetson = info["l4t"] is not None
     release = profile.release(info["jetpack"], info["l4t"]) if profile else None
     return [
-        Finding("Device", "good", _device(info)),
+        Finding("Device", "ok", _device(info)),
         _python(info),
         *([] if profile is None else _architecture(info, profile)),
         *(_jetpack(info, profile, release) if profile and profile.software else []),
@@ -66,22 +66,22 @@ def _device(info: dict[str, Any]) -> str:
 
 def _python(info: dict[str, Any]) -> Finding:
     if info["numpy"] is None:
-        return Finding("Python", "wrong", f"{info['python']} without numpy", NUMPY)
-    return Finding("Python", "good", f"{info['python']}, numpy {info['numpy']}")
+        return Finding("Python", "error", f"{info['python']} without numpy", NUMPY)
+    return Finding("Python", "ok", f"{info['python']}, numpy {info['numpy']}")
 
 
 def _architecture(info: dict[str, Any], profile: TargetProfile) -> Iterator[Finding]:
     sm = (info["gpu"] or {}).get("sm")
     if not profile.is_machine(info["machine"]):
         found = f"{info['machine']}, but {profile.name} is {profile.machine}"
-        yield Finding("Architecture", "wrong", found, "Choose another target or device.")
+        yield Finding("Architecture", "error", found, "Choose another target or device.")
     elif profile.compute_capability and sm is None:
-        yield Finding("GPU", "slow", "not found", "Check with: nvidia-smi")
+        yield Finding("GPU", "warning", "not found", "Check with: nvidia-smi")
     elif profile.compute_capability and f"SM{sm}" != profile.compute_capability:
         found = f"SM{sm}, but {profile.name} is {profile.compute_capability}"
-        yield Finding("GPU", "wrong", found, "Choose another target or device.")
+        yield Finding("GPU", "error", found, "Choose another target or device.")
     elif profile.compute_capability:
-        yield Finding("GPU", "good", f"{info['gpu']['name']}, SM{sm}")
+        yield Finding("GPU", "ok", f"{info['gpu']['name']}, SM{sm}")
 
 
 def _jetpack(
@@ -90,15 +90,15 @@ def _jetpack(
     linux = f"Jetson Linux {info['l4t']}" if info["l4t"] else "Jetson Linux unknown"
     if release is not None:
         said = info["jetpack"] or f"{release.jetpack} by its Linux; package not installed"
-        yield Finding("JetPack", "good", f"{said} ({linux})")
+        yield Finding("JetPack", "ok", f"{said} ({linux})")
     elif info["jetpack"] is None and info["l4t"] is None:
         remedy = "Check with: cat /etc/nv_tegra_release; apt-cache show nvidia-jetpack"
-        yield Finding("JetPack", "slow", "unknown", remedy)
+        yield Finding("JetPack", "warning", "unknown", remedy)
     else:
         known = ", ".join(row.jetpack for row in profile.software)
         yield Finding(
             "JetPack",
-            "slow",
+            "warning",
             f"{info['jetpack'] or 'unknown'} ({linux}); supported for {profile.name}: {known}",
             "Flash one of these with https://developer.nvidia.com/sdk-manager, or continue and "
             "check the build's messages.",
@@ -112,9 +112,9 @@ def _runtime(
         names = ("tensorrt", "tensorrt_rtx", "onnxruntime")
         here = [f"{name} {info[name]}" for name in names if info.get(name)]
         if here:
-            yield Finding("Runtime", "good", ", ".join(here))
+            yield Finding("Runtime", "ok", ", ".join(here))
         else:
-            yield Finding("Runtime", "wrong", "none", f"{PIP} onnxruntime")
+            yield Finding("Runtime", "error", "none", f"{PIP} onnxruntime")
     elif profile.runtime == "onnxruntime":
         yield _module("ONNX Runtime", info["onnxruntime"], f"{PIP} onnxruntime")
     elif profile.runtime == "tensorrt_rtx":
@@ -126,8 +126,8 @@ def _runtime(
 
 def _module(title: str, version: str | None, remedy: str) -> Finding:
     if version is None:
-        return Finding(title, "wrong", "missing", remedy)
-    return Finding(title, "good", version)
+        return Finding(title, "error", "missing", remedy)
+    return Finding(title, "ok", version)
 
 
 def _tensorrt(
@@ -136,20 +136,20 @@ def _tensorrt(
     program = info["trtexec"] or {}
     version = info["tensorrt"] or program.get("version")
     if info["tensorrt"] is None and not program:
-        yield Finding("TensorRT", "wrong", "missing", JETPACK)
+        yield Finding("TensorRT", "error", "missing", JETPACK)
         return
     sm = (info["gpu"] or {}).get("sm") or str(profile.compute_capability).removeprefix("SM")
     reason = support.unsupported_reason(version, sm) if version else None
     included = f"JetPack {release.jetpack} includes {release.tensorrt}" if release else ""
     if reason:
         remedy = f"Install the one for this board. {included}".strip()
-        yield Finding("TensorRT", "wrong", f"{version}; {reason}", f"{remedy}: {JETPACK}")
+        yield Finding("TensorRT", "error", f"{version}; {reason}", f"{remedy}: {JETPACK}")
     elif info["tensorrt"] is None:
         found = f"only trtexec {version or 'of unknown version'}, which builds engines; measuring "
         found += "them needs TensorRT's Python module"
-        yield Finding("TensorRT", "slow", found, _module_remedy(info, release))
+        yield Finding("TensorRT", "warning", found, _module_remedy(info, release))
     else:
-        yield Finding("TensorRT", "good", f"{version}{f'; {included}' if included else ''}")
+        yield Finding("TensorRT", "ok", f"{version}{f'; {included}' if included else ''}")
 
 
 def _module_remedy(info: dict[str, Any], release: Software | None) -> str:
@@ -169,17 +169,17 @@ def _cuda(info: dict[str, Any], release: Software | None) -> Iterator[Finding]:
         if support.numbers(cuda)[:1] != support.numbers(release.cuda)[:1]:
             found = f"CUDA {cuda}, but JetPack {release.jetpack}'s TensorRT needs {release.cuda}"
             remedy = f"sudo apt-get install cuda-toolkit-{release.cuda.replace('.', '-')}"
-            yield Finding("CUDA", "wrong", found, remedy)
+            yield Finding("CUDA", "error", found, remedy)
         else:
-            yield Finding("CUDA", "good", cuda)
+            yield Finding("CUDA", "ok", cuda)
         return
     oldest = support.oldest_driver(cuda)
     if driver and oldest and support.numbers(driver) < support.numbers(oldest):
         found = f"CUDA {cuda} needs driver {oldest} or newer, but this one is {driver}"
         remedy = f"sudo apt-get install nvidia-driver-{oldest.split('.')[0]}, then restart"
-        yield Finding("CUDA", "wrong", found, remedy)
+        yield Finding("CUDA", "error", found, remedy)
     else:
-        yield Finding("CUDA", "good", f"{cuda}, driver {driver or 'unknown'}")
+        yield Finding("CUDA", "ok", f"{cuda}, driver {driver or 'unknown'}")
 
 
 def _disk(info: dict[str, Any]) -> Iterator[Finding]:
@@ -188,9 +188,9 @@ def _disk(info: dict[str, Any]) -> Iterator[Finding]:
         return
     if free < DISK_MB_NEEDED:
         remedy = f"Free {DISK_MB_NEEDED} MB, or set TMKD_DEPLOY_AGENT_HOME to another disk there."
-        yield Finding("Disk", "wrong", f"{free} MB free", remedy)
+        yield Finding("Disk", "error", f"{free} MB free", remedy)
     else:
-        yield Finding("Disk", "good", f"{free} MB free")
+        yield Finding("Disk", "ok", f"{free} MB free")
 
 
 def _memory(info: dict[str, Any], profile: TargetProfile | None) -> Iterator[Finding]:
@@ -201,11 +201,11 @@ def _memory(info: dict[str, Any], profile: TargetProfile | None) -> Iterator[Fin
     found = f"{free} of {info['memory_mb']} MB free"
     remedy = "Close other programs; stop the desktop with: sudo systemctl isolate multi-user.target"
     if free < MEMORY_MB_NEEDED:
-        yield Finding("Memory", "wrong", found, remedy)
+        yield Finding("Memory", "error", found, remedy)
     elif free < wanted:
-        yield Finding("Memory", "slow", f"{found}; building should have {wanted}", remedy)
+        yield Finding("Memory", "warning", f"{found}; building should have {wanted}", remedy)
     else:
-        yield Finding("Memory", "good", found)
+        yield Finding("Memory", "ok", found)
 
 
 def _power_mode(info: dict[str, Any], profile: TargetProfile) -> Iterator[Finding]:
@@ -215,11 +215,11 @@ def _power_mode(info: dict[str, Any], profile: TargetProfile) -> Iterator[Findin
     fastest = profile.power_modes[0]
     found = f"{mode['name']} ({mode['id']})"
     if mode["name"].startswith("MAXN") or mode["name"] == fastest.name:
-        yield Finding("Power mode", "good", found)
+        yield Finding("Power mode", "ok", found)
         return
     yield Finding(
         "Power mode",
-        "slow",
+        "warning",
         f"{found}; the fastest is {fastest.name}",
         f"sudo nvpmodel -m {fastest.id}, if that is {fastest.name} on this device: "
         "grep POWER_MODEL /etc/nvpmodel.conf",
@@ -232,11 +232,11 @@ def _clocks(info: dict[str, Any], jetson: bool) -> Iterator[Finding]:
         return
     governor = f"governor {clocks.get('governor') or 'unknown'}"
     if clocks["locked"]:
-        yield Finding("Clocks", "good", f"locked, {governor}")
+        yield Finding("Clocks", "ok", f"locked, {governor}")
         return
     governors = "/sys/devices/system/cpu/cpu*/cpufreq/scaling_governor"
     remedy = "sudo jetson_clocks" if jetson else f"echo performance | sudo tee {governors}"
-    yield Finding("Clocks", "slow", f"not locked, {governor}; latencies will vary", remedy)
+    yield Finding("Clocks", "warning", f"not locked, {governor}; latencies will vary", remedy)
 
 
 def _throttling(info: dict[str, Any], jetson: bool) -> Iterator[Finding]:
@@ -247,17 +247,20 @@ def _throttling(info: dict[str, Any], jetson: bool) -> Iterator[Finding]:
     found = f"throttling; {hottest[0]} is at {hottest[1]:g} °C" if hottest else "throttling"
     watch = "sudo tegrastats" if jetson else "vcgencmd get_throttled on a Raspberry Pi"
     yield Finding(
-        "Heat", "slow", found, f"Improve cooling, and check the power supply. Watch with: {watch}"
+        "Heat",
+        "warning",
+        found,
+        f"Improve cooling, and check the power supply. Watch with: {watch}",
     )
 
 
 def _clock_skew(info: dict[str, Any], host_time: float) -> Iterator[Finding]:
     skew = info["time"] - host_time
     if abs(skew) <= SKEW_SECONDS_ALLOWED:
-        yield Finding("Clock", "good", "agrees with this machine's")
+        yield Finding("Clock", "ok", "agrees with this machine's")
         return
     found = f"{_duration(abs(skew))} {'ahead of' if skew > 0 else 'behind'} this machine's"
-    yield Finding("Clock", "slow", found, "sudo timedatectl set-ntp true")
+    yield Finding("Clock", "warning", found, "sudo timedatectl set-ntp true")
 
 
 def _duration(seconds: float) -> str:

@@ -10,11 +10,11 @@ from typing import Literal
 class Finding:
     """The result of one check.
 
-    `wrong` blocks what is requested, `absent` only what was not requested, and `slow` works, but
-    badly; `remedy` is the command or advice that fixes it.
+    `error`: a requirement is not met. `warning`: it works, but badly, or is unknown. `missing`: not
+    installed, but not needed either. `remedy` is the command or advice that fixes it.
     """
 
     subject: str
-    state: Literal["good", "wrong", "absent", "slow"]
+    state: Literal["ok", "error", "missing", "warning"]
     found: str
     remedy: str = ""

@@ -19,12 +19,12 @@ def int8_finding(info: dict[str, Any]) -> Iterator[Finding]:
     if info["precise_int8"]:
         has = "VNNI unknown" if info["vnni"] is None else "no VNNI"
         found = f"{has}; ONNX Runtime uses its precise INT8 mode, which is slower"
-        yield Finding(SUBJECT, "slow", found, _REMEDY)
+        yield Finding(SUBJECT, "warning", found, _REMEDY)
     elif info["vnni"]:
-        yield Finding(SUBJECT, "good", "VNNI; ONNX Runtime uses its fast INT8 mode")
+        yield Finding(SUBJECT, "ok", "VNNI; ONNX Runtime uses its fast INT8 mode")
     elif info["arm_dot_product"]:
         found = "Arm dot-product instructions; ONNX Runtime uses its fast INT8 mode"
-        yield Finding(SUBJECT, "good", found)
+        yield Finding(SUBJECT, "ok", found)
     elif info["arm_dot_product"] is False:
         found = "no Arm dot-product instructions; ONNX Runtime uses its fast INT8 mode without them"
-        yield Finding(SUBJECT, "slow", found, _REMEDY)
+        yield Finding(SUBJECT, "warning", found, _REMEDY)

@@ -36,7 +36,7 @@ def by_subject(findings: list[Finding]) -> dict[str, Finding]:
 def test_this_machine_is_examined(tmp_path) -> None:
     findings = by_subject(checkup.examine(None, tmp_path / "not" / "yet"))
     assert findings["Python"].found == platform.python_version()
-    assert findings["Base packages"].state == "good"
+    assert findings["Base packages"].state == "ok"
     assert str(tmp_path) in findings["Disk"].found
     assert "cores" in findings["Processor"].found
 
@@ -70,10 +70,10 @@ def test_what_is_needed_and_missing_comes_with_its_command(tmp_path, monkeypatch
     lacking = {"train": [required(">=2.9", "2.1", name="torch")]}
     monkeypatch.setattr(extras, "requirements", lambda: lacking)
     needed = by_subject(checkup.examine(recipe("cpu"), tmp_path))["Extra train"]
-    assert (needed.state, needed.found) == ("wrong", "torch 2.1 is not >=2.9")
+    assert (needed.state, needed.found) == ("error", "torch 2.1 is not >=2.9")
     assert needed.remedy == "pip install 'tmkd-deploy[train]'"
     unasked = by_subject(checkup.examine(None, tmp_path))["Extra train"]
-    assert unasked.state == "absent"
+    assert unasked.state == "missing"
 
 
 def test_requirements_are_read_with_their_markers(monkeypatch) -> None:
@@ -111,7 +111,7 @@ def test_something_wrong_makes_the_exit_code_4(tmp_path, monkeypatch, capsys) ->
     content = json.loads(capsys.readouterr().out)
     assert content["exit_code"] == 4
     [disk] = [check for check in content["checks"] if check["subject"] == "Disk"]
-    assert disk["state"] == "wrong" and disk["remedy"]
+    assert disk["state"] == "error" and disk["remedy"]
     assert set(disk) == {field.name for field in dataclasses.fields(Finding)}
 
 

@@ -35,7 +35,7 @@ def test_this_machine_answers_as_a_device(capsys) -> None:
     assert content["device_info"]["machine"] == platform.machine()
     [device] = [check for check in content["checks"] if check["subject"] == "Device"]
     assert platform.machine() in device["found"]
-    assert code == (4 if any(each["state"] == "wrong" for each in content["checks"]) else 0)
+    assert code == (4 if any(each["state"] == "error" for each in content["checks"]) else 0)
 
 
 def test_what_is_wrong_there_makes_the_exit_code_4(monkeypatch, capsys) -> None:
@@ -55,12 +55,12 @@ def test_a_device_that_does_not_answer_is_an_error(address, code, capsys) -> Non
 def test_the_recipes_other_targets_are_for_other_devices() -> None:
     asked = recipe("cpu", "jetson-orin-nx", "rtx-ada")
     found = by_subject(device_checkup.examine(board("orin-nx", onnxruntime="1.23.0"), asked))
-    assert found["TensorRT"].state == found["ONNX Runtime"].state == "good"
-    assert found["Target rtx-ada"].state == "absent"
+    assert found["TensorRT"].state == found["ONNX Runtime"].state == "ok"
+    assert found["Target rtx-ada"].state == "missing"
 
 
 def test_a_device_that_is_no_target_of_the_recipe_is_wrong() -> None:
     found = by_subject(device_checkup.examine(board("raspberry"), recipe("jetson-orin-nx")))
-    assert found["Target jetson-orin-nx"].state == "wrong"
+    assert found["Target jetson-orin-nx"].state == "error"
     assert found["Target jetson-orin-nx"].remedy
-    assert found["Python"].state == "good"
+    assert found["Python"].state == "ok"

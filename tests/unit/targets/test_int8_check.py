@@ -63,11 +63,14 @@ PROCESSORS = {
     "Arm without asimddp": ("aarch64", ARM_PLAIN),
 }
 STATED = {
-    "x86 with VNNI": ("good", "VNNI; ONNX Runtime uses its fast INT8 mode"),
-    "x86 without VNNI": ("slow", "no VNNI; ONNX Runtime uses its precise INT8 mode"),
-    "x86 unknown": ("slow", "VNNI unknown; ONNX Runtime uses its precise INT8 mode"),
-    "Arm with asimddp": ("good", "Arm dot-product instructions; ONNX Runtime uses its fast"),
-    "Arm without asimddp": ("slow", "no Arm dot-product instructions; ONNX Runtime uses its fast"),
+    "x86 with VNNI": ("ok", "VNNI; ONNX Runtime uses its fast INT8 mode"),
+    "x86 without VNNI": ("warning", "no VNNI; ONNX Runtime uses its precise INT8 mode"),
+    "x86 unknown": ("warning", "VNNI unknown; ONNX Runtime uses its precise INT8 mode"),
+    "Arm with asimddp": ("ok", "Arm dot-product instructions; ONNX Runtime uses its fast"),
+    "Arm without asimddp": (
+        "warning",
+        "no Arm dot-product instructions; ONNX Runtime uses its fast",
+    ),
 }
 
 

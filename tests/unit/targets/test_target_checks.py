@@ -13,35 +13,35 @@ def look(name, target=None, **changes) -> dict[str, Finding]:
     wanted = catalog.get(target or resolve.profile_of(info))
     found = findings(info, wanted, host_time=info.get("host_time", 1_780_000_000.0))
     assert len({each.subject for each in found}) == len(found)
-    assert all(each.remedy for each in found if each.state != "good")
+    assert all(each.remedy for each in found if each.state != "ok")
     return {each.subject: each for each in found}
 
 
-def not_good(found: dict[str, Finding]) -> set[str]:
-    return {subject for subject, each in found.items() if each.state != "good"}
+def not_ok(found: dict[str, Finding]) -> set[str]:
+    return {subject for subject, each in found.items() if each.state != "ok"}
 
 
 def test_a_board_in_order_has_nothing_to_mend() -> None:
     found = look("orin-nano")
-    assert not_good(found) == set()
+    assert not_ok(found) == set()
     assert found["JetPack"].found == "6.2.1 (Jetson Linux 36.4.4)"
     assert found["TensorRT"].found == "10.3.0; JetPack 6.2 includes 10.3"
 
 
 def test_the_raspberry_needs_onnx_runtime_alone() -> None:
-    assert not_good(look("raspberry")) == set()
+    assert not_ok(look("raspberry")) == set()
     assert "TensorRT" not in look("raspberry")
 
 
-def test_a_slow_power_mode_is_told_with_the_fastest() -> None:
+def test_a_slow_power_mode_is_expected_with_the_fastest() -> None:
     mode = look("orin-nx")["Power mode"]
-    assert mode.state == "slow" and mode.found == "15W (2); the fastest is MAXN_SUPER"
+    assert mode.state == "warning" and mode.found == "15W (2); the fastest is MAXN_SUPER"
     assert mode.remedy.startswith("sudo nvpmodel -m 0")
     nano = look("orin-nano", power_mode={"id": 0, "name": "15W"})["Power mode"]
     assert nano.remedy.startswith("sudo nvpmodel -m 2")
 
 
-def test_jetpack_is_told_by_its_linux_where_its_package_is_missing() -> None:
+def test_jetpack_is_expected_by_its_linux_where_its_package_is_missing() -> None:
     assert look("thor")["JetPack"].found.startswith("7.1 by its Linux")
 
 
@@ -49,46 +49,46 @@ def test_jetpack_is_told_by_its_linux_where_its_package_is_missing() -> None:
     ("changes", "found"),
     [({"jetpack": None, "l4t": None}, "unknown"), ({"jetpack": "4.6.1"}, "4.6.1")],
 )
-def test_an_unknown_jetpack_is_told(changes, found) -> None:
+def test_an_unknown_jetpack_is_expected(changes, found) -> None:
     finding = look("orin-nx", **changes)["JetPack"]
-    assert finding.state == "slow" and found in finding.found
+    assert finding.state == "warning" and found in finding.found
 
 
 def test_a_cuda_that_jetpacks_tensorrt_is_not_for() -> None:
     cuda = look("xavier")["CUDA"]
-    assert cuda.state == "wrong" and "12.2.140" in cuda.found and "11.4" in cuda.found
+    assert cuda.state == "error" and "12.2.140" in cuda.found and "11.4" in cuda.found
     assert cuda.remedy == "sudo apt-get install cuda-toolkit-11-4"
 
 
 @pytest.mark.parametrize(
-    ("changes", "subject", "state", "told", "remedy"),
+    ("changes", "subject", "state", "expected", "remedy"),
     [
-        ({"numpy": None}, "Python", "wrong", "without numpy", "python3-numpy"),
-        ({"tensorrt": None, "trtexec": None}, "TensorRT", "wrong", "missing", "nvidia-jetpack"),
-        ({"tensorrt": None}, "TensorRT", "slow", "trtexec", "python3-libnvinfer"),
+        ({"numpy": None}, "Python", "error", "without numpy", "python3-numpy"),
+        ({"tensorrt": None, "trtexec": None}, "TensorRT", "error", "missing", "nvidia-jetpack"),
+        ({"tensorrt": None}, "TensorRT", "warning", "trtexec", "python3-libnvinfer"),
         (
             {"tensorrt": None, "python": "3.12.1"},
-            *("TensorRT", "slow", "trtexec", "for Python 3.10, but python3 is 3.12.1"),
+            *("TensorRT", "warning", "trtexec", "for Python 3.10, but python3 is 3.12.1"),
         ),
-        ({"tensorrt": "8.2.1"}, "TensorRT", "wrong", "SM87 from 8.4", "nvidia-jetpack"),
-        ({"disk_free_mb": 100}, "Disk", "wrong", "100 MB", "TMKD_DEPLOY_AGENT_HOME"),
-        ({"memory_free_mb": 100}, "Memory", "wrong", "100 of 7620", "isolate"),
-        ({"memory_free_mb": 900}, "Memory", "slow", "1024", "isolate"),
+        ({"tensorrt": "8.2.1"}, "TensorRT", "error", "SM87 from 8.4", "nvidia-jetpack"),
+        ({"disk_free_mb": 100}, "Disk", "error", "100 MB", "TMKD_DEPLOY_AGENT_HOME"),
+        ({"memory_free_mb": 100}, "Memory", "error", "100 of 7620", "isolate"),
+        ({"memory_free_mb": 900}, "Memory", "warning", "1024", "isolate"),
         (
             {"clocks": {"locked": False, "governor": "schedutil"}},
-            *("Clocks", "slow", "not locked", "sudo jetson_clocks"),
+            *("Clocks", "warning", "not locked", "sudo jetson_clocks"),
         ),
-        ({"throttled": True}, "Heat", "slow", "cpu-thermal is at 48.2", "tegrastats"),
-        ({"time": 1_780_000_000.0 - 31_536_000}, "Clock", "slow", "365 days behind", "set-ntp"),
-        ({"time": 1_780_000_300.0}, "Clock", "slow", "5 minutes ahead", "set-ntp"),
-        ({"gpu": None}, "GPU", "slow", "not found", "nvidia-smi"),
+        ({"throttled": True}, "Heat", "warning", "cpu-thermal is at 48.2", "tegrastats"),
+        ({"time": 1_780_000_000.0 - 31_536_000}, "Clock", "warning", "365 days behind", "set-ntp"),
+        ({"time": 1_780_000_300.0}, "Clock", "warning", "5 minutes ahead", "set-ntp"),
+        ({"gpu": None}, "GPU", "warning", "not found", "nvidia-smi"),
     ],
 )
-def test_each_fault_is_found_with_its_remedy(changes, subject, state, told, remedy) -> None:
+def test_each_fault_is_found_with_its_remedy(changes, subject, state, expected, remedy) -> None:
     before, found = look("orin-nx"), look("orin-nx", **changes)
     finding = found[subject]
-    assert finding.state == state and told in finding.found and remedy in finding.remedy
-    assert not_good(found) == not_good(before) | {subject}, "nothing else is blamed"
+    assert finding.state == state and expected in finding.found and remedy in finding.remedy
+    assert not_ok(found) == not_ok(before) | {subject}, "nothing else is blamed"
 
 
 def test_clocks_without_jetson_clocks_are_locked_by_their_governor() -> None:
@@ -99,26 +99,26 @@ def test_clocks_without_jetson_clocks_are_locked_by_their_governor() -> None:
 
 def test_a_gpu_of_another_architecture_is_wrong() -> None:
     found = look("orin-nx", target="rtx-ada")
-    assert found["GPU"].state == "wrong" and "SM89" in found["GPU"].found
-    assert found["TensorRT-RTX"].state == "wrong"
-    assert look("raspberry", target="cpu-x86")["Architecture"].state == "wrong"
+    assert found["GPU"].state == "error" and "SM89" in found["GPU"].found
+    assert found["TensorRT-RTX"].state == "error"
+    assert look("raspberry", target="cpu-x86")["Architecture"].state == "error"
 
 
 @pytest.mark.parametrize(
     ("cuda", "driver", "state"),
-    [("12.4.1", "470.223.02", "wrong"), ("12.4.1", "550.54.15", "good"), ("13.0", None, "good")],
+    [("12.4.1", "470.223.02", "error"), ("12.4.1", "550.54.15", "ok"), ("13.0", None, "ok")],
 )
 def test_cuda_and_a_driver_installed_apart(cuda, driver, state) -> None:
     found = look("raspberry", target="rtx-ada", cuda=cuda, driver=driver)["CUDA"]
     assert found.state == state
-    assert state == "good" or "nvidia-driver-525" in found.remedy
+    assert state == "ok" or "nvidia-driver-525" in found.remedy
 
 
 def test_without_a_profile_any_runtime_will_do() -> None:
     info = board("raspberry", machine="riscv64", model=None)
-    assert all(each.state == "good" for each in findings(info, None, info["time"]))
+    assert all(each.state == "ok" for each in findings(info, None, info["time"]))
     info["onnxruntime"] = None
-    [runtime] = [each for each in findings(info, None, info["time"]) if each.state == "wrong"]
+    [runtime] = [each for each in findings(info, None, info["time"]) if each.state == "error"]
     assert runtime.subject == "Runtime" and "pip install" in runtime.remedy
 
 

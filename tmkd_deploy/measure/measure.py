@@ -36,7 +36,7 @@ _MAY_BE_TRAINING = (
 
 @dataclass(frozen=True)
 class Models:
-    """What the ledger compares; `alone`, `quantized` and `control` where the recipe has them."""
+    """The models that the ledger compares; the optional ones are None if the recipe omits them."""
 
     teachers: Teachers
     student: Student
@@ -144,7 +144,7 @@ def _torch_entries(
     if models.baseline is not None:
         entries.append(
             Entry(
-                "alone",
+                "baseline",
                 "student_baseline",
                 "fp32",
                 "Student trained alone",

@@ -1,4 +1,4 @@
-"""What the stages that quantize record; readable without torch."""
+"""The records of the quantization stages; readable without torch."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from tmkd_deploy.artifacts import Record
 
 
 class QuantizationRecord(Record):
-    """What was quantized, on which images it was calibrated, and what it cost so far.
+    """The quantized layers, the calibration, and the accuracy before and after fine-tuning.
 
-    Accuracies are top-1 on the test split in [0, 1], computed by fake quantization in `placement`.
-    `calibration_sha256` is over the hashes of the calibration images, which all come from the
-    training split and which `calibration.json` beside the weights lists. `control_top1` is that of
-    the student fine-tuned on without quantizers, where the recipe asks for it.
+    Accuracies are top-1 on the test split in [0, 1], computed by fake quantization in
+    `quant_scheme`. `calibration_sha256` is the hash of the calibration images' hashes; the images
+    come from the training split and are listed in `calibration.json` beside the weights.
+    `control_top1` is that of the student fine-tuned without quantizers, None unless
+    `quantize.control` is set.
     """
 
     layers: list[str]
@@ -29,11 +30,11 @@ class QuantizationRecord(Record):
 
 
 class Cost(Record):
-    """What rounding changes in a student's answers on the images of a sensitivity analysis.
+    """How quantization changes a student's outputs on the images of a sensitivity analysis.
 
-    `divergence` is the mean over the images of the Kullback-Leibler divergence, in nats, of the
-    rounded student's probabilities from the unquantized student's. `teacher_divergence` is by how
-    much the divergence from the teacher's grows; below 0 the student comes closer. `points` is the
+    `divergence` is the Kullback-Leibler divergence in nats, averaged over the images, of the
+    quantized student's probabilities from the unquantized student's. `teacher_divergence` is the
+    increase of the divergence from the teacher; below 0 the student gets closer. `points` is the
     change in top-1 in points (below 0 is a loss), `changed` the share of decisions that change.
     """
 
@@ -44,7 +45,7 @@ class Cost(Record):
 
 
 class LayerSensitivity(Record):
-    """One layer: the cost of rounding it `alone`, and of all others `without` it."""
+    """One layer: the cost of quantizing it `alone`, and of quantizing all layers `without` it."""
 
     layer: str
     alone: Cost
@@ -52,12 +53,12 @@ class LayerSensitivity(Record):
 
 
 class SensitivityRecord(Record):
-    """What quantizing each layer costs after calibration alone, the costliest first.
+    """The cost of quantizing each layer after calibration without fine-tuning, highest first.
 
-    `images` training images were looked at, `calibrated_on` of them those of the calibration set.
-    `top1` is the unquantized student's on them, `teacher_divergence` its divergence from the
-    teacher in nats. `by_count` has what all costs when the first 0, 1, 2 ... of `layers` are left
-    out, up to all of them; additions and poolings are still rounded then.
+    The costs are computed on `images` training images, of which `calibrated_on` are also in the
+    calibration set. `top1` is the unquantized student's on these images, `teacher_divergence` its
+    divergence from the teacher in nats. `by_count[n]` is the total cost with the first n of
+    `layers` excluded, up to all of them; additions and poolings stay quantized.
     """
 
     images: int

@@ -52,7 +52,7 @@ class PreparedData:
     _keys: dict[Split, list[str]]
 
     @classmethod
-    def of(cls, artifact: Artifact[DataRecord]) -> PreparedData:
+    def load(cls, artifact: Artifact[DataRecord]) -> PreparedData:
         """Load the data of an artifact that `artifacts.read` has verified."""
         index = json.loads(artifact.path(INDEX).read_text(encoding="utf-8"))
         return cls(

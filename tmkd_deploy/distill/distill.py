@@ -33,6 +33,8 @@ from tmkd_deploy.training.trainer_config import TrainerConfig
 
 _DISTILLING = "Distilling the student"
 _BASELINE = "Training the baseline student"
+_STUDENT_WEIGHTS = "student.safetensors"
+_LOSS_WEIGHTS = "loss.safetensors"
 _BASELINE_WEIGHTS = "baseline.safetensors"
 _TEACHER_OUTPUTS = "teacher_outputs.safetensors"
 
@@ -46,9 +48,9 @@ class Student:
     folder: Path
 
     @classmethod
-    def of(cls, artifact: Artifact[StudentRecord], recipe: Recipe, data: PreparedData) -> Student:
+    def load(cls, artifact: Artifact[StudentRecord], recipe: Recipe, data: PreparedData) -> Student:
         """Load the distilled student with its parallel branches merged."""
-        student = _load(recipe, data, artifact.path("student.safetensors"))
+        student = _load(recipe, data, artifact.path(_STUDENT_WEIGHTS))
         return cls(student, artifact.record, artifact.folder)
 
     def baseline(self, recipe: Recipe, data: PreparedData) -> Classifier | None:
@@ -67,7 +69,7 @@ class Student:
     def loss(self, recipe: Recipe, teachers: Teachers) -> StudentLoss:
         """The loss it was trained with, projections included, for further fine-tuning."""
         loss = student_loss(recipe, teachers, self.record.feature_width)
-        weights.load(loss, self.folder / "loss.safetensors")
+        weights.load(loss, self.folder / _LOSS_WEIGHTS)
         return loss
 
 
@@ -84,8 +86,8 @@ def distill(
     student, loss = _train(
         recipe, data, teachers, teacher_outputs, _DISTILLING, events, trainer_config
     )
-    weights.save(student, folder / "student.safetensors")
-    weights.save(loss, folder / "loss.safetensors")
+    weights.save(student, folder / _STUDENT_WEIGHTS)
+    weights.save(loss, folder / _LOSS_WEIGHTS)
     top1 = top1_of(student, data)
     baseline_top1 = None
     if recipe.distill.baseline:

@@ -11,12 +11,10 @@ from tmkd_deploy.data.prepared import PreparedData
 from tmkd_deploy.distill.train_teacher import Teachers
 from tmkd_deploy.distill.views import make_views
 from tmkd_deploy.recipe.schema import Recipe
-from tmkd_deploy.records.distillation import ViewWeights
+from tmkd_deploy.records.distillation import VIEW_IMAGES, VIEW_WEIGHTS, ViewWeights
 from tmkd_deploy.records.types import VIEWS
 from tmkd_deploy.training.batches import to_float
 
-VIEW_IMAGES = "views.npy"
-VIEW_WEIGHTS = "view_weights.npy"
 _IMAGES = 6
 _BINS = 20
 

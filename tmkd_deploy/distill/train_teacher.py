@@ -44,7 +44,7 @@ class Teachers:
     scores: dict[str, Tensor]
 
     @classmethod
-    def of(
+    def load(
         cls,
         trained: Artifact[TeacherRecord],
         view_scores: Artifact[TextTeacherRecord],

@@ -6,6 +6,10 @@ from typing import Literal
 
 from tmkd_deploy.artifacts import Record
 
+# files of the distill stage: images uint8 [k, 3, H, W, 3] and weights float32 [k, 3] for the report
+VIEW_IMAGES = "views.npy"
+VIEW_WEIGHTS = "view_weights.npy"
+
 
 class TeacherRecord(Record):
     """The visual teacher; top-1 on the test split by view, in [0, 1]."""

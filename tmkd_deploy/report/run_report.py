@@ -13,7 +13,7 @@ from tmkd_deploy.artifacts import Artifact, Record
 from tmkd_deploy.measure.latency import machine
 from tmkd_deploy.recipe.schema import Recipe
 from tmkd_deploy.records.bundle import BundleRecord
-from tmkd_deploy.records.distillation import StudentRecord
+from tmkd_deploy.records.distillation import VIEW_IMAGES, VIEW_WEIGHTS, StudentRecord
 from tmkd_deploy.records.quantization import QuantizationRecord
 from tmkd_deploy.records.verdict import GateRecord
 from tmkd_deploy.report.html import Html
@@ -132,7 +132,7 @@ def _target(gate: Artifact[GateRecord], bundle: Artifact[BundleRecord] | None) -
 
 def _views(student: Artifact[StudentRecord]) -> ViewGallery:
     return ViewGallery(
-        images=np.load(student.path("views.npy"), allow_pickle=False),
-        weights=np.load(student.path("view_weights.npy"), allow_pickle=False),
+        images=np.load(student.path(VIEW_IMAGES), allow_pickle=False),
+        weights=np.load(student.path(VIEW_WEIGHTS), allow_pickle=False),
         captions=student.record.view_captions,
     )

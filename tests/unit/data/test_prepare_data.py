@@ -31,7 +31,7 @@ def run(tmp_path):
         with artifacts.writing(place, kind="data", fingerprint="f", inputs={}) as draft:
             data = Data(**{"image_size": 16, **spec})
             draft.record = prepare(data, draft.folder, prepared.events)
-        return PreparedData.of(artifacts.read(place, "data", DataRecord))
+        return PreparedData.load(artifacts.read(place, "data", DataRecord))
 
     return prepared
 

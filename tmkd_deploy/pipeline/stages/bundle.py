@@ -51,7 +51,7 @@ class Bundle(Stage[ResolvedTarget]):
             verdict=gate.verdict,
             class_names=measurements.class_names,
             image_size=prepared.record.image_size,
-            golden_images=np.asarray(PreparedData.of(prepared).images("test")[golden]),
+            golden_images=np.asarray(PreparedData.load(prepared).images("test")[golden]),
             golden_logits=logits[golden],
             golden_tolerance=_GOLDEN_TOLERANCE[engine.precision],
             into=job.folder,

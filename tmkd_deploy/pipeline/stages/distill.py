@@ -34,10 +34,10 @@ class Distill(Stage[None]):
         from tmkd_deploy.distill.train_teacher import Teachers
         from tmkd_deploy.recipe.check import check
 
-        recipe, data = self.context.recipe, PreparedData.of(job.inputs["data"])
+        recipe, data = self.context.recipe, PreparedData.load(job.inputs["data"])
         check(recipe)
         set_threads(recipe)
-        teachers = Teachers.of(job.inputs["teacher"], job.inputs["view_scores"], recipe, data)
+        teachers = Teachers.load(job.inputs["teacher"], job.inputs["view_scores"], recipe, data)
         config = trainer_config(self.context, self.name, job.fingerprint)
         return distill(recipe, data, teachers, job.folder, self.context.events, config)
 

@@ -39,7 +39,7 @@ class Export(Stage[Variant]):
     def run(self, job: Job) -> OnnxRecord:
         from tmkd_deploy.export.export import export
 
-        recipe, data = self.context.recipe, PreparedData.of(job.inputs["data"])
+        recipe, data = self.context.recipe, PreparedData.load(job.inputs["data"])
         set_threads(recipe)
         model = self._load(job, data)
         return export(recipe, data, model, self.subject, job.folder, self.context.events)
@@ -54,4 +54,4 @@ class Export(Stage[Variant]):
             return read_visual(model, recipe, data)
         if self.subject.precision == "int8":
             return read_quantized(model, recipe, data)
-        return Student.of(model, recipe, data).classifier
+        return Student.load(model, recipe, data).classifier

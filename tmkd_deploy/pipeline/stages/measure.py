@@ -56,7 +56,7 @@ class Measure(Stage[ResolvedTarget]):
         from tmkd_deploy.measure.measure import engines_under_test, measure
 
         target, engines = self.subject, job.inputs["engines"]
-        data = PreparedData.of(job.inputs["data"])
+        data = PreparedData.load(job.inputs["data"])
         in_torch = self._in_torch(job, data)
         files = {
             name.removeprefix("onnx "): artifact.path(MODEL)
@@ -88,9 +88,9 @@ class Measure(Stage[ResolvedTarget]):
         recipe, quantized = self.context.recipe, job.inputs.get("quantized")
         with self.context.torch_lock:
             set_threads(recipe)
-            student = Student.of(job.inputs["student"], recipe, data)
+            student = Student.load(job.inputs["student"], recipe, data)
             models = Models(
-                Teachers.of(job.inputs["teacher"], job.inputs["view_scores"], recipe, data),
+                Teachers.load(job.inputs["teacher"], job.inputs["view_scores"], recipe, data),
                 student,
                 student.baseline(recipe, data),
                 read_quantized(quantized, recipe, data) if quantized else None,

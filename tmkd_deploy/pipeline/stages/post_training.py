@@ -41,12 +41,12 @@ class PostTraining(Stage[None]):
         from tmkd_deploy.distill.distill import Student
         from tmkd_deploy.export.post_training import compare_post_training
 
-        recipe, data = self.context.recipe, PreparedData.of(job.inputs["data"])
+        recipe, data = self.context.recipe, PreparedData.load(job.inputs["data"])
         set_threads(recipe)
         return compare_post_training(
             recipe,
             data,
-            Student.of(job.inputs["student"], recipe, data),
+            Student.load(job.inputs["student"], recipe, data),
             job.inputs["fp32"].path(MODEL),
             job.folder,
             self.context.events,

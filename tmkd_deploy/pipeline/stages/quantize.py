@@ -45,13 +45,13 @@ class Quantize(Stage[None]):
         from tmkd_deploy.distill.train_teacher import Teachers
         from tmkd_deploy.quantize.quantize import quantize
 
-        recipe, data = self.context.recipe, PreparedData.of(job.inputs["data"])
+        recipe, data = self.context.recipe, PreparedData.load(job.inputs["data"])
         set_threads(recipe)
         return quantize(
             recipe,
             data,
-            Teachers.of(job.inputs["teacher"], job.inputs["view_scores"], recipe, data),
-            Student.of(job.inputs["student"], recipe, data),
+            Teachers.load(job.inputs["teacher"], job.inputs["view_scores"], recipe, data),
+            Student.load(job.inputs["student"], recipe, data),
             self.context.quant_scheme,
             job.folder,
             self.context.events,

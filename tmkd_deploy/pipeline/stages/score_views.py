@@ -43,7 +43,7 @@ class ScoreViews(Stage[None]):
         from tmkd_deploy.distill.train_teacher import read_visual
         from tmkd_deploy.recipe.check import check
 
-        recipe, data = self.context.recipe, PreparedData.of(job.inputs["data"])
+        recipe, data = self.context.recipe, PreparedData.load(job.inputs["data"])
         check(recipe)
         set_threads(recipe)
         teacher = job.inputs.get("teacher")

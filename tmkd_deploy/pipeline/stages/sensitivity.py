@@ -40,13 +40,13 @@ class Sensitivity(Stage[None]):
         from tmkd_deploy.distill.train_teacher import read_visual
         from tmkd_deploy.quantize.sensitivity import rank_layers
 
-        recipe, data = self.context.recipe, PreparedData.of(job.inputs["data"])
+        recipe, data = self.context.recipe, PreparedData.load(job.inputs["data"])
         set_threads(recipe)
         return rank_layers(
             recipe,
             data,
             read_visual(job.inputs["teacher"], recipe, data),
-            Student.of(job.inputs["student"], recipe, data),
+            Student.load(job.inputs["student"], recipe, data),
             self.context.quant_scheme,
             self.context.events,
         )

@@ -34,7 +34,7 @@ class TrainTeacher(Stage[None]):
     def run(self, job: Job) -> TeacherRecord:
         from tmkd_deploy.distill.train_teacher import train_teacher
 
-        recipe, data = self.context.recipe, PreparedData.of(job.inputs["data"])
+        recipe, data = self.context.recipe, PreparedData.load(job.inputs["data"])
         set_threads(recipe)
         self._create_other_models(data)
         config = trainer_config(self.context, self.name, job.fingerprint)

@@ -91,7 +91,7 @@ def test_the_fastest_engine_ships_and_says_why(summary) -> None:
     assert shipped in found["shipped"]["reason"]
 
 
-def test_floating_point_siblings_are_built_although_int8_alone_may_ship(summary) -> None:
+def test_floating_point_engines_are_built_although_only_int8_may_ship(summary) -> None:
     for target in set(TARGETS) - {"cpu"}:
         found = summary["targets"][target]
         built = {engine["precision"] for engine in found["engines"]}

@@ -1,4 +1,4 @@
-"""The stage that builds every engine a target asks for."""
+"""The build stage: build every engine of a target."""
 
 from __future__ import annotations
 
@@ -20,9 +20,15 @@ def build(
     events: Events,
     older: Mapping[str, Path] | None = None,
 ) -> EngineRecord:
-    """Build an engine for each precision of `models`, a table from precision to ONNX file.
+    """Build an engine for each precision.
 
-    `older` are files of the same precisions that a build kit holds for an older release.
+    Args:
+        profile: of the target.
+        models: the ONNX file of each precision.
+        image_size: height and width in pixels.
+        folder: receives the engines.
+        events: receives progress and notes.
+        older: ONNX files of the same precisions for an older TensorRT release, for a build kit.
     """
     builder = runtime(profile.runtime)
     engines = []
@@ -36,7 +42,7 @@ def build(
     if profile.build == "on_device":
         kit = sorted(path.name for path in folder.iterdir())
         notes.append(
-            f"{profile.title} builds its own engines: copy this folder there and run "
+            f"{profile.title} builds its own engines: copy this folder to the device and run "
             f"{' and '.join(f'build-{engine.precision}.sh' for engine in engines)}."
         )
     for note in notes:

@@ -1,4 +1,4 @@
-"""The stage that builds a target's engines on the device that will run them."""
+"""The build stage on an attached device, which will also run the engines."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 
 from tmkd_deploy.artifacts import sha256_of
 from tmkd_deploy.devices.device import Device
+from tmkd_deploy.engines.engine_file import describe_engine
 from tmkd_deploy.engines.int8_layers import count_int8
 from tmkd_deploy.engines.tensorrt_typing import typing_of
 from tmkd_deploy.events import Events, track
@@ -31,14 +32,18 @@ def build_on_device(
     folder: Path,
     events: Events,
 ) -> EngineRecord:
-    """Have an engine built for each precision of `models`, and bring it home.
+    """Build an engine on the device for each precision, and download it.
 
     Args:
-        device: is locked for this run.
-        models: a table from precision, or `TEACHER`, to ONNX file. The teacher is built in FP32, to
-            be timed beside the student.
-        folder: receives each engine untouched, and beside it what the device says of it:
+        device: locked for this run.
+        profile: of the target.
+        models: the ONNX file of each precision and of `TEACHER`, which is built in FP32 to be timed
+            alongside the student.
+        image_size: height and width in pixels.
+        dla_core: the deep learning accelerator to build for; None for the GPU.
+        folder: receives each engine and what the device records about it:
             `<name>.manifest.json`, `<name>.layers.json` and `<name>.builder.log`.
+        events: receives progress and notes.
 
     Raises:
         TmkdError: as `Device.request`.
@@ -58,11 +63,11 @@ def build_on_device(
             typing=typing,
             workspace_mb=profile.workspace_mb,
             dla_core=None if name == TEACHER else dla_core,
-            compute_capability=_aimed_at(profile),
+            compute_capability=_compute_capability(profile),
         )
         engine = _download(device, answer, name, model, profile, folder)
         if name != TEACHER:
-            engines.append(_engine_file(as_precision(name), engine, answer["engine"]))
+            engines.append(_describe(as_precision(name), engine))
             notes += _gpu_fallback_note(name, answer["sidecar"])
     for note in notes:
         events.say(note)
@@ -77,12 +82,12 @@ def build_on_device(
 
 
 def engine_name(name: str, runtime: str) -> str:
-    """The file of an engine in the folder of its target."""
+    """The name of an engine's file in its target's folder."""
     return f"{name}.onnx" if runtime == "onnxruntime" else f"{name}.engine"
 
 
 def tensorrt_release(record: Mapping[str, Any]) -> str | None:
-    """The TensorRT that a device builds with, by the agent's `probe`; None where it has none."""
+    """The TensorRT release of a device, from the agent's `probe`; None if it has none."""
     release = record["tensorrt"] or (record["trtexec"] or {}).get("version")
     return str(release) if release else None
 
@@ -110,22 +115,14 @@ def _download(
     return engine
 
 
-def _engine_file(precision: Precision, engine: Path, sha256: str) -> EngineFile:
+def _describe(precision: Precision, engine: Path) -> EngineFile:
     listed = engine.with_name(f"{precision}.layers.json")
     layers = json.loads(listed.read_text(encoding="utf-8")) if listed.exists() else None
-    int8_layers, total_layers = count_int8(layers) if layers else (None, None)
-    return EngineFile(
-        precision=precision,
-        file=engine.name,
-        bytes=engine.stat().st_size,
-        sha256=sha256,
-        int8_layers=int8_layers,
-        total_layers=total_layers,
-    )
+    return describe_engine(precision, engine, count_int8(layers) if layers else (None, None))
 
 
-def _aimed_at(profile: TargetProfile) -> str | None:
-    """TensorRT-RTX builds for a named GPU; TensorRT for the one that is there."""
+def _compute_capability(profile: TargetProfile) -> str | None:
+    """TensorRT-RTX builds for a named GPU, TensorRT for the GPU present."""
     return profile.compute_capability if profile.runtime == "tensorrt_rtx" else None
 
 

@@ -1,4 +1,4 @@
-"""ONNX Runtime on the CPU: the engine is the ONNX file itself, optimised when it is loaded."""
+"""ONNX Runtime on the CPU: the engine is the ONNX file, which is optimised when loaded."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tmkd_deploy.artifacts import sha256_of
+from tmkd_deploy.engines.engine_file import describe_engine
 from tmkd_deploy.engines.interface import Session
-from tmkd_deploy.engines.model_file import read_model, refused_layer
+from tmkd_deploy.engines.model_file import read_model, rejected_layer
 from tmkd_deploy.errors import EnvironmentProblem, MissingExtra
 from tmkd_deploy.records.measurements import EngineFile
 from tmkd_deploy.records.quant_scheme import QuantScheme
@@ -30,7 +30,7 @@ _FLOAT_LAYERS = {"Conv", "FusedConv", "Gemm", "FusedGemm", "MatMul", "FusedMatMu
 
 
 class OnnxRuntime:
-    """Builds and runs engines for the machine this program runs on."""
+    """Builds and runs engines for this machine."""
 
     name: RuntimeName = "onnxruntime"
     quant_scheme = QuantScheme.U8
@@ -45,23 +45,17 @@ class OnnxRuntime:
         profile: TargetProfile,
         folder: Path,
     ) -> EngineFile:
-        """Copy the model and count, in the graph as optimised here, the layers in integers."""
+        """Copy the model and count the INT8 layers in the graph as optimised on this machine."""
         proto = read_model(onnx, self.quant_scheme, image_size, profile)
         kinds = _optimised_kinds(onnx, proto)
         engine = folder / f"{precision}.onnx"
         shutil.copyfile(onnx, engine)
         integers = sum(kind in _INTEGER_LAYERS for kind in kinds)
-        return EngineFile(
-            precision=precision,
-            file=engine.name,
-            bytes=engine.stat().st_size,
-            sha256=sha256_of(engine),
-            int8_layers=integers,
-            total_layers=integers + sum(kind in _FLOAT_LAYERS for kind in kinds),
-        )
+        floats = sum(kind in _FLOAT_LAYERS for kind in kinds)
+        return describe_engine(precision, engine, (integers, integers + floats))
 
     def open(self, engine: Path, threads: int, precise_int8: bool | None = None) -> Session:
-        """Load an ONNX engine as an application would; `precise_int8` as in `create_session`."""
+        """Load an engine as an application would; `precise_int8` as in `create_session`."""
         return _OnnxSession(engine, threads, precise_int8)
 
 
@@ -71,8 +65,8 @@ class _OnnxSession:
             self._session = create_session(str(engine), threads=threads, precise_int8=precise_int8)
         except ImportError as error:
             raise MissingExtra("Running this engine", "onnxruntime", "onnxruntime") from error
-        except Exception as error:  # ONNX Runtime's classes derive from Exception alone
-            raise _refused(engine, error) from error
+        except Exception as error:  # ONNX Runtime's errors derive directly from Exception
+            raise _rejected(engine, error) from error
         self._input = self._session.get_inputs()[0].name
 
     def infer(self, images: np.ndarray) -> np.ndarray:
@@ -81,9 +75,9 @@ class _OnnxSession:
 
 
 def _optimised_kinds(file: Path, proto: onnx.ModelProto) -> list[str]:
-    """The operators of the graph that ONNX Runtime makes of the model on this machine."""
+    """The operators of the model's graph after ONNX Runtime's optimisation on this machine."""
     try:
-        import onnx  # noqa: PLC0415 - only builders need it
+        import onnx  # noqa: PLC0415 - needed only by builders
         import onnxruntime  # noqa: PLC0415
     except ImportError as error:
         raise MissingExtra("Building this engine", "train", error.name or "onnx") from error
@@ -94,15 +88,15 @@ def _optimised_kinds(file: Path, proto: onnx.ModelProto) -> list[str]:
         options.optimized_model_filepath = str(Path(folder) / "optimised.onnx")
         try:
             onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # ONNX Runtime's classes derive from Exception alone
-            raise _refused(file, error, refused_layer(proto, str(error))) from error
+        except Exception as error:  # ONNX Runtime's errors derive directly from Exception
+            raise _rejected(file, error, rejected_layer(proto, str(error))) from error
         return [node.op_type for node in onnx.load(options.optimized_model_filepath).graph.node]
 
 
-def _refused(file: Path, error: Exception, layer: str | None = None) -> EnvironmentProblem:
+def _rejected(file: Path, error: Exception, layer: str | None = None) -> EnvironmentProblem:
     return EnvironmentProblem(
-        f"ONNX Runtime refuses {layer or 'the model'}: {error}",
+        f"ONNX Runtime rejects {layer or 'the model'}: {error}",
         where=str(file),
-        advice="Check that this version of ONNX Runtime reads the model's opset and has its "
-        "operators; another student may do without them.",
+        advice="Check that this version of ONNX Runtime supports the model's opset and operators, "
+        "or choose another student.",
     )

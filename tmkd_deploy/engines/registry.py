@@ -1,4 +1,4 @@
-"""Runtimes by the name that target profiles use."""
+"""Runtimes by name."""
 
 from __future__ import annotations
 

@@ -7,27 +7,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tmkd_deploy.agent.build.engine_layers import from_log
-from tmkd_deploy.artifacts import sha256_of
+from tmkd_deploy.engines.engine_file import describe_engine
 from tmkd_deploy.engines.int8_layers import count_int8
-from tmkd_deploy.engines.interface import Session
-from tmkd_deploy.engines.model_file import read_model, refused_layer
+from tmkd_deploy.engines.model_file import read_model, rejected_layer
+from tmkd_deploy.engines.tensorrt_runtime import TensorRTRuntime
 from tmkd_deploy.errors import EnvironmentProblem, MissingExtra
 from tmkd_deploy.records.measurements import EngineFile
-from tmkd_deploy.records.quant_scheme import QuantScheme
-from tmkd_deploy.records.types import FloatPrecision, Precision, RuntimeName
+from tmkd_deploy.records.types import Precision, RuntimeName
 from tmkd_deploy.targets.target_profile import TargetProfile
 
 if TYPE_CHECKING:
     import onnx
 
 
-class TensorRTRtx:
-    """Builds strongly typed engines; running them needs an RTX GPU and its driver."""
+class TensorRTRtx(TensorRTRuntime):
+    """Builds strongly typed engines, which run on RTX GPUs."""
 
     name: RuntimeName = "tensorrt_rtx"
-    quant_scheme = QuantScheme.S8
-    float_precision: FloatPrecision = "fp16"
-    runs_here = False
+    reason = "TensorRT-RTX engines run only on an RTX GPU, and running them here is not supported."
+    advice = "Run the engine in your application on its device."
 
     def build(
         self,
@@ -37,10 +35,10 @@ class TensorRTRtx:
         profile: TargetProfile,
         folder: Path,
     ) -> EngineFile:
-        """Build for the profile's compute capability, batch 1; keep the builder's layer log."""
+        """Build for the profile's compute capability at batch size 1; keep the builder's log."""
         proto = read_model(onnx, self.quant_scheme, image_size, profile)
         try:
-            import tensorrt_rtx  # noqa: PLC0415 - a runtime is loaded when it is used
+            import tensorrt_rtx  # noqa: PLC0415 - loaded on use
         except ImportError as error:
             raise MissingExtra("Building for RTX GPUs", "tensorrt-rtx", "tensorrt_rtx") from error
         log = _logger(tensorrt_rtx)
@@ -50,31 +48,11 @@ class TensorRTRtx:
         layers = from_log(log.lines)
         (folder / f"{precision}.layers.json").write_text(json.dumps(layers, indent=1) + "\n")
         (folder / f"{precision}.builder.log").write_text("\n".join(log.lines) + "\n")
-        int8_layers, total_layers = count_int8(layers)
-        return EngineFile(
-            precision=precision,
-            file=engine.name,
-            bytes=len(plan),
-            sha256=sha256_of(engine),
-            int8_layers=int8_layers,
-            total_layers=total_layers,
-        )
-
-    def open(self, engine: Path, threads: int) -> Session:
-        """Engines of this runtime are not run here.
-
-        Raises:
-            EnvironmentProblem: always.
-        """
-        raise EnvironmentProblem(
-            "TensorRT-RTX engines run on an RTX GPU only, and this program measures none yet.",
-            where=str(engine),
-            advice="Run the engine on its device with your application.",
-        )
+        return describe_engine(precision, engine, count_int8(layers))
 
 
 class _Lines:
-    """What the builder says, line by line, and its errors apart."""
+    """The builder's log by line, and its errors separately."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
@@ -85,8 +63,8 @@ _LOGGER: Any = None
 
 
 def _logger(trt: Any) -> Any:
-    """The process's one logger, emptied: the library keeps the first it is ever given."""
-    global _LOGGER  # noqa: PLW0603 - the library's own global, kept by our name for it
+    """The process's only logger, cleared: the library keeps the first logger it is given."""
+    global _LOGGER  # noqa: PLW0603 - mirrors the library's global
     if _LOGGER is None:
 
         class Logger(_Lines, trt.ILogger):  # type: ignore[misc]
@@ -113,13 +91,13 @@ def _build(
     parsed = parser.parse(file.read_bytes())
     errors = [str(parser.get_error(index)) for index in range(parser.num_errors)]
     if not parsed or errors:
-        raise _refused(file, proto, "; ".join(errors or log.errors))
+        raise _rejected(file, proto, "; ".join(errors or log.errors))
     config = builder.create_builder_config()
     known = getattr(trt.ComputeCapability, capability, None)
     if known is None:
         raise EnvironmentProblem(
-            f"This TensorRT-RTX ({trt.__version__}) does not build for {capability}.",
-            advice="Install a release that does: pip install -U 'tmkd-deploy[tensorrt-rtx]'",
+            f"This TensorRT-RTX ({trt.__version__}) cannot build for {capability}.",
+            advice="Install a release that can: pip install -U 'tmkd-deploy[tensorrt-rtx]'",
         )
     config.num_compute_capabilities = 1
     config.set_compute_capability(known, 0)
@@ -130,14 +108,14 @@ def _build(
     config.add_optimization_profile(shapes)
     plan = builder.build_serialized_network(network, config)
     if plan is None:
-        raise _refused(file, proto, "; ".join(log.errors))
+        raise _rejected(file, proto, "; ".join(log.errors))
     return bytes(plan)
 
 
-def _refused(file: Path, proto: onnx.ModelProto, words: str) -> EnvironmentProblem:
-    layer = refused_layer(proto, words)
+def _rejected(file: Path, proto: onnx.ModelProto, message: str) -> EnvironmentProblem:
+    layer = rejected_layer(proto, message)
     return EnvironmentProblem(
-        f"TensorRT-RTX refuses {layer or 'the model'}: {words or 'it gives no reason.'}",
+        f"TensorRT-RTX rejects {layer or 'the model'}: {message or 'it gives no reason.'}",
         where=str(file),
-        advice="Leave the layer out of quantization, or choose another student.",
+        advice="Add the layer to quantize.exclude_layers, or choose another student.",
     )

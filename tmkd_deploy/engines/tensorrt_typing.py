@@ -1,12 +1,12 @@
-"""How each release of TensorRT is told which types to compute in.
+"""How the compute types are specified for each TensorRT release.
 
-TensorRT 8 (JetPack 5 and 6.0) chooses types itself, among those that flags allow. It reads ONNX up
-to opset 17, in which scales are FP32, so everything that is not quantized is FP32 in its file, and
-its flags let it take FP16. It does not read int8 weights: they stay floating point and are followed
-by a QuantizeLinear.
+TensorRT 8 (JetPack 5 and 6.0) chooses types itself, among those that flags allow. It supports ONNX
+up to opset 17, where scales are FP32, so everything that is not quantized is FP32 in its file, and
+flags allow FP16. It does not support int8 weights: they stay floating point and are followed by a
+QuantizeLinear.
 
-TensorRT 10 keeps to the types in the file when it is told to, and TensorRT 11 always does. Their
-file is typed FP16 outside the quantized layers.
+TensorRT 10 follows the types in the file with --stronglyTyped, TensorRT 11 always does. Their file
+is FP16 outside the quantized layers.
 
 Sources: NVIDIA/TensorRT, trtexec --help of 8.5.3, 8.6.1, 10.5 and 11.1; onnx-tensorrt,
 docs/operators.md of 8.5 and 8.6 (opset 17); onnxruntime#11535 ("invalid weights type of Int8");
@@ -19,22 +19,22 @@ from typing import Literal
 
 from tmkd_deploy.records.types import Precision
 
-# The names that requests to a device and the files of a kit use.
+# as named in requests to a device and in the files of a kit
 Typing = Literal["strong", "flags"]
 
-# The newest opset that TensorRT 8 reads, and the only one below 18 that is ever written.
+# the newest opset that TensorRT 8 supports, and the only one below 18 that is ever written
 FLAGS_OPSET = 17
 
 
 def typing_of(release: str) -> Typing:
-    """Which file a TensorRT such as '8.5.2' or '10.3' is given."""
+    """How types are specified for a TensorRT release such as '8.5.2' or '10.3'."""
     return "flags" if _major(release) < 10 else "strong"
 
 
 def trtexec_flags(release: str, precision: Precision) -> list[str]:
-    """The arguments by which trtexec of a release builds `precision` and does not run it."""
+    """The trtexec arguments of a release to build `precision` without running the engine."""
     if _major(release) < 10:
-        # which layers are INT8 is decided by Q and DQ; the FP16 flag is for the others
+        # Q and DQ decide which layers are INT8; the FP16 flag is for the others
         types = {"int8": ["--int8", "--fp16"], "fp16": ["--fp16"], "fp32": []}[precision]
     elif _major(release) == 10:
         types = ["--stronglyTyped"]

@@ -1,4 +1,4 @@
-"""Which ONNX files a target is built from."""
+"""The ONNX files that a target is built from."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from tmkd_deploy.targets.target_profile import TargetProfile
 def variants_for(
     profile: TargetProfile, precision: Precision, release: str | None = None
 ) -> list[Variant]:
-    """The ONNX files of the student that `precision` is built from, the main one first.
+    """The ONNX variants of the student that `precision` is built from, the main one first.
 
-    There are two where devices of the profile may carry TensorRT 8 or a newer one, and one where
-    an attached device says which `release` it carries.
+    There are two if devices of the profile may have TensorRT 8 or newer, and one if the `release`
+    of an attached device is known.
     """
     builder = runtime(profile.runtime)
     possible = [release] if release else [row.tensorrt for row in profile.software]
@@ -31,18 +31,26 @@ def variants_for(
 
 
 def refuse_unreadable_opset(profile: TargetProfile, asked: int) -> None:
-    """Raise where a target reads no opset as new as the one that would be written for it.
+    """Refuse an opset that is too new for a target.
+
+    Args:
+        profile: of the target.
+        asked: the recipe's opset.
 
     Raises:
-        RequestError: neither `asked`, that of the recipe, nor the oldest one is within its ceiling.
+        RequestError: the opset that would be exported exceeds the target's ceiling.
     """
     ceiling = profile.opset_ceiling
     written = variants_for(profile, "fp32")[0].opset or asked
     if written <= ceiling:
         return
     raise RequestError(
-        f"The target {profile.name!r} reads ONNX up to opset {ceiling}, and "
-        + (f"the recipe asks for {asked}." if written == asked else f"{written} is the oldest."),
+        f"The target {profile.name!r} supports ONNX up to opset {ceiling}, but "
+        + (
+            f"the recipe requests {asked}."
+            if written == asked
+            else f"{written} is the oldest that can be exported."
+        ),
         where="export.opset",
         advice=f"Set export.opset to {ceiling} or less."
         if ceiling > FLAGS_OPSET
@@ -53,5 +61,5 @@ def refuse_unreadable_opset(profile: TargetProfile, asked: int) -> None:
 def _for_flags(builder: Runtime, precision: Precision) -> Variant:
     if precision == "int8":
         return Variant("student", "int8", builder.quant_scheme, "fp32", FLAGS_OPSET)
-    # a flag lets TensorRT take FP16, so there is one file for both
+    # a flag allows FP16, so one file serves both
     return Variant("student", "fp32", opset=FLAGS_OPSET)

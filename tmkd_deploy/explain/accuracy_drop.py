@@ -1,4 +1,4 @@
-"""Where accuracy went: the step of the ledger that lost most, by class, and the calibration."""
+"""The ledger step that lost the most accuracy, by class, and the calibration errors."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ from tmkd_deploy.report import formatting
 RANK_LAYERS = "tmkd-deploy quantize --sensitivity"
 _CLASSES_NAMED = 5
 _ADVICE = {
-    "student": "Distil for longer, choose a larger student, or look at which term of the loss "
-    "helps: this loss has nothing to do with quantization.",
-    "fake_quantized": f"Find out with `{RANK_LAYERS}` which layers cost most and add them to "
-    "quantize.exclude_layers, or let quantize.mixed_precision_trials find out how many it takes; "
-    "raise quantize.epochs, or choose another quantize.calibration.method.",
-    "onnx": "The exporter changed decisions: export anew with another export.opset, and report "
-    "the model if that does not help.",
-    "engine": "The runtime computes otherwise than the ONNX standard: look for saturation and for "
-    "activations of the wrong sign above, and compare with another version of the runtime.",
+    "student": "This loss is not due to quantization. Distil longer, choose a larger student, or "
+    "check which terms of the distillation loss help.",
+    "fake_quantized": f"Rank the layers with `{RANK_LAYERS}` and add the costliest to "
+    "quantize.exclude_layers, or let quantize.mixed_precision_trials search for them; raise "
+    "quantize.epochs, or choose another quantize.calibration.method.",
+    "onnx": "The export changed predictions: try another export.opset, and report the model if "
+    "that does not help.",
+    "engine": "The runtime deviates from the ONNX standard: check the findings above for "
+    "saturation and for activations of the wrong sign, and try another version of the runtime.",
 }
 _NO_LOSS = "No step from the teacher to the engine lost top-1 on these images."
 
 
 def largest_drop(rows: Sequence[LedgerRow], precision: str) -> tuple[list[Finding], list[str]]:
-    """The finding on the step that lost most on the way to an engine, and notes beside it."""
-    way = [row for row in rows if _is_on_the_way(row, precision)]
-    notes = _calibration(way)
-    steps = [row for row in way if row.change_points is not None]
+    """The step from the teacher to an engine that lost the most top-1, and notes."""
+    path = [row for row in rows if _is_on_path(row, precision)]
+    notes = _calibration(path)
+    steps = [row for row in path if row.change_points is not None]
     worst = min(steps, key=lambda row: row.change_points or 0.0, default=None)
     if worst is None or (worst.change_points or 0.0) >= 0:
         return [], [_NO_LOSS, *notes]
-    # what a step is compared with may stand beside the way, as the fine-tuned control does
-    others = (row for row in (*way, *rows) if row.representation == worst.compared_with)
+    # a step may be compared with a row off the path, such as the fine-tuned control
+    others = (row for row in (*path, *rows) if row.representation == worst.compared_with)
     above = next(others, None)
     finding = Finding(
         Kind.LARGEST_DROP,
@@ -44,7 +44,7 @@ def largest_drop(rows: Sequence[LedgerRow], precision: str) -> tuple[list[Findin
     return [finding], notes
 
 
-def _is_on_the_way(row: LedgerRow, precision: str) -> bool:
+def _is_on_path(row: LedgerRow, precision: str) -> bool:
     if row.representation in ("teacher", "student"):
         return True
     return row.representation in _ADVICE and row.precision == precision
@@ -58,19 +58,20 @@ def _problem(row: LedgerRow, above: LedgerRow | None) -> str:
         f" ({formatting.points_interval(row.change_interval)})" if row.change_interval else ""
     )
     sentences = [
-        f"Accuracy drops most from {origin} to {row.label} ({formatting.percent(row.top1)}): "
+        f"The largest accuracy drop is from {origin} to {row.label} "
+        f"({formatting.percent(row.top1)}): "
         f"{formatting.points(row.change_points or 0.0)} points{interval}, "
         f"{row.lost} images lost, {row.gained} gained."
     ]
     if not row.significant:
-        sentences.append("With this many images, that may be chance.")
+        sentences.append("With this many images, this may be due to chance.")
     sentences += _by_class(row.flips)
     if above is not None:
         before, after = above.expected_calibration_error, row.expected_calibration_error
         if before is not None and after is not None:
             sentences.append(
-                f"The expected calibration error goes from {formatting.percent(before)} to "
-                f"{formatting.percent(after)} there."
+                f"The expected calibration error changes from {formatting.percent(before)} to "
+                f"{formatting.percent(after)}."
             )
     return " ".join(sentences)
 
@@ -88,8 +89,8 @@ def _by_class(flips: Sequence[ClassFlips]) -> list[str]:
     return [f"By class: {'; '.join(parts)}{f'; and {more} more classes' if more else ''}."]
 
 
-def _calibration(way: Sequence[LedgerRow]) -> list[str]:
-    known = [row for row in way if row.expected_calibration_error is not None]
+def _calibration(path: Sequence[LedgerRow]) -> list[str]:
+    known = [row for row in path if row.expected_calibration_error is not None]
     if len(known) < 2:
         return []
     parts = [

@@ -1,4 +1,4 @@
-"""Activations on a grid that the engine's runtime does not want."""
+"""Activations quantized with a scheme that the engine's runtime does not expect."""
 
 from __future__ import annotations
 
@@ -6,31 +6,30 @@ from tmkd_deploy.explain.graph import QUANTIZE, Graph
 from tmkd_deploy.explain.interface import Finding, Kind
 from tmkd_deploy.records.quant_scheme import QuantScheme
 
-_WANTED = {QuantScheme.S8: "int8", QuantScheme.U8: "uint8"}
+_EXPECTED = {QuantScheme.S8: "int8", QuantScheme.U8: "uint8"}
 _COST = {
-    QuantScheme.S8: "TensorRT reads uint8 as int8 with no more than a warning, and the accuracy "
-    "is gone",
-    QuantScheme.U8: "ONNX Runtime cannot absorb the activation before it, and its integer "
-    "arithmetic for this kind is slower on x86",
+    QuantScheme.S8: "TensorRT reads uint8 as int8 with only a warning, which destroys accuracy",
+    QuantScheme.U8: "ONNX Runtime cannot absorb the activation before it, and its signed kernels "
+    "are slower on x86",
 }
-_ADVICE = "Export the student anew for this target, whose runtime wants the other kind."
+_ADVICE = "Export the student again for this target."
 
 
 def wrong_signs(graph: Graph, quant_scheme: QuantScheme) -> list[Finding]:
-    """One finding for each tensor that is rounded to the other runtime's kind of integer."""
+    """One finding for each tensor that is quantized to the other integer type."""
     findings = []
     for node in graph.nodes:
         if node.op_type != QUANTIZE or len(node.input) < 3:
             continue
         zero = graph.constant(node.input[2])
-        if zero is None or zero.dtype.name in ("float8_e4m3fn", _WANTED[quant_scheme]):
+        if zero is None or zero.dtype.name in ("float8_e4m3fn", _EXPECTED[quant_scheme]):
             continue
         near = graph.near(node)
         where = f"The activation after {near}" if near else "The network's input"
         findings.append(
             Finding(
                 Kind.WRONG_SIGN,
-                f"{where} is {zero.dtype.name} where {_WANTED[quant_scheme]} is wanted: "
+                f"{where} is {zero.dtype.name} where {_EXPECTED[quant_scheme]} is expected: "
                 f"{_COST[quant_scheme]}.",
                 _ADVICE,
                 near,

@@ -1,4 +1,4 @@
-"""Layers whose weight is not quantized: by the recipe, or by mistake."""
+"""Layers with unquantized weights: by the recipe, or by mistake."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from tmkd_deploy.explain.graph import Graph
 from tmkd_deploy.explain.interface import Finding, Kind
 
 _BY_RECIPE = (
-    "Quantize it after all by taking it out of quantize.exclude_layers, if the accuracy allows; "
-    "conversions stand on both sides of every layer that is left out."
+    "If accuracy allows, remove it from quantize.exclude_layers: every excluded layer needs "
+    "conversions on both sides."
 )
-_BY_MISTAKE = "Quantize the student anew: nothing asked for this layer to be left out."
+_BY_MISTAKE = "Quantize the student again: neither the recipe nor a search excluded this layer."
 
 
 def excluded_layer_findings(graph: Graph, excluded_layers: Sequence[str]) -> list[Finding]:
-    """One finding for each layer with a float weight in a graph that is quantized elsewhere.
+    """One finding for each layer with a floating-point weight in a quantized graph.
 
-    `left_out` names those that the recipe, or the search for a budget, left out.
+    `excluded_layers` lists those that the recipe or a mixed-precision search excluded.
     """
     named = {name.removeprefix("backbone.") for name in excluded_layers}
     findings = []
@@ -25,10 +25,10 @@ def excluded_layer_findings(graph: Graph, excluded_layers: Sequence[str]) -> lis
         if graph.weight_quantizer(weight) is not None:
             continue
         where, layer = graph.where(node), graph.layer(node)
-        asked = layer in named
+        intended = layer in named
         problem = f"{where} is not quantized" + (
-            ", because it was left out on purpose." if asked else ", and nobody asked for that."
+            " because it is excluded." if intended else ", although it is not excluded."
         )
-        advice = _BY_RECIPE if asked else _BY_MISTAKE
+        advice = _BY_RECIPE if intended else _BY_MISTAKE
         findings.append(Finding(Kind.EXCLUDED, problem, advice, layer, node.name))
     return findings

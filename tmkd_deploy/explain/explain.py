@@ -1,4 +1,4 @@
-"""From the folder of a run to why one of its engines is as slow and as accurate as it is."""
+"""Explain the speed and accuracy of one engine of a run."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ from tmkd_deploy.records.types import Precision
 from tmkd_deploy.targets import catalog as profiles
 
 _NO_LAYERS = (
-    "The engine is built on the device, and its own layer list is not here: this explains the ONNX "
-    "file that it is built from."
+    "The engine is built on the device and its layer list is not available here, so this explains "
+    "the ONNX file that it is built from."
 )
-_UNMEASURED = "Nothing was measured for this target yet, so accuracy and latency are not explained."
-_EXPORTED_ANEW = {Kind.WRONG_SIGN, Kind.PER_TENSOR_WEIGHT, Kind.UNQUANTIZED_RESIDUAL}
+_UNMEASURED = "This target has not been measured yet, so accuracy and latency are not explained."
+_FIXED_BY_EXPORT = {Kind.WRONG_SIGN, Kind.PER_TENSOR_WEIGHT, Kind.UNQUANTIZED_RESIDUAL}
 
 
 @dataclass(frozen=True)
 class _Run:
-    """What a run folder holds for one target."""
+    """The artifacts of one target in a run folder."""
 
     folder: Path
     target: str
@@ -55,17 +55,17 @@ def explain(run: Path, target: str, precision: Precision) -> Explanation:
 
     Raises:
         RequestError: the target has no engine of this precision.
-        ArtifactError: an artifact of the run is missing, truncated or of another version.
-        MissingExtra: the engine's own runtime is needed and not installed.
+        ArtifactError: an artifact of the run is missing, damaged or of another version.
+        MissingExtra: the engine's runtime is required but not installed.
     """
     found = _read(run, target)
     record = found.engines.record
     built = [engine.precision for engine in record.engines]
     if precision not in built:
         raise RequestError(
-            f"The run built no {precision} engine for {target!r}.",
+            f"The run has no {precision} engine for {target!r}.",
             where=str(run),
-            advice=f"It built {', '.join(built)}; choose one with --precision.",
+            advice=f"It has {', '.join(built)}; choose one with --precision.",
         )
     builder = runtime(record.runtime)
     source = _source(found, precision)
@@ -79,8 +79,8 @@ def explain(run: Path, target: str, precision: Precision) -> Explanation:
             speed += engine_findings.reformats(view)
     top = slowest(view) if view else []
     latency = found.measured.latency if found.measured else None
-    speed += other_precisions.slower_than_siblings(precision, latency, top)
-    speed += other_precisions.larger_than_siblings(precision, record.engines)
+    speed += other_precisions.slower_than_others(precision, latency, top)
+    speed += other_precisions.larger_than_others(precision, record.engines)
     if found.measured is None:
         notes.append(_UNMEASURED)
     else:
@@ -102,10 +102,10 @@ def explain(run: Path, target: str, precision: Precision) -> Explanation:
 
 
 def built_targets(run: Path) -> dict[str, list[Precision]]:
-    """The targets for which a run folder holds engines, in alphabetical order, with precisions.
+    """The precisions of the engines in a run folder, by target in alphabetical order.
 
     Raises:
-        ArtifactError: an artifact is truncated or of another version.
+        ArtifactError: an artifact is damaged or of another version.
     """
     found = {}
     for manifest in sorted(run.glob(f"build/*/{artifacts.MANIFEST}")):
@@ -130,25 +130,25 @@ def _read(run: Path, target: str) -> _Run:
 def _source(found: _Run, precision: Precision) -> Graph:
     """The ONNX file that an engine was built from.
 
-    A device has said which it was given. Without its word it is the one meant for the target's
-    newest software, which comes first.
+    A device recorded the hash of its file. Without such a record it is the first variant, which is
+    meant for the target's newest software.
     """
-    given = _given(found.engines, precision)
+    recorded = _recorded_hash(found.engines, precision)
     for variant in variants_for(profiles.get(found.target), precision):
         folder = found.folder / "export" / variant.name
-        if given is None or folder.exists():
+        if recorded is None or folder.exists():
             exported = artifacts.read(folder, "export", OnnxRecord)
-            if given in (None, exported.manifest.files[MODEL].sha256):
+            if recorded in (None, exported.manifest.files[MODEL].sha256):
                 return Graph(onnx.load(exported.path(MODEL)))
     raise RequestError(
-        f"The {precision} engine of {found.target!r} was built from an ONNX file that is gone.",
+        f"The ONNX file that the {precision} engine of {found.target!r} was built from is gone.",
         where=str(found.folder / "export"),
-        advice="Build it anew with: tmkd-deploy export",
+        advice="Rebuild the engine with: tmkd-deploy export",
     )
 
 
-def _given(engines: artifacts.Artifact[EngineRecord], precision: Precision) -> str | None:
-    """The hash of the ONNX file that a device built from, by the manifest beside its engine."""
+def _recorded_hash(engines: artifacts.Artifact[EngineRecord], precision: Precision) -> str | None:
+    """The hash of the ONNX file that a device built from, from the manifest next to its engine."""
     sidecar = f"{precision}.manifest.json"
     if sidecar not in engines.manifest.files:
         return None
@@ -171,14 +171,14 @@ def _engine_view(
 
 
 def _next(found: _Run, findings: Sequence[Finding]) -> str:
-    """The one command that gets furthest with what was found."""
+    """The command that helps most with these findings."""
     target = f"--target {found.target}"
     if found.measured is None:
         return f"tmkd-deploy validate {target}"
-    if any(each.kind in _EXPORTED_ANEW for each in findings):
+    if any(each.kind in _FIXED_BY_EXPORT for each in findings):
         return f"tmkd-deploy quantize --force, then tmkd-deploy validate {target}"
     blocked = [each.layer for each in findings if each.kind is Kind.BLOCKED_PAIR and each.layer]
-    # elsewhere a blocked pair costs a pass through memory, and leaving the layer out costs more
+    # on other runtimes a blocked pair costs less than excluding the layer would
     if blocked and found.engines.record.runtime == "onnxruntime":
         names = ", ".join(dict.fromkeys(blocked))
         return f"tmkd-deploy validate {target} --set 'quantize.exclude_layers=[{names}]'"

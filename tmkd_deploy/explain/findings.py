@@ -1,4 +1,4 @@
-"""What the ONNX file itself tells, before any runtime has seen it."""
+"""All findings from an ONNX file, independent of any engine."""
 
 from __future__ import annotations
 
@@ -17,10 +17,12 @@ from tmkd_deploy.records.quant_scheme import QuantScheme
 def graph_findings(
     graph: Graph, quant_scheme: QuantScheme, excluded_layers: Sequence[str] = ()
 ) -> list[Finding]:
-    """Every place in a quantized ONNX graph that keeps a runtime from computing in integers.
+    """Everything in a quantized ONNX graph that prevents a runtime from computing in integers.
 
-    `placement` is that of the runtime the graph is for; `left_out` names layers that are meant to
-    stay in floating point.
+    Args:
+        graph: the exported model.
+        quant_scheme: of the runtime the graph is for.
+        excluded_layers: layers that are meant to stay in floating point.
     """
     return [
         *blocked_pairs(graph, quant_scheme),

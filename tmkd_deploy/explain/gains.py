@@ -1,4 +1,4 @@
-"""What computing each layer in integers gains on a target, by its engines' own profiles."""
+"""What each layer gains from INT8 on a target, from profiles of its engines."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _PRECISIONS: tuple[Precision, Precision] = ("fp32", "int8")
 
 
 def gains(run: Path) -> dict[str, dict[str, float]]:
-    """By target and layer: milliseconds that the INT8 engine takes less than the FP32 engine.
+    """Milliseconds that each layer saves in the INT8 engine against FP32, by target and layer.
 
-    A layer's time is its share in the engine's profile, made now on this machine, of the median
-    latency in the run folder; what holds no weight counts with the layer before it, conversions
-    included. There is an entry for each target on ONNX Runtime whose two engines were measured.
+    A layer's time is its share of the engine's profile, recorded now on this machine, times the
+    median latency in the run folder. Nodes without weights, conversions included, count toward the
+    layer before them. Only ONNX Runtime targets with both engines measured have an entry.
 
     Raises:
-        ArtifactError: an artifact of the run is truncated or of another version.
+        ArtifactError: an artifact of the run is damaged or of another version.
         MissingExtra: ONNX Runtime is not installed.
     """
     found = {}

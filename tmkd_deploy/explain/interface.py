@@ -1,4 +1,4 @@
-"""What an explanation is made of; readable without torch, onnx or any runtime."""
+"""The parts of an explanation; importable without torch, onnx or any runtime."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tmkd_deploy.records.types import Precision, RuntimeName
 
 
 class Kind(str, Enum):
-    """What was found; one file a kind, or a few that are read from the same place."""
+    """The kinds of findings."""
 
     BLOCKED_PAIR = "blocked_pair"
     PER_TENSOR_WEIGHT = "per_tensor_weight"
@@ -18,8 +18,8 @@ class Kind(str, Enum):
     EXCLUDED = "excluded"
     FLOAT_LAYER = "float_layer"
     REFORMATS = "reformats"
-    SLOWER_THAN_SIBLING = "slower_than_sibling"
-    LARGER_THAN_SIBLING = "larger_than_sibling"
+    SLOWER_THAN_OTHER_PRECISION = "slower_than_other_precision"
+    LARGER_THAN_OTHER_PRECISION = "larger_than_other_precision"
     SATURATION = "saturation"
     LARGEST_DROP = "largest_drop"
 
@@ -28,10 +28,10 @@ class Kind(str, Enum):
 class Finding:
     """One thing that costs speed or accuracy, where it is, and what to change.
 
-    `layer` is the module path in the user's model, as `quantize.exclude_layers` takes it, or
-    None for the whole engine; `node` is the node of the ONNX file. `problem` and `advice` are
-    complete sentences, and findings with the same advice belong together. `certain` is False
-    where it may be chance.
+    `layer` is the module path in the user's model, as in `quantize.exclude_layers`, or None for the
+    whole engine; `node` is the node in the ONNX file. `problem` and `advice` are complete
+    sentences; findings with the same advice belong together. `certain` is False if the finding may
+    be due to chance.
     """
 
     kind: Kind
@@ -44,12 +44,12 @@ class Finding:
 
 @dataclass(frozen=True)
 class EngineLayer:
-    """One layer as the engine runs it.
+    """One layer of an engine.
 
-    `computes_in` is one of `TYPES`: int8, fp16, fp32, reformat for what only converts or moves
-    numbers, and pointwise for kernels that a builder makes of several operations on single values.
-    `layer` is the layer in the user's model that it belongs to or follows. `time_share` lies in
-    [0, 1]; None where the engine could not be timed.
+    `computes_in` is one of `TYPES`: int8, fp16, fp32, reformat for layers that only convert or move
+    values, and pointwise for kernels that a builder fuses from several element-wise operations.
+    `layer` is the layer of the user's model that it implements or follows. `time_share` lies in
+    [0, 1] and is None without a profile.
     """
 
     name: str
@@ -61,9 +61,9 @@ class EngineLayer:
 
 @dataclass(frozen=True)
 class EngineView:
-    """An engine in the words of its own runtime.
+    """An engine's layers as its runtime reports them.
 
-    `source` says where the words come from, `untimed` why there are no times.
+    `source` names the origin of the layers, `untimed` explains why there are no times.
     """
 
     source: str
@@ -73,7 +73,7 @@ class EngineView:
 
 @dataclass(frozen=True)
 class Share:
-    """How much of an engine computes in one type; both shares lie in [0, 1]."""
+    """How much of an engine computes in one type; shares lie in [0, 1]."""
 
     computes_in: str
     layers: int
@@ -83,7 +83,7 @@ class Share:
 
 @dataclass(frozen=True)
 class Explanation:
-    """All that is known of why one engine is as slow and as accurate as it is."""
+    """Why one engine is as fast and as accurate as it is; `next` is the command to run next."""
 
     target: str
     runtime: RuntimeName
@@ -101,7 +101,7 @@ TYPES = ("int8", "fp16", "fp32", "pointwise", "reformat")
 
 
 def shares(view: EngineView) -> list[Share]:
-    """How many layers, and how much of the time, each type takes; types without layers left out."""
+    """The layers and the share of time of each type; types without layers are omitted."""
     found = []
     for name in TYPES:
         chosen = [layer for layer in view.layers if layer.computes_in == name]
@@ -119,6 +119,6 @@ def shares(view: EngineView) -> list[Share]:
 
 
 def slowest(view: EngineView, count: int = 5) -> list[EngineLayer]:
-    """The layers that take the most time, slowest first; empty where nothing was timed."""
+    """The slowest layers, slowest first; empty without times."""
     timed = [layer for layer in view.layers if layer.time_share is not None]
     return sorted(timed, key=lambda layer: -(layer.time_share or 0.0))[:count]

@@ -1,4 +1,4 @@
-"""ONNX Runtime's own words: the graph it makes of a model, and its profile of running it."""
+"""The layers of an ONNX Runtime engine: its optimised graph and a profile."""
 
 from __future__ import annotations
 
@@ -29,40 +29,44 @@ _INTEGER_OPERATORS = {"QGemm", "MatMulInteger", "ConvInteger", "MatMulIntegerToF
 
 
 def view(engine: Path, source: Graph, threads: int) -> EngineView:
-    """What ONNX Runtime makes of `engine` on this machine, with the share of time of each node.
+    """The nodes that ONNX Runtime runs for `engine` on this machine, with their shares of time.
 
-    `source` is the graph before ONNX Runtime's optimisation, which knows the layers' names. The
-    session has the options of the application's; the images are random, because the time of its
-    operators does not depend on their values.
+    The session has the application's options. Images are random, because run times do not depend on
+    their values.
+
+    Args:
+        engine: the engine's file.
+        source: the exported graph, which has the names of the layers.
+        threads: of the session.
 
     Raises:
         MissingExtra: ONNX Runtime is not installed.
-        EnvironmentProblem: it refuses the model.
+        EnvironmentProblem: ONNX Runtime rejects the model.
     """
     runs, optimised = _profiled(engine, threads)
-    # medians, because on a busy machine a few runs of any node take many times as long
+    # medians, because on a busy machine a few runs take many times as long
     times = np.median([[event["dur"] for event in events] for events in runs], axis=0)
     names, graph = LayerNames(source), Graph(optimised)
     layers = []
-    # the file lists its nodes in the order in which they run, and not all of them have a name
+    # the file lists nodes in execution order, and not all of them have a name
     kinds = [event["args"]["op_name"] for event in runs[0]]
-    told_by_place = kinds == [node.op_type for node in graph.nodes]
-    for place, event in enumerate(runs[0]):
-        name, operator = event["name"].removesuffix(_KERNEL), kinds[place]
-        node = graph.nodes[place] if told_by_place else None
+    in_file_order = kinds == [node.op_type for node in graph.nodes]
+    for index, event in enumerate(runs[0]):
+        name, operator = event["name"].removesuffix(_KERNEL), kinds[index]
+        node = graph.nodes[index] if in_file_order else None
         own, near = (graph.layer(node), graph.near(node)) if node is not None else (None, None)
         layers.append(
             EngineLayer(
                 name=name,
                 operator=operator,
                 computes_in=_computes_in(operator, event["args"]),
-                # a weight may have been stored anew, without its name
+                # the optimiser may have stored the weight again, without its name
                 layer=own or names.of(name) or near,
-                time_share=float(times[place] / max(times.sum(), 1.0)),
+                time_share=float(times[index] / max(times.sum(), 1.0)),
             )
         )
     return EngineView(
-        f"ONNX Runtime's optimised graph and its profile of {_RUNS - _WARM_UP} images on this "
+        f"ONNX Runtime's optimised graph and a profile of {_RUNS - _WARM_UP} images on this "
         f"machine, with {threads} {'thread' if threads == 1 else 'threads'}",
         layers,
     )
@@ -74,21 +78,21 @@ def _computes_in(operator: str, record: dict[str, Any]) -> str:
     first, result = (
         _first_type(record[side]) for side in ("input_type_shape", "output_type_shape")
     )
-    # a layer may take integers and hand on floats; Shape takes integers and computes nothing
+    # a layer may take integers and return floats; Shape takes integers and computes nothing
     if first in _INTEGERS and (result in _INTEGERS or operator in _INTEGER_OPERATORS):
         return "int8"
     return "fp16" if first == "float16" else "fp32"
 
 
 def _first_type(entries: list[dict[str, Any]]) -> str | None:
-    # a profile lists the type and shape of each tensor as a table of one entry
+    # a profile lists the type and shape of each tensor as a mapping with one entry
     return next((kind for entry in entries for kind in entry), None)
 
 
 def _profiled(engine: Path, threads: int) -> tuple[list[list[dict[str, Any]]], onnx.ModelProto]:
-    """For each counted run the events of all nodes in their order, and the optimised graph."""
+    """The node events of each counted run in execution order, and the optimised graph."""
     try:
-        import onnxruntime  # noqa: PLC0415 - a runtime is loaded when it is used
+        import onnxruntime  # noqa: PLC0415 - loaded on use
     except ImportError as error:
         raise MissingExtra("Explaining this engine", "train", "onnxruntime") from error
     with tempfile.TemporaryDirectory() as folder:
@@ -117,9 +121,9 @@ def _profiled(engine: Path, threads: int) -> tuple[list[list[dict[str, Any]]], o
 def _refusals(engine: Path) -> Iterator[None]:
     try:
         yield
-    except Exception as error:  # ONNX Runtime's classes derive from Exception alone
+    except Exception as error:  # ONNX Runtime's errors derive directly from Exception
         raise EnvironmentProblem(
-            f"ONNX Runtime refuses the model: {error}",
+            f"ONNX Runtime rejects the model: {error}",
             where=str(engine),
-            advice="Check that this version of ONNX Runtime reads the model's opset.",
+            advice="Check that this version of ONNX Runtime supports the model's opset.",
         ) from error

@@ -1,4 +1,4 @@
-"""Additions with an input that is not quantized."""
+"""Additions with an unquantized input."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ from tmkd_deploy.explain.interface import Finding, Kind
 from tmkd_deploy.records.quant_scheme import QuantScheme
 
 _ADVICE = (
-    "Quantize this input of the addition too, with the quantizer that its other takers use; this "
-    "program's own quantize does so unless the layers around are named in quantize.exclude_layers."
+    "Quantize this input of the addition too, with the same quantizer as its other consumers. "
+    "`tmkd-deploy quantize` does so unless the surrounding layers are in quantize.exclude_layers."
 )
 
 
 def unquantized_residuals(graph: Graph, quant_scheme: QuantScheme) -> list[Finding]:
-    """One finding for each input of an addition that reaches it in floating point.
+    """One finding for each floating-point input of an addition.
 
-    ONNX Runtime adds in integers only where both inputs come from a DequantizeLinear. TensorRT adds
-    as part of the convolution that makes one input, if the other comes from a DequantizeLinear.
+    ONNX Runtime adds in integers only if both inputs come from a DequantizeLinear. TensorRT fuses
+    the addition into the convolution that produces one input, if the other comes from a
+    DequantizeLinear.
     """
     findings = []
     for node in graph.nodes:
@@ -30,19 +31,20 @@ def unquantized_residuals(graph: Graph, quant_scheme: QuantScheme) -> list[Findi
             continue
         if len(floating) == 2 and quant_scheme is QuantScheme.S8:
             floating = [name for name in floating if not _fuses(graph, name)] or floating[1:]
-        findings += [_finding(graph, node, name) for name in floating if not _left_out(graph, name)]
+        findings += [
+            _finding(graph, node, name) for name in floating if not _is_excluded(graph, name)
+        ]
     return findings
 
 
 def _finding(graph: Graph, node: onnx.NodeProto, tensor: str) -> Finding:
-    maker = graph.maker(tensor)
-    origin = graph.where(maker) if maker is not None else "the input"
+    producer = graph.producer(tensor)
+    origin = graph.where(producer) if producer is not None else "the input"
     where = graph.where(node)
     return Finding(
         Kind.UNQUANTIZED_RESIDUAL,
-        f"The addition in {_sentence(where)} takes an input that is not quantized, which comes "
-        f"from {origin}: the addition runs in floating point, and the other input is converted "
-        "for it.",
+        f"The addition in {_sentence(where)} has an unquantized input, which comes from {origin}: "
+        "it runs in floating point, and its other input must be converted.",
         _ADVICE,
         graph.near(node),
         node.name,
@@ -54,18 +56,22 @@ def _sentence(where: str) -> str:
 
 
 def _is_quantized(graph: Graph, tensor: str) -> bool:
-    maker = graph.maker(tensor)
-    while maker is not None and maker.op_type in TRANSPARENT:
-        maker = graph.maker(maker.input[0])
-    return maker is not None and maker.op_type == DEQUANTIZE
+    producer = graph.producer(tensor)
+    while producer is not None and producer.op_type in TRANSPARENT:
+        producer = graph.producer(producer.input[0])
+    return producer is not None and producer.op_type == DEQUANTIZE
 
 
-def _left_out(graph: Graph, tensor: str) -> bool:
-    maker = graph.maker(tensor)
-    holder = graph.holder(maker) if maker is not None else None
-    return holder is not None and graph.is_float(holder)
+def _is_excluded(graph: Graph, tensor: str) -> bool:
+    producer = graph.producer(tensor)
+    weight_node = graph.weight_node(producer) if producer is not None else None
+    return weight_node is not None and graph.is_float(weight_node)
 
 
 def _fuses(graph: Graph, tensor: str) -> bool:
-    maker = graph.maker(tensor)
-    return maker is not None and maker.op_type in WEIGHTED and len(graph.takers(maker)) == 1
+    producer = graph.producer(tensor)
+    return (
+        producer is not None
+        and producer.op_type in WEIGHTED
+        and len(graph.consumers(producer)) == 1
+    )

@@ -1,4 +1,4 @@
-"""The own words of TensorRT and TensorRT-RTX: the layers listed when the engine was built."""
+"""The layers of a TensorRT or TensorRT-RTX engine, as listed when it was built."""
 
 from __future__ import annotations
 
@@ -11,32 +11,30 @@ from tmkd_deploy.errors import DataError
 from tmkd_deploy.explain.graph import LayerNames
 from tmkd_deploy.explain.interface import EngineLayer, EngineView
 
-# A generated kernel is named after its operations, such as __myl_MulMinMaxRounCast_myl0_4.
+# generated kernels are named after their operations, such as __myl_MulMinMaxRounCast_myl0_4
 _GENERATED = re.compile(r"^__myl_(?P<operations>\w+?)_myl\d+_\d+$")
 _OPERATION = re.compile(r"[A-Z][a-z]*")
-# quantizing is a product, a rounding and two limits; the rest casts or moves values
+# quantization is a product, a rounding and two bounds; the others cast or move values
 _CONVERTING = {"Mul", "Min", "Max", "Roun", "Cast", "Tran", "Resh", "Conc", "Move", "Copy", "Etc"}
 _CONVERTING_KINDS = {"reformat", "noop", "constant", "shuffle", "signal", "wait", "shape_call"}
 _TYPES = {"Int8": "int8", "UInt8": "int8", "Half": "fp16", "Float": "fp32"}
-# of a runtime: where its list comes from, and why it has no times
+# by runtime: the origin of the list, and why it has no times
 _SOURCES = {
     "tensorrt": (
-        "TensorRT's engine inspector, on the device",
-        "Times of single layers are not known: the device times engines as a whole, so the shares "
-        "count layers.",
+        "TensorRT's engine inspector on the device",
+        "Layer times are unknown because the device times whole engines; shares count layers.",
     ),
     "tensorrt_rtx": (
-        "TensorRT-RTX's own list of layers, from its builder's log",
-        "Times are not known: TensorRT-RTX engines run on an RTX GPU only, and none ran here, so "
-        "the shares count layers.",
+        "TensorRT-RTX's layer list in its builder log",
+        "Layer times are unknown because the engine runs only on an RTX GPU; shares count layers.",
     ),
 }
 
 
 def view(layers: Path, names: LayerNames, runtime: str) -> EngineView:
-    """The engine's layers as its `runtime` listed them, with the type each takes in.
+    """The engine's layers as its runtime listed them, with each layer's input type.
 
-    A generated kernel has no name of the user's; it belongs to the layer that runs before it.
+    Generated kernels have no name in the user's model; they belong to the layer before them.
 
     Raises:
         DataError: the list cannot be read.
@@ -59,7 +57,7 @@ def view(layers: Path, names: LayerNames, runtime: str) -> EngineView:
         raise DataError(
             "The list of the engine's layers cannot be read.",
             where=str(layers),
-            advice="Build the engine anew with: tmkd-deploy export --force",
+            advice="Rebuild the engine with: tmkd-deploy export --force",
         ) from error
     source, untimed = _SOURCES[runtime]
     return EngineView(source, found, untimed)

@@ -1,4 +1,4 @@
-"""Weights with one scale for all channels, where each channel needs its own."""
+"""Weights with a single scale for all channels."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from tmkd_deploy.explain.graph import Graph
 from tmkd_deploy.explain.interface import Finding, Kind
 
 _ADVICE = (
-    "Quantize this weight with one scale for each output channel (axis 0), as this program's own "
-    "quantize and export do."
+    "Quantize this weight with one scale per output channel (axis 0), as `tmkd-deploy quantize` "
+    "does."
 )
 
 
@@ -27,10 +27,9 @@ def per_tensor_weights(graph: Graph) -> list[Finding]:
         groups = next((each.i for each in node.attribute if each.name == "group"), 1)
         kind = "depthwise weight" if groups == channels > 1 else "weight"
         reason = (
-            "its channels differ in size, each is a filter of its own, and small ones lose all "
-            "their steps"
+            "each channel is a separate filter, and small ones are rounded to zero"
             if groups == channels > 1
-            else "small channels lose most of their steps"
+            else "small channels lose most of their precision"
         )
         findings.append(
             Finding(

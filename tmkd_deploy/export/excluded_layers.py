@@ -1,4 +1,4 @@
-"""Layers that are left in floating point, kept there."""
+"""Keep excluded layers in floating point."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from onnx import numpy_helper
 
 
 def keep_in_float(proto: onnx.ModelProto) -> None:
-    """Give each layer with float weights that reads uint8 a DequantizeLinear with channels' scales.
+    """Give each layer with float weights and uint8 input a per-channel DequantizeLinear.
 
-    ONNX Runtime rounds the float weights of a Conv or Gemm to int8 with one scale for the whole
-    tensor, wherever input and output are quantized (its pass is called WeightBiasQuantization): a
-    layer that was left out of quantization would be rounded more coarsely than any other. It lets
-    a layer be whose input is dequantized with a scale for each channel, which here are all alike.
+    If input and output of a Conv or Gemm are quantized, ONNX Runtime quantizes its float weights to
+    int8 with a single scale (its WeightBiasQuantization pass), so an excluded layer would be
+    rounded more coarsely than any other. It skips layers whose input is dequantized per channel;
+    here all channels have the same scale.
     """
     constants = {tensor.name: tensor for tensor in proto.graph.initializer}
     producers = {output: node for node in proto.graph.node for output in node.output}
@@ -46,7 +46,7 @@ def keep_in_float(proto: onnx.ModelProto) -> None:
 
 
 def _channels(node: onnx.NodeProto, weight: onnx.TensorProto) -> int:
-    """How many channels the layer reads: a Conv's weight is [out, in / groups, ...]."""
+    """The layer's input channels: a Conv's weight is [out, in / groups, ...]."""
     attributes: dict[str, int] = {each.name: each.i for each in node.attribute}
     if node.op_type == "Conv":
         return int(weight.dims[1]) * attributes.get("group", 1)
@@ -54,7 +54,7 @@ def _channels(node: onnx.NodeProto, weight: onnx.TensorProto) -> int:
 
 
 def _drop_unread(proto: onnx.ModelProto) -> None:
-    """Remove each DequantizeLinear that nothing reads any more, and its constants."""
+    """Remove unused DequantizeLinear nodes and their constants."""
     read = {name for node in proto.graph.node for name in node.input}
     read |= {output.name for output in proto.graph.output}
     for node in list(proto.graph.node):

@@ -1,4 +1,4 @@
-"""The stage that exports one variant of a model to ONNX and checks it against torch."""
+"""The export stage: write one variant of a model to ONNX and check it against torch."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from tmkd_deploy.recipe.schema import Recipe
 from tmkd_deploy.records.onnx_model import INPUT, MODEL, QUANT_SCHEME, OnnxRecord, Variant
 from tmkd_deploy.training.predict import predict
 
-# The largest difference allowed, as a share of the largest logit. Rounding to eight bits may tip a
-# value that lies between two steps either way, and one tipped step moves a logit visibly.
+# the largest allowed difference relative to the largest logit: with eight bits, a value half-way
+# between two steps may be rounded either way, and one step moves a logit visibly
 _TOLERANCE = {"fp32": 1e-3, "fp16": 3e-2, "int8": 0.15}
 
 
@@ -33,10 +33,10 @@ def export(
     folder: Path,
     events: Events,
 ) -> OnnxRecord:
-    """Write `model.onnx` into `folder`.
+    """Write `model.onnx` into `folder` and check that it computes the same as torch.
 
     Raises:
-        EnvironmentProblem: the file does not compute what torch computes.
+        EnvironmentProblem: the logits differ by more than the tolerance.
     """
     use_engine_arithmetic(classifier.network, variant.quant_scheme)
     opset = variant.opset or recipe.export.opset
@@ -52,15 +52,15 @@ def export(
     difference, agreement = _parity(folder / MODEL, classifier, images)
     if difference > _TOLERANCE[variant.precision]:
         raise EnvironmentProblem(
-            f"The exported {variant.name} model does not compute what torch computes: its logits "
-            f"differ by {100 * difference:.2g} % of the largest, and "
+            f"The exported {variant.name} model does not match torch: its logits differ by "
+            f"{100 * difference:.2g} % of the largest logit, and at most "
             f"{100 * _TOLERANCE[variant.precision]:g} % is allowed.",
-            advice="Report this model and your versions of torch and onnx; "
-            "another student or opset may export well.",
+            advice="Try another student or opset, or report this model with your versions of torch "
+            "and onnx.",
         )
     events.say(
-        f"Exported {variant.name}: its logits differ from torch's by {100 * difference:.2g} % of "
-        f"the largest, and {100 * agreement:.0f} % of {len(images)} decisions agree."
+        f"Exported {variant.name}: logits differ from torch's by at most {100 * difference:.2g} % "
+        f"of the largest logit, and {100 * agreement:.0f} % of {len(images)} predictions agree."
     )
     return OnnxRecord(
         variant=variant.name,
@@ -74,7 +74,7 @@ def export(
 
 
 def reference_logits(model: Path, images: np.ndarray, batch_size: int = 32) -> np.ndarray:
-    """Logits [N, C] of an ONNX file as the standard defines them: no graph optimisation."""
+    """Logits [N, C] of an ONNX file, evaluated without graph optimisation."""
     import onnxruntime  # noqa: PLC0415 - takes a second that other uses of this file need not wait
 
     options = onnxruntime.SessionOptions()
@@ -97,11 +97,11 @@ def _parity(model: Path, classifier: Classifier, images: np.ndarray) -> tuple[fl
 
 
 def _tag(proto: onnx.ModelProto, variant: Variant) -> None:
-    """Write into the file what it is, so that an engine can refuse what was made for another."""
-    record = {
+    """Record the variant in the file, so that a builder can refuse another target's file."""
+    metadata = {
         "tmkd_deploy.model": variant.model,
         "tmkd_deploy.precision": variant.precision,
         QUANT_SCHEME: variant.quant_scheme.value if variant.quant_scheme else "none",
     }
-    for key, value in record.items():
+    for key, value in metadata.items():
         proto.metadata_props.add(key=key, value=value)

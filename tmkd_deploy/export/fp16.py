@@ -1,4 +1,4 @@
-"""Typing a graph as FP16, as builders expect it that keep to the types in the file."""
+"""Convert a graph to FP16 for builders that follow the types in the file."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from onnx.defs import OpSchema, SchemaError
 
 from tmkd_deploy.errors import RequestError
 
-# The oldest opset in which QuantizeLinear and DequantizeLinear take FP16 scales.
+# the oldest opset in which QuantizeLinear and DequantizeLinear accept FP16 scales
 OLDEST_TYPED = 19
 
-# Attributes that name the type of a node's result.
+# attributes that specify the type of a node's output
 _RESULT_TYPES = ("to", "dtype", "output_dtype")
 
 
 def to_fp16(proto: onnx.ModelProto) -> onnx.ModelProto:
     """The same graph in FP16 instead of FP32; its inputs and outputs keep their types.
 
-    Where the standard defines no FP16 for an input or output of an operator, such as the scales of
-    Resize, FP32 stays and a Cast stands in between. Constants beyond FP16's range are clipped, and
-    those too small for it become its smallest number: a scale must not become zero.
+    If the standard does not allow FP16 for an input or output of an operator, such as the scales of
+    Resize, it stays FP32 behind a Cast. Constants beyond FP16's range are clipped, and those too
+    small become its smallest number, because a scale must not become zero.
 
     Raises:
-        RequestError: the graph branches or loops, or holds an operator that is not ONNX's own.
+        RequestError: the graph branches or loops, or has an operator outside the ONNX standard.
     """
     inferred = onnx.shape_inference.infer_shapes(proto, check_type=True, strict_mode=True)
     typed = onnx.ModelProto()

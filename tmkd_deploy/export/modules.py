@@ -1,4 +1,4 @@
-"""Which module of the user's model a node of an exported graph comes from."""
+"""Record which module of the user's model each node was exported from."""
 
 from __future__ import annotations
 
@@ -14,27 +14,26 @@ _ROOTS = ("classifier.network.backbone.", "classifier.network.")
 
 
 def remember_modules(proto: onnx.ModelProto) -> None:
-    """Keep each node's module, and drop whatever else torch notes of where it comes from.
+    """Keep each node's module and drop torch's other metadata.
 
-    Those notes name folders of the machine that exported, and can outweigh the weights of a small
-    model.
+    That metadata contains paths of the exporting machine and can exceed the weights of a small
+    model in size.
     """
     del proto.graph.metadata_props[:]
     for value in (*proto.graph.input, *proto.graph.output, *proto.graph.initializer):
         del value.metadata_props[:]
     constants = {tensor.name for tensor in proto.graph.initializer}
     for node in proto.graph.node:
-        notes = {entry.key: entry.value for entry in node.metadata_props}
+        metadata = {entry.key: entry.value for entry in node.metadata_props}
         del node.metadata_props[:]
-        # a batch norm that the exporter folds gives a convolution its own scopes, so the name of
-        # the weight goes first
-        module = _holder(node.input[1:2], constants) or _module(notes.get(_SCOPES, "[]"))
+        # a folded batch norm overwrites a convolution's scopes, so its weight's name comes first
+        module = _holder(node.input[1:2], constants) or _module(metadata.get(_SCOPES, "[]"))
         if module:
             node.metadata_props.add(key=MODULE, value=module)
 
 
 def carry_modules(before: onnx.ModelProto, after: onnx.ModelProto) -> None:
-    """Note the modules anew in a graph made of `before` by a tool that drops notes."""
+    """Restore the modules in a graph that a tool made from `before` without their metadata."""
     known = {
         name: entry.value
         for node in before.graph.node
@@ -49,7 +48,7 @@ def carry_modules(before: onnx.ModelProto, after: onnx.ModelProto) -> None:
 
 
 def _holder(weights: Iterable[str], constants: set[str]) -> str:
-    """The module whose `weight` a node takes; empty where it takes none."""
+    """The module whose `weight` a node has; empty if it has none."""
     for name in weights:
         module, _, _ = name.rpartition(".weight")
         if name in constants and module:
@@ -60,7 +59,7 @@ def _holder(weights: Iterable[str], constants: set[str]) -> str:
 def _module(scopes: str) -> str:
     """The innermost module in a list such as ['', 'classifier', 'classifier.network.fc', 'linear'].
 
-    Empty where the node belongs to no module of the user's, such as a quantizer of ours.
+    Empty if the node belongs to no module of the user's model, such as a quantizer.
     """
     modules = ast.literal_eval(scopes)[:-1]
     innermost = next((scope for scope in reversed(modules) if _inside_network(scope)), "")
@@ -69,6 +68,6 @@ def _module(scopes: str) -> str:
 
 
 def _inside_network(name: str) -> str:
-    """A name as the user's model has it; empty where it is none of it."""
+    """A module's name within the user's model; empty if it is outside."""
     root = next((each for each in _ROOTS if name.startswith(each)), None)
     return "" if root is None else name[len(root) :]

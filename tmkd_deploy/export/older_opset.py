@@ -1,4 +1,4 @@
-"""Writing a graph in an opset that is older than any the exporter writes."""
+"""Convert a graph to an opset older than the exporter supports."""
 
 from __future__ import annotations
 
@@ -8,29 +8,29 @@ from tmkd_deploy.errors import RequestError
 from tmkd_deploy.export.modules import carry_modules
 from tmkd_deploy.records.onnx_model import MODULE
 
-# the oldest that torch's exporter writes by itself
+# the oldest opset that torch's exporter supports
 OLDEST_EXPORTED = 18
-# before opset 18 no axes at all had one meaning only, so this attribute is new
+# introduced in opset 18
 _NEW_ATTRIBUTE = "noop_with_empty_axes"
 
 
 def lowered(proto: onnx.ModelProto, opset: int) -> onnx.ModelProto:
-    """The same graph in `opset`, converted by ONNX's own converter and checked.
+    """The same graph in `opset`, converted by ONNX's version converter and checked.
 
     Raises:
-        RequestError: an operator means something in no older opset; its layer is named.
+        RequestError: an operator has no equivalent in the older opset; the error names its layer.
     """
     _drop_defaults(proto)
     try:
         older = onnx.version_converter.convert_version(proto, opset)
         older.ir_version = onnx.helper.find_min_ir_version_for(older.opset_import)
         onnx.checker.check_model(older, full_check=True)
-    except Exception as error:  # the converter's own are RuntimeError, the checker's many
+    except Exception as error:  # the converter raises RuntimeError, the checker various errors
         raise RequestError(
-            f"The model cannot be written in opset {opset}, the newest that the target reads: "
+            f"The model cannot be converted to opset {opset}, the newest that the target supports: "
             f"{str(error).strip()}",
             where=_first_layer(proto, str(error)),
-            advice="Choose another student for this target, one of convolutions and ReLU.",
+            advice="Choose a student of convolutions and ReLU for this target.",
         ) from error
     carry_modules(proto, older)
     return older
@@ -43,9 +43,9 @@ def _drop_defaults(proto: onnx.ModelProto) -> None:
                 node.attribute.remove(attribute)
 
 
-def _first_layer(proto: onnx.ModelProto, words: str) -> str | None:
-    """The module of the first node whose operator the converter names."""
+def _first_layer(proto: onnx.ModelProto, message: str) -> str | None:
+    """The module of the first node whose operator the message names."""
     for node in proto.graph.node:
-        if node.op_type in words.split() or f" {node.op_type} " in words:
+        if node.op_type in message.split() or f" {node.op_type} " in message:
             return next((each.value for each in node.metadata_props if each.key == MODULE), None)
     return None

@@ -1,4 +1,4 @@
-"""Pixels that are quantized already: no arithmetic between the camera and the first layer."""
+"""Remove the arithmetic between raw pixels and the first quantized layer if it has no effect."""
 
 from __future__ import annotations
 
@@ -7,37 +7,37 @@ import onnx
 from onnx import numpy_helper
 
 
-def take_pixels_as_they_are(proto: onnx.ModelProto) -> None:
-    """Let the first DequantizeLinear read the camera's bytes where that changes nothing.
+def bypass_pixel_arithmetic(proto: onnx.ModelProto) -> None:
+    """Feed raw pixels directly to the first DequantizeLinear if that is equivalent.
 
-    A uint8 pixel is cast, normalised and quantized to uint8. Where each of the 256 values comes out
-    as it went in, those steps are left out; runtimes then convert nothing before the first layer.
+    A uint8 pixel is cast, normalised and quantized to uint8. If all 256 values are unchanged, these
+    steps are removed, so runtimes convert nothing before the first layer.
     """
     graph = proto.graph
     constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
-    made_by = {name: node for node in graph.node for name in node.output}
+    producers = {name: node for node in graph.node for name in node.output}
     for quantize in [node for node in graph.node if node.op_type == "QuantizeLinear"]:
-        steps = _steps_from_camera(quantize, made_by, constants)
+        steps = _steps_from_input(quantize, producers, constants)
         if steps is None or not _changes_nothing(steps, constants):
             continue
         cast, transpose = steps[0], steps[1]
         transpose.input[0] = cast.input[0]
         for node in graph.node:
-            for place, name in enumerate(node.input):
+            for index, name in enumerate(node.input):
                 if name == quantize.output[0]:
-                    node.input[place] = transpose.output[0]
+                    node.input[index] = transpose.output[0]
         for node in (cast, *steps[2:]):
             graph.node.remove(node)
 
 
-def _steps_from_camera(
+def _steps_from_input(
     quantize: onnx.NodeProto,
-    made_by: dict[str, onnx.NodeProto],
+    producers: dict[str, onnx.NodeProto],
     constants: dict[str, np.ndarray],
 ) -> list[onnx.NodeProto] | None:
-    """Cast, Transpose, arithmetic with one constant each, QuantizeLinear; None if it is not so."""
+    """Cast, Transpose, arithmetic with scalar constants, QuantizeLinear; None if different."""
     steps = [quantize]
-    while (node := made_by.get(steps[0].input[0])) is not None:
+    while (node := producers.get(steps[0].input[0])) is not None:
         steps.insert(0, node)
     kinds = [node.op_type for node in steps]
     arithmetic = steps[2:-1]

@@ -1,6 +1,6 @@
-"""The stage that makes what one would do instead: INT8 by calibration alone, ours and others'.
+"""The post_training stage: INT8 by calibration without fine-tuning, with several tools.
 
-Its ONNX files are measured beside the engines, and never ship.
+Its ONNX files are measured for comparison and never ship.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from tmkd_deploy.runtime.onnxruntime_session import precise_int8_default
 
 _BATCH = 32
 _LABELS = {
-    "post_training": "Post-training, ours",
+    "post_training": "Post-training, tmkd-deploy",
     "quantize_static": "Post-training, quantize_static",
     "modelopt": "Post-training, modelopt",
 }
@@ -43,32 +43,35 @@ def compare_post_training(
     folder: Path,
     events: Events,
 ) -> ComparedRecord:
-    """Quantize the student in each way of `quantize.compare` and write the files into `folder`.
+    """Quantize the student with each tool of `quantize.compare` and write the files into `folder`.
 
-    All ways see the same calibration images; the others start from `fp32`, the exported student.
+    All tools use the same calibration images; third-party tools start from `fp32`, the exported
+    student.
 
     Raises:
-        EnvironmentProblem: a tool refuses the model; its own words are passed on.
+        EnvironmentProblem: a tool rejects the model; the error quotes its message.
         MissingExtra: a tool is not installed.
     """
     images = draw_calibration_set(recipe, data).images
     made = []
-    ways = recipe.quantize.compare
-    for way in track(events, ways, "Quantizing after training", len(ways), "ways"):
-        file = folder / f"{way}.onnx"
-        if way == "post_training":
-            _ours(recipe, data, student, file, events)
+    tools = recipe.quantize.compare
+    for tool in track(events, tools, "Quantizing after training", len(tools), "tools"):
+        file = folder / f"{tool}.onnx"
+        if tool == "post_training":
+            _by_calibration(recipe, data, student, file, events)
         else:
-            _by_another(way, fp32, images, file)
-        precise = way != "quantize_static" and precise_int8_default()
-        label = _LABELS[way]
-        if way == "quantize_static" and precise_int8_default():
+            _by_third_party(tool, fp32, images, file)
+        precise = tool != "quantize_static" and precise_int8_default()
+        label = _LABELS[tool]
+        if tool == "quantize_static" and precise_int8_default():
             label += " with 7-bit weights"
-        made.append(Compared(name=way, label=label, file=file.name, precise_int8=precise))
+        made.append(Compared(name=tool, label=label, file=file.name, precise_int8=precise))
     return ComparedRecord(files=made)
 
 
-def _ours(recipe: Recipe, data: PreparedData, student: Student, file: Path, events: Events) -> None:
+def _by_calibration(
+    recipe: Recipe, data: PreparedData, student: Student, file: Path, events: Events
+) -> None:
     quant_scheme = QuantScheme.U8
     classifier = post_training_quantized(recipe, data, student, quant_scheme, events)
     variant = Variant("student", "int8", quant_scheme)
@@ -77,19 +80,19 @@ def _ours(recipe: Recipe, data: PreparedData, student: Student, file: Path, even
         shutil.move(Path(folder) / MODEL, file)
 
 
-def _by_another(way: str, fp32: Path, images: np.ndarray, file: Path) -> None:
-    quantize, package, extra = _OTHERS[way]
+def _by_third_party(tool: str, fp32: Path, images: np.ndarray, file: Path) -> None:
+    quantize, package, extra = _THIRD_PARTY[tool]
     try:
-        # a process of its own, because modelopt alters ONNX Runtime's quantizer for good
+        # in a separate process, because modelopt patches ONNX Runtime's quantizer
         with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
             process.submit(_quietly, quantize, fp32, images, file).result()
     except ImportError as error:
-        raise MissingExtra(f"The comparison {way!r}", extra, package) from error
-    except Exception as error:  # these tools raise whatever comes
+        raise MissingExtra(f"The comparison {tool!r}", extra, package) from error
+    except Exception as error:  # these tools raise arbitrary exceptions
         raise EnvironmentProblem(
-            f"The comparison {way!r} could not be made: {error}",
+            f"The comparison {tool!r} failed: {error}",
             where="quantize.compare",
-            advice="Take it out of quantize.compare, or try another version of its tool.",
+            advice="Remove it from quantize.compare, or try another version of the tool.",
         ) from error
 
 
@@ -101,10 +104,10 @@ def _quietly(
 
 
 def _quantize_static(fp32: Path, images: np.ndarray, file: Path) -> None:
-    """As ONNX Runtime's own documentation advises for x86 processors.
+    """Quantize as ONNX Runtime's documentation recommends for x86 processors.
 
-    Unsigned activations, signed weights for each channel, ranges by minimum and maximum; weights of
-    seven bits where eight could saturate, so that the fast mode is safe.
+    Unsigned activations, signed per-channel weights, min-max ranges; 7-bit weights on processors
+    where 8 bits could saturate, so that the fast mode is safe.
     """
     from onnxruntime import quantization  # noqa: PLC0415 - slow to import
 
@@ -129,11 +132,11 @@ def _quantize_static(fp32: Path, images: np.ndarray, file: Path) -> None:
 
 
 def _modelopt(fp32: Path, images: np.ndarray, file: Path) -> None:
-    """With modelopt's defaults, its remaining part in FP32 as a CPU wants it."""
+    """Quantize with modelopt's defaults, the rest in FP32 for the CPU."""
     from modelopt.onnx.quantization import quantize  # noqa: PLC0415 - slow to import
 
     with tempfile.TemporaryDirectory() as folder:
-        copied = Path(folder) / "fp32.onnx"  # it writes its own files beside the model
+        copied = Path(folder) / "fp32.onnx"  # it writes files next to the model
         shutil.copyfile(fp32, copied)
         quantize(
             str(copied),
@@ -144,7 +147,7 @@ def _modelopt(fp32: Path, images: np.ndarray, file: Path) -> None:
         )
 
 
-_OTHERS = {
+_THIRD_PARTY = {
     "quantize_static": (_quantize_static, "onnxruntime", "train"),
     "modelopt": (_modelopt, "nvidia-modelopt", "modelopt"),
 }

@@ -1,4 +1,4 @@
-"""From a classifier in torch to an ONNX graph that takes what a camera gives."""
+"""Export a torch classifier to an ONNX graph that takes raw pixels."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from tmkd_deploy.errors import EnvironmentProblem, RequestError
 from tmkd_deploy.export.excluded_layers import keep_in_float
 from tmkd_deploy.export.modules import remember_modules
 from tmkd_deploy.export.older_opset import OLDEST_EXPORTED, lowered
-from tmkd_deploy.export.pixels import take_pixels_as_they_are
+from tmkd_deploy.export.pixels import bypass_pixel_arithmetic
 from tmkd_deploy.models.timm_classifier import Classifier
 from tmkd_deploy.quantize.insert import freeze_weight_scales
 from tmkd_deploy.quiet import quiet
 from tmkd_deploy.records.onnx_model import INPUT, OUTPUT
 
 
-class _CameraToLogits(nn.Module):
-    """Raw pixels [N, H, W, 3] to logits; 1/255 is taken into the normalisation's scale."""
+class _PixelsToLogits(nn.Module):
+    """Maps raw pixels [N, H, W, 3] to logits; 1/255 is folded into the normalisation."""
 
     def __init__(self, classifier: Classifier) -> None:
         super().__init__()
@@ -30,8 +30,8 @@ class _CameraToLogits(nn.Module):
         self.classifier.scale /= 255.0
 
     def forward(self, images: Tensor) -> Tensor:
-        # TensorRT refuses to transpose uint8, so the cast comes first. Where strides show that the
-        # channels lie last in memory, the exporter writes what follows as index arithmetic.
+        # TensorRT cannot transpose uint8, so the cast comes first; without contiguous(), the
+        # exporter writes what follows as index arithmetic
         pixels = images.float().permute(0, 3, 1, 2).contiguous()
         logits: Tensor = self.classifier(pixels)[0]
         return logits
@@ -43,13 +43,13 @@ def to_onnx(
     """Export a classifier, fake quantizers included, with a dynamic batch.
 
     Input `images`: uint8 [N, image_size, image_size, 3], RGB. Output `logits`: float32 [N, C].
-    With `float_weights` the quantized weights are stored in float32 and a QuantizeLinear follows.
+    With `float_weights`, quantized weights are stored in float32, followed by a QuantizeLinear.
 
     Raises:
-        RequestError: torch cannot export this network, or not in an opset as old as that.
-        EnvironmentProblem: the exporter wrote another opset than was asked for.
+        RequestError: torch cannot export this network, or not in so old an opset.
+        EnvironmentProblem: the exporter wrote another opset than requested.
     """
-    model = _CameraToLogits(classifier.cpu()).eval().to(memory_format=torch.contiguous_format)
+    model = _PixelsToLogits(classifier.cpu()).eval().to(memory_format=torch.contiguous_format)
     freeze_weight_scales(model)
     example = torch.zeros(2, image_size, image_size, 3, dtype=torch.uint8)
     try:
@@ -65,15 +65,15 @@ def to_onnx(
                 optimize=True,
                 verbose=False,
             )
-    except Exception as error:  # the exporter wraps whatever went wrong in classes of its own
+    except Exception as error:  # the exporter wraps errors in its own classes
         raise RequestError(
             f"torch could not export the student to ONNX: {_first_line(error)}",
-            advice="Choose another student model, or report the model to torch's exporter.",
+            advice="Choose another student, or report the model to the torch project.",
         ) from error
     if program is None:
         raise AssertionError("the dynamo exporter returned no program")
     proto = program.model_proto
-    take_pixels_as_they_are(proto)
+    bypass_pixel_arithmetic(proto)
     if not float_weights:
         _constants_to_integers(proto)
     keep_in_float(proto)
@@ -83,18 +83,18 @@ def to_onnx(
     written = {entry.domain: entry.version for entry in proto.opset_import}
     if written.get("") != opset:
         raise EnvironmentProblem(
-            f"The exporter wrote opset {written.get('')} where {opset} was asked for.",
-            advice="Set export.opset to a version that this torch writes.",
+            f"The exporter wrote opset {written.get('')}, but {opset} was requested.",
+            advice="Set export.opset to a version that this torch supports.",
         )
     onnx.checker.check_model(proto, full_check=True)
     return proto
 
 
 def _constants_to_integers(proto: onnx.ModelProto) -> None:
-    """Store quantized constants as integers: a quarter of the size, as runtimes expect.
+    """Store quantized constants as integers, as runtimes expect, at a quarter of the size.
 
-    They are weights, and now and then a parameter that is added or multiplied, which is rounded as
-    an activation is.
+    These are weights and occasionally an added or multiplied parameter, which is rounded like an
+    activation.
     """
     constants = {tensor.name: tensor for tensor in proto.graph.initializer}
     for node in list(proto.graph.node):
@@ -103,10 +103,10 @@ def _constants_to_integers(proto: onnx.ModelProto) -> None:
         values, scale, zero_point = (
             numpy_helper.to_array(constants[name]) for name in node.input[:3]
         )
-        if scale.ndim:  # one for each output channel
+        if scale.ndim:  # one per output channel
             shape = [-1] + [1] * (values.ndim - 1)
             scale, zero_point = scale.reshape(shape), zero_point.reshape(shape)
-        # the same rounding as torch's fake quantization: a multiplication by the inverse
+        # torch's fake quantization multiplies by the inverse too
         steps = (values * (1.0 / scale).astype("float32")).round() + zero_point.astype("float32")
         limits = np.iinfo(zero_point.dtype)
         integers = steps.clip(limits.min, limits.max).astype(zero_point.dtype)
@@ -121,10 +121,10 @@ def _constants_to_integers(proto: onnx.ModelProto) -> None:
 
 
 def _own_zero_points(proto: onnx.ModelProto) -> None:
-    """Give each weight a zero point of its own.
+    """Give each weight its own zero point.
 
-    Where ONNX Runtime avoids saturation it rewrites each weight together with its zero point, and
-    refuses a model in which two weights share one.
+    To avoid saturation, ONNX Runtime rewrites each weight together with its zero point, and rejects
+    models in which two weights share one.
     """
     constants = {tensor.name: tensor for tensor in proto.graph.initializer}
     for node in proto.graph.node:
@@ -137,7 +137,7 @@ def _own_zero_points(proto: onnx.ModelProto) -> None:
 
 
 def count_quantized(proto: onnx.ModelProto) -> dict[str, int]:
-    """How many Q and DQ nodes and how many int8 weights a graph holds."""
+    """The numbers of Q and DQ nodes and of int8 weights in a graph."""
     kinds = [node.op_type for node in proto.graph.node]
     return {
         "quantize_linear": kinds.count("QuantizeLinear"),

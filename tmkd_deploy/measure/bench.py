@@ -1,4 +1,4 @@
-"""Where engines run to be measured: on this machine, or on an attached device."""
+"""Benches, which run engines to measure them: on this machine or on an attached device."""
 
 from __future__ import annotations
 
@@ -16,35 +16,36 @@ from tmkd_deploy.events import Events, track
 from tmkd_deploy.measure.latency import latency_from, measure_latency
 from tmkd_deploy.recipe.schema import Measure
 from tmkd_deploy.records.measurements import Latency
+from tmkd_deploy.records.types import RuntimeName
 
-# every run of the latency protocol takes the next of so many images
+# latency runs cycle through this many images
 TIMED_IMAGES = 32
 
 
 @dataclass(frozen=True)
 class EngineUnderTest:
-    """One engine on the bench; `precise_int8` as in `runtime.onnxruntime_session`."""
+    """One engine to measure; `precise_int8` as in `runtime.onnxruntime_session`."""
 
     label: str
-    runtime: str
+    runtime: RuntimeName
     file: Path
     precise_int8: bool | None = None
 
 
 class Bench(Protocol):
-    """Runs engines by name; their order is that of the turns in which they are timed."""
+    """Runs engines by name; they are timed in the order of the mapping."""
 
     engines_under_test: Mapping[str, EngineUnderTest]
 
     def logits(self, name: str) -> np.ndarray:
-        """Logits, float32 [N, C], of every test image, one at a time as a camera brings them."""
+        """Logits, float32 [N, C], of all test images, run one at a time."""
 
     def latency(self, seed: int) -> Latency:
-        """Time all subjects interleaved; `seed` is that of the bootstrap intervals."""
+        """Time all engines interleaved; `seed` is for the bootstrap intervals."""
 
 
 class LocalBench:
-    """This machine, whose engines are those of ONNX Runtime."""
+    """This machine, which runs ONNX Runtime engines."""
 
     def __init__(
         self,
@@ -59,15 +60,15 @@ class LocalBench:
         self._settings = settings
         self._events = events
         self._sessions = {
-            name: OnnxRuntime().open(subject.file, settings.threads, subject.precise_int8)
-            for name, subject in engines_under_test.items()
+            name: OnnxRuntime().open(engine.file, settings.threads, engine.precise_int8)
+            for name, engine in engines_under_test.items()
         }
 
     def logits(self, name: str) -> np.ndarray:
         """As `Bench.logits`."""
         session, images = self._sessions[name], self._images
         frames = (np.ascontiguousarray(images[index : index + 1]) for index in range(len(images)))
-        description = f"Evaluating the {self.engines_under_test[name].label}"
+        description = f"Evaluating {self.engines_under_test[name].label}"
         tracked = track(self._events, frames, description, len(images), "images")
         return np.concatenate([session.infer(frame) for frame in tracked]).astype(np.float32)
 
@@ -86,7 +87,7 @@ class LocalBench:
 
 
 class DeviceBench:
-    """An attached device, locked for this run; files travel there once and are known by hash."""
+    """An attached device, locked for this run; each file is uploaded only once."""
 
     def __init__(
         self,
@@ -120,24 +121,24 @@ class DeviceBench:
         """As `Bench.latency`."""
         settings = self._settings
         with tempfile.TemporaryDirectory() as folder:
-            few = Path(folder) / "images.npy"
+            timed_images = Path(folder) / "images.npy"
             images = np.load(self._images, mmap_mode="r", allow_pickle=False)
-            np.save(few, images[:TIMED_IMAGES], allow_pickle=False)
+            np.save(timed_images, images[:TIMED_IMAGES], allow_pickle=False)
             timed = self._device.request(
                 "measure",
                 engines=[{"name": name, **self._engine(name)} for name in self.engines_under_test],
-                images=self._device.upload(few),
+                images=self._device.upload(timed_images),
                 settings=settings.model_dump(),
             )
-        labels = {name: subject.label for name, subject in self.engines_under_test.items()}
+        labels = {name: engine.label for name, engine in self.engines_under_test.items()}
         return latency_from(timed, labels, settings, seed)
 
     def _engine(self, name: str) -> dict[str, Any]:
-        subject = self.engines_under_test[name]
+        engine = self.engines_under_test[name]
         if name not in self._sent:
-            self._sent[name] = self._device.upload(subject.file)
+            self._sent[name] = self._device.upload(engine.file)
         return {
-            "runtime": subject.runtime,
+            "runtime": engine.runtime,
             "engine": self._sent[name],
-            "precise_int8": subject.precise_int8,
+            "precise_int8": engine.precise_int8,
         }

@@ -1,4 +1,4 @@
-"""Whether a model's confidence can be believed: the expected calibration error."""
+"""How well a model's confidence matches its accuracy: the expected calibration error."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ BINS = 15
 
 
 def top1_confidence(logits: np.ndarray) -> np.ndarray:
-    """The softmax probability of each image's decision, float64 [N] in (0, 1].
+    """The softmax probability of each predicted class, float64 [N] in (0, 1].
 
-    `logits` is floating [N, C] and finite.
+    Args:
+        logits: floating point [N, C], finite.
     """
     relative = np.exp(logits - logits.max(axis=1, keepdims=True))
     confidence: np.ndarray = 1.0 / relative.sum(axis=1, dtype=np.float64)
@@ -18,15 +19,15 @@ def top1_confidence(logits: np.ndarray) -> np.ndarray:
 
 
 def expected_calibration_error(confidence: np.ndarray, right: np.ndarray) -> float:
-    """How far confidence and accuracy lie apart on average, in [0, 1].
+    """The expected calibration error (ECE), in [0, 1].
 
-    Guo et al. (2017), "On Calibration of Modern Neural Networks", equation 3: the images fall into
-    15 bins of equal width by the probability of their decision, bin m holding ((m-1)/15, m/15], and
+    Guo et al. (2017), "On Calibration of Modern Neural Networks", equation 3: images are sorted by
+    confidence into 15 bins of equal width, bin m being ((m-1)/15, m/15], and
     ECE = sum over m of |B_m| / N * |accuracy(B_m) - mean confidence(B_m)|.
 
     Args:
-        confidence: probability of each decision, float [N] in [0, 1], N at least 1.
-        right: whether the decision is right, bool [N].
+        confidence: of each prediction, float [N] in [0, 1], N at least 1.
+        right: whether each prediction is correct, bool [N].
     """
     inner_edges = np.arange(1, BINS) / BINS
     bins = np.digitize(confidence, inner_edges, right=True)

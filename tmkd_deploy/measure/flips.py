@@ -1,4 +1,4 @@
-"""Which decisions a step changed, class by class, and what a reader is told of a loss."""
+"""Which predictions a step changed, by class, and notes on significant steps."""
 
 from __future__ import annotations
 
@@ -15,9 +15,13 @@ CLASSES_NAMED = 3
 def flips_by_class(
     before: np.ndarray, after: np.ndarray, labels: np.ndarray, class_names: Sequence[str]
 ) -> tuple[ClassFlips, ...]:
-    """One entry for each class with a changed decision; the class that lost most comes first.
+    """One entry for each class with changed predictions, the largest loss first.
 
-    `before` and `after` are the decisions, `labels` the true classes, all integers [N].
+    Args:
+        before: predicted classes before the step, integers [N].
+        after: predicted classes after the step, integers [N].
+        labels: true classes, integers [N].
+        class_names: names of the classes.
     """
     changed = before != after
     before, after, labels = before[changed], after[changed], labels[changed]
@@ -41,10 +45,14 @@ def flips_by_class(
 def loss_note(
     above: str, label: str, points: float, p_value: float, flips: Sequence[ClassFlips]
 ) -> str:
-    """One sentence on a step that lost significantly, and on where.
+    """One sentence on a significant loss and the classes concerned.
 
-    `points` is how many points of top-1 were lost, above 0; `flips` is sorted as `flips_by_class`
-    sorts it.
+    Args:
+        above: label of the row that the step starts from.
+        label: label of the row that the step leads to.
+        points: lost percentage points of top-1, above 0.
+        p_value: of the change.
+        flips: as `flips_by_class` returns them.
     """
     losses = [each.lost - each.gained for each in flips if each.lost > each.gained]
     where = f"spread over {len(losses)} classes"
@@ -54,7 +62,7 @@ def loss_note(
 
 
 def gain_note(above: str, label: str, points: float, p_value: float, more: str) -> str:
-    """One sentence on a step that gained `points` of top-1 significantly, then what `more` says."""
+    """One sentence on a significant gain of `points` of top-1, followed by `more`."""
     return f"{_step(above, label, 'gained', points, p_value)}. {more}"
 
 
@@ -64,7 +72,7 @@ def _step(above: str, label: str, verb: str, points: float, p_value: float) -> s
     return f"The step from '{above}' to '{label}' {verb} {points:.2f} points (p {sign}{shown})"
 
 
-def _most_frequent(decisions: np.ndarray, class_names: Sequence[str]) -> dict[str, int]:
-    classes, counts = np.unique(decisions, return_counts=True)
+def _most_frequent(predictions: np.ndarray, class_names: Sequence[str]) -> dict[str, int]:
+    classes, counts = np.unique(predictions, return_counts=True)
     first = np.argsort(-counts, kind="stable")[:CLASSES_NAMED]
     return {class_names[classes[place]]: int(counts[place]) for place in first}

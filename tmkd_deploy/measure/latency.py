@@ -1,6 +1,6 @@
-"""From raw times, taken here or on a device, to latencies that can be judged.
+"""Latency statistics from raw times that were measured here or on a device.
 
-`agent/inference/timing.py` takes the times, by the protocol of `docs/explanation/latency.md`.
+`agent/inference/timing.py` measures them, by the protocol in `docs/explanation/latency.md`.
 """
 
 from __future__ import annotations
@@ -40,13 +40,14 @@ def measure_latency(
     seed: int,
     events: Events,
 ) -> Latency:
-    """Time engines that run here, in turns within one run.
+    """Time engines on this machine, interleaved within one run.
 
     Args:
-        engines: for each engine's name, its label and its session. The order is that of the turns.
-        images: uint8 [N, H, W, 3]; every run takes the next one, the same for every engine.
-        settings: least runs and seconds counted for each engine, and its warm-up.
-        seed: of the bootstrap intervals.
+        engines: the label and session of each engine by name, in the order of their turns.
+        images: uint8 [N, H, W, 3]; each run takes the next one, the same for every engine.
+        settings: minimum counted runs and seconds of each engine, and its warm-up.
+        seed: for the bootstrap intervals.
+        events: receives progress.
     """
     sessions = {name: session for name, (_, session) in engines.items()}
     labels = {name: label for name, (label, _) in engines.items()}
@@ -56,7 +57,7 @@ def measure_latency(
 def time_here(
     sessions: Mapping[str, Session], images: np.ndarray, settings: Measure, events: Events
 ) -> dict[str, Any]:
-    """The raw times that `measure_latency` makes figures of; what `time_interleaved` returns."""
+    """The raw times for `measure_latency`, as `time_interleaved` returns them."""
     listener = _Listener(events)
     try:
         return time_interleaved(
@@ -73,15 +74,16 @@ def time_here(
 def latency_from(
     timed: Mapping[str, Any], labels: Mapping[str, str], settings: Measure, seed: int
 ) -> Latency:
-    """Percentiles, intervals and ratios of what `time_interleaved` measured here or on a device.
+    """Percentiles, intervals and ratios from the raw times of `time_interleaved`.
 
     Args:
-        timed: its answer, as it is or as JSON brought it home.
+        timed: its result, possibly after a round trip through JSON.
         labels: of the engines by name, in the order of the rows.
-        seed: of the bootstrap intervals.
+        settings: those of the measurement.
+        seed: for the bootstrap intervals.
     """
     blocks = {name: np.array(timed["blocks"][name]) for name in labels}
-    # the slower references go above the line, so that a ratio reads "times as fast"
+    # the slower references are numerators, so that a ratio is a speed-up
     names = [name for name in ("teacher", "fp32") if name in labels]
     names += [name for name in labels if name not in names]
     ratios = [
@@ -105,8 +107,8 @@ def latency_from(
             "rounds": len(blocks[names[0]]),
             "uncounted_runs_a_turn": UNCOUNTED_RUNS,
             "boundary": "host input ready to host output ready",
-            "order": "engines in turns within one run",
-            "throughput": "one caller, back to back, half-way through the rounds",
+            "order": "engines interleaved within one run",
+            "throughput": "one back-to-back caller, half-way through the rounds",
         },
         machine={**timed["machine"], "clocks": _CLOCKS[conditions.before.clocks.locked]},
         warnings=_warnings(timed, labels, conditions),
@@ -118,7 +120,7 @@ def _row(
     timed: Mapping[str, Any], name: str, label: str, blocks: np.ndarray, seed: int
 ) -> LatencyRow:
     p50, p90, p99 = np.percentile(blocks, [50, 90, 99]).tolist()
-    # the few slowest runs would squeeze all the others into one bar
+    # the few slowest runs would compress all others into one bar
     shown = blocks[blocks <= np.percentile(blocks, 99.5)]
     counts, edges = np.histogram(shown, bins=_HISTOGRAM_BINS)
     return LatencyRow(
@@ -152,50 +154,48 @@ def _warnings(
     warnings = []
     locked = conditions.before.clocks.locked and conditions.after.clocks.locked
     if locked is None:
-        warnings.append(
-            "Nothing tells whether the clocks are locked: figures of another run may differ."
-        )
+        warnings.append("Clock-lock status is unknown. Results of other runs may differ.")
     elif not locked:
-        warnings.append("The clocks are not locked: figures of another run may differ.")
+        warnings.append("The clocks are not locked. Results of other runs may differ.")
     if conditions.throttled:
         causes = ", ".join(f"{name} {count}" for name, count in conditions.throttle_events.items())
         warnings.append(
-            f"The machine throttled while it was measured ({causes}): its milliseconds are those "
-            "of a throttled machine."
+            f"The machine throttled during the measurement ({causes}), which affects absolute "
+            "latencies."
         )
     for name, label in labels.items():
         warmed = timed["warmup"][name]
         if not warmed["warmed_up"]:
             warnings.append(
-                f"After {warmed['seconds']:.0f} seconds of warm-up the times of '{label or name}' "
-                "still changed."
+                f"The latency of '{label or name}' was still changing after "
+                f"{warmed['seconds']:.0f} seconds of warm-up."
             )
     cores = int(timed["machine"]["cores"])
     load = max(conditions.before.load or 0.0, conditions.after.load or 0.0)
     if load > 1.5 * cores:
         warnings.append(
-            f"The machine was busy: its load was {load:.1f} on {cores} cores. "
-            "Ratios within this run hold better than its milliseconds."
+            f"The machine was busy (load {load:.1f} on {cores} cores). Ratios between engines are "
+            "more reliable than absolute latencies."
         )
     return warnings
 
 
 class _Listener:
-    """Passes on what the timing tells to the events of a stage."""
+    """Forwards the timing's messages and progress to the stage's events."""
 
     def __init__(self, events: Events) -> None:
         self._events = events
         self._task: Task | None = None
-        self._told = 0
+        self._reported = 0
 
     def say(self, text: str) -> None:
         self._events.say(text)
 
     def progress(self, done: int, total: int, unit: str) -> None:
         if self._task is None:
-            self._task = self._events.begin("Timing the engines in turns", total, unit)
-        self._task.advance(done - self._told)
-        self._told = done
+            self._task = self._events.begin("Timing engines", total, unit)
+        self._task.advance(done - self._reported)
+        self._reported = done
 
     def finish(self) -> None:
         if self._task is not None:

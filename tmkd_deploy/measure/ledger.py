@@ -1,4 +1,4 @@
-"""The accuracy ledger: every representation on identical images, each against the one above."""
+"""The accuracy ledger: every representation on the same images, compared step by step."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from tmkd_deploy.records.types import Precision
 
 @dataclass(frozen=True)
 class Entry:
-    """One representation: its logits [N, C] on the test split.
+    """One representation with its logits [N, C] on the test split.
 
-    `key` names it within the ledger; `compared_with` is the key of the entry it descends from;
-    `gain_note` is said of a step that gained significantly.
+    `key` identifies it within the ledger, `compared_with` is the key of the entry it is derived
+    from, and `gain_note` is added to the note on a significant gain.
     """
 
     key: str
@@ -37,9 +37,12 @@ class Entry:
 
 
 def ledger(entries: list[Entry], labels: np.ndarray, class_names: Sequence[str]) -> list[LedgerRow]:
-    """One row an entry; the first entry is the teacher.
+    """One row per entry.
 
-    `labels` are the true classes of the same images, integers [N]; `class_names` has C names.
+    Args:
+        entries: the representations, the teacher first.
+        labels: true classes of the images, integers [N].
+        class_names: the names of the C classes.
     """
     evaluated = {entry.key: _evaluate(entry, labels) for entry in entries}
     teacher = evaluated[entries[0].key]
@@ -53,31 +56,31 @@ def ledger(entries: list[Entry], labels: np.ndarray, class_names: Sequence[str])
     return rows
 
 
-def confusion_matrix(decisions: np.ndarray, labels: np.ndarray, classes: int) -> list[list[int]]:
-    """Counts by true class (row) and decision (column)."""
+def confusion_matrix(predictions: np.ndarray, labels: np.ndarray, classes: int) -> list[list[int]]:
+    """Counts by true class (row) and predicted class (column)."""
     counts = np.zeros((classes, classes), dtype=int)
-    np.add.at(counts, (labels, decisions), 1)
+    np.add.at(counts, (labels, predictions), 1)
     rows: list[list[int]] = counts.tolist()
     return rows
 
 
 @dataclass(frozen=True)
 class _Evaluated:
-    """What the rows are computed from: the decision of each image and whether it is right."""
+    """The prediction for each image and whether it is correct."""
 
     entry: Entry
-    decisions: np.ndarray
+    predictions: np.ndarray
     right: np.ndarray
     calibration_error: float | None
 
 
 def _evaluate(entry: Entry, labels: np.ndarray) -> _Evaluated:
-    decisions = entry.logits.argmax(axis=1)
-    right = decisions == labels
+    predictions = entry.logits.argmax(axis=1)
+    right = predictions == labels
     error = None
     if np.isfinite(entry.logits).all():
         error = expected_calibration_error(top1_confidence(entry.logits), right)
-    return _Evaluated(entry, decisions, right, error)
+    return _Evaluated(entry, predictions, right, error)
 
 
 def _row(evaluated: _Evaluated, teacher: _Evaluated, labels: np.ndarray) -> LedgerRow:
@@ -90,7 +93,7 @@ def _row(evaluated: _Evaluated, teacher: _Evaluated, labels: np.ndarray) -> Ledg
         top1=float(right.mean()),
         top1_interval=share_interval(int(right.sum()), len(labels)),
         macro_recall=float(np.mean(recalls)),
-        agreement_with_teacher=float((evaluated.decisions == teacher.decisions).mean()),
+        agreement_with_teacher=float((evaluated.predictions == teacher.predictions).mean()),
         expected_calibration_error=evaluated.calibration_error,
     )
 
@@ -98,15 +101,15 @@ def _row(evaluated: _Evaluated, teacher: _Evaluated, labels: np.ndarray) -> Ledg
 def _step(
     above: _Evaluated, after: _Evaluated, labels: np.ndarray, class_names: Sequence[str]
 ) -> dict[str, Any]:
-    """What a row says of the step from the row `above` to it, by the names of `LedgerRow`."""
-    flips = flips_by_class(above.decisions, after.decisions, labels, class_names)
+    """The fields of `LedgerRow` that describe the step from the row `above`."""
+    flips = flips_by_class(above.predictions, after.predictions, labels, class_names)
     gained, lost = sum(each.gained for each in flips), sum(each.lost for each in flips)
     low, high = paired_change_interval(gained, lost, len(labels))
     change = 100.0 * (gained - lost) / len(labels)
     p_value = mcnemar_p_value(gained, lost)
     step: dict[str, Any] = {
         "compared_with": above.entry.representation,
-        "agreement_with_compared": float((after.decisions == above.decisions).mean()),
+        "agreement_with_compared": float((after.predictions == above.predictions).mean()),
         "change_points": change,
         "change_interval": (100.0 * low, 100.0 * high),
         "gained": gained,

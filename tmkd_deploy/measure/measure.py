@@ -1,4 +1,4 @@
-"""The stage that measures a target: accuracy and latency of the very engines that may ship."""
+"""The measure stage: accuracy and latency of the engines of a target."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ from tmkd_deploy.training.distributed import training_device
 from tmkd_deploy.training.predict import predict
 
 _MAY_BE_TRAINING = (
-    "That may come from training on as much as from quantization-aware training: "
-    "quantize.control trains the student on without quantizers and tells them apart."
+    "Longer training may explain this as well as quantization-aware training does; "
+    "quantize.control trains the student equally long without quantizers to separate the two."
 )
 
 
@@ -47,7 +47,7 @@ class Models:
 
 @dataclass(frozen=True)
 class InTorch:
-    """What PyTorch makes of the models, before any engine runs."""
+    """The PyTorch models' ledger entries and sizes."""
 
     entries: list[Entry]
     teacher_parameters: int
@@ -57,7 +57,7 @@ class InTorch:
 def in_torch(
     models: Models, recipe: Recipe, data: PreparedData, quant_scheme: QuantScheme
 ) -> InTorch:
-    """Run the models on the test split, the fake-quantized one as `placement` has it."""
+    """Run the models on the test split, the fake-quantized one in `quant_scheme`."""
     return InTorch(
         _torch_entries(models, recipe, quant_scheme, data.images("test")),
         models.teachers.record.visual_parameters,
@@ -78,32 +78,39 @@ def measure(
     """Measure every engine of a target on the test split, and time them interleaved.
 
     Args:
-        onnx: for each precision the ONNX file that its engine was built from.
-        bench: runs the engines, each under its precision; the teacher under its name; and others
-            that are compared with them, under names of their own, so that none of them can ship.
-            None where nothing at hand runs them.
-        folder: receives `logits-<precision>.npy`, float32 [N, C], of each engine (of its ONNX file
-            in the reference evaluation where nothing runs the engine).
+        recipe: of the run.
+        data: the prepared data.
+        torch_side: the result of `in_torch`.
+        record: of the engines.
+        onnx: the ONNX file of each precision that its engine was built from.
+        bench: runs the engines by precision, the teacher by its name, and alternative
+            quantizations by names of their own, so that they cannot ship. None if nothing
+            available runs the engines.
+        folder: receives `logits-<precision>.npy`, float32 [N, C], of each engine, or of its ONNX
+            file in the reference evaluation if nothing runs the engine.
+        events: receives progress and warnings.
     """
     images, labels = data.images("test"), np.asarray(data.labels("test"))
     entries = list(torch_side.entries)
-    last: dict[Precision, np.ndarray] = {}
+    final: dict[Precision, np.ndarray] = {}
     for engine in record.engines:
         precision = engine.precision
         origin = "fake_quantized" if precision == "int8" else "student"
         reference = reference_logits(onnx[precision], images)
         row = f"onnx-{precision}"
-        entries.append(Entry(row, "onnx", precision, f"ONNX {precision}", reference, origin))
-        last[precision] = reference
+        entries.append(
+            Entry(row, "onnx", precision, f"ONNX, {precision.upper()}", reference, origin)
+        )
+        final[precision] = reference
         if bench is not None:
-            last[precision] = bench.logits(precision)
-            label = f"{record.target} engine {precision}"
-            entries.append(Entry(precision, "engine", precision, label, last[precision], row))
-    for precision, logits in last.items():
+            final[precision] = bench.logits(precision)
+            label = f"{precision.upper()} engine, {record.target}"
+            entries.append(Entry(precision, "engine", precision, label, final[precision], row))
+    for precision, logits in final.items():
         np.save(folder / f"logits-{precision}.npy", logits, allow_pickle=False)
     latency: Latency | None = None
     if bench is not None:
-        for name in [name for name in bench.engines_under_test if name not in (*last, TEACHER)]:
+        for name in [name for name in bench.engines_under_test if name not in (*final, TEACHER)]:
             label = bench.engines_under_test[name].label
             entries.append(
                 Entry(name, "post_training", "int8", label, bench.logits(name), "student")
@@ -114,7 +121,7 @@ def measure(
     classes = len(data.class_names)
     confusions = {
         precision: confusion_matrix(logits.argmax(axis=1), labels, classes)
-        for precision, logits in last.items()
+        for precision, logits in final.items()
     }
     return Measurements(
         target=record.target,
@@ -125,7 +132,7 @@ def measure(
         ledger=ledger(entries, labels, data.class_names),
         confusion_by_engine=confusions,
         latency=latency,
-        not_measured=None if bench else _why_not(record),
+        not_measured=None if bench else _not_measured_reason(record),
         teacher_parameters=torch_side.teacher_parameters,
         student_parameters=torch_side.student_parameters,
     )
@@ -147,7 +154,7 @@ def _torch_entries(
                 "baseline",
                 "student_baseline",
                 "fp32",
-                "Student trained alone",
+                "Baseline student",
                 logits(models.baseline),
                 "teacher",
             )
@@ -157,7 +164,7 @@ def _torch_entries(
             "student",
             "student",
             "fp32",
-            "Student distilled",
+            "Distilled student",
             logits(models.student.classifier),
             "teacher",
         )
@@ -170,7 +177,7 @@ def _torch_entries(
                 origin,
                 "student_control",
                 "fp32",
-                "Student, fine-tuned on",
+                "Control student, without quantizers",
                 logits(models.control),
                 "student",
             )
@@ -182,7 +189,7 @@ def _torch_entries(
                 "fake_quantized",
                 "fake_quantized",
                 "int8",
-                "Student fake-quantized",
+                "Fake-quantized student",
                 logits(models.quantized),
                 origin,
                 None if models.control else _MAY_BE_TRAINING,
@@ -196,16 +203,17 @@ def engines_under_test(
     teacher: Path | None,
     compared: Artifact[ComparedRecord] | None,
 ) -> dict[str, EngineUnderTest]:
-    """What goes on the bench, in the order of its turns.
+    """The engines to measure, in the order of their turns.
 
     Args:
-        teacher: its engine for the same runtime.
-        compared: the student quantized in other ways, as files of ONNX Runtime.
+        engines: the build stage's artifact.
+        teacher: the teacher's engine for the same runtime, if there is one.
+        compared: alternative quantizations of the student, which run on ONNX Runtime.
     """
     record = engines.record
-    found = {TEACHER: EngineUnderTest("teacher, fp32", record.runtime, teacher)} if teacher else {}
+    found = {TEACHER: EngineUnderTest("FP32 teacher", record.runtime, teacher)} if teacher else {}
     for engine in record.engines:
-        label = f"student, {engine.precision} engine"
+        label = f"{engine.precision.upper()} student"
         found[engine.precision] = EngineUnderTest(label, record.runtime, engines.path(engine.file))
     if compared:
         for each in compared.record.files:
@@ -214,7 +222,7 @@ def engines_under_test(
     return found
 
 
-def _why_not(record: EngineRecord) -> str:
+def _not_measured_reason(record: EngineRecord) -> str:
     if record.kit:
-        return "The engine is built on the device from the kit, and no device was attached."
-    return "The engine was built ahead of time, and no GPU that runs it was at hand."
+        return "The engine is built from the kit on the device, and no device was attached."
+    return "The engine was built ahead of time, and no GPU that can run it was available."

@@ -1,4 +1,4 @@
-"""Intervals of shares, of paired changes, of percentiles and their ratios; a test of a change."""
+"""Intervals for shares, paired changes, percentiles and ratios, and a test for changes."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from tmkd_deploy.records.measurements import Interval
 
 _Z = 1.959963984540054
 _RESAMPLES = 1000
-_STRETCHES = 8
+_SEGMENTS = 8
 _T = 2.364624251592785  # the 97.5th percentile of Student's t with 7 degrees of freedom
 
 
 def share_interval(right: int, total: int) -> Interval:
-    """The 95 % interval of a share by Wilson's score (1927)."""
+    """The 95 % Wilson score interval (1927) of a share."""
     share = right / total
     centre = (share + _Z**2 / (2 * total)) / (1 + _Z**2 / total)
     spread = math.sqrt(share * (1 - share) / total + _Z**2 / (4 * total**2))
     half = _Z / (1 + _Z**2 / total) * spread
-    # at the ends the formula's own rounding may leave the share itself outside
+    # near 0 and 1, rounding may leave the share itself outside
     return max(0.0, min(share, centre - half)), min(1.0, max(share, centre + half))
 
 
 def paired_change_interval(gained: int, lost: int, total: int) -> Interval:
-    """The 95 % interval of (gained - lost) / total on identical images, in [-1, 1].
+    """The 95 % interval of (gained - lost) / total on the same images, in [-1, 1].
 
-    Agresti and Min (2005): Wald's interval for paired shares after adding half a count to each of
-    the four cells, which stays sensible when nothing or nearly nothing changed.
+    Agresti and Min (2005): the Wald interval for paired proportions after adding 1/2 to each of the
+    four cells, which remains sensible if almost nothing changed.
     """
     total_plus = total + 2.0
     gained_share, lost_share = (gained + 0.5) / total_plus, (lost + 0.5) / total_plus
@@ -40,12 +40,12 @@ def paired_change_interval(gained: int, lost: int, total: int) -> Interval:
 
 
 def mcnemar_p_value(gained: int, lost: int) -> float:
-    """The exact two-sided p-value of a paired change, in (0, 1]; 1 where nothing changed.
+    """The exact two-sided p-value of a paired change, in (0, 1]; 1 if nothing changed.
 
-    McNemar's test (1947) in its exact form: were both directions equally likely, the smaller count
-    would be binomial with n = gained + lost and probability 1/2, so p is the smaller of 1 and
-    2 * (sum of C(n, k) for k from 0 to the smaller count) / 2^n. The sum is in whole numbers, so
-    nothing is rounded but the last division (what is too small for a float is 0).
+    McNemar's test (1947) in its exact form: under the null hypothesis, the smaller count is
+    binomial with n = gained + lost and probability 1/2, so p is the smaller of 1 and
+    2 * (sum of C(n, k) for k from 0 to the smaller count) / 2^n. The sum uses integers, so only the
+    final division rounds (and underflows to 0).
     """
     flips = gained + lost
     term = tail = 1
@@ -56,25 +56,25 @@ def mcnemar_p_value(gained: int, lost: int) -> float:
 
 
 def p_value_text(p_value: float) -> str:
-    """A p-value for people, such as '0.032', '0.45' or '< 0.001'."""
+    """A p-value as text, such as '0.032', '0.45' or '< 0.001'."""
     if p_value < 0.001:
         return "< 0.001"
     return f"{p_value:.3f}" if p_value < 0.1 else f"{p_value:.2f}"
 
 
 def percentile_interval(blocks: np.ndarray, percentile: float, seed: int) -> Interval:
-    """The 95 % interval of a percentile of times, as another measurement would find it.
+    """The 95 % interval of a percentile of times, including drift between measurements.
 
-    Two parts, added in squares as logarithms. How exactly these times tell the percentile: the
-    bootstrap interval over rounds, drawn whole because times next to each other are alike. And how
-    far the machine drifts: what it does from one measurement to the next is taken to be what it
-    did from one eighth of this one to the next, so the second part is Student's t of 7 degrees of
-    freedom times the standard deviation of the eighths' logarithmic medians.
-    benchmarks/latency_agreement.py measures how often this holds.
+    Two components are added in quadrature on a logarithmic scale. Sampling error: the bootstrap
+    interval over whole rounds, because neighbouring times are correlated. Drift of the machine:
+    between measurements it is assumed to equal the drift between eighths of this measurement, so
+    this component is Student's t with 7 degrees of freedom times the standard deviation of the
+    eighths' log medians. benchmarks/latency_agreement.py measures the coverage.
 
     Args:
-        blocks: positive times [rounds, runs of a round] in the order of the rounds, of which there
-            are at least 8.
+        blocks: positive times [rounds, runs per round] in measurement order, at least 8 rounds.
+        percentile: in [0, 100].
+        seed: for the bootstrap.
     """
     return _with_drift(
         float(np.percentile(blocks, percentile)),
@@ -86,10 +86,15 @@ def percentile_interval(blocks: np.ndarray, percentile: float, seed: int) -> Int
 
 
 def median_ratio_interval(numerator: np.ndarray, denominator: np.ndarray, seed: int) -> Interval:
-    """The 95 % interval of the ratio of medians, made like `percentile_interval`, in pairs.
+    """The 95 % interval of a ratio of medians, as `percentile_interval` but paired.
 
-    Rounds are drawn in pairs, and the drift is that of the eighths' ratios, so that what disturbs
-    both engines alike widens nothing.
+    Rounds are resampled in pairs and the drift is that of the eighths' ratios, so disturbances that
+    affect both engines equally do not widen the interval.
+
+    Args:
+        numerator: positive times [rounds, runs per round], at least 8 rounds.
+        denominator: likewise, of the same rounds.
+        seed: for the bootstrap.
     """
     return _with_drift(
         float(np.median(numerator) / np.median(denominator)),
@@ -106,8 +111,8 @@ def median_ratio_interval(numerator: np.ndarray, denominator: np.ndarray, seed: 
 
 
 def _log_medians(blocks: np.ndarray) -> np.ndarray:
-    stretches = np.array_split(np.arange(len(blocks)), _STRETCHES)
-    return np.log([np.median(blocks[rounds]) for rounds in stretches])
+    segments = np.array_split(np.arange(len(blocks)), _SEGMENTS)
+    return np.log([np.median(blocks[rounds]) for rounds in segments])
 
 
 def _with_drift(estimate: float, sampled: Interval, levels: np.ndarray) -> Interval:
@@ -117,17 +122,17 @@ def _with_drift(estimate: float, sampled: Interval, levels: np.ndarray) -> Inter
 
 
 def _bootstrap(
-    figures: Callable[[np.ndarray], np.ndarray], blocks: np.ndarray, seed: int
+    statistic: Callable[[np.ndarray], np.ndarray], blocks: np.ndarray, seed: int
 ) -> Interval:
     random = np.random.default_rng(seed)
     drawn = random.integers(0, len(blocks), size=(_RESAMPLES, len(blocks)))
-    # many resamples at a time, but not more than some ten megabytes of them
+    # many resamples at a time, but only about ten megabytes of them
     parts = np.array_split(drawn, min(_RESAMPLES, 1 + _RESAMPLES * blocks.size // 1_000_000))
-    low, high = np.percentile(np.concatenate([figures(part) for part in parts]), [2.5, 97.5])
+    low, high = np.percentile(np.concatenate([statistic(part) for part in parts]), [2.5, 97.5])
     return float(low), float(high)
 
 
 def _joined(blocks: np.ndarray, drawn: np.ndarray) -> np.ndarray:
-    """The times of each resample's rounds in one row."""
+    """The times of each resample's rounds, one resample per row."""
     joined: np.ndarray = blocks[drawn].reshape(len(drawn), -1)
     return joined

@@ -144,9 +144,7 @@ def test_the_script_builds_as_the_devices_release_wants_it(kit, tmp_path, releas
 
 
 @needs_sh
-@pytest.mark.parametrize(
-    ("banner", "word"), [(TOO_OLD, "8412"), ("Segmentation fault", "of no release")]
-)
+@pytest.mark.parametrize(("banner", "word"), [(TOO_OLD, "8412"), ("Segmentation fault", "unknown")])
 def test_a_release_the_kit_is_not_for_is_refused(kit, tmp_path, banner, word):
     done = run_script(kit[1] / "build-int8.sh", tmp_path, banner)
     assert done.returncode == 1 and word in done.stderr
@@ -161,7 +159,7 @@ def test_a_device_newer_than_its_kit_is_told_so(exported_digits, tmp_path):
     record = build(XAVIER, {"int8": model}, 32, folder, SilentEvents())
     assert record.engines[0].file == "int8-opset17.onnx"
     done = run_script(folder / "build-int8.sh", tmp_path, BANNERS["10"])
-    assert done.returncode == 1 and "holds no int8.onnx" in done.stderr
+    assert done.returncode == 1 and "lacks int8.onnx" in done.stderr
 
 
 def test_the_agent_chooses_the_same_flags():
@@ -179,5 +177,5 @@ def test_the_agent_chooses_the_same_flags():
 
 
 def test_a_kit_is_no_engine(kit):
-    with pytest.raises(EnvironmentProblem, match="built on the device first"):
+    with pytest.raises(EnvironmentProblem, match="must be built on the device first"):
         TensorRTKit().open(kit[1] / "int8.onnx", 1)

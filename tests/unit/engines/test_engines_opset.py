@@ -21,7 +21,7 @@ def test_the_default_opset_suits_every_target(name):
 
 def test_an_opset_the_target_cannot_read_is_refused():
     cpu = profiles.get("cpu")
-    with pytest.raises(RequestError, match="opset 21, and the recipe asks for 22") as caught:
+    with pytest.raises(RequestError, match="opset 21, but the recipe requests 22") as caught:
         refuse_unreadable_opset(cpu, 22)
     assert "'cpu'" in caught.value.problem and caught.value.where == "export.opset"
     assert caught.value.advice == "Set export.opset to 21 or less."
@@ -29,7 +29,7 @@ def test_an_opset_the_target_cannot_read_is_refused():
 
 def test_a_target_below_what_is_ever_written_is_refused():
     ancient = profiles.get("jetson-xavier-nx").model_copy(update={"opset_ceiling": 13})
-    with pytest.raises(RequestError, match="up to opset 13, and 17 is the oldest"):
+    with pytest.raises(RequestError, match="up to opset 13, but 17 is the oldest"):
         refuse_unreadable_opset(ancient, 20)
 
 

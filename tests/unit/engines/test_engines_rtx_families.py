@@ -140,7 +140,7 @@ def test_every_quantized_layer_is_int8_in_the_engine(family):
 
 
 @pytest.mark.parametrize(("precision", "kind"), [("fp32", "Float"), ("fp16", "Half")])
-def test_the_siblings_compute_in_their_own_type_alone(family, precision, kind):
+def test_the_other_precisions_compute_only_in_their_own_type(family, precision, kind):
     assert family.engines[precision].int8_layers == 0
     layers = family.layers[precision]
     # what works on a single row or pixel, as the linear layer does, is a sum of products there

@@ -56,7 +56,7 @@ def test_an_unknown_gpu_names_the_builder(exported_digits, tmp_path):
     rtx = TensorRTRtx()
     future = ADA.model_copy(update={"compute_capability": "SM999"})
     path, _ = exported_digits(variant_for(rtx, "fp32"))
-    with pytest.raises(EnvironmentProblem, match="does not build for SM999"):
+    with pytest.raises(EnvironmentProblem, match="cannot build for SM999"):
         rtx.build(path, "fp32", 32, future, tmp_path)
 
 

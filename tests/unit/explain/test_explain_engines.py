@@ -75,7 +75,7 @@ def test_operators_that_onnxruntime_takes_apart_keep_their_layer(planted):
 def test_a_refused_model_is_told_in_the_runtimes_words(tmp_path):
     path = tmp_path / "model.onnx"
     path.write_bytes(b"no graph at all")
-    with pytest.raises(EnvironmentProblem, match="ONNX Runtime refuses") as caught:
+    with pytest.raises(EnvironmentProblem, match="ONNX Runtime rejects") as caught:
         onnxruntime.view(path, Graph(onnx.ModelProto()), 1)
     assert caught.value.where == str(path)
 

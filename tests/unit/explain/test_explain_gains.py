@@ -31,15 +31,17 @@ def run_folder(exported_digits, tmp_path):
     with artifacts.writing(place, kind="build", fingerprint="", inputs={}) as draft:
         draft.record = build(get("cpu"), models, 32, draft.folder, SilentEvents())
     for each in run_report().targets:
-        target = get(each.measurements.target)
+        target = get(each.gate.measurements.target)
         place = tmp_path / "measure" / target.name
         with artifacts.writing(place, kind="measure", fingerprint="", inputs={}) as draft:
-            draft.record = each.measurements.model_copy(update={"runtime": target.runtime})
+            draft.record = each.gate.measurements.model_copy(update={"runtime": target.runtime})
     return tmp_path
 
 
 def test_a_target_that_was_measured_has_a_figure_for_each_layer(run_folder):
-    medians = {row.engine: row.p50_ms for row in run_report().targets[0].measurements.latency.rows}
+    medians = {
+        row.engine: row.p50_ms for row in run_report().targets[0].gate.measurements.latency.rows
+    }
     found = gains(run_folder)
     assert set(found) == {"cpu"}
     layers = {"conv1.0", "layer1.0.conv1", "layer1.0.downsample.1", "layer4.0.conv2", "fc"}

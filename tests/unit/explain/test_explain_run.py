@@ -76,7 +76,7 @@ def test_people_are_told_in_sentences_and_what_to_run_next(run_folder, capsys, m
     monkeypatch.setenv("COLUMNS", "200")
     code, told = explained(capsys, "planted", "--runs", run_folder.parent, "--target", "cpu")
     assert code == ExitCode.OK
-    assert f"- {LAYER} computes in floating point: HardSwish stands between" in told.out
+    assert f"- {LAYER} computes in floating point: HardSwish separates it from" in told.out
     assert "Advice:" in told.out and "Share of time" in told.out
     assert told.out.rstrip().splitlines()[-1] == "Next: tmkd-deploy validate --target cpu"
     assert "\x1b" not in told.out
@@ -93,7 +93,7 @@ def test_an_alias_of_a_target_will_do(run_folder, capsys):
     [
         (["--target", "cpo"], 'Did you mean "cpu"?'),
         (["--precision", "int-8"], 'Did you mean "int8"?'),
-        (["--precision", "fp16"], "It built int8"),
+        (["--precision", "fp16"], "It has int8"),
     ],
 )
 def test_typing_errors_get_the_nearest_name(run_folder, capsys, arguments, offered):
@@ -209,4 +209,4 @@ def test_an_engine_whose_model_was_exported_anew_is_not_explained_by_the_new_one
     folder, _ = device_built(run_folder, tmp_path / "device", "another")
     code, told = explained(capsys, folder)
     assert code == ExitCode.REQUEST
-    assert "built from an ONNX file that is gone" in told.err
+    assert "was built from is gone" in told.err

@@ -81,7 +81,7 @@ def test_an_operator_without_an_older_form_is_refused_with_its_layer():
     node.metadata_props.add(key=MODULE, value="blocks.0.act")
     graph = helper.make_graph([node], "graph", values[:1], values[1:])
     proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
-    with pytest.raises(RequestError, match="cannot be written in opset 17") as caught:
+    with pytest.raises(RequestError, match="cannot be converted to opset 17") as caught:
         lowered(proto, 17)
     assert caught.value.where == "blocks.0.act"
     assert "Gelu" in caught.value.problem

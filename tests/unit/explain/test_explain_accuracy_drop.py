@@ -1,13 +1,13 @@
-"""The step that lost most, its classes, the calibration, and engines beside their siblings."""
+"""The step that lost most, by class; calibration; engines against other precisions."""
 
 import pytest
 
 from tmkd_deploy.explain.accuracy_drop import RANK_LAYERS, largest_drop
 from tmkd_deploy.explain.interface import EngineLayer, Kind
 from tmkd_deploy.explain.other_precisions import (
-    larger_than_siblings,
+    larger_than_others,
     saturation,
-    slower_than_siblings,
+    slower_than_others,
 )
 from tmkd_deploy.records.measurements import (
     ClassFlips,
@@ -78,7 +78,7 @@ def test_the_largest_drop_names_its_step_classes_and_calibration():
     assert "The student (89.0 %) to The fake_quantized (85.0 %): −4.0 points" in found.problem
     crack, sound = found.problem.index("crack lost 7"), found.problem.index("sound lost 2")
     assert crack < sound and "most often to scratch" in found.problem
-    assert "goes from 2.0 % to 5.0 %" in found.problem
+    assert "changes from 2.0 % to 5.0 %" in found.problem
     assert "quantize.exclude_layers" in found.advice and RANK_LAYERS in found.advice
     assert notes == ["Expected calibration error: The student 2.0 %, The fake_quantized 5.0 %."]
 
@@ -91,7 +91,7 @@ def test_another_engines_rows_count_for_that_engine_alone():
 def test_a_drop_that_may_be_chance_says_so():
     rows = [row("teacher", 0.9), row("student", 0.89, "teacher", -0.2)]
     (found,), _ = largest_drop(rows, "int8")
-    assert not found.certain and "may be chance" in found.problem
+    assert not found.certain and "may be due to chance" in found.problem
     # a ledger of an earlier version knows neither classes nor calibration
     assert "By class" not in found.problem and "calibration" not in found.problem
 
@@ -118,17 +118,17 @@ def latency(numerator="fp32", denominator="int8", ratio=0.5, **machine):
 def test_a_slower_engine_is_told_with_its_top_consumers(turned):
     timed = latency("int8", "fp32", 2.0) if turned else latency("fp32", "int8", 0.5)
     consumers = [EngineLayer("n", "FusedConv", "fp32", "layer1.conv1", 0.4)]
-    (found,) = slower_than_siblings("int8", timed, consumers)
-    assert found.kind is Kind.SLOWER_THAN_SIBLING
+    (found,) = slower_than_others("int8", timed, consumers)
+    assert found.kind is Kind.SLOWER_THAN_OTHER_PRECISION
     assert "2.00 times as long as the FP32 engine" in found.problem
-    assert "layer1.conv1 (FusedConv) with 40 %" in found.problem
+    assert "layer1.conv1 (FusedConv), 40 %" in found.problem
 
 
 @pytest.mark.parametrize(
     "timed", [None, latency(ratio=1.05), latency(ratio=2.0), latency("teacher", ratio=0.5)]
 )
 def test_an_engine_that_is_not_shown_to_be_slower_is_left_alone(timed):
-    assert slower_than_siblings("int8", timed, []) == []
+    assert slower_than_others("int8", timed, []) == []
 
 
 def test_a_larger_engine_is_told():
@@ -138,9 +138,9 @@ def test_a_larger_engine_is_told():
         )
         for name, size in (("int8", 9_200_000), ("fp16", 7_400_000), ("fp32", 14_300_000))
     ]
-    (found,) = larger_than_siblings("int8", files)
+    (found,) = larger_than_others("int8", files)
     assert "(9.20 MB) is larger than the FP16 engine (7.40 MB)" in found.problem
-    assert larger_than_siblings("fp16", files) == []
+    assert larger_than_others("fp16", files) == []
 
 
 @pytest.mark.parametrize(

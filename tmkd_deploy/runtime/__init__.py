@@ -1,18 +1,31 @@
-"""What an application imports: open, verify, predict.
+"""The Python API for applications: load a bundle and classify images.
 
-It needs the standard library, numpy, Pillow and the device's own runtime, and nothing else of this
-package.
+It depends only on the standard library, NumPy, Pillow and the engine's runtime, not on the rest of
+this package.
+
+Example:
+    ```python
+    from tmkd_deploy.runtime import load
+
+    model = load("quickstart-cpu.tmkd")
+    prediction = model.predict("cell.png")
+    print(prediction.label, prediction.confidence)
+    ```
 """
 
 from tmkd_deploy.runtime.bundle_classifier import Classifier, Prediction, load
 from tmkd_deploy.runtime.bundle_errors import BundleError, RuntimeMissingError
+from tmkd_deploy.runtime.image import UnreadableImage
+from tmkd_deploy.runtime.manifest import Manifest
 from tmkd_deploy.runtime.verification import VerifyReport, verify
 
 __all__ = [
     "BundleError",
     "Classifier",
+    "Manifest",
     "Prediction",
     "RuntimeMissingError",
+    "UnreadableImage",
     "VerifyReport",
     "load",
     "verify",

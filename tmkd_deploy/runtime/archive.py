@@ -1,7 +1,7 @@
-"""Reading a bundle's bytes as if a stranger had made them.
+"""Read a bundle as untrusted input.
 
-A bundle is a zip file whose members are stored, not compressed, so that no member can be larger
-than the file that holds it and nothing is ever unpacked to disk.
+A bundle is a zip file whose members are stored uncompressed, so no member can be larger than the
+file, and nothing is unpacked to disk.
 """
 
 from __future__ import annotations
@@ -34,8 +34,15 @@ _ZIP_ERRORS = (
 
 @dataclass(frozen=True)
 class Contents:
-    """A bundle whose every byte agrees with its manifest; `size` is in bytes; `members` leaves
-    the manifest out."""
+    """A bundle whose contents match its manifest.
+
+    Attributes:
+        path: the bundle's file.
+        size: of the file in bytes.
+        sha256: of the file.
+        manifest: the checked manifest.
+        members: the contents of all members except the manifest, by name.
+    """
 
     path: Path
     size: int
@@ -45,17 +52,17 @@ class Contents:
 
 
 def read_archive(path: Path) -> Contents:
-    """Read a bundle and check names, sizes and hashes of all its members.
+    """Read a bundle and check the names, sizes and hashes of all its members.
 
     Raises:
-        BundleError: it is missing, truncated, altered, of another format, or unsafe.
+        BundleError: the bundle is missing, truncated, altered, of another format, or unsafe.
     """
     raw = _read_file(path)
     try:
         with zipfile.ZipFile(BytesIO(raw)) as archive:
             entries = _safe_entries(archive, len(raw))
             if MANIFEST not in entries:
-                raise UnfitError("it holds no manifest.json")
+                raise UnfitError("it has no manifest.json")
             if entries[MANIFEST].file_size > MAXIMUM_MANIFEST_BYTES:
                 raise UnfitError("its manifest is too large")
             manifest = parse(archive.read(entries.pop(MANIFEST)))
@@ -78,12 +85,12 @@ def read_archive(path: Path) -> Contents:
 
 
 def broken(path: Path, what: str) -> BundleError:
-    """The error that says a bundle cannot be used because of `what`."""
+    """The error for an unusable bundle; `what` completes "The bundle cannot be used: ..."."""
     return BundleError(
         f"The bundle cannot be used: {what}.",
         where=str(path),
-        advice="Copy it again from where it was made and compare the SHA-256 of both copies, "
-        "or make it anew.",
+        advice="Copy it again from its origin and compare the SHA-256 of both copies, or create it "
+        "again.",
     )
 
 
@@ -96,7 +103,7 @@ def _read_file(path: Path) -> bytes:
         raise BundleError(
             f"The bundle cannot be read: {error.strerror or error}.",
             where=str(path),
-            advice="Give the path of a .tmkd file that you may read.",
+            advice="Pass the path of a readable .tmkd file.",
         ) from error
 
 
@@ -105,15 +112,15 @@ def _safe_entries(archive: zipfile.ZipFile, archive_bytes: int) -> dict[str, zip
     for entry in archive.infolist():
         name = entry.filename
         if MEMBER_NAME.fullmatch(name) is None:
-            raise UnfitError(f"it holds {name!r}, which is not a plain file name")
+            raise UnfitError(f"its member {name!r} does not have a plain file name")
         if name in entries:
-            raise UnfitError(f"it holds {name!r} twice")
+            raise UnfitError(f"it contains {name!r} twice")
         if stat.S_IFMT(entry.external_attr >> 16) not in (0, stat.S_IFREG):
             raise UnfitError(f"its member {name!r} is not a regular file")
         if entry.compress_type != zipfile.ZIP_STORED or entry.flag_bits & _ENCRYPTED:
             raise UnfitError(f"its member {name!r} is compressed or encrypted")
         entries[name] = entry
-    # Members that overlap would let a small file pretend to hold a large one.
+    # overlapping members would let a small file expand to a large one
     if sum(entry.file_size for entry in entries.values()) > archive_bytes:
         raise UnfitError("its members claim more bytes than it has")
     return entries
@@ -122,7 +129,7 @@ def _safe_entries(archive: zipfile.ZipFile, archive_bytes: int) -> dict[str, zip
 def _agree(manifest: Manifest, entries: dict[str, zipfile.ZipInfo]) -> None:
     undeclared = sorted(set(entries) - set(manifest.files))
     if undeclared:
-        raise UnfitError(f"it holds {undeclared[0]!r}, which its manifest does not declare")
+        raise UnfitError(f"its manifest does not declare its member {undeclared[0]!r}")
     for name, declared in manifest.files.items():
         if name not in entries or entries[name].file_size != declared.bytes:
             raise UnfitError(f"its file {name!r} is missing or truncated")

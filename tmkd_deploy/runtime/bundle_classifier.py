@@ -1,4 +1,4 @@
-"""What an application calls: load a bundle once, then predict."""
+"""Load a bundle once, then classify images."""
 
 from __future__ import annotations
 
@@ -20,9 +20,14 @@ Image = str | Path | bytes | npt.NDArray[np.uint8]
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """One image's class: `confidence` and `probabilities` are softmax values in [0, 1].
+    """The classification of one image.
 
-    `index` is the place of `label` in the bundle's class names; `logits` is float32 [classes].
+    Attributes:
+        label: name of the predicted class.
+        index: position of `label` in the classifier's `class_names`.
+        confidence: softmax probability of the predicted class, in (0, 1].
+        probabilities: softmax probabilities of all classes by name, in [0, 1]; they sum to 1.
+        logits: raw outputs of the engine, float32 [classes].
     """
 
     label: str
@@ -33,7 +38,12 @@ class Prediction:
 
 
 class Classifier:
-    """A loaded bundle. It may be shared by threads."""
+    """A loaded bundle; create it with `load`. It is safe to share between threads.
+
+    Attributes:
+        manifest: the bundle's description of itself.
+        class_names: names of the classes, in the order of the logits.
+    """
 
     def __init__(self, manifest: Manifest, engine: Engine) -> None:
         self.manifest = manifest
@@ -41,26 +51,44 @@ class Classifier:
         self._engine = engine
 
     def predict(self, image: Image) -> Prediction:
-        """Classify one image: a file's path, a file's bytes, or RGB pixels (uint8 [H, W, 3]).
+        """Classify one image.
+
+        Args:
+            image: path of an image file, the bytes of such a file, or RGB pixels as uint8 [H, W, 3]
+                in [0, 255]. Any size is resized to the engine's input (bilinear, antialiased).
+
+        Returns:
+            The predicted class with its confidence.
 
         Raises:
-            UnreadableImage: it is not an image that can be read.
-            BundleError: the engine fails.
+            UnreadableImage: the image cannot be decoded.
+            BundleError: the engine fails or returns logits that are not finite.
         """
         return self.predict_batch([image])[0]
 
     def predict_batch(self, images: Sequence[Image]) -> list[Prediction]:
-        """Classify several images at once; as `predict`, in the same order."""
+        """Classify several images in one batch.
+
+        Args:
+            images: as for `predict`; they may differ in kind and size.
+
+        Returns:
+            One prediction per image, in the same order; empty for no images.
+
+        Raises:
+            UnreadableImage: an image cannot be decoded; the message names it or its position.
+            BundleError: the engine fails or returns logits that are not finite.
+        """
         if not images:
             return []
-        batch = np.stack([self._pixels(image, place) for place, image in enumerate(images)])
+        batch = np.stack([self._pixels(image, index) for index, image in enumerate(images)])
         return [self._prediction(logits) for logits in self._engine.logits(batch)]
 
-    def _pixels(self, image: Image, place: int) -> npt.NDArray[np.uint8]:
+    def _pixels(self, image: Image, index: int) -> npt.NDArray[np.uint8]:
         try:
             return resize(_rgb(image), self.manifest.height, self.manifest.width)
         except UnreadableImage as error:
-            name = image if isinstance(image, str | Path) else f"number {place}"
+            name = image if isinstance(image, str | Path) else f"number {index}"
             raise UnreadableImage(f"The image {name} cannot be used. {error}") from error
 
     def _prediction(self, logits: npt.NDArray[np.float32]) -> Prediction:
@@ -83,22 +111,28 @@ def _rgb(image: Image) -> npt.NDArray[np.uint8]:
         return read_rgb(image)
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
         raise UnreadableImage(
-            f"It is an array of {image.dtype} and shape {list(image.shape)}; an array must be "
-            "uint8 of shape [height, width, 3], in RGB order."
+            f"It is an array of type {image.dtype} and shape {list(image.shape)}; arrays must be "
+            "uint8 of shape [height, width, 3] in RGB order."
         )
     return image
 
 
 def load(path: Path | str, *, threads: int | None = None, verify: bool = True) -> Classifier:
-    """Open a bundle for use.
+    """Load a bundle.
 
-    `threads` (at least 1) defaults to those it was measured with, or fewer where this process has
-    fewer cores. Hashes are always checked; `verify=False` only leaves out running the golden
-    images.
+    Args:
+        path: the bundle's `.tmkd` file.
+        threads: number of threads for inference, at least 1. The default is the number it was
+            measured with, but at most the number of cores available to this process.
+        verify: run the golden images and compare their results. Hashes are always checked.
+
+    Returns:
+        A classifier ready for use.
 
     Raises:
-        RuntimeMissingError: this machine or this version cannot run the bundle's runtime.
-        BundleError: it is missing, truncated, altered, unsafe, or computes something else here.
+        RuntimeMissingError: this machine or this version of tmkd-deploy cannot run the engine.
+        BundleError: the bundle is missing, truncated, altered or unsafe, or computes different
+            results on this machine.
     """
     contents = read_archive(Path(path))
     engine = open_engine(contents, threads=threads)

@@ -1,4 +1,4 @@
-"""The engine inside a bundle, opened with the runtime it was built for."""
+"""The engine of a bundle."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _NEEDS = {
 
 
 class Engine:
-    """An ONNX Runtime session that turns raw pixels into logits. It may be shared by threads."""
+    """An ONNX Runtime session that maps raw pixels to logits; safe to share between threads."""
 
     def __init__(self, contents: Contents, *, threads: int) -> None:
         manifest = contents.manifest
@@ -31,9 +31,9 @@ class Engine:
                 where=str(contents.path),
                 advice="Install it with: pip install 'tmkd-deploy[onnxruntime]'",
             ) from error
-        except Exception as error:  # ONNX Runtime's errors share no base of their own
+        except Exception as error:  # ONNX Runtime's errors derive directly from Exception
             raise broken(
-                contents.path, f"ONNX Runtime does not open its engine ({_first_line(error)})"
+                contents.path, f"ONNX Runtime cannot open its engine ({_first_line(error)})"
             ) from error
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
         pixels = [manifest.height, manifest.width, 3]
@@ -43,15 +43,21 @@ class Engine:
             and outputs[0].shape[1:] == [len(manifest.class_names)]
         )
         if not fits:
-            raise broken(contents.path, "its engine does not take and give what its manifest says")
+            raise broken(contents.path, "its engine's input and output do not match its manifest")
         self._input, self._output = inputs[0].name, outputs[0].name
         self._one_by_one = inputs[0].shape[0] == 1
 
     def logits(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """Finite logits, float32 [n, classes], of raw pixels, uint8 [n, height, width, 3], n >= 1.
+        """Compute finite logits.
+
+        Args:
+            images: raw RGB pixels, uint8 [n, height, width, 3], n >= 1.
+
+        Returns:
+            float32 [n, classes].
 
         Raises:
-            BundleError: the engine fails, or gives a number that is not finite.
+            BundleError: the engine fails or returns logits that are not finite.
         """
         step = 1 if self._one_by_one else len(images)
         try:
@@ -60,28 +66,32 @@ class Engine:
                 for start in range(0, len(images), step)
             ]
         except Exception as error:  # as above
-            raise broken(self._path, f"its engine does not run ({_first_line(error)})") from error
+            raise broken(self._path, f"its engine fails ({_first_line(error)})") from error
         logits: npt.NDArray[np.float32] = np.concatenate(parts)
         if not np.isfinite(logits).all():
-            raise broken(self._path, "its engine gives logits that are not finite numbers")
+            raise broken(self._path, "its engine returns logits that are not finite")
         return logits
 
 
 def open_engine(contents: Contents, *, threads: int | None = None) -> Engine:
-    """Open the engine of a verified bundle; `threads` as for `load`.
+    """Open the engine of a bundle.
+
+    Args:
+        contents: the checked bundle.
+        threads: as for `load`.
 
     Raises:
-        RuntimeMissingError: this machine or this version cannot run the bundle's runtime.
-        BundleError: the engine is not what the manifest says.
+        RuntimeMissingError: this machine or this version of tmkd-deploy cannot run the engine.
+        BundleError: the engine cannot be opened or does not match the manifest.
     """
     manifest = contents.manifest
     if manifest.runtime != "onnxruntime":
         needs = _NEEDS.get(manifest.runtime, f"the runtime {manifest.runtime!r}")
         raise RuntimeMissingError(
-            f"This bundle needs {needs}; the Python runtime of this version of tmkd-deploy runs "
-            "ONNX Runtime bundles only.",
+            f"This bundle needs {needs}, but this version of tmkd-deploy runs ONNX Runtime bundles "
+            "only.",
             where=str(contents.path),
-            advice="Run its engine with that runtime's own tools, or take the bundle of a target "
+            advice="Run its engine with that runtime's own tools, or use the bundle of a target "
             "that runs on ONNX Runtime, such as 'cpu'.",
         )
     available = _available_cores()

@@ -1,10 +1,16 @@
-"""What can go wrong with a bundle, said in the words of whoever deploys it."""
+"""The errors of the runtime API."""
 
 from __future__ import annotations
 
 
 class BundleError(Exception):
-    """The bundle cannot be used: what is wrong (`problem`), `where`, and what to do (`advice`)."""
+    """A bundle cannot be used.
+
+    Attributes:
+        problem: what is wrong, as a sentence.
+        advice: what to do about it, as a sentence.
+        where: the bundle's path, if known.
+    """
 
     def __init__(self, problem: str, *, advice: str, where: str | None = None) -> None:
         super().__init__(problem)
@@ -18,4 +24,4 @@ class BundleError(Exception):
 
 
 class RuntimeMissingError(BundleError):
-    """The bundle may be sound, but this machine lacks what runs its engine."""
+    """This machine cannot run the bundle's engine, although the bundle may be intact."""

@@ -1,7 +1,7 @@
-"""The golden images: a few inputs with the logits the engine gave where it was built.
+"""The golden images: a few inputs with the logits that the measured engine produced.
 
-Running them again on the device shows that this file, on this machine, with this runtime, computes
-what was measured.
+Running them on another machine shows that this file with this runtime computes the same results
+there.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def golden_arrays(
     """The golden images (uint8 [k, height, width, 3]) and logits (float32 [k, classes]), k >= 1.
 
     Raises:
-        BundleError: the arrays are not of these shapes and types.
+        BundleError: the arrays have other shapes or types.
     """
     manifest = contents.manifest
     try:
@@ -38,15 +38,18 @@ def golden_arrays(
     fitting_images = images.shape == (count, manifest.height, manifest.width, 3)
     fitting_logits = logits.shape == (count, len(manifest.class_names))
     if count == 0 or not (fitting_images and fitting_logits and np.isfinite(logits).all()):
-        raise broken(contents.path, "its golden images and logits do not fit its manifest")
+        raise broken(contents.path, "its golden images and logits do not match its manifest")
     return images, logits
 
 
 def check_golden(contents: Contents, engine: Engine) -> float:
-    """Run the golden images; returns the largest difference of a logit.
+    """Run the golden images and compare the results.
+
+    Returns:
+        The largest absolute difference of a logit.
 
     Raises:
-        BundleError: a logit differs by more than the tolerance, or a class is another one.
+        BundleError: a logit differs by more than the tolerance, or a predicted class differs.
     """
     manifest = contents.manifest
     images, expected = golden_arrays(contents)
@@ -55,8 +58,8 @@ def check_golden(contents: Contents, engine: Engine) -> float:
     if not largest <= manifest.golden_tolerance:
         raise _disagrees(
             contents,
-            f"a golden image's logit differs by {largest:.4g}, "
-            f"and {manifest.golden_tolerance:.4g} is allowed",
+            f"a golden image's logit differs by {largest:.4g}, but only "
+            f"{manifest.golden_tolerance:.4g} is allowed",
         )
     for index, (is_now, was) in enumerate(zip(logits.argmax(1), expected.argmax(1), strict=True)):
         if is_now != was:
@@ -70,20 +73,20 @@ def check_golden(contents: Contents, engine: Engine) -> float:
 
 def _disagrees(contents: Contents, what: str) -> BundleError:
     return BundleError(
-        f"The engine does not compute here what it computed where it was built: {what}.",
+        f"The engine computes different results on this machine: {what}.",
         where=str(contents.path),
-        advice="Do not use it on this machine; install the runtime version it was measured with, "
+        advice="Do not use it on this machine. Install the runtime version it was measured with, "
         "or build and measure a bundle on this kind of machine.",
     )
 
 
 def _read_array(content: bytes, kind: type[Scalar]) -> npt.NDArray[Scalar]:
-    """A .npy file of exactly the type `kind`, viewed in place."""
+    """A view of a .npy file's array, which must be of type `kind`."""
     stream, dtype = BytesIO(content), np.dtype(kind)
     if np.lib.format.read_magic(stream) != (1, 0):
-        raise ValueError("not the first version of the .npy format")
+        raise ValueError("not version 1.0 of the .npy format")
     shape, fortran_order, found = np.lib.format.read_array_header_1_0(stream)
     if fortran_order or found != dtype:
-        raise ValueError("not the array that was expected")
-    # Unlike numpy.load, this makes no room for an array that only the header claims.
+        raise ValueError("unexpected array type")
+    # unlike numpy.load, this does not allocate what a forged header claims
     return np.frombuffer(content, dtype, offset=stream.tell()).reshape(shape)

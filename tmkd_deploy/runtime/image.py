@@ -1,7 +1,7 @@
-"""From an image file to the uint8 pixels a model takes: the one preprocessing outside the graph.
+"""Decode and resize images: the only preprocessing outside the exported graph.
 
-Training data and applications both go through these two functions, so that a model sees the same
-pixels on a device as it did in training. Normalisation is part of the exported graph.
+Training and applications share these functions, so a model sees the same pixels on a device as in
+training. Normalisation is part of the exported graph.
 """
 
 from __future__ import annotations
@@ -13,23 +13,29 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-# Formats decoded by Pillow itself; others (EPS, say) would start foreign programs on input data.
+# formats that Pillow decodes itself; others, such as EPS, would run external programs
 FORMATS = ("BMP", "JPEG", "PNG", "TIFF", "WEBP")
-MOST_PIXELS = 89_478_485  # Pillow's own bound: a quarter of a gigabyte as RGB
+MAX_PIXELS = 89_478_485  # Pillow's own limit: a quarter of a gigabyte as RGB
 
 
-class UnreadableImage(ValueError):  # noqa: N818 - it names a state of the image, as an error should
-    """The image cannot be decoded; the message is a complete sentence that says why."""
+class UnreadableImage(ValueError):  # noqa: N818 - names the state of the image
+    """An image cannot be decoded; the message is a complete sentence."""
 
 
 def read_rgb(source: Path | bytes) -> npt.NDArray[np.uint8]:
-    """Decode an encoded image (a file or its bytes) to uint8 RGB of shape [H, W, 3].
+    """Decode an image file.
 
-    EXIF orientation is applied; grey and palette images become RGB, 16-bit images keep their upper
-    eight bits, transparent pixels are laid on white. Of several frames the first is taken.
+    EXIF orientation is applied, grey and palette images become RGB, 16-bit images keep their upper
+    eight bits, transparent pixels are blended onto white, and only the first frame is used.
+
+    Args:
+        source: path or contents of a PNG, JPEG, BMP, WebP or TIFF file.
+
+    Returns:
+        RGB pixels, uint8 [H, W, 3].
 
     Raises:
-        UnreadableImage: the file cannot be opened, is no image, is damaged, or is too large.
+        UnreadableImage: the file cannot be opened, is not an image, is damaged, or is too large.
     """
     try:
         encoded = source if isinstance(source, bytes) else source.read_bytes()
@@ -40,31 +46,31 @@ def read_rgb(source: Path | bytes) -> npt.NDArray[np.uint8]:
     try:
         with Image.open(io.BytesIO(encoded), formats=FORMATS) as image:
             _refuse_bombs(image)
-            if image.format != "TIFF":  # Pillow turns those itself, and early versions twice
+            if image.format != "TIFF":  # Pillow applies the orientation of TIFF files itself
                 return _rgb(ImageOps.exif_transpose(image))
             image.load()
             return _rgb(image)
     except UnreadableImage:
         raise
     except Image.DecompressionBombError as error:
-        raise UnreadableImage(f"It has more than the {MOST_PIXELS:,} pixels allowed.") from error
+        raise UnreadableImage(f"It has more than the allowed {MAX_PIXELS:,} pixels.") from error
     except UnidentifiedImageError as error:
         raise UnreadableImage("It is not a PNG, JPEG, BMP, WebP or TIFF image.") from error
     except Exception as error:
-        # Pillow's decoders raise exceptions of almost any type on damaged files.
+        # Pillow's decoders raise almost any exception on damaged files
         raise UnreadableImage(f"It is damaged: {str(error).rstrip('.')}.") from error
 
 
 def resize(image: npt.NDArray[np.uint8], height: int, width: int) -> npt.NDArray[np.uint8]:
-    """Resize uint8 [H, W, 3] to uint8 [height, width, 3]: bilinear, antialiased when shrinking."""
+    """Resize uint8 [H, W, 3] to uint8 [height, width, 3]; bilinear, antialiased for downscaling."""
     resized = Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR)
     return np.array(resized)
 
 
 def _refuse_bombs(image: Image.Image) -> None:
-    if image.width * image.height > MOST_PIXELS:
+    if image.width * image.height > MAX_PIXELS:
         raise UnreadableImage(
-            f"It is {image.width} x {image.height} pixels, more than the {MOST_PIXELS:,} allowed."
+            f"It has {image.width} x {image.height} pixels, more than the allowed {MAX_PIXELS:,}."
         )
 
 
@@ -72,7 +78,7 @@ def _rgb(image: Image.Image) -> npt.NDArray[np.uint8]:
     if image.mode.startswith("I"):
         return _grey_to_rgb(_upper_byte(np.asarray(image)))
     if image.mode == "F":
-        raise UnreadableImage("It holds floating-point pixels; save it with 8 or 16 bits.")
+        raise UnreadableImage("It has floating-point pixels; save it with 8 or 16 bits.")
     if "A" in image.getbands() or "transparency" in image.info:
         layered = image.convert("RGBA")
         white = Image.new("RGBA", layered.size, "white")
@@ -81,10 +87,10 @@ def _rgb(image: Image.Image) -> npt.NDArray[np.uint8]:
 
 
 def _upper_byte(grey: npt.NDArray[np.generic]) -> npt.NDArray[np.uint8]:
-    """Integers [H, W] of 16 bits, in whatever type Pillow holds them, to uint8 [H, W]."""
+    """Map 16-bit integers [H, W] of any type to uint8 [H, W]."""
     values = grey.astype(np.int64)
     if values.min() < 0 or values.max() > 0xFFFF:
-        raise UnreadableImage("It holds 32-bit pixels; save it with 8 or 16 bits.")
+        raise UnreadableImage("It has 32-bit pixels; save it with 8 or 16 bits.")
     return (values >> 8).astype(np.uint8)
 
 

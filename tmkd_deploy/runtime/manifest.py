@@ -1,4 +1,4 @@
-"""What a bundle says of itself in `manifest.json`, read without trusting it."""
+"""A bundle's `manifest.json`, parsed as untrusted input."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ T = TypeVar("T")
 
 
 class UnfitError(ValueError):
-    """The message completes "the bundle cannot be used: ..."."""
+    """The bundle is unusable; the message completes "The bundle cannot be used: ..."."""
 
 
 @dataclass(frozen=True)
 class FileEntry:
-    """Size in bytes and SHA-256 of one member."""
+    """Size in bytes and SHA-256 of a member."""
 
     bytes: int
     sha256: str
@@ -40,11 +40,25 @@ class FileEntry:
 
 @dataclass(frozen=True)
 class Manifest:
-    """A checked manifest.
+    """A bundle's description of itself.
 
-    `height` and `width` are the pixels the engine sees; `golden_tolerance` is the largest allowed
-    difference of a logit; `threads` are those the engine was timed with, if it was; `gate_checks`,
-    `accuracy` and `latency` are what the gate and the measurement recorded, for people to read.
+    Attributes:
+        name: the recipe's name.
+        target: the target the engine was built for.
+        runtime: `onnxruntime`, `tensorrt` or `tensorrt_rtx`.
+        precision: `fp32`, `fp16` or `int8`.
+        engine: name of the engine's member.
+        class_names: names of the classes, in the order of the logits.
+        height: of the engine's input in pixels.
+        width: of the engine's input in pixels.
+        golden_tolerance: largest allowed absolute difference of a golden image's logit.
+        threads: number of threads the engine was timed with; None if it was not timed.
+        gate: outcome of the gate: `passed`, `failed` or `inconclusive`.
+        gate_checks: the gate's checks with their limits, measured values and explanations.
+        accuracy: the measured accuracy; None if not measured.
+        latency: the measured latency in milliseconds; None if not measured.
+        tool_version: the version of tmkd-deploy that created the bundle.
+        files: size and hash of each member, by name.
     """
 
     name: str
@@ -66,10 +80,10 @@ class Manifest:
 
 
 def parse(raw: bytes) -> Manifest:
-    """The manifest that `raw` (UTF-8 JSON) holds.
+    """Parse a manifest from UTF-8 JSON.
 
     Raises:
-        UnfitError: it is not a manifest of this format version.
+        UnfitError: it is not a valid manifest of this format version.
     """
     try:
         document = json.loads(raw.decode("utf-8"))
@@ -80,16 +94,16 @@ def parse(raw: bytes) -> Manifest:
     if document.get("format_version") != FORMAT_VERSION:
         raise UnfitError(
             f"its format version is {document.get('format_version')!r}, "
-            f"and this version of tmkd-deploy reads {FORMAT_VERSION}"
+            f"but this version of tmkd-deploy reads {FORMAT_VERSION}"
         )
     image = _take(document, "input", dict)
     output = _take(document, "output", dict)
     golden = _take(document, "golden", dict)
     gate = _take(document, "gate", dict)
     for key, expected in INPUT.items():
-        _demand(image.get(key) == expected, f"input.{key}")
+        _require(image.get(key) == expected, f"input.{key}")
     for key, expected in OUTPUT.items():
-        _demand(output.get(key) == expected, f"output.{key}")
+        _require(output.get(key) == expected, f"output.{key}")
     manifest = Manifest(
         name=_take(document, "name", str),
         target=_take(document, "target", str),
@@ -114,25 +128,25 @@ def parse(raw: bytes) -> Manifest:
 
 def _check(manifest: Manifest) -> None:
     names = manifest.class_names
-    _demand(all(isinstance(name, str) for name in names), "class_names")
-    _demand(len(names) > 0 and len(set(names)) == len(names), "class_names")
-    _demand(1 <= manifest.height <= 8192, "input.height")
-    _demand(1 <= manifest.width <= 8192, "input.width")
-    _demand(0 <= manifest.golden_tolerance < math.inf, "golden.tolerance")
-    _demand(manifest.threads is None or manifest.threads >= 1, "threads")
-    _demand(manifest.gate in OUTCOMES, "gate.outcome")
-    _demand(all(isinstance(check, dict) for check in manifest.gate_checks), "gate.checks")
-    _demand(manifest.engine not in (GOLDEN_INPUTS, GOLDEN_OUTPUTS), "engine")
-    _demand({manifest.engine, GOLDEN_INPUTS, GOLDEN_OUTPUTS} <= set(manifest.files), "files")
+    _require(all(isinstance(name, str) for name in names), "class_names")
+    _require(len(names) > 0 and len(set(names)) == len(names), "class_names")
+    _require(1 <= manifest.height <= 8192, "input.height")
+    _require(1 <= manifest.width <= 8192, "input.width")
+    _require(0 <= manifest.golden_tolerance < math.inf, "golden.tolerance")
+    _require(manifest.threads is None or manifest.threads >= 1, "threads")
+    _require(manifest.gate in OUTCOMES, "gate.outcome")
+    _require(all(isinstance(check, dict) for check in manifest.gate_checks), "gate.checks")
+    _require(manifest.engine not in (GOLDEN_INPUTS, GOLDEN_OUTPUTS), "engine")
+    _require({manifest.engine, GOLDEN_INPUTS, GOLDEN_OUTPUTS} <= set(manifest.files), "files")
 
 
 def _files(entries: dict[str, Any]) -> dict[str, FileEntry]:
     files = {}
     for name, entry in entries.items():
-        _demand(MEMBER_NAME.fullmatch(name) is not None and name != MANIFEST, "files")
-        _demand(isinstance(entry, dict), f"files.{name}")
+        _require(MEMBER_NAME.fullmatch(name) is not None and name != MANIFEST, "files")
+        _require(isinstance(entry, dict), f"files.{name}")
         size, digest = _take(entry, "bytes", int), _take(entry, "sha256", str)
-        _demand(size >= 0 and re.fullmatch("[0-9a-f]{64}", digest) is not None, f"files.{name}")
+        _require(size >= 0 and re.fullmatch("[0-9a-f]{64}", digest) is not None, f"files.{name}")
         files[name] = FileEntry(bytes=size, sha256=digest)
     return files
 
@@ -141,9 +155,9 @@ def _take(document: dict[str, Any], key: str, kind: type[T]) -> T:
     value = document.get(key)
     if kind is float and type(value) is int:
         value = float(value)
-    # bool is a kind of int to Python, but not to a manifest.
+    # bool is a subclass of int, but not a number in a manifest
     if type(value) is not kind:
-        raise UnfitError(f"its manifest's {key!r} is missing or not what it should be")
+        raise UnfitError(f"its manifest's {key!r} is missing or invalid")
     return value
 
 
@@ -151,6 +165,6 @@ def _optional(document: dict[str, Any], key: str, kind: type[T]) -> T | None:
     return None if document.get(key) is None else _take(document, key, kind)
 
 
-def _demand(holds: bool, key: str) -> None:
+def _require(holds: bool, key: str) -> None:
     if not holds:
-        raise UnfitError(f"its manifest's {key!r} is missing or not what it should be")
+        raise UnfitError(f"its manifest's {key!r} is missing or invalid")

@@ -1,7 +1,4 @@
-"""How an ONNX Runtime session is opened, in the field and on the bench alike.
-
-What is measured must be what ships, so the measurement and the application both call this.
-"""
+"""Create ONNX Runtime sessions, identically for measurements and applications."""
 
 from __future__ import annotations
 
@@ -20,15 +17,17 @@ _X86 = {"x86_64", "amd64", "i386", "i686", "x86"}
 def create_session(
     model: bytes | str, *, threads: int, precise_int8: bool | None = None
 ) -> onnxruntime.InferenceSession:
-    """Open an ONNX model (its bytes, or the path of its file) for the CPU.
+    """Open an ONNX model on the CPU.
 
-    `threads` (at least 1) share the work inside an operator; operators run one after another.
-    `precise_int8` asks for integer arithmetic that cannot saturate; None decides by the processor.
+    Args:
+        model: the model's bytes, or the path of its file.
+        threads: threads within an operator, at least 1; operators run sequentially.
+        precise_int8: use integer arithmetic that cannot saturate; None decides by the processor.
 
     Raises:
         ImportError: ONNX Runtime is not installed.
     """
-    import onnxruntime  # noqa: PLC0415 - the one optional part of the runtime
+    import onnxruntime  # noqa: PLC0415 - optional dependency
 
     options = session_options(threads=threads, precise_int8=precise_int8)
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
@@ -37,8 +36,8 @@ def create_session(
 def session_options(
     *, threads: int, precise_int8: bool | None = None
 ) -> onnxruntime.SessionOptions:
-    """The options that `create_session` opens a model with; the same arguments and errors."""
-    import onnxruntime  # noqa: PLC0415 - the one optional part of the runtime
+    """The session options of `create_session`, with the same arguments and errors."""
+    import onnxruntime  # noqa: PLC0415 - optional dependency
 
     if precise_int8 is None:
         precise_int8 = precise_int8_default()
@@ -48,7 +47,7 @@ def session_options(
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
-    # Spinning threads steal time from whatever else runs on a small device.
+    # spinning threads would take CPU time from other programs on a small device
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if precise_int8:
         options.add_session_config_entry("session.x64quantprecision", "1")

@@ -1,4 +1,4 @@
-"""Whether a bundle is whole, and whether it computes here what it computed where it was made."""
+"""Verify that a bundle is intact and computes the recorded results on this machine."""
 
 from __future__ import annotations
 
@@ -14,11 +14,19 @@ from tmkd_deploy.runtime.manifest import Manifest
 
 @dataclass(frozen=True)
 class VerifyReport:
-    """What `verify` found; a bundle that is not whole raises instead.
+    """The result of verifying an intact bundle.
 
-    `sha256` is that of the bundle file itself. `executed` says whether the golden images were run;
-    `largest_difference` is then the largest difference of a logit. `checked` and `warnings` are
-    complete sentences for whoever reads the result.
+    Attributes:
+        file: the bundle's path.
+        bytes: size of the file.
+        sha256: of the file.
+        manifest: the bundle's description of itself.
+        golden_images: number of golden images.
+        executed: whether the golden images were run.
+        largest_difference: largest absolute difference of a golden image's logit; None if they were
+            not run.
+        checked: what was verified, as complete sentences.
+        warnings: what a user should know, as complete sentences.
     """
 
     file: str
@@ -33,26 +41,33 @@ class VerifyReport:
 
 
 def verify(path: Path | str) -> VerifyReport:
-    """Check a bundle: the archive, its manifest, every hash and, where it can run, its results.
+    """Verify a bundle: its archive, its manifest, all hashes and, if it runs here, its results.
+
+    Args:
+        path: the bundle's `.tmkd` file.
+
+    Returns:
+        What was verified, with warnings if the gate did not pass or the engine was not run.
 
     Raises:
-        BundleError: it is missing, truncated, altered, unsafe, or computes something else here.
+        BundleError: the bundle is missing, truncated, altered or unsafe, or computes different
+            results on this machine.
     """
     contents = read_archive(Path(path))
     images, _ = golden_arrays(contents)
     manifest = contents.manifest
-    checked = [f"The SHA-256 of all {len(contents.members)} files agrees with the manifest."]
+    checked = [f"The SHA-256 of all {len(contents.members)} files matches the manifest."]
     warnings = []
     if manifest.gate == "failed":
         warnings.append("The gate failed: this engine breaks a budget of its recipe.")
     if manifest.gate == "inconclusive":
-        warnings.append("The gate was inconclusive: not every budget is known to be kept.")
+        warnings.append("The gate was inconclusive: it is unknown whether all budgets are met.")
     largest = None
     try:
         largest = check_golden(contents, open_engine(contents))
         checked.append(
-            f"The {len(images)} golden images give the recorded classes; the largest difference "
-            f"of a logit is {largest:.4g}, and {manifest.golden_tolerance:.4g} is allowed."
+            f"The {len(images)} golden images produce the recorded classes; their logits differ by "
+            f"at most {largest:.4g}, and {manifest.golden_tolerance:.4g} is allowed."
         )
     except RuntimeMissingError as error:
         warnings.append(f"The engine was not run here. {error.problem}")

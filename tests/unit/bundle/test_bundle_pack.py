@@ -27,7 +27,7 @@ def test_the_same_inputs_give_the_same_bytes(pack_colours: Pack) -> None:
     assert first.read_bytes() == second.read_bytes()
 
 
-def test_the_facts_are_those_of_the_file(pack_colours: Pack) -> None:
+def test_the_record_describes_the_file(pack_colours: Pack) -> None:
     path, record = pack_colours()
     content = path.read_bytes()
     assert path.name == record.file == "colours-cpu.tmkd"
@@ -79,7 +79,7 @@ def test_a_passed_gate_gives_no_warning(bundle: Path) -> None:
 def test_an_engine_that_disagrees_with_its_golden_logits_is_not_packed(
     pack_colours: Pack, tmp_path: Path
 ) -> None:
-    with pytest.raises(DataError, match="does not compute here"):
+    with pytest.raises(DataError, match="computes different results on this machine"):
         pack_colours(golden_logits=np.zeros((3, 3), np.float32))
     assert list(tmp_path.rglob("*.tmkd")) == []
 

@@ -122,13 +122,13 @@ def test_without_onnx_runtime_a_bundle_is_checked_but_not_loaded(
 
 
 def test_an_engine_that_is_not_onnx_is_refused(pack_colours: Pack) -> None:
-    with pytest.raises(DataError, match="does not open its engine"):
+    with pytest.raises(DataError, match="cannot open its engine"):
         pack_colours(model=b"not an ONNX model")
 
 
 def test_an_engine_of_another_size_is_refused(pack_colours: Pack) -> None:
     four_classes = colour_model(weights=np.zeros((4, 3), np.float32))
-    with pytest.raises(DataError, match="does not take and give what its manifest says"):
+    with pytest.raises(DataError, match="input and output do not match its manifest"):
         pack_colours(model=four_classes)
 
 

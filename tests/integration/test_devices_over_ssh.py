@@ -1,4 +1,4 @@
-"""Work on a device behind a real OpenSSH server, which has numpy and ONNX Runtime and no torch."""
+"""A device behind a real OpenSSH server, with numpy and ONNX Runtime but no torch."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ BLOCK = 1 << 16
 LARGE = 48 * BLOCK
 TIMEOUT = 60.0
 
-# What a user's own program does: it measures, and its measurement outlasts every wait of a test.
+# A user's program that measures for longer than any wait in these tests.
 HOST = """
 import sys
 from pathlib import Path
@@ -65,7 +65,7 @@ def large(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An engine that tells colours apart."""
+    """An engine that classifies colours."""
     colours = pytest.importorskip("colour_bundle")
     pytest.importorskip("onnxruntime")
     path: Path = tmp_path_factory.mktemp("engine") / "engine.onnx"
@@ -84,7 +84,7 @@ def images(engine: Path) -> Path:
 
 
 def classes(device: Device, engine: Path, images: Path, folder: Path) -> list[int]:
-    """The classes that an engine on the device tells images to be of."""
+    """The classes that an engine on the device predicts."""
     answer = device.request(
         "predict",
         runtime="onnxruntime",
@@ -133,7 +133,7 @@ def test_a_device_without_torch_predicts(
     assert "No module named 'torch'" in done.stderr
 
 
-def test_what_is_there_is_not_sent_again(
+def test_a_file_that_is_there_is_not_sent_again(
     server: SshDevice, large: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sent = 0

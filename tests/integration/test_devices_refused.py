@@ -1,4 +1,4 @@
-"""Devices that cannot be reached or used: each is refused in one sentence, with an advice."""
+"""Devices that cannot be reached or used: each is refused in one sentence, with advice."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SshDevic
 
 @pytest.fixture
 def small_disk(server: SshDevice) -> Iterator[SshDevice]:
-    """The device with a home of its agent on a disk of `SMALL_DISK` bytes."""
+    """The device, with its agent's folder on a disk of `SMALL_DISK` bytes."""
     server.agent_home.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", f"size={SMALL_DISK}", "tmpfs", str(server.agent_home)]
     if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode != 0:
@@ -48,14 +48,14 @@ def small_disk(server: SshDevice) -> Iterator[SshDevice]:
 
 
 def fill(folder: Path) -> None:
-    """Leave no room on the disk of `folder`."""
+    """Fill the disk of `folder`."""
     with (folder / FILLER).open("wb", buffering=0) as filler, contextlib.suppress(OSError):
         while True:
             filler.write(bytes(4096))
 
 
 def refusal(address: str) -> TmkdError:
-    """The error that opening this device ends with; its sentence, place and advice are there."""
+    """The error from opening this device, which has a problem, a place and advice."""
     with pytest.raises(EnvironmentProblem) as caught, Device(parse(address), RecordedEvents()):
         pass
     error = caught.value
@@ -82,7 +82,7 @@ def test_a_host_that_accepts_and_says_nothing(
     assert "cannot be reached" in error.problem and "timed out" in error.problem
 
 
-def test_a_name_that_nobody_knows(server: SshDevice) -> None:
+def test_an_unknown_host_name(server: SshDevice) -> None:
     error = refusal("ssh://orin.invalid")
     assert "cannot be reached" in error.problem and "orin.invalid" in error.problem
 
@@ -183,7 +183,7 @@ def test_an_agent_of_another_schema_version(server: SshDevice) -> None:
     assert "speaks version 2" in error.problem and "speaks version 1" in error.problem
 
 
-def test_a_home_without_room_for_the_agent(small_disk: SshDevice) -> None:
+def test_a_disk_too_full_for_the_agent(small_disk: SshDevice) -> None:
     fill(small_disk.agent_home)
     error = refusal(small_disk.address)
     assert "No space left on device" in error.problem
@@ -192,7 +192,7 @@ def test_a_home_without_room_for_the_agent(small_disk: SshDevice) -> None:
     assert [path.name for path in small_disk.agent_home.iterdir()] == [FILLER]
 
 
-def test_a_file_larger_than_the_room_for_it(small_disk: SshDevice, tmp_path: Path) -> None:
+def test_a_file_larger_than_the_free_space(small_disk: SshDevice, tmp_path: Path) -> None:
     large = tmp_path / "engine"
     large.write_bytes(os.urandom(2 * SMALL_DISK))
     with Device(parse(small_disk.address), RecordedEvents()) as device:

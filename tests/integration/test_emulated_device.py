@@ -1,5 +1,5 @@
-"""The chain on an emulated aarch64 device behind a real SSH server: nothing there but NumPy and
-ONNX Runtime. Emulated times say nothing of a real device's; what it computes does."""
+"""The pipeline on an emulated aarch64 device behind a real SSH server, with only NumPy and ONNX
+Runtime. Emulated times mean nothing for a real device; the computed results do."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TARGET = "cpu-arm64"
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The device's, as our commands take it."""
+    """The device's address, as commands take it."""
     folder = tmp_path_factory.mktemp("emulated")
     root = make_root(folder / "root")
     with emulated_device(folder / "device", root) as device, pytest.MonkeyPatch.context() as patch:
@@ -60,10 +60,10 @@ def test_the_student_is_built_measured_and_gated_there(project: Project, address
 
     there = logits(project, TARGET)
     assert (there.argmax(axis=1) == here.argmax(axis=1)).mean() >= 0.995
-    # the same integers, but for float arithmetic at the end and a rare rounding between two steps
+    # the same integers, except for float arithmetic at the end and rare rounding differences
     assert np.abs(there - here).max() <= 0.05 * np.abs(here).max()
 
-    # what was done there is not done again
+    # finished work is not repeated
     gated = project.run("gate", *attached, *FAST, "--json")
     assert gated.code == 0, gated.told
     again = gated.reused()

@@ -1,4 +1,4 @@
-"""Two devices behind real SSH servers, measured by one command at the same time."""
+"""Two devices behind real SSH servers, measured concurrently by one command."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ FAST = ("--set", "measure.min_runs=20", "--set", "measure.min_seconds=0.1")
 
 
 @needs_sshd
-def test_devices_are_measured_side_by_side_and_each_tells_its_own_news(
+def test_devices_are_measured_concurrently_with_separate_progress(
     project: Project, tmp_path: Path
 ) -> None:
     pytest.importorskip("onnxruntime")

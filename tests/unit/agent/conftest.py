@@ -1,4 +1,4 @@
-"""The agent as a host meets it: a process of its own, started from the very zip that is sent."""
+"""The agent as a host sees it: a separate process, started from the zip that is sent."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ import pytest
 
 from tmkd_deploy.devices.payload import agent_zip
 
-# Without the packages that are installed, numpy among them; it starts sooner, too.
+# Without installed packages such as numpy; this also starts faster.
 BARE = (sys.executable, "-S")
 
-# The agent with two requests more: one runs a program, the other prints wherever a library may.
+# The agent with three more requests: to run a program, to print as libraries do, and to fail.
 WITH_TESTING_REQUESTS = """
 import ctypes, os, sys
 from tmkd_deploy.agent import __main__, child_processes
@@ -49,7 +49,7 @@ __main__.main()
 
 
 class Agent:
-    """A running agent. `messages` holds what it said, besides results, since the last `ask`."""
+    """A running agent. `messages` holds what it sent since the last request, except the result."""
 
     def __init__(self, command: list[str], folder: Path, **options: Any) -> None:
         self.folder = folder
@@ -82,13 +82,13 @@ class Agent:
         self.send(json.dumps(request).encode() + b"\n")
 
     def end(self) -> dict[str, Any]:
-        """The line that ends the request at work."""
+        """The line that ends the current request."""
         while (line := self.line())["type"] not in ("result", "error"):
             self.messages.append(line)
         return line
 
     def request(self, do: str, **arguments: Any) -> Any:
-        """The value of a request that succeeds."""
+        """The result of a request that succeeds."""
         self.begin(do, **arguments)
         line = self.end()
         assert line["type"] == "result", line
@@ -115,7 +115,7 @@ class Agent:
         return sha256
 
     def close(self) -> int:
-        """Hang up; the exit status, which comes at once."""
+        """Disconnect; returns the exit status, which comes at once."""
         assert self.process.stdin is not None
         self.process.stdin.close()
         return self.process.wait(60)
@@ -130,7 +130,7 @@ def agent_archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def start(tmp_path: Path, agent_archive: Path) -> Iterator[Callable[..., Agent]]:
-    """Starts agents, all in one work folder unless told otherwise; ends them with the test."""
+    """Starts agents, by default in one folder, and ends them with the test."""
     agents: list[Agent] = []
 
     def begin(

@@ -103,7 +103,7 @@ def test_an_engine_that_was_cleaned_away_is_built_again(bench, monkeypatch):
         ({"precision": "int4"}, "request", "'int4'"),
     ],
 )
-def test_what_cannot_be_built_is_said(bench, changes, code, words):
+def test_an_impossible_build_is_reported(bench, changes, code, words):
     with pytest.raises(AgentError) as caught:
         build(request(bench.put(model()), **changes), bench.context)
     assert caught.value.code == code
@@ -111,7 +111,7 @@ def test_what_cannot_be_built_is_said(bench, changes, code, words):
 
 
 @rtx
-def test_a_refused_operator_is_told_in_the_parsers_words(bench):
+def test_a_rejected_operator_is_reported_with_the_parsers_message(bench):
     unknown = bench.put(model(operator="FancyRelu", domain="com.example"))
     with pytest.raises(AgentError, match="FancyRelu") as caught:
         build(request(unknown), bench.context)
@@ -127,7 +127,7 @@ def test_garbage_is_wrong_data(bench, content, runtime):
 
 
 @rtx
-def test_the_parser_knows_garbage_too(bench, tmp_path):
+def test_the_parser_rejects_garbage_too(bench, tmp_path):
     (tmp_path / "model.onnx").write_bytes(b"\x08\x07" * 400)
     job = {"runtime": "tensorrt_rtx", "typing": "strong", "precision": "int8"}
     with pytest.raises(AgentError) as caught:
@@ -145,7 +145,7 @@ def test_a_model_for_another_runtime_is_refused(bench, runtime, quant_scheme):
 
 
 @rtx
-def test_a_killed_build_is_told_from_a_broken_one(bench, monkeypatch):
+def test_a_killed_build_is_distinguished_from_a_broken_one(bench, monkeypatch):
     onnx = bench.put(model())
     killed = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
     monkeypatch.setattr(builders, "_START_BUILDER", killed)

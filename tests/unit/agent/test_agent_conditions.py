@@ -1,9 +1,9 @@
-"""Clocks, temperature, throttling and power, from trees of sysfs as machines have them.
+"""Clocks, temperature, throttling and power, from sysfs trees like those of real machines.
 
-None of these trees was recorded by us: this project has no such board. ORIN_NANO has the layout of
+None of these trees was recorded by this project, which has no such board. ORIN_NANO follows
 NVIDIA's Jetson Linux Developer Guide 36.4 ("Platform Power and Performance",
 https://docs.nvidia.com/jetson/archives/r36.4/DeveloperGuide/SD/PlatformPowerAndPerformance/JetsonOrinNanoSeriesJetsonOrinNxSeriesAndJetsonAgxOrinSeries.html)
-and of the kernel's Documentation/hwmon/ina3221.rst, with the figures that owners of an Orin Nano
+and the kernel's Documentation/hwmon/ina3221.rst, with the figures that owners of an Orin Nano
 8 GB (L4T 36.4.4, MAXN_SUPER, jetson_clocks) reported. The lines of tegrastats are real output:
 https://github.com/GDWR/jetson_exporter/issues/14 (AGX Orin),
 https://github.com/rbonghi/jetson_stats/issues/624 (Orin Nano or NX),
@@ -116,9 +116,9 @@ def test_a_jetson_with_locked_clocks(tmp_path):
     assert found["throttle_counts"] == {"oc1": 0, "oc2": 0, "oc3": 27390}
     assert found["throttling"] == []  # the fan's state takes no speed away
     assert found["load"] == 1.18
-    told = conditions.current(tmp_path)
-    assert told["power_rails"] == ["VDD_CPU_GPU_CV", "VDD_IN", "VDD_SOC"]
-    assert told["throttled"] is False
+    current = conditions.current(tmp_path)
+    assert current["power_rails"] == ["VDD_CPU_GPU_CV", "VDD_IN", "VDD_SOC"]
+    assert current["throttled"] is False
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ def test_one_clock_that_may_fall_is_not_locked(tmp_path, where):
     assert conditions.clocks(tree(tmp_path, {**ORIN_NANO, name: "306000"}))["locked"] is False
 
 
-def test_a_machine_that_tells_nothing(tmp_path):
+def test_a_machine_that_reports_nothing(tmp_path):
     assert conditions.read(tmp_path) == {
         "clocks": dict.fromkeys(("locked", "governor", "cpu_hz", "gpu_hz")),
         "temperature_c": {},
@@ -199,7 +199,7 @@ def test_the_extremes_of_clocks_and_temperatures_are_kept(tmp_path):
         ("8", ["soft temperature limit"]),
     ],
 )
-def test_a_raspberry_pi_tells_in_bits(tmp_path, word, now):
+def test_a_raspberry_pi_reports_throttling_in_bits(tmp_path, word, now):
     tree(tmp_path, {"sys/devices/platform/soc/soc:firmware/get_throttled": word})
     assert conditions.throttling(tmp_path) == now
 

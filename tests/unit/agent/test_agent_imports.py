@@ -39,13 +39,13 @@ def test_every_module_is_imported_from_the_entry_point(graph: grimp.ImportGraph)
     assert modules() - reachable - packages - {AGENT} == set()
 
 
-def test_each_package_says_what_is_in_it() -> None:
+def test_each_package_has_a_docstring() -> None:
     for path in FOLDER.rglob("__init__.py"):
         assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))), path
 
 
 def test_nothing_is_imported_by_a_name_that_is_computed(graph: grimp.ImportGraph) -> None:
-    """Except the device's own runtimes, which are no modules of this package."""
+    """Except the device's runtimes, which are not part of this package."""
     for path in FOLDER.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Attribute) and node.attr == "import_module":

@@ -8,7 +8,7 @@ from tmkd_deploy.agent.build.engine_layers import from_inspector, from_log
 from tmkd_deploy.engines.int8_layers import count_int8
 
 
-def test_layers_are_read_from_the_builders_words():
+def test_layers_are_parsed_from_the_builders_log():
     lines = [
         "Building the engine",
         "Name: conv1, LayerType: CaskConvolution, Inputs: [ { Name: x, Dimensions: [1,8,8,8], "
@@ -22,12 +22,12 @@ def test_layers_are_read_from_the_builders_words():
         ("head", "gemm", ["Half"]),
         ("copy", "Reformat", ["Int8"]),
     ]
-    # what only moves numbers has no weights to be in integers
+    # layers that only move data have no weights to quantize
     assert count_int8(layers) == (1, 2)
 
 
 @pytest.mark.parametrize("inputs", [[{"Format/Datatype": "Int8 NC/4HW4"}], [{"Datatype": "Int8"}]])
-def test_the_inspector_says_the_same(inputs):
+def test_the_inspector_lists_the_same_layers(inputs):
     text = json.dumps({"Layers": [{"Name": "a", "LayerType": "Conv", "Inputs": inputs}, "b"]})
     assert from_inspector(text) == [
         {"name": "a", "kind": "Conv", "inputs": ["Int8"]},
@@ -35,8 +35,8 @@ def test_the_inspector_says_the_same(inputs):
     ]
 
 
-# Recorded, of layers that TensorRT 8 and 10 listed with detailed verbosity; shortened to what is
-# read. From https://github.com/NVIDIA/TensorRT/issues/4020 (the first) and /issues/3737.
+# Recorded from TensorRT 8 and 10 with detailed verbosity, shortened to the fields that are read.
+# From https://github.com/NVIDIA/TensorRT/issues/4020 (the first) and /issues/3737.
 RECORDED = """{"Layers": [{
   "Name": "Reformatting CopyNode for Input Tensor 0 to resnetv15_conv0_fwd",
   "LayerType": "Reformat",

@@ -1,4 +1,4 @@
-"""Who may use a device: one run at a time, by name."""
+"""The lock of a device, which admits one named run at a time."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 
-def test_the_second_run_is_told_who_holds_the_device(start: Callable[..., Any]) -> None:
+def test_the_second_run_learns_who_holds_the_device(start: Callable[..., Any]) -> None:
     first, second = start(), start()
     first.line(), second.line()
     assert first.request("lock", owner="ann@desk pid 1") == {}
@@ -47,7 +47,7 @@ def test_the_same_run_takes_over_from_its_broken_connection(start: Callable[...,
 
 @pytest.mark.parametrize("pid", [None, 2**22 + 1], ids=["unknown", "gone"])
 def test_an_agent_that_is_dying_is_waited_for(start: Callable[..., Any], pid: int | None) -> None:
-    """Its memory, and so its name, is gone before its files are closed; this test plays it."""
+    """Its memory, and so its command line, is gone before its files are closed; simulated here."""
     first, second = start(), start()
     first.line(), second.line()
     first.request("lock", owner="ann")

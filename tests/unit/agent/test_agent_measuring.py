@@ -1,4 +1,4 @@
-"""Timing engines on request, by a real agent over pipes, with ONNX Runtime."""
+"""The `measure` request, served by a real agent over pipes, with ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SETTINGS = Measure(threads=1, warmup_seconds=0.05, min_runs=40, min_seconds=0.05
 
 @pytest.fixture
 def asked(start: Callable[..., Any]) -> Any:
-    """An agent that holds the lock, and a request that it can fulfil."""
+    """An agent that holds the lock, and a request that it can serve."""
     agent = start(python=(sys.executable,))
     agent.line()
     agent.request("lock", owner="the test")
@@ -57,7 +57,7 @@ def test_a_measurement_is_never_answered_from_memory(asked: Any) -> None:
     assert first["blocks"] != second["blocks"]
 
 
-def test_what_cannot_be_timed_is_told(asked: Any) -> None:
+def test_an_impossible_measurement_is_reported(asked: Any) -> None:
     agent, request = asked
     twice = [request["engines"][0], request["engines"][0]]
     assert agent.refused("measure", **{**request, "engines": []})["code"] == "request"

@@ -1,4 +1,4 @@
-"""What an ONNX file says of itself, read without onnx; written by onnx."""
+"""The metadata of ONNX files, written by onnx and read without it."""
 
 import onnx
 import pytest

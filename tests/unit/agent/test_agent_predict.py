@@ -47,7 +47,7 @@ def npy(array: Any) -> bytes:
 
 @pytest.fixture
 def locked(start: Callable[..., Any]) -> Any:
-    """An agent with the installed packages that holds the device."""
+    """An agent with the installed packages that holds the lock."""
     agent = start(python=(sys.executable,))
     agent.line()
     agent.request("lock", owner="the test")
@@ -80,7 +80,9 @@ def test_predictions_are_those_of_a_session_opened_here(locked: Any, tmp_path: P
     np.testing.assert_array_equal(logits, np.concatenate(expected))
 
 
-def test_asked_twice_it_works_once(locked: Any, start: Callable[..., Any]) -> None:
+def test_a_repeated_request_is_answered_from_the_cache(
+    locked: Any, start: Callable[..., Any]
+) -> None:
     request = asked(locked, locked.upload(model()), locked.upload(npy(IMAGES)))
     first = locked.request("predict", **request)
     remembered = [path.stat().st_ino for path in (locked.folder / "results").iterdir()]
@@ -93,14 +95,14 @@ def test_asked_twice_it_works_once(locked: Any, start: Callable[..., Any]) -> No
     assert later.request("predict", **request) == first
     assert later.messages == []
     assert [path.stat().st_ino for path in (later.folder / "results").iterdir()] == remembered
-    # another number of threads is another question, and a file cleaned away is made anew
+    # another number of threads is another request, and a deleted file is made again
     assert later.request("predict", **{**request, "threads": 2}) and later.messages
     (later.folder / "files" / first["logits"]).unlink()
     assert later.request("predict", **request) == first
     assert later.messages
 
 
-def test_what_cannot_be_predicted_is_told(locked: Any) -> None:
+def test_an_impossible_prediction_is_reported(locked: Any) -> None:
     engine, images = locked.upload(model()), locked.upload(npy(IMAGES))
     garbage = locked.upload(b"no model")
     refused = locked.refused("predict", **asked(locked, garbage, images))
@@ -124,7 +126,9 @@ def test_what_cannot_be_predicted_is_told(locked: Any) -> None:
     assert locked.request("predict", **asked(locked, engine, images))
 
 
-def test_a_missing_runtime_is_told_with_what_installs_it(start: Callable[..., Any]) -> None:
+def test_a_missing_runtime_is_reported_with_the_command_that_installs_it(
+    start: Callable[..., Any],
+) -> None:
     bare = start()
     bare.line()
     bare.request("lock", owner="the test")

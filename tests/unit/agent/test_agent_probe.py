@@ -1,4 +1,4 @@
-"""What the agent tells of the machine that these tests run on."""
+"""The agent's probe of the machine that runs these tests."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_this_machine(start: Callable[..., Any]) -> None:
         assert info["l4t"] is info["dla_cores"] is info["power_mode"] is None
 
 
-def test_a_device_with_broken_packages_can_be_asked(
+def test_a_device_with_broken_packages_can_be_probed(
     start: Callable[..., Any], agent_archive: Path, tmp_path: Path
 ) -> None:
     broken = {
@@ -87,7 +87,7 @@ def test_a_device_with_broken_packages_can_be_asked(
     assert info["memory_mb"] > 0
 
 
-def test_programs_that_a_jetson_has_are_asked(start: Callable[..., Any], tmp_path: Path) -> None:
+def test_the_programs_of_a_jetson_are_run(start: Callable[..., Any], tmp_path: Path) -> None:
     said = {
         "nvpmodel": "NV Power Mode: MODE_15W\n2",
         "dpkg-query": "6.1+b123",

@@ -1,4 +1,4 @@
-"""The agent's life as a process: what it says, what it survives, and how it ends."""
+"""The agent as a process: what it sends, what it survives, and how it ends."""
 
 from __future__ import annotations
 
@@ -41,7 +41,9 @@ def test_it_says_hello_with_the_oldest_python(start: Callable[..., Any]) -> None
     assert agent.request("clean") == {"files": 0, "bytes": 0}
 
 
-def test_a_folder_that_cannot_be_made_is_told(start: Callable[..., Any], tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_created_is_reported(
+    start: Callable[..., Any], tmp_path: Path
+) -> None:
     (tmp_path / "file").write_text("in the way")
     agent = start(folder=tmp_path / "file" / "agent")
     line = agent.line()
@@ -84,7 +86,7 @@ def test_libraries_that_print_do_not_spoil_the_stream(start: Callable[..., Any])
         assert what in printed
 
 
-def test_what_a_program_prints_comes_back_as_it_comes(start: Callable[..., Any]) -> None:
+def test_a_programs_output_is_forwarded_line_by_line(start: Callable[..., Any]) -> None:
     agent = start(testing=True)
     agent.line()
     program = "import sys; print('one'); print('two', file=sys.stderr); sys.exit(3)"
@@ -93,7 +95,7 @@ def test_what_a_program_prints_comes_back_as_it_comes(start: Callable[..., Any])
     assert [line["text"] for line in agent.messages if line["type"] == "say"] == ["one", "two"]
 
 
-def test_it_shows_that_it_lives_while_it_works(start: Callable[..., Any]) -> None:
+def test_it_sends_heartbeats_while_it_works(start: Callable[..., Any]) -> None:
     agent = start(testing=True)
     agent.line()
     agent.request("run", argv=["sleep", "1"], timeout_s=60)
@@ -125,7 +127,7 @@ def test_a_program_that_is_missing_is_named(start: Callable[..., Any]) -> None:
     assert missing["where"] == "/no/such/trtexec"
 
 
-def test_an_exception_that_nobody_foresaw_is_an_answer(start: Callable[..., Any]) -> None:
+def test_an_unexpected_exception_is_an_answer(start: Callable[..., Any]) -> None:
     agent = start(testing=True)
     agent.line()
     assert agent.refused("fail", how="memory")["code"] == "out_of_memory"
@@ -147,7 +149,7 @@ def test_it_and_its_programs_end_with_the_connection(start: Callable[..., Any], 
     else:
         agent.process.send_signal(signal.SIGTERM if end == "terminate" else signal.SIGKILL)
     agent.process.wait(60)
-    # where the agent itself is killed, the kernel ends its program alone
+    # if the agent itself is killed, the kernel ends only its program
     pids = [int(shell)] if end == "kill" else [int(shell), grandchild]
     while any(_lives(pid) for pid in pids):
         time.sleep(0.01)

@@ -1,4 +1,4 @@
-"""Running an engine. There is no GPU here, so two stand-ins take its part.
+"""Running an engine. There is no GPU here, so two stand-ins replace it.
 
 A small C library has the functions of the CUDA runtime that we call, on the host's memory; what it
 proves is that we call them as they are declared. A module with the part of TensorRT's interface
@@ -65,7 +65,7 @@ int cudaEventElapsedTime(float *milliseconds, void *start, void *end) {
 
 @pytest.fixture
 def cuda(tmp_path, monkeypatch):
-    """The stand-in for the CUDA runtime; returns how many of its things are not given back."""
+    """The stand-in for the CUDA runtime; returns how many of its objects are not freed."""
     compiler = shutil.which("cc")
     if compiler is None:
         pytest.skip("there is no C compiler for the stand-in")
@@ -77,7 +77,7 @@ def cuda(tmp_path, monkeypatch):
 
 
 class Engine:
-    """TensorRT's engine and execution context in one, by ONNX Runtime and host memory."""
+    """TensorRT's engine and execution context in one, using ONNX Runtime and host memory."""
 
     num_io_tensors = 2
 
@@ -187,7 +187,7 @@ def test_images_go_in_and_logits_come_out(cuda, tensorrt, engine):
     assert cuda() == 0
 
 
-def test_the_manifest_is_asked_before_the_runtime(cuda, tensorrt, engine):
+def test_the_manifest_is_checked_before_the_runtime_loads(cuda, tensorrt, engine):
     sidecar_for(engine, sm="SM72")
     with pytest.raises(AgentError, match="SM72, but this one is SM87"):
         sessions.open_session("tensorrt", engine, 1, None)
@@ -197,7 +197,7 @@ def test_the_manifest_is_asked_before_the_runtime(cuda, tensorrt, engine):
     assert tensorrt.runtimes[0].DLA_core == 1
 
 
-def test_a_refused_engine_is_told_in_the_runtimes_words(cuda, tensorrt, tmp_path):
+def test_a_rejected_engine_is_reported_with_the_runtimes_message(cuda, tensorrt, tmp_path):
     stale = tmp_path / "stale"
     stale.write_bytes(b"stale")
     with pytest.raises(AgentError, match=r"10\.3\.0\.30 rejects the engine: Serialization"):
@@ -213,7 +213,7 @@ def test_a_release_too_old_to_run_engines_is_named(cuda, tensorrt, engine, monke
         sessions.open_session("tensorrt", engine, 1, None)
 
 
-def test_cudas_own_words_and_what_they_mean(cuda):
+def test_cuda_errors_keep_their_message(cuda):
     with pytest.raises(AgentError, match="cudaMalloc: out of memory") as caught:
         Cuda().device_memory(1 << 41)
     assert caught.value.code == "out_of_memory"
@@ -222,13 +222,13 @@ def test_cudas_own_words_and_what_they_mean(cuda):
     assert caught.value.code == "environment"
 
 
-def test_no_cuda_runtime_is_said(monkeypatch, tmp_path):
+def test_a_missing_cuda_runtime_is_reported(monkeypatch, tmp_path):
     monkeypatch.setenv(cudart.LIBRARY_VARIABLE, str(tmp_path / "nothing.so"))
     with pytest.raises(AgentError, match="libcudart"):
         Cuda()
 
 
-def test_the_real_library_says_that_there_is_no_gpu():
+def test_the_real_library_reports_that_there_is_no_gpu():
     if Path("/dev/nvidia0").exists():
         pytest.skip("there is a GPU here")
     try:
@@ -240,7 +240,7 @@ def test_the_real_library_says_that_there_is_no_gpu():
     assert caught.value.code == "environment"
 
 
-def test_rtx_refuses_what_is_no_engine_here(cuda, tmp_path):
+def test_rtx_rejects_a_file_that_is_no_engine(cuda, tmp_path):
     pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX is not installed")
     (tmp_path / "plan").write_bytes(b"no engine at all" * 100)
     with pytest.raises(AgentError, match="rejects the engine") as caught:

@@ -1,4 +1,4 @@
-"""When an engine counts as warm, and the turns, on engines whose times are known beforehand."""
+"""When an engine has warmed up, and the turns, with engines whose times are known."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ IMAGES = np.zeros((2, 4, 4, 3), np.uint8)
 
 
 def blocks_until_steady(medians):
-    """How many blocks it takes; None where all of them do not suffice."""
+    """How many blocks it takes; None if all of them are too few."""
     counts = range(1, len(medians) + 1)
     return next((count for count in counts if is_warmed_up(medians[:count])), None)
 
@@ -50,20 +50,20 @@ def test_a_step_delays_until_it_lies_before_the_half_looked_at(seed, at, factor)
     medians = noise(seed, 2 * at + 3 * BLOCKS)
     medians[:at] *= factor
     ended = [count for count in range(at + 3, len(medians) + 1) if is_warmed_up(medians[:count])]
-    # a stretch of 20 blocks, or the second half, must lie behind the step, give or take the margin
+    # 20 blocks, or the second half, must follow the step, give or take the margin
     assert max(at + BLOCKS, 2 * at) - 3 <= ended[0] <= 2 * at + 3 * BLOCKS
 
 
 @pytest.mark.parametrize("slowest", [1.3, 2.0, 10.0])
 def test_a_slow_ramp_delays(slowest):
-    """Times fall evenly over 100 blocks and are level from there on."""
+    """Times fall evenly over 100 blocks and are level afterwards."""
     ramp = np.concatenate([np.linspace(slowest, 1.0, 100), np.ones(400)])
     needed = blocks_until_steady(ramp * noise(3, 500, 0.005))
     assert needed is not None and 110 <= needed <= 260
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_times_that_go_on_changing_are_never_steady(seed):
+def test_times_that_keep_changing_never_warm_up(seed):
     growing = np.exp(0.02 * np.arange(300)) * noise(seed, 300)
     assert blocks_until_steady(growing) is None
 
@@ -81,7 +81,7 @@ def test_a_few_wild_blocks_hide_no_step():
 
 
 class Engine:
-    """Takes what `milliseconds` says of a run, and counts runs."""
+    """Takes as long as `milliseconds` returns for a run, and counts runs."""
 
     def __init__(self, milliseconds):
         self.milliseconds, self.runs = milliseconds, 0
@@ -93,7 +93,7 @@ class Engine:
 
 
 class Accelerator(Engine):
-    """So quick that other processes seldom interrupt a run; times its device alone."""
+    """So fast that other processes seldom interrupt a run; it times its device separately."""
 
     def infer(self, images):
         end = time.perf_counter() + self.milliseconds(self.runs) / 1000
@@ -118,7 +118,7 @@ class Listener:
 
 
 class Clock:
-    """Stands in for the clock, and for an engine whose runs take exactly what `milliseconds` says.
+    """Stands in for the clock, and for an engine whose runs take exactly `milliseconds`.
 
     On a busy machine real runs take what the neighbours let them, and a ramp is none any more.
     """
@@ -144,7 +144,7 @@ def warmed_up(monkeypatch, milliseconds, least_seconds):
     return warm_up(engine, [IMAGES[:1]], least_seconds), engine
 
 
-def test_warming_up_takes_the_least_time_where_times_are_steady(monkeypatch):
+def test_warming_up_takes_the_minimum_if_times_are_level(monkeypatch):
     found, engine = warmed_up(monkeypatch, lambda run: 0.2, 0.2)
     assert found["warmed_up"]
     assert 0.2 <= found["seconds"] <= 0.22
@@ -155,12 +155,12 @@ def test_warming_up_takes_the_least_time_where_times_are_steady(monkeypatch):
 def test_warming_up_goes_on_until_a_step_is_behind(monkeypatch):
     found, _ = warmed_up(monkeypatch, lambda run: 0.4 if run < 500 else 0.2, 0.2)
     assert found["warmed_up"]
-    # the step comes after 0.2 s, and as long lies behind it, give or take the blocks of a margin
+    # the step comes after 0.2 s and as long must follow it, give or take the margin
     assert 0.35 <= found["seconds"] <= 0.6
     assert found["last_ms"] == pytest.approx(0.2)
 
 
-def test_warming_up_ends_at_the_limit_where_times_never_are_steady(monkeypatch):
+def test_warming_up_ends_at_the_limit_if_times_never_level_off(monkeypatch):
     """Each run takes 3 % longer than the one before."""
     found, engine = warmed_up(monkeypatch, lambda run: 0.02 * 1.03**run, 0.05)
     assert not found["warmed_up"]
@@ -168,7 +168,7 @@ def test_warming_up_ends_at_the_limit_where_times_never_are_steady(monkeypatch):
     assert found["runs"] == engine.runs
 
 
-def test_an_engine_that_is_not_steady_is_timed_all_the_same_and_said_so(monkeypatch):
+def test_an_engine_that_has_not_warmed_up_is_timed_and_reported(monkeypatch):
     engine, listener = Clock(lambda run: 0.02 * 1.03 ** min(run, 250)), Listener()
     monitor = SystemMonitor()
     monkeypatch.setattr(timing, "time", engine)
@@ -190,7 +190,7 @@ def timed():
 
 
 def test_a_slow_engine_does_not_prolong_the_turns_of_a_quick_one(timed):
-    """Both get the least runs and seconds in the same rounds, by turns of different lengths."""
+    """Both get the minimum runs and seconds in the same rounds, with turns of different lengths."""
     found, listener = timed
     for name, milliseconds in (("slow", 5.0), ("quick", 0.05)):
         blocks = np.array(found["blocks"][name])
@@ -209,11 +209,11 @@ def test_device_times_are_those_of_the_counted_runs(timed):
     assert set(found["device_ms"]) == {"quick"}
     assert len(found["device_ms"]["quick"]) == np.array(found["blocks"]["quick"]).size
     gaps = np.diff(found["device_ms"]["quick"])
-    # one after the other within a turn, and the uncounted ones left out between two turns
+    # consecutive within a turn, with the uncounted ones missing between two turns
     turns = gaps[gaps != 1.0]
     assert len(turns) == len(found["blocks"]["quick"]) - 1
     assert sorted(turns)[:-1] == [3.0] * (len(turns) - 1)
-    # between the two turns in the middle, all runs of the throughput
+    # all throughput runs lie between the two middle turns
     assert max(turns) == 3.0 + 2.0 + found["throughput"]["quick"]["runs"]
 
 

@@ -1,4 +1,4 @@
-"""Files to and from the agent: cut, altered, too large, and fetched again."""
+"""Uploads and downloads: interrupted, corrupted, too large, and repeated."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MONTH = 31 * 24 * 3600
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of its own with 1 MiB."""
+    """A separate disk of 1 MiB."""
     folder = tmp_path / "disk"
     folder.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
@@ -90,7 +90,7 @@ def test_names_that_are_no_hashes_are_refused(agent: Any) -> None:
         assert agent.refused("receive", sha256=name, bytes=1)["code"] == "request"
 
 
-def test_a_disk_that_is_too_small_is_told_with_both_figures(
+def test_a_disk_that_is_too_small_is_reported_with_both_sizes(
     start: Callable[..., Any], small_disk: Path
 ) -> None:
     agent = start(folder=small_disk / "agent")
@@ -102,7 +102,7 @@ def test_a_disk_that_is_too_small_is_told_with_both_figures(
     assert agent.upload(CONTENT) == SHA256
 
 
-def test_a_disk_that_fills_in_mid_upload_is_told(
+def test_a_disk_that_fills_in_mid_upload_is_reported(
     start: Callable[..., Any], small_disk: Path
 ) -> None:
     agent = start(folder=small_disk / "agent")
@@ -117,7 +117,7 @@ def test_a_disk_that_fills_in_mid_upload_is_told(
     assert agent.upload(CONTENT) == SHA256
 
 
-def test_a_limit_on_the_size_of_files_is_told(start: Callable[..., Any]) -> None:
+def test_a_file_size_limit_is_reported(start: Callable[..., Any]) -> None:
     def limit() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 
@@ -141,12 +141,12 @@ def test_a_file_is_fetched_from_any_place_on(agent: Any) -> None:
             fetched += base64.b64decode(line["data"])
         assert fetched == CONTENT
         assert all(len(line["data"]) <= (256 << 10) * 4 / 3 + 4 for line in chunks)
-        told = [line for line in agent.messages if line["type"] == "progress"]
-        ends = [(line["done"], line["total"], line["unit"]) for line in told[-1:]]
+        sent = [line for line in agent.messages if line["type"] == "progress"]
+        ends = [(line["done"], line["total"], line["unit"]) for line in sent[-1:]]
         assert ends == [(len(CONTENT), len(CONTENT), "bytes")] * bool(chunks)
 
 
-def test_what_the_device_does_not_hold_cannot_be_fetched(agent: Any) -> None:
+def test_a_file_that_the_device_lacks_cannot_be_fetched(agent: Any) -> None:
     assert agent.refused("fetch", sha256=SHA256, offset=0)["code"] == "data"
     agent.upload(CONTENT)
     assert agent.refused("fetch", sha256=SHA256, offset=len(CONTENT) + 1)["code"] == "request"

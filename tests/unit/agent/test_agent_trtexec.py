@@ -1,4 +1,4 @@
-"""trtexec, by what it printed on others' devices; the tool itself is not to be had here.
+"""trtexec, with output recorded on others' devices; the tool itself is not available here.
 
 Each record names the page where it was published; lines that nobody reads are left out.
 """
@@ -101,7 +101,7 @@ correct?"
 [07/18/2023-14:17:05] [E] Engine set up failed
 """
 
-# The banners of later releases, each from an Orin but the third.
+# The banners of later releases; all but the third are from an Orin.
 BANNERS = {
     # https://github.com/NVlabs/FoundationStereo/issues/90
     "10.3.0": "&&&& RUNNING TensorRT.trtexec [TensorRT v100300] # /usr/src/tensorrt/bin/trtexec "
@@ -183,7 +183,7 @@ def test_only_the_errors_that_explain_are_kept():
         (NO_KERNEL_8_2, "environment"),
         (NO_OPERATOR_8_6, "environment"),
         ("", "environment"),
-        # the words of onnx-tensorrt's ModelImporter.cpp, parseFromFile
+        # the message in onnx-tensorrt's ModelImporter.cpp, parseFromFile
         (
             "[01/31/2023-23:55:14] [E] [TRT] ModelImporter.cpp:682: Failed to parse ONNX model "
             "from file: m.onnx!",
@@ -197,7 +197,7 @@ def test_only_the_errors_that_explain_are_kept():
         ),
     ],
 )
-def test_a_failed_build_says_whose_fault_it_is(tmp_path, output, code):
+def test_a_failed_build_names_its_cause(tmp_path, output, code):
     with pytest.raises(AgentError) as caught:
         trtexec.check_built(CompletedProgram(1, output), tmp_path / "plan")
     assert caught.value.code == code
@@ -218,7 +218,7 @@ def test_a_pass_without_a_plan_is_a_failure(tmp_path):
         ((11, 4, 1), "flags", ["--skipInference"], ["--int8", "--fp16", "--stronglyTyped"]),
     ],
 )
-def test_each_release_is_asked_in_its_own_options(release, typing, there, absent):
+def test_each_release_gets_its_own_options(release, typing, there, absent):
     command = trtexec.build_command("/opt/trtexec", release, {**JOB, "typing": typing})
     assert command[:3] == ["/opt/trtexec", "--onnx=m.onnx", "--saveEngine=m.plan"]
     assert "--memPoolSize=workspace:512" in command
@@ -226,7 +226,7 @@ def test_each_release_is_asked_in_its_own_options(release, typing, there, absent
     assert set(there) <= set(command) and not set(absent) & set(command)
 
 
-def test_dla_is_asked_for_with_or_without_the_gpu():
+def test_dla_is_requested_with_or_without_gpu_fallback():
     dla = trtexec.build_command("trtexec", (10, 3, 0), {**JOB, "dla_core": 1})
     assert dla[-2:] == ["--useDLACore=1", "--allowGPUFallback"]
     alone = {**JOB, "dla_core": 0, "gpu_fallback": False}
@@ -256,7 +256,7 @@ def test_the_inspectors_layers_in_both_schemas():
 
 
 STAND_IN = """#!{python}
-# A stand-in for trtexec: it replays what one printed elsewhere, and writes what it was asked to.
+# A stand-in for trtexec: it replays recorded output, and writes the requested files.
 import json, sys
 from pathlib import Path
 asked = dict(argument.partition("=")[::2] for argument in sys.argv[1:])

@@ -1,4 +1,4 @@
-"""Tiny ONNX files, and a work folder to build them in; shared by the tests of this room."""
+"""Tiny ONNX files, and a folder to build them in; shared by the tests of this folder."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CLASSES = 4
 def model(
     operator: str = "Relu", quant_scheme: str = "signed", quantized: bool = True, domain: str = ""
 ) -> bytes:
-    """Raw pixels to four logits by two convolutions, with `operator` between them."""
+    """Raw pixels to four logits through two convolutions, with `operator` between them."""
     random = np.random.default_rng(0)
     constants = {
         "weight": random.normal(size=(8, 3, 3, 3)).astype(np.float32) / 50,
@@ -74,7 +74,7 @@ def model(
 
 
 class WatchedChildren(ChildProcesses):
-    """ChildProcesses that remember what was started."""
+    """`ChildProcesses` that records what was started."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -86,7 +86,7 @@ class WatchedChildren(ChildProcesses):
 
 
 class Bench:
-    """A work folder with what the agent needs around it; `said` is what the host would read."""
+    """A folder with a `Context` for it; `said` is what the host would read."""
 
     def __init__(self, folder: Path) -> None:
         for name in ("files", "results"):

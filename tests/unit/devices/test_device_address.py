@@ -1,4 +1,4 @@
-"""Addresses of devices, and the command lines that come of them."""
+"""Device addresses, and the ssh command lines made from them."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_the_form_that_was_meant_is_offered(text: str, meant: str) -> None:
         "http://orin",
     ],
 )
-def test_what_is_no_address_is_refused(text: str) -> None:
+def test_an_invalid_address_is_refused(text: str) -> None:
     with pytest.raises(RequestError) as caught:
         parse(text)
     assert 'Write "local"' in caught.value.advice

@@ -1,4 +1,4 @@
-"""Pipes to a real process: neither side may block the other, and nothing waits for ever."""
+"""Pipes to a real process: neither side blocks the other, and every wait has a timeout."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_lines_come_one_by_one_however_they_were_written() -> None:
             channel.line(TIMEOUT)
 
 
-def test_a_program_that_talks_while_it_is_written_to_blocks_nobody() -> None:
+def test_a_program_that_prints_while_it_is_written_to_blocks_nothing() -> None:
     data = b"x" * 1023 + b"\n"
     with running(ECHO) as channel:
         channel.send(data * 4096, TIMEOUT)
@@ -52,7 +52,7 @@ def test_sending_stops_where_a_line_comes() -> None:
         assert channel.line(TIMEOUT) == b"enough"
 
 
-def test_a_silent_program_is_not_waited_for_beyond_patience() -> None:
+def test_a_silent_program_times_out() -> None:
     with running("import sys; sys.stdin.readline()") as channel:
         before = time.monotonic()
         with pytest.raises(ResponseTimeoutError):
@@ -60,8 +60,8 @@ def test_a_silent_program_is_not_waited_for_beyond_patience() -> None:
         assert 0.2 <= time.monotonic() - before < TIMEOUT
 
 
-def test_a_program_that_takes_nothing_is_not_waited_for_beyond_patience() -> None:
-    # It ends when nobody reads its output any more, so that closing need not use force.
+def test_a_program_that_reads_nothing_times_out() -> None:
+    # It exits when its output is closed, so that closing needs no signal.
     program = "import select; poll = select.poll(); poll.register(1, 0); poll.poll()"
     with running(program) as channel, pytest.raises(ResponseTimeoutError):
         channel.send(bytes(10_000_000), 0.2)
@@ -73,7 +73,7 @@ def test_writing_to_a_program_that_ended_is_a_drop() -> None:
             channel.send(b"x" * 1024, TIMEOUT)
 
 
-def test_the_end_tells_code_and_last_words() -> None:
+def test_the_end_has_an_exit_code_and_the_last_output() -> None:
     program = "import sys; print('x' * 100_000, 'the last words', file=sys.stderr); sys.exit(3)"
     with running(program) as channel:
         with pytest.raises(ConnectionClosedError):

@@ -1,4 +1,4 @@
-"""What is sent to a device: it is the same each time, and starts an agent from nothing."""
+"""What is sent to a device: always the same bytes, which start an agent from scratch."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PYTHON_3_4 = (3, 4)
 
 
 def start(sent: bytes, home: Path, *, before: str = "", folder: Path | None = None) -> Any:
-    """The first message of what `sent` starts in a bare Python, whose input then ends."""
+    """The first message of the agent that `sent` starts in a bare Python with no more input."""
     done = subprocess.run(
         [sys.executable, "-sS", "-c", before + LOADER],
         input=sent,
@@ -58,7 +58,7 @@ def test_the_same_files_give_the_same_bytes() -> None:
 
 
 @pytest.mark.parametrize("program", [LOADER, BOOTSTRAP], ids=["start", "bootstrap"])
-def test_an_old_python_can_read_what_tells_it_that_it_is_too_old(program: str) -> None:
+def test_an_old_python_can_parse_the_check_of_its_version(program: str) -> None:
     ast.parse(program, feature_version=PYTHON_3_4)
 
 
@@ -88,8 +88,8 @@ def test_files_where_ssh_starts_are_not_imported(tmp_path: Path) -> None:
     assert hello["type"] == "hello"
 
 
-def test_a_python_that_is_too_old_is_told_so(tmp_path: Path) -> None:
-    # a stand-in: this Python, which says that it is an older one
+def test_a_python_that_is_too_old_is_reported(tmp_path: Path) -> None:
+    # a stand-in: this Python, claiming to be an older one
     older = "import sys;sys.version_info=(3,6,9,'final',0);"
     refused = start(handshake(agent_zip()), tmp_path, before=older)
     assert (refused["type"], refused["code"]) == ("error", "environment")

@@ -1,6 +1,6 @@
-"""What a session makes of the far side's words, of an agent's as of anything else's.
+"""How a session handles the output of the remote side, from an agent or anything else.
 
-The far side is a stand-in: a few lines of Python that read what an agent is sent and answer.
+The remote side is a stand-in: a few lines of Python that read what an agent is sent and answer.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def requests(): return map(json.loads, sys.stdin)
 
 
 class StandIn(LocalRoute):
-    """A process of this machine that runs a program of the test's."""
+    """A local process that runs the test's program."""
 
     def __init__(self, program: str) -> None:
         self._program = STAND_IN + textwrap.dedent(program)
@@ -52,18 +52,18 @@ def talk(program: str, timeout: float = TIMEOUT) -> Session:
     return Session(StandIn(program), "stand-in", timeout)
 
 
-def ask(program: str, timeout: float = TIMEOUT) -> tuple[Any, list[Any]]:
+def request(program: str, timeout: float = TIMEOUT) -> tuple[Any, list[Any]]:
     """The value of the first answer, and the messages before it."""
-    heard: list[Any] = []
+    messages: list[Any] = []
     session = talk("skip_handshake(); hello()\n" + textwrap.dedent(program), timeout)
     try:
-        return session.request("build", {"precision": "int8"}, heard.append), heard
+        return session.request("build", {"precision": "int8"}, messages.append), messages
     finally:
         session.close()
 
 
-def test_an_answer_with_news_and_chatter_before_it() -> None:
-    value, heard = ask(
+def test_a_result_after_messages_and_unrelated_output() -> None:
+    value, messages = request(
         """
         for request in requests():
             tell("a library prints this")
@@ -75,7 +75,7 @@ def test_an_answer_with_news_and_chatter_before_it() -> None:
         """
     )
     assert value == {"id": 1, "do": "build", "precision": "int8"}
-    assert [message["type"] for message in heard] == ["heartbeat", "progress"]
+    assert [message["type"] for message in messages] == ["heartbeat", "progress"]
 
 
 @pytest.mark.parametrize(
@@ -121,7 +121,7 @@ def test_a_refusal_in_place_of_a_greeting() -> None:
     assert caught.value.where == "stand-in"
 
 
-def test_a_refusal_is_heard_although_nobody_took_the_agent() -> None:
+def test_a_refusal_is_read_even_if_the_agent_is_not() -> None:
     with pytest.raises(EnvironmentProblem, match="too old"):
         talk(
             'answer(type="error", id=None, code="environment", problem="too old", where=None, '
@@ -161,17 +161,17 @@ def test_an_agent_of_another_schema_version_is_refused() -> None:
 
 def test_an_answer_that_is_cut_short_is_refused() -> None:
     with pytest.raises(EnvironmentProblem, match="cannot be read"):
-        ask('next(requests()); tell(\'{"tmkd":1,"type":"resu\')')
+        request('next(requests()); tell(\'{"tmkd":1,"type":"resu\')')
 
 
 def test_an_agent_without_a_sign_of_life_is_given_up() -> None:
     with pytest.raises(EnvironmentProblem, match="not responded for 2 seconds"):
-        ask("sys.stdin.read()", timeout=2.0)
+        request("sys.stdin.read()", timeout=2.0)
 
 
 def test_signs_of_life_are_enough() -> None:
     began = time.monotonic()
-    value, heard = ask(
+    value, messages = request(
         """
         request = next(requests())
         began = time.monotonic()
@@ -183,20 +183,20 @@ def test_signs_of_life_are_enough() -> None:
         timeout=2.0,
     )
     assert value == "late"
-    assert len(heard) > 1
+    assert len(messages) > 1
     assert time.monotonic() - began > 2.0
 
 
 def test_an_agent_that_ends_of_itself_is_quoted() -> None:
     with pytest.raises(EnvironmentProblem) as caught:
-        ask("next(requests()); sys.exit('ImportError: no module')")
+        request("next(requests()); sys.exit('ImportError: no module')")
     assert "exit code 1" in caught.value.problem
     assert "ImportError: no module" in caught.value.problem
 
 
 def test_a_killed_agent_makes_one_think_of_memory() -> None:
     with pytest.raises(EnvironmentProblem, match="memory ran out"):
-        ask("next(requests()); os.kill(os.getpid(), 9)")
+        request("next(requests()); os.kill(os.getpid(), 9)")
 
 
 def test_a_failure_here_closes_the_session() -> None:

@@ -1,4 +1,4 @@
-"""What the end of ssh means. The words are OpenSSH 9.2's own, as it wrote them."""
+"""What the exit of ssh means. The messages were recorded from OpenSSH 9.2."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_a_lost_connection_may_be_made_anew(stderr: str) -> None:
 
 
 @pytest.mark.parametrize(("code", "stderr"), [(255, ""), (255, CHATTER), (137, "Killed\n")])
-def test_an_end_that_ssh_says_nothing_of_is_a_kill(code: int, stderr: str) -> None:
+def test_an_end_without_a_message_from_ssh_is_a_kill(code: int, stderr: str) -> None:
     problem = explained(code, stderr, greeted=True)
     assert not isinstance(problem, DeviceUnreachable)
     assert "memory ran out" in problem.problem

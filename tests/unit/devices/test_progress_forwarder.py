@@ -1,4 +1,4 @@
-"""What an agent tells of its work, as it reaches the events."""
+"""An agent's progress and messages, as the events receive them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from recorded_events import RecordedEvents
 from tmkd_deploy.devices.progress_forwarder import ProgressForwarder
 
 
-def told(*messages: dict[str, Any]) -> list[tuple[Any, ...]]:
+def forwarded(*messages: dict[str, Any]) -> list[tuple[Any, ...]]:
     events = RecordedEvents()
     progress = ProgressForwarder(events, "Measuring", "orin")
     for message in messages:
@@ -23,7 +23,7 @@ def progress(done: int, total: int, unit: str = "images", **more: str) -> dict[s
 
 
 def test_figures_become_steps_of_one_bar() -> None:
-    assert told(progress(2, 10), progress(2, 10), progress(10, 10)) == [
+    assert forwarded(progress(2, 10), progress(2, 10), progress(10, 10)) == [
         ("begin", "Measuring (orin)", 10, "images"),
         ("advance", 2),
         ("advance", 8),
@@ -33,15 +33,15 @@ def test_figures_become_steps_of_one_bar() -> None:
 
 def test_bytes_are_shown_as_megabytes() -> None:
     megabyte = 1 << 20
-    assert told(progress(megabyte, 2 * megabyte + 1, "bytes")) == [
+    assert forwarded(progress(megabyte, 2 * megabyte + 1, "bytes")) == [
         ("begin", "Measuring (orin)", 3, "MB"),
         ("advance", 1),
         ("finish",),
     ]
 
 
-def test_another_part_of_the_work_gets_a_bar_of_its_own() -> None:
-    assert told(progress(3, 5, say="Warming up"), progress(0, 5)) == [
+def test_another_phase_gets_a_separate_bar() -> None:
+    assert forwarded(progress(3, 5, say="Warming up"), progress(0, 5)) == [
         ("begin", "Warming up (orin)", 5, "images"),
         ("advance", 3),
         ("finish",),
@@ -50,8 +50,8 @@ def test_another_part_of_the_work_gets_a_bar_of_its_own() -> None:
     ]
 
 
-def test_work_that_begins_again_gets_a_new_bar() -> None:
-    assert told(progress(4, 5), progress(1, 5))[2:] == [
+def test_repeated_work_gets_a_new_bar() -> None:
+    assert forwarded(progress(4, 5), progress(1, 5))[2:] == [
         ("finish",),
         ("begin", "Measuring (orin)", 5, "images"),
         ("advance", 1),
@@ -59,7 +59,7 @@ def test_work_that_begins_again_gets_a_new_bar() -> None:
     ]
 
 
-def test_words_say_whose_they_are_and_signs_of_life_are_not_told() -> None:
-    assert told(
+def test_messages_name_their_device_and_heartbeats_are_dropped() -> None:
+    assert forwarded(
         {"type": "say", "text": "Built."}, {"type": "warn", "text": "Hot."}, {"type": "heartbeat"}
     ) == [("say", "orin: Built."), ("warn", "orin: Hot.")]

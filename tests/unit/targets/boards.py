@@ -1,6 +1,6 @@
-"""The agent's info of boards, after what owners of such boards published.
+"""Device infos of boards, from what owners of such boards published.
 
-Where a page says nothing of a fact, it is filled with what fits. No board was at hand.
+Values that a page omits are filled in plausibly. No board was available to this project.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ BOARDS: dict[str, dict[str, Any]] = {
         "gpu": {"name": "Orin", "sm": "87", "uuid": None, "memory_mb": 7619},
         "power_mode": {"id": 2, "name": "MAXN_SUPER"},
     },
-    # https://wener.me/notes/hardware/sbc/rpi/vcgencmd for what it says of itself
+    # https://wener.me/notes/hardware/sbc/rpi/vcgencmd for its output
     "raspberry": {
         "model": "Raspberry Pi 5 Model B Rev 1.0",
         "system": "Debian GNU/Linux 12 (bookworm)",
@@ -111,5 +111,5 @@ BOARDS: dict[str, dict[str, Any]] = {
 
 
 def board(name: str, **changes: Any) -> dict[str, Any]:
-    """The info of one board, with some of them changed."""
+    """The device info of one board, with some values changed."""
     return copy.deepcopy(_COMMON | BOARDS[name]) | changes

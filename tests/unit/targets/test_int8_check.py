@@ -1,4 +1,4 @@
-"""What `doctor` says of INT8 is what an ONNX Runtime session does, on every kind of processor."""
+"""What `doctor` states about INT8 is what an ONNX Runtime session does, on any processor."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tmkd_deploy.targets import catalog, machine_probe
 from tmkd_deploy.targets.device_checks import findings
 from tmkd_deploy.targets.int8_check import SUBJECT
 
-# The beginnings of /proc/cpuinfo on such machines, with fewer of their flags.
+# From /proc/cpuinfo of such machines, with fewer flags.
 X86_VNNI = """\
 processor\t: 0
 vendor_id\t: GenuineIntel
@@ -88,7 +88,7 @@ def processor(
 
 
 def session_is_precise() -> bool:
-    """Whether a session, opened as applications open it, has the precise mode."""
+    """Whether a session, opened as applications open it, uses the precise mode."""
     session = onnxruntime_session.create_session(colour_model(), threads=1)
     try:
         entry = session.get_session_options().get_session_config_entry("session.x64quantprecision")
@@ -124,7 +124,7 @@ def test_every_description_of_a_machine_agrees(processor: str) -> None:
             assert recorded[name] is value
 
 
-def test_vnni_is_said_of_x86_only_and_dot_products_of_arm_only(processor: str) -> None:
+def test_vnni_is_reported_for_x86_only_and_dot_products_for_arm_only(processor: str) -> None:
     known = {
         "x86 with VNNI": (True, None),
         "x86 without VNNI": (False, None),
@@ -136,6 +136,6 @@ def test_vnni_is_said_of_x86_only_and_dot_products_of_arm_only(processor: str) -
     assert (support["vnni"], support["arm_dot_product"]) == known[processor]
 
 
-def test_nothing_is_said_where_a_gpu_runs_the_engine() -> None:
+def test_nothing_is_stated_where_a_gpu_runs_the_engine() -> None:
     found = findings(board("orin-nx"), catalog.get("jetson-orin-nx"))
     assert SUBJECT not in {each.subject for each in found}

@@ -13,7 +13,7 @@ JETSONS = [target for target in PROFILES if target.runtime == "tensorrt"]
 RTX = [target for target in PROFILES if target.runtime == "tensorrt_rtx"]
 ROWS = [(target, row) for target in JETSONS for row in target.software]
 
-# What the hardware computes in, whether or not engines of it are offered here.
+# The types that the hardware supports, whether or not engines with them are offered here.
 # https://docs.nvidia.com/deeplearning/tensorrt/latest/getting-started/support-matrix.html and the
 # sources of `precisions` in the profiles.
 HARDWARE = {
@@ -26,11 +26,11 @@ HARDWARE = {
     "SM120": {"fp32", "fp16", "int8", "bf16", "fp8", "fp4"},
 }
 
-# The JetPack generations that drive an architecture: JetPack 6 left Xavier behind, and Thor began
+# The JetPack generations that support an architecture: JetPack 6 dropped Xavier, and Thor starts
 # with 7; Orin has them all.
 GENERATIONS = {"SM72": {5}, "SM87": {5, 6, 7}, "SM110": {7}}
 
-# The Ubuntu of a generation fixes its Python, and its CUDA's major release:
+# The Ubuntu of a generation determines its Python and its CUDA's major release:
 # https://github.com/dusty-nv/jetson-containers/blob/master/jetson_containers/l4t_version.py
 PYTHON = {5: "3.8", 6: "3.10", 7: "3.12"}
 CUDA = {5: 11, 6: 12, 7: 13}
@@ -189,6 +189,6 @@ def test_a_profile_that_contradicts_itself_is_refused(changes) -> None:
         ("60.2", None, None),
     ],
 )
-def test_a_release_is_told_from_what_a_device_says(jetpack, l4t, found) -> None:
+def test_a_release_is_identified_from_the_device_info(jetpack, l4t, found) -> None:
     row = catalog.get("jetson-orin-nx").release(jetpack, l4t)
     assert (row.jetpack if row else None) == found

@@ -1,4 +1,4 @@
-"""Profiles are complete, closed and say where their figures come from."""
+"""Profiles are complete and strict, and name the sources of their figures."""
 
 import pytest
 from pydantic import ValidationError

@@ -1,7 +1,7 @@
 """What only a Jetson reports: its software releases and its power mode.
 
 Reading and parsing are separate. The parsers are tested on published output
-(tests/unit/agent/test_agent_jetson.py); the programs are untested on a real Jetson.
+(tests/unit/agent/test_agent_parsers.py); the programs are untested on a real Jetson.
 """
 
 from __future__ import annotations

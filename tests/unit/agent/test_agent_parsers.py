@@ -1,6 +1,6 @@
-"""What a device's files and programs say. The samples are real output that others published.
+"""Parsing a device's files and programs. The samples are real output that others published.
 
-Each has the address where it stands; none was recorded by this project, which has no Jetson.
+Each names its source; none was recorded by this project, which has no Jetson.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def test_the_release_of_linux_for_tegra(text: str, release: str | None) -> None:
     [
         # https://github.com/anduril/jetpack-nixos/pull/460 (an AGX Thor)
         ("NV Power Mode: MAXN\n0\n", {"id": 0, "name": "MAXN"}),
-        # https://github.com/NVIDIA-AI-IOT/jetbot/issues/49 (a Nano, asked without root)
+        # https://github.com/NVIDIA-AI-IOT/jetbot/issues/49 (a Nano, without root)
         (
             "NV Power Mode: 5W\n1\n"
             "NVPM ERROR: Error opening /sys/kernel/nvpmodel_emc_cap/emc_iso_cap: 13\n"
@@ -79,7 +79,7 @@ def test_the_release_of_jetpack(text: str, release: str | None) -> None:
 
 def test_a_gpu_by_nvidia_smi() -> None:
     # the values of https://github.com/triton-inference-server/server/pull/8070 in our order of
-    # fields; the sizes of memory, which it lacks, are those of the data sheets
+    # fields; the memory sizes, which it lacks, are from the data sheets
     text = (
         "NVIDIA TITAN V, 7.0, GPU-b5169cef-2205-c30e-f2b3-220cfa14bafd, 12288, 570.86.15\n"
         "NVIDIA RTX 5880 Ada Generation, 8.9, GPU-7518f6b0-991f-ce2b-3d37-c779130d3137, 49140, "
@@ -109,7 +109,7 @@ def test_no_gpu_by_nvidia_smi(text: str) -> None:
     assert parse_smi(text) == []
 
 
-def test_a_gpu_that_says_little_by_nvidia_smi() -> None:
+def test_a_gpu_with_missing_fields_in_nvidia_smi() -> None:
     # of the form of https://github.com/Chen-zexi/vllm-cli/pull/11 (an AGX Orin); the driver's
     # version is that of https://github.com/sgl-project/sglang/issues/3331
     [gpu] = parse_smi("Orin (nvgpu), [N/A], [N/A], [N/A], 540.4.0\n")
@@ -161,7 +161,7 @@ def test_the_version_of_trtexec(text: str, version: str | None) -> None:
     assert parse_trtexec(text) == version
 
 
-def test_what_every_linux_tells() -> None:
+def test_what_every_linux_reports() -> None:
     memory = "MemTotal:        7990532 kB\nHugePages_Total:       0\n"
     assert parse_memory(memory) == {"MemTotal": 7803}
     system = 'NAME="Ubuntu"\nPRETTY_NAME="Ubuntu 22.04.5 LTS"\n'

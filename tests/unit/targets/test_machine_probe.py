@@ -1,4 +1,4 @@
-"""The machine is described from what it really says of itself."""
+"""The machine is described from what it really reports."""
 
 import importlib.metadata
 import json
@@ -17,7 +17,7 @@ def test_this_machine_is_described_in_plain_values() -> None:
     assert machine["memory_mb"] is None or machine["memory_mb"] > 100
 
 
-def test_what_can_run_can_be_told_from_the_runtimes() -> None:
+def test_what_can_run_follows_from_the_runtimes() -> None:
     machine = machine_probe.probe()
     here = machine["runtimes"]["onnxruntime"]
     assert ("cpu" in machine["can_run"]) == (here is not None)
@@ -66,7 +66,7 @@ def test_gpus_are_those_that_nvidia_smi_lists(monkeypatch, tmp_path) -> None:
         (None, None),
     ],
 )
-def test_a_board_is_known_by_its_device_tree(model, name) -> None:
+def test_a_board_is_identified_by_its_device_tree(model, name) -> None:
     matching = [each for each in catalog.names() if catalog.get(each).describes(model)]
     assert matching == ([name] if name else [])
 

@@ -1,4 +1,4 @@
-"""What is wrong with a device is found before anything long begins, with what mends it."""
+"""Problems of a device are found before anything long starts, each with its fix."""
 
 import pytest
 from boards import BOARDS, board
@@ -21,7 +21,7 @@ def not_ok(found: dict[str, Finding]) -> set[str]:
     return {subject for subject, each in found.items() if each.state != "ok"}
 
 
-def test_a_board_in_order_has_nothing_to_mend() -> None:
+def test_a_sound_board_has_nothing_to_fix() -> None:
     found = look("orin-nano")
     assert not_ok(found) == set()
     assert found["JetPack"].found == "6.2.1 (Jetson Linux 36.4.4)"
@@ -33,7 +33,7 @@ def test_the_raspberry_needs_onnx_runtime_alone() -> None:
     assert "TensorRT" not in look("raspberry")
 
 
-def test_a_slow_power_mode_is_expected_with_the_fastest() -> None:
+def test_a_slow_power_mode_is_reported_with_the_fastest() -> None:
     mode = look("orin-nx")["Power mode"]
     assert mode.state == "warning" and mode.found == "15W (2); the fastest is MAXN_SUPER"
     assert mode.remedy.startswith("sudo nvpmodel -m 0")
@@ -41,7 +41,7 @@ def test_a_slow_power_mode_is_expected_with_the_fastest() -> None:
     assert nano.remedy.startswith("sudo nvpmodel -m 2")
 
 
-def test_jetpack_is_expected_by_its_linux_where_its_package_is_missing() -> None:
+def test_jetpack_is_identified_by_its_linux_if_its_package_is_missing() -> None:
     assert look("thor")["JetPack"].found.startswith("7.1 by its Linux")
 
 
@@ -49,7 +49,7 @@ def test_jetpack_is_expected_by_its_linux_where_its_package_is_missing() -> None
     ("changes", "found"),
     [({"jetpack": None, "l4t": None}, "unknown"), ({"jetpack": "4.6.1"}, "4.6.1")],
 )
-def test_an_unknown_jetpack_is_expected(changes, found) -> None:
+def test_an_unknown_jetpack_is_reported(changes, found) -> None:
     finding = look("orin-nx", **changes)["JetPack"]
     assert finding.state == "warning" and found in finding.found
 
@@ -123,7 +123,7 @@ def test_without_a_profile_any_runtime_will_do() -> None:
 
 
 @pytest.mark.parametrize("name", BOARDS)
-def test_a_device_that_says_little_of_itself_is_looked_at_too(name) -> None:
+def test_a_device_that_reports_little_is_checked_too(name) -> None:
     info = board(name)
     kept = {"machine", "python", "cores", "time"}
     silent = {key: value if key in kept else None for key, value in info.items()}
@@ -135,7 +135,7 @@ def test_a_device_that_says_little_of_itself_is_looked_at_too(name) -> None:
 @pytest.mark.parametrize(
     ("tensorrt", "sm", "known"),
     [
-        # said by the builders themselves: github.com/DDTRobot/tita_rl_sim2sim2real/issues/7,
+        # reported by the builders themselves: github.com/DDTRobot/tita_rl_sim2sim2real/issues/7,
         # github.com/NVIDIA/TensorRT/issues/2727
         ("10.7.0", "120", False),
         ("10.8.0.43", "120", True),
@@ -148,11 +148,11 @@ def test_a_device_that_says_little_of_itself_is_looked_at_too(name) -> None:
         ("unknown", "87", True),
     ],
 )
-def test_a_tensorrt_knows_an_architecture_or_does_not(tensorrt, sm, known) -> None:
+def test_a_tensorrt_supports_an_architecture_or_does_not(tensorrt, sm, known) -> None:
     assert (support.unsupported_reason(tensorrt, sm) is None) == known
 
 
-def test_every_release_in_the_profiles_knows_its_board() -> None:
+def test_every_release_in_the_profiles_supports_its_board() -> None:
     for target in (catalog.get(name) for name in catalog.names()):
         for row in target.software:
             sm = str(target.compute_capability).removeprefix("SM")

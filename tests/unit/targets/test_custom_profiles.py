@@ -1,4 +1,4 @@
-"""Profiles of the user's own stand beside the shipped ones, and what is wrong is told by line."""
+"""Custom profiles extend the shipped ones, and errors in them name the line."""
 
 import pytest
 import yaml
@@ -48,7 +48,7 @@ def test_a_name_that_is_taken_is_refused(folder, name) -> None:
         ({"precisions": ["fp16", "int4"]}, "(precisions[1])", "'int8'"),
     ],
 )
-def test_what_does_not_fit_is_told_with_its_place(folder, changes, where, problem) -> None:
+def test_an_invalid_value_is_reported_with_its_place(folder, changes, where, problem) -> None:
     write(folder, **changes)
     error = refused()
     assert str(error.where).endswith(where)
@@ -84,6 +84,6 @@ def test_file_and_name_agree(folder) -> None:
     assert "'line-camera'" in error.problem and "'camera'" in error.problem
 
 
-def test_a_missing_folder_is_told(monkeypatch, tmp_path) -> None:
+def test_a_missing_folder_is_reported(monkeypatch, tmp_path) -> None:
     monkeypatch.setenv("TMKD_DEPLOY_TARGETS", str(tmp_path / "none"))
     assert "does not exist" in refused("cpu").problem

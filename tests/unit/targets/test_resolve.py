@@ -28,7 +28,7 @@ def test_jetson_is_the_attached_one(name, found) -> None:
     assert resolve.profile_of(info) == found
 
 
-def test_without_a_device_the_default_is_told() -> None:
+def test_without_a_device_the_default_is_named() -> None:
     name, sentence = resolve.resolve_profile("jetson", None)
     assert name == "jetson-orin-nano"
     assert "No device is attached" in sentence and "JetPack 6.2" in sentence
@@ -45,7 +45,7 @@ def test_a_carrier_board_of_its_own_name_is_known_by_its_gpu() -> None:
 
 
 @pytest.mark.parametrize("changes", [{}, {"model": None}])
-def test_what_is_no_jetson_is_refused_as_one(changes) -> None:
+def test_a_device_that_is_no_jetson_is_refused_as_one(changes) -> None:
     with pytest.raises(EnvironmentProblem) as caught:
         resolve.resolve_profile("jetson", board("raspberry", **changes))
     assert "'jetson'" in caught.value.problem
@@ -81,7 +81,7 @@ def test_an_unknown_target_is_refused_with_and_without_a_device() -> None:
         assert "jetson" in caught.value.advice
 
 
-def test_a_board_of_the_users_own_is_told_by_its_tree(monkeypatch, tmp_path) -> None:
+def test_a_custom_board_is_identified_by_its_device_tree(monkeypatch, tmp_path) -> None:
     own = catalog.get("jetson-orin-nx").model_dump_json()
     own = own.replace('"jetson-orin-nx"', '"line-camera"').replace('Jetson Orin NX"]', 'Forecr"]')
     (tmp_path / "line-camera.yaml").write_text(own)  # JSON is YAML

@@ -143,7 +143,7 @@ def _warn(message: str) -> None:
 
 
 def _moved(places: dict[KeyPath, str], renames: list[Rename]) -> dict[KeyPath, str]:
-    """`places` under the present names of their keys."""
+    """`places` under the current names of their keys."""
     new_names = {each.old: each.new for each in renames}
 
     def moved(key: KeyPath) -> KeyPath:

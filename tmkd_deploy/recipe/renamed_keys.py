@@ -35,7 +35,7 @@ RENAMED_VALUES = {"distill.decay": {"steps": "multistep"}}
 
 @dataclass(frozen=True)
 class Rename:
-    """An old key as it stands in one recipe, and the key that took its place."""
+    """An old key at its path in one recipe, and its replacement."""
 
     old: KeyPath
     new: KeyPath
@@ -54,7 +54,7 @@ class Rename:
 
 
 def current(section: KeyPath, key: str) -> str:
-    """The present name of `key` in the section at path `section`."""
+    """The current name of `key` in the section at path `section`."""
     new = RENAMED.get(_pattern((*section, key)))
     return key if new is None else new.rpartition(".")[2]
 
@@ -71,9 +71,9 @@ def rename(section: KeyPath, key: str, value: Any) -> Rename | None:
 def translate(
     value: Any, path: KeyPath, place: Callable[[KeyPath], str]
 ) -> tuple[Any, list[Rename]]:
-    """`value`, which stands at `path`, with present names in place of old ones; and the renames.
+    """`value`, found at `path`, with current names instead of old ones; and the renames.
 
-    `place` says where a key stands, for errors.
+    `place` gives the file and line of a key, for errors.
 
     Raises:
         RequestError: a key is given under both its names.

@@ -177,6 +177,16 @@ def test_machines_get_one_json_object_and_nothing_else(pipeline, capsys) -> None
     assert told.err == "The pipeline is at work.\n"
 
 
+def test_old_keys_are_warned_of_and_run(pipeline, capsys) -> None:
+    Path("recipe.yaml").write_text(f"{RECIPE}quantize: {{leave_out: [fc]}}\n")
+    assert main(["run", "--quiet", "--set", "distill.decay=steps"]) == 0
+    assert pipeline.asked["recipe"].quantize.exclude_layers == ["fc"]
+    assert pipeline.asked["recipe"].distill.lr_schedule == "multistep"
+    in_file, in_override = capsys.readouterr().err.splitlines()
+    assert in_file.startswith("Warning: recipe.yaml:4: quantize.leave_out was renamed to ")
+    assert in_override.startswith("Warning: --set distill.decay=steps: distill.decay was renamed")
+
+
 def test_quiet_is_quiet(pipeline, capsys) -> None:
     assert main(["run", "--quiet"]) == 0
     assert capsys.readouterr().err == ""

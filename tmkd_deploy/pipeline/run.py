@@ -20,7 +20,7 @@ from tmkd_deploy.pipeline.resolve_targets import requested_targets, resolve_targ
 from tmkd_deploy.pipeline.resolved_target import ResolvedTarget
 from tmkd_deploy.pipeline.run_context import RunContext, StageResult
 from tmkd_deploy.pipeline.run_lock import only_process_in
-from tmkd_deploy.pipeline.runner import artifact
+from tmkd_deploy.pipeline.runner import artifact, number_stages
 from tmkd_deploy.pipeline.stage import Ref
 from tmkd_deploy.recipe.schema import Recipe
 from tmkd_deploy.report.run_report import publish
@@ -122,6 +122,8 @@ def run(
 
 
 def _run_goal(goal: str, context: RunContext) -> None:
+    refs = _refs(goal, context)
+    number_stages(context, refs)
     if context.process_group.size > 1 and goal not in _TRAINING_GOALS:
         if not context.only:
             _train_all(context)
@@ -130,7 +132,7 @@ def _run_goal(goal: str, context: RunContext) -> None:
         context.process_group = SingleProcess()  # the remaining stages need no other process
     if goal in _DEVICE_GOALS and not context.only:
         _use_devices(goal, context)
-    for ref in _refs(goal, context):
+    for ref in refs:
         artifact(context, ref)
     if goal in ("bundle", "report"):
         for target in context.targets:

@@ -36,8 +36,9 @@ class RunContext:
 
     `force` names a stage to run although it is fresh, `only` one to run on artifacts that are taken
     as the run folder holds them. `quant_scheme` is that of the recipe's first target, for which the
-    student is quantized. `note` is a sentence for the report. `torch_lock` is held while torch.fx
-    may trace: it replaces `Module.__call__` for the whole process.
+    student is quantized. `note` is a sentence for the report. `positions` numbers the stages of the
+    run from 1, for messages. `torch_lock` is held while torch.fx may trace: it replaces
+    `Module.__call__` for the whole process.
     """
 
     recipe: Recipe
@@ -50,6 +51,7 @@ class RunContext:
     only: str | None = None
     targets: list[ResolvedTarget] = field(default_factory=list)
     note: str | None = None
+    positions: dict[tuple[str, str | None], int] = field(default_factory=dict)
     artifacts: dict[tuple[str, str | None], Artifact[Any]] = field(default_factory=dict)
     results: list[StageResult] = field(default_factory=list)
     torch_lock: threading.Lock = field(default_factory=threading.Lock)

@@ -6,6 +6,7 @@ import hashlib
 import json
 import tempfile
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,16 @@ def artifact(context: RunContext, ref: Ref) -> Artifact[Any]:
     return resolve(STAGES[ref.stage](context, ref.subject))
 
 
+def number_stages(context: RunContext, refs: Iterable[Ref]) -> None:
+    """Number the stages that `refs` depend on, and those themselves, in the order they will run."""
+    for ref in refs:
+        stage = STAGES[ref.stage](context, ref.subject)
+        if _key(stage) not in context.positions:
+            if not _is_only_read(stage):
+                number_stages(context, stage.inputs().values())
+            context.positions.setdefault(_key(stage), len(context.positions) + 1)
+
+
 def resolve(stage: Stage[Any]) -> Artifact[Any]:
     """The artifact of `stage`, made now unless a fresh one exists.
 
@@ -32,7 +43,7 @@ def resolve(stage: Stage[Any]) -> Artifact[Any]:
         TmkdError: whatever the stage raises.
     """
     context = stage.context
-    key = (stage.name, stage.label)
+    key = _key(stage)
     if key not in context.artifacts:
         context.artifacts[key] = _load_existing(stage) if _is_only_read(stage) else _update(stage)
     return context.artifacts[key]
@@ -57,6 +68,10 @@ def content_hash(artifact: Artifact[Any]) -> str:
         "record": manifest.record,
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _key(stage: Stage[Any]) -> tuple[str, str | None]:
+    return stage.name, stage.label
 
 
 def _is_only_read(stage: Stage[Any]) -> bool:
@@ -90,6 +105,9 @@ def _update(stage: Stage[Any]) -> Artifact[Any]:
         )
     )
     if not reused:
+        if position := context.positions.get(_key(stage)):
+            name = f"{stage.name} {stage.label or ''}".rstrip()
+            context.events.say(f"Stage {position} of {len(context.positions)}: {name}")
         _make(stage, inputs, job_fingerprint)
         context.process_group.barrier()
     if stage.distributed:

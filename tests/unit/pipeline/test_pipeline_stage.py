@@ -152,6 +152,28 @@ def test_a_stage_that_gives_the_same_result_stops_the_chain(kitchen):
     assert kitchen.all(force="grind") == ["grind"]
 
 
+def test_messages_number_the_stages_that_run(kitchen):
+    class Listener(SilentEvents):
+        def __init__(self):
+            self.said = []
+
+        def say(self, message):
+            self.said.append(message)
+
+    def said(**options):
+        listener = Listener()
+        context = kitchen.context(events=listener, **options)
+        refs = [Ref("brew"), Ref("wash")]
+        runner.number_stages(context, refs)
+        for ref in refs:
+            runner.artifact(context, ref)
+        return listener.said
+
+    assert said() == ["Stage 1 of 3: grind", "Stage 2 of 3: brew", "Stage 3 of 3: wash"]
+    assert said() == []
+    assert said(water=80) == ["Stage 2 of 3: brew"]
+
+
 def test_force_runs_the_named_stage_alone(kitchen):
     kitchen.all()
     assert kitchen.all(force="brew") == ["brew"]

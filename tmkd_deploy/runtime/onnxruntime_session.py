@@ -60,14 +60,21 @@ def precise_int8_default() -> bool:
     An x86 processor without VNNI adds pairs of 8-bit products in 16 bits, where large ones saturate
     and cost whole points of accuracy. An x86 processor that cannot be asked counts as such a one.
     """
-    return platform.machine().lower() in _X86 and has_vnni() is not True
+    return _is_x86() and has_vnni() is not True
+
+
+def _is_x86() -> bool:
+    return platform.machine().lower() in _X86
 
 
 def has_vnni(cpuinfo: Path | None = None) -> bool | None:
-    """Whether an x86 processor has VNNI; None if that is unknown, or the processor is no x86.
+    """Whether an x86 processor has VNNI; None if that is unknown, or it is not an x86 processor.
 
-    Arm's dot-product instructions are another thing, and do not saturate.
+    Arm's dot-product instructions are another thing, and do not saturate. An emulated processor may
+    see the flags of its x86 host, so the architecture decides first.
     """
+    if not _is_x86():
+        return None
     try:
         lines = (cpuinfo or CPUINFO).read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:

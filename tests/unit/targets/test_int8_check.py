@@ -16,7 +16,7 @@ from tmkd_deploy.cli import checkup
 from tmkd_deploy.runtime import onnxruntime_session
 from tmkd_deploy.targets import catalog, machine_probe
 from tmkd_deploy.targets.device_checks import findings
-from tmkd_deploy.targets.int8_check import SUBJECT
+from tmkd_deploy.targets.int8_check import SUBJECT, int8_finding
 
 # From /proc/cpuinfo of such machines, with fewer flags.
 X86_VNNI = """\
@@ -74,16 +74,22 @@ STATED = {
 }
 
 
+def pretend(
+    architecture: str, cpuinfo: str | None, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Give this machine another processor."""
+    if cpuinfo is not None:
+        (folder / "cpuinfo").write_text(cpuinfo)
+    monkeypatch.setattr(onnxruntime_session, "CPUINFO", folder / "cpuinfo")
+    monkeypatch.setattr(platform, "machine", lambda: architecture)
+
+
 @pytest.fixture(params=PROCESSORS)
 def processor(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> str:
     """This machine, as if it had the named processor."""
-    architecture, cpuinfo = PROCESSORS[request.param]
-    if cpuinfo is not None:
-        (tmp_path / "cpuinfo").write_text(cpuinfo)
-    monkeypatch.setattr(onnxruntime_session, "CPUINFO", tmp_path / "cpuinfo")
-    monkeypatch.setattr(platform, "machine", lambda: architecture)
+    pretend(*PROCESSORS[request.param], tmp_path, monkeypatch)
     return str(request.param)
 
 
@@ -134,6 +140,16 @@ def test_vnni_is_reported_for_x86_only_and_dot_products_for_arm_only(processor: 
     }
     support = cpu.int8_support()
     assert (support["vnni"], support["arm_dot_product"]) == known[processor]
+
+
+def test_the_flags_of_an_emulators_host_count_for_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pretend("aarch64", X86_VNNI, tmp_path, monkeypatch)
+    support = cpu.int8_support()
+    assert support == {"vnni": None, "arm_dot_product": None, "precise_int8": False}
+    assert list(int8_finding(support)) == []
+    assert session_is_precise() is False
 
 
 def test_nothing_is_stated_where_a_gpu_runs_the_engine() -> None:

@@ -6,6 +6,7 @@ the sessions do.
 
 from __future__ import annotations
 
+import platform
 import re
 
 from tmkd_deploy.agent.telemetry.system_files import text
@@ -27,7 +28,7 @@ def int8_support() -> dict[str, bool | None]:
     """
     return {
         "vnni": onnxruntime_session.has_vnni(),
-        "arm_dot_product": parse_arm_dot_product(_cpuinfo()),
+        "arm_dot_product": parse_arm_dot_product(_cpuinfo()) if _is_arm() else None,
         "precise_int8": onnxruntime_session.precise_int8_default(),
     }
 
@@ -42,6 +43,10 @@ def parse_arm_dot_product(cpuinfo: str) -> bool | None:
     """Whether /proc/cpuinfo's text lists Arm's `asimddp`; None if it lists no Arm features."""
     found = re.search(r"^Features\s*:\s*(.+)$", cpuinfo, re.MULTILINE)
     return "asimddp" in found.group(1).split() if found else None
+
+
+def _is_arm() -> bool:
+    return platform.machine().lower() in ("aarch64", "arm64")
 
 
 def _cpuinfo() -> str:

@@ -14,7 +14,7 @@ from tmkd_deploy.cli import extras
 from tmkd_deploy.recipe.schema import Recipe
 from tmkd_deploy.targets import catalog, machine_probe
 from tmkd_deploy.targets.finding import Finding
-from tmkd_deploy.targets.int8_check import int8_finding
+from tmkd_deploy.targets.int8_check import int8_findings
 
 DISK_GB_NEEDED = 2.0
 MEMORY_MB_ADVISED = 4096
@@ -102,7 +102,7 @@ def _hardware(machine: dict[str, Any]) -> Iterator[Finding]:
     else:
         yield Finding("Memory", "ok", "unknown" if memory is None else f"{memory} MB")
     yield Finding("Processor", "ok", f"{machine['processor']}, {machine['cores']} cores")
-    yield from int8_finding(machine)
+    yield from int8_findings(machine)
     for gpu in machine["gpus"]:
         memory = f"{gpu['memory_mb']} MB" if gpu["memory_mb"] else None
         driver = f"driver {gpu['driver']}" if gpu["driver"] else None

@@ -25,7 +25,7 @@ class AttachedDevices:
         self._info: dict[str, dict[str, Any]] = {}
 
     def info(self, address: str) -> dict[str, Any]:
-        """What the device's agent says of it. The device is not locked.
+        """The device info, requested once; this does not lock the device.
 
         Raises:
             TmkdError: as `Device`.
@@ -36,7 +36,7 @@ class AttachedDevices:
         return self._info[address]
 
     def identity(self, address: str) -> dict[str, Any]:
-        """What of it engines and measurements depend on; errors as for `info`."""
+        """The part of the info that engines and measurements depend on; errors as `info`."""
         return {name: self.info(address).get(name) for name in _IDENTITY}
 
     @contextmanager
@@ -44,7 +44,7 @@ class AttachedDevices:
         """The device, locked for this run until the end of `with`.
 
         Raises:
-            BusyError: another run holds it, and is named; otherwise as `Device`.
+            BusyError: another run holds it; the error names that run. Otherwise as `Device`.
         """
         with Device(parse(address), self._events) as device:
             device.lock()

@@ -16,7 +16,7 @@ from typing import Any
 
 from tmkd_deploy.targets import support
 from tmkd_deploy.targets.finding import Finding
-from tmkd_deploy.targets.int8_check import int8_finding
+from tmkd_deploy.targets.int8_check import int8_findings
 from tmkd_deploy.targets.target_profile import Software, TargetProfile
 
 # Our own choices: files and engines of a model take tens of MB, a builder hundreds.
@@ -47,7 +47,7 @@ def findings(
         *([] if profile is None else _architecture(info, profile)),
         *(_jetpack(info, profile, release) if profile and profile.software else []),
         *_runtime(info, profile, release),
-        *(int8_finding(info) if profile is None or profile.runtime == "onnxruntime" else []),
+        *(int8_findings(info) if profile is None or profile.runtime == "onnxruntime" else []),
         *(_cuda(info, release) if profile and profile.compute_capability else []),
         *_disk(info),
         *_memory(info, profile),

@@ -11,10 +11,10 @@ SUBJECT = "INT8 arithmetic"
 _REMEDY = "Compare INT8 with FP32 on this processor: tmkd-deploy validate"
 
 
-def int8_finding(info: dict[str, Any]) -> Iterator[Finding]:
-    """The finding for a machine, from what `cpu.int8_support` reports of it.
+def int8_findings(info: dict[str, Any]) -> Iterator[Finding]:
+    """At most one finding for a machine, from what `cpu.int8_support` reports of it.
 
-    Nothing is stated of a processor that reports nothing.
+    Nothing is stated about a processor that reports nothing.
     """
     if info["precise_int8"]:
         has = "VNNI unknown" if info["vnni"] is None else "no VNNI"

@@ -16,7 +16,7 @@ from tmkd_deploy.cli import checkup
 from tmkd_deploy.runtime import onnxruntime_session
 from tmkd_deploy.targets import catalog, machine_probe
 from tmkd_deploy.targets.device_checks import findings
-from tmkd_deploy.targets.int8_check import SUBJECT, int8_finding
+from tmkd_deploy.targets.int8_check import SUBJECT, int8_findings
 
 # From /proc/cpuinfo of such machines, with fewer flags.
 X86_VNNI = """\
@@ -148,7 +148,7 @@ def test_the_flags_of_an_emulators_host_count_for_nothing(
     pretend("aarch64", X86_VNNI, tmp_path, monkeypatch)
     support = cpu.int8_support()
     assert support == {"vnni": None, "arm_dot_product": None, "precise_int8": False}
-    assert list(int8_finding(support)) == []
+    assert list(int8_findings(support)) == []
     assert session_is_precise() is False
 
 

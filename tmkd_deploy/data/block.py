@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from tmkd_deploy.data.samples import EncodedImage
-from tmkd_deploy.errors import DataError
+from tmkd_deploy.data.samples import EncodedImage, reading
 from tmkd_deploy.runtime.image import UnreadableImage, read_rgb, resize
 
 Pixels = npt.NDArray[np.uint8]
@@ -50,14 +50,8 @@ def decode_block(block: Block, rows: Pixels) -> list[Outcome]:
 
 
 def _read(key: str, image: EncodedImage) -> bytes:
-    try:
+    with reading(Path(key), f"The image {key!r}"):
         return image.read()
-    except OSError as error:
-        raise DataError(
-            f"The image {key!r} cannot be read: {error.strerror or error}.",
-            where=str(error.filename or key),
-            advice="Check that the file exists and is readable.",
-        ) from error
 
 
 def _decode(encoded: bytes, row: Pixels) -> Outcome:

@@ -91,13 +91,13 @@ def find_files(path: Path, suffix: str) -> list[Path]:
 
 
 @contextlib.contextmanager
-def reading(path: Path) -> Iterator[None]:
-    """Turn an OSError while reading `path` into a DataError."""
+def reading(path: Path, subject: str = "This") -> Iterator[None]:
+    """Turn an OSError while reading `path` into a DataError about `subject`."""
     try:
         yield
     except OSError as error:
         raise DataError(
-            f"This cannot be read: {error.strerror or error}.",
+            f"{subject} cannot be read: {error.strerror or error}.",
             where=str(error.filename or path),
             advice="Check that the file exists and is readable.",
         ) from error

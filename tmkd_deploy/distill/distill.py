@@ -163,13 +163,13 @@ def _train(
     loss = student_loss(recipe, teachers, width).to(device)
     settings = recipe.distill
     schedule = Schedule(
-        settings.epochs,
-        settings.batch_size,
-        settings.learning_rate,
-        settings.weight_decay,
-        recipe.seed,
-        settings.optimizer,
-        settings.lr_schedule,
+        epochs=settings.epochs,
+        batch_size=settings.batch_size,
+        learning_rate=settings.learning_rate,
+        weight_decay=settings.weight_decay,
+        seed=recipe.seed,
+        optimizer=settings.optimizer,
+        lr_schedule=settings.lr_schedule,
     )
     images = training_images(recipe, data)
     train_student(

@@ -82,7 +82,11 @@ def _clip_scores(
             data.labels("train"),
             recipe.views,
             Schedule(
-                settings.epochs, settings.batch_size, settings.learning_rate, 0.05, recipe.seed
+                epochs=settings.epochs,
+                batch_size=settings.batch_size,
+                learning_rate=settings.learning_rate,
+                weight_decay=0.05,
+                seed=recipe.seed,
             ),
             device,
             events,

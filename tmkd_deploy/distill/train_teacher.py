@@ -124,14 +124,17 @@ def _fine_tuned_visual(
     if settings.epochs == 0:
         return visual, width
     schedule = Schedule(
-        settings.epochs,
-        settings.batch_size,
-        settings.learning_rate,
-        settings.weight_decay,
-        recipe.seed,
+        epochs=settings.epochs,
+        batch_size=settings.batch_size,
+        learning_rate=settings.learning_rate,
+        weight_decay=settings.weight_decay,
+        seed=recipe.seed,
     )
     images = TrainingImages(
-        data.images("train"), torch.from_numpy(data.labels("train")), recipe.distill.augment, 8
+        data.images("train"),
+        torch.from_numpy(data.labels("train")),
+        recipe.distill.augment,
+        max_augmentations=8,
     )
     visual_teacher.fine_tune(
         visual, images, recipe.views, schedule, device, events, trainer_config=trainer_config

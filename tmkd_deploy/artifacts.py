@@ -1,7 +1,7 @@
-"""Artifacts: folders with a manifest that says what made them and what is in them.
+"""Artifacts: folders with a manifest of their origin and contents.
 
-An artifact appears whole or not at all: it is written beside its place and renamed into it. Reading
-one checks the size and SHA-256 of every file, so a truncated or edited artifact is never used.
+Artifacts are written atomically, in a temporary folder that is then renamed. Reading verifies the
+size and SHA-256 of every file, so a truncated or altered artifact is never used.
 """
 
 from __future__ import annotations
@@ -28,22 +28,22 @@ SCHEMA_VERSION = 1
 
 
 class Record(BaseModel):
-    """Base of what a stage records about its own result: frozen, closed, JSON-serializable."""
+    """Base of the records of stages: immutable, without extra fields, JSON-serializable."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class FileEntry(Record):
-    """The size and hash of one file of an artifact."""
+    """The size and hash of an artifact's file."""
 
     sha256: str
     bytes: int
 
 
 class Manifest(Record):
-    """What `manifest.json` holds.
+    """The contents of `manifest.json`.
 
-    `seconds` is how long the artifact took to make; `seal` is a SHA-256 over all the rest.
+    `seconds` is the time it took to create the artifact, `seal` the SHA-256 of all other fields.
     """
 
     schema_version: int
@@ -58,7 +58,7 @@ class Manifest(Record):
     seal: str = ""
 
     def expected_seal(self) -> str:
-        """What `seal` is unless the manifest was altered."""
+        """The seal of an unaltered manifest."""
         rest = self.model_dump_json(exclude={"seal"})
         return hashlib.sha256(rest.encode()).hexdigest()
 
@@ -68,21 +68,21 @@ F = TypeVar("F", bound=Record)
 
 @dataclass(frozen=True)
 class Artifact(Generic[F]):
-    """A verified artifact folder with the facts its stage recorded."""
+    """A verified artifact folder with its stage's record."""
 
     folder: Path
     manifest: Manifest
     record: F
 
     def path(self, name: str) -> Path:
-        """The file `name` of this artifact; asking for one the manifest lacks is an error."""
+        """The path of a file that the manifest lists; any other name is an error."""
         if name not in self.manifest.files:
-            raise _broken(self.folder, f"it holds no file {name!r}")
+            raise _broken(self.folder, f"it has no file {name!r}")
         return self.folder / name
 
 
 def sha256_of(path: Path) -> str:
-    """The SHA-256 of a file's bytes, as hexadecimal digits."""
+    """The SHA-256 of a file as hexadecimal digits."""
     digest = hashlib.sha256()
     with path.open("rb") as stream:
         for block in iter(lambda: stream.read(1 << 20), b""):
@@ -91,7 +91,7 @@ def sha256_of(path: Path) -> str:
 
 
 class Draft:
-    """An artifact being written: put files into `folder`, then set `facts`."""
+    """An artifact being written: add files to `folder`, then set `record`."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -102,49 +102,49 @@ class Draft:
 def writing(
     destination: Path, *, kind: str, fingerprint: str, inputs: dict[str, str]
 ) -> Iterator[Draft]:
-    """Write an artifact beside `destination` and move it there only when it is complete.
+    """Write an artifact next to `destination` and move it there once it is complete.
 
-    An earlier artifact at `destination` stays untouched until then. Any exception, an interrupt
-    included, removes the draft.
+    Until then, a previous artifact at `destination` stays untouched. Any exception, including an
+    interrupt, removes the draft.
     """
-    begun = time.monotonic()
+    started = time.monotonic()
     destination.parent.mkdir(parents=True, exist_ok=True)
-    beside = draft_of(destination)
+    draft_folder = draft_of(destination)
     try:
-        # within `try`: an interrupt may come as soon as the folder is there
-        beside.mkdir(mode=0o700)
-        draft = Draft(beside)
+        # within `try`, because an interrupt may come as soon as the folder exists
+        draft_folder.mkdir(mode=0o700)
+        draft = Draft(draft_folder)
         yield draft
         if draft.record is None:
-            raise AssertionError(f"the stage that makes {kind!r} recorded no facts")
+            raise AssertionError(f"the stage that creates {kind!r} set no record")
         manifest = Manifest(
             schema_version=SCHEMA_VERSION,
             kind=kind,
             fingerprint=fingerprint,
             tool_version=__version__,
             created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-            seconds=round(time.monotonic() - begun, 3),
+            seconds=round(time.monotonic() - started, 3),
             inputs=inputs,
-            files=_entries(beside),
+            files=_entries(draft_folder),
             record=draft.record.model_dump(mode="json"),
         )
         sealed = manifest.model_copy(update={"seal": manifest.expected_seal()})
-        (beside / MANIFEST).write_text(sealed.model_dump_json(indent=1) + "\n")
-        beside.chmod(0o755)
-        _replace(beside, destination)
+        (draft_folder / MANIFEST).write_text(sealed.model_dump_json(indent=1) + "\n")
+        draft_folder.chmod(0o755)
+        _replace(draft_folder, destination)
     finally:
-        shutil.rmtree(beside, ignore_errors=True)
+        shutil.rmtree(draft_folder, ignore_errors=True)
 
 
 def read(folder: Path, kind: str, record_type: type[F]) -> Artifact[F]:
     """Read and verify the artifact at `folder`.
 
     Raises:
-        ArtifactError: it is missing, of another kind or schema, truncated or altered.
+        ArtifactError: it is missing, truncated, altered, or of another kind or schema.
     """
     manifest = read_manifest(folder)
     if manifest.kind != kind:
-        raise _broken(folder, f"it is a {manifest.kind!r} artifact where {kind!r} is needed")
+        raise _broken(folder, f"it is a {manifest.kind!r} artifact, but {kind!r} is required")
     for name, entry in manifest.files.items():
         path = folder / name
         if not path.is_file() or path.stat().st_size != entry.bytes:
@@ -154,12 +154,12 @@ def read(folder: Path, kind: str, record_type: type[F]) -> Artifact[F]:
     try:
         record = record_type.model_validate(manifest.record)
     except ValidationError as error:
-        raise _broken(folder, "its facts do not fit this version of tmkd-deploy") from error
+        raise _broken(folder, "its record does not match this version of tmkd-deploy") from error
     return Artifact(folder=folder, manifest=manifest, record=record)
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """Read `folder`'s manifest alone; the files it lists are not opened."""
+    """Read the manifest of an artifact without verifying its files."""
     try:
         manifest = Manifest.model_validate_json((folder / MANIFEST).read_text())
     except FileNotFoundError as error:
@@ -174,7 +174,7 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def is_fresh(folder: Path, fingerprint: str) -> bool:
-    """Whether `folder` holds a complete artifact made from exactly these inputs."""
+    """Whether `folder` is a complete artifact with this fingerprint."""
     try:
         manifest = read_manifest(folder)
     except ArtifactError:
@@ -183,7 +183,7 @@ def is_fresh(folder: Path, fingerprint: str) -> bool:
 
 
 def sweep_drafts(parent: Path) -> None:
-    """Remove what a killed process left behind; call it only while holding the run's lock."""
+    """Remove the drafts of killed processes; the caller must hold the run's lock."""
     for leftover in parent.glob(".*-draft-*"):
         if leftover.is_dir():
             shutil.rmtree(leftover, ignore_errors=True)
@@ -192,19 +192,19 @@ def sweep_drafts(parent: Path) -> None:
 
 
 def draft_of(destination: Path) -> Path:
-    """A name beside `destination` that nobody has, and that `sweep_drafts` knows."""
+    """A unique temporary path next to `destination`, which `sweep_drafts` recognizes."""
     return destination.with_name(f".{destination.name}-draft-{secrets.token_hex(8)}")
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write `text` beside `path`, then rename it into place."""
+    """Write `text` to `path` atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = draft_of(path)
+    draft = draft_of(path)
     try:
-        beside.write_text(text, encoding="utf-8")
-        beside.replace(path)
+        draft.write_text(text, encoding="utf-8")
+        draft.replace(path)
     finally:
-        beside.unlink(missing_ok=True)
+        draft.unlink(missing_ok=True)
 
 
 def _entries(folder: Path) -> dict[str, FileEntry]:
@@ -217,22 +217,22 @@ def _entries(folder: Path) -> dict[str, FileEntry]:
     }
 
 
-def _replace(beside: Path, destination: Path) -> None:
-    """Put `beside` in place; an interrupt leaves the old artifact or the new one, and no other."""
+def _replace(draft_folder: Path, destination: Path) -> None:
+    """Move the draft into place; an interrupt leaves either the old or the new artifact."""
     retired = draft_of(destination)
     try:
         if destination.exists():
             destination.replace(retired)
-        beside.replace(destination)
+        draft_folder.replace(destination)
     finally:
         if retired.exists() and not destination.exists():
             retired.replace(destination)
         shutil.rmtree(retired, ignore_errors=True)
 
 
-def _broken(folder: Path, what: str) -> ArtifactError:
+def _broken(folder: Path, reason: str) -> ArtifactError:
     return ArtifactError(
-        f"The artifact cannot be used: {what}.",
+        f"The artifact cannot be used: {reason}.",
         where=str(folder),
-        advice="Delete this folder and run the command again; the stage will be redone.",
+        advice="Delete this folder and run the command again, which repeats the stage.",
     )

@@ -11,7 +11,7 @@ from tmkd_deploy.data import elpv, folder, parquet, webdataset
 from tmkd_deploy.data.samples import EncodedDataset, find_files, reading
 from tmkd_deploy.errors import DataError
 from tmkd_deploy.recipe.schema import Data
-from tmkd_deploy.records.class_names import fault
+from tmkd_deploy.records.class_names import class_name_problem
 
 READERS: dict[str, Callable[[Path, list[str] | None], EncodedDataset]] = {
     "folder": folder.read_folder,
@@ -98,7 +98,7 @@ def _checked(dataset: EncodedDataset, where: str) -> EncodedDataset:
             where=where,
             advice="A classifier needs at least two classes: add images of another one.",
         )
-    if problem := fault(names):
+    if problem := class_name_problem(names):
         raise DataError(
             problem,
             where=where,

@@ -6,6 +6,8 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
+from tmkd_deploy.export.unused_constants import drop_unused_constants
+
 
 def keep_in_float(proto: onnx.ModelProto) -> None:
     """Give each layer with float weights and uint8 input a per-channel DequantizeLinear.
@@ -60,7 +62,4 @@ def _drop_unread(proto: onnx.ModelProto) -> None:
     for node in list(proto.graph.node):
         if node.op_type == "DequantizeLinear" and node.output[0] not in read:
             proto.graph.node.remove(node)
-    read = {name for node in proto.graph.node for name in node.input}
-    kept = [tensor for tensor in proto.graph.initializer if tensor.name in read]
-    del proto.graph.initializer[:]
-    proto.graph.initializer.extend(kept)
+    drop_unused_constants(proto.graph)

@@ -10,6 +10,7 @@ from onnx import GraphProto, NodeProto, TensorProto, helper, numpy_helper
 from onnx.defs import OpSchema, SchemaError
 
 from tmkd_deploy.errors import RequestError
+from tmkd_deploy.export.unused_constants import drop_unused_constants
 
 # the oldest opset in which QuantizeLinear and DequantizeLinear accept FP16 scales
 OLDEST_TYPED = 19
@@ -37,10 +38,10 @@ def to_fp16(proto: onnx.ModelProto) -> onnx.ModelProto:
 
 
 class _Typing:
-    """Rewrites a graph so that each of its float tensors is FP16 under its own name.
+    """Rewrites a graph so that each FP32 tensor becomes FP16 under the same name.
 
-    An FP32 twin is added for the operators that take nothing else. The graph's own inputs and
-    outputs have their names for the FP32 tensor and a longer one for the FP16 tensor.
+    Operators that do not support FP16 get an FP32 copy of the tensor. For the graph's inputs and
+    outputs the original name is the FP32 tensor's, and the FP16 tensor gets a longer one.
     """
 
     def __init__(self, model: onnx.ModelProto, floats: set[str]) -> None:
@@ -50,31 +51,31 @@ class _Typing:
         self._constants = {tensor.name: tensor for tensor in model.graph.initializer}
         ends = (*model.graph.input, *model.graph.output)
         self._ends = {value.name for value in ends if value.name in floats}
-        self._twins: set[str] = set()
+        self._fp32_copies: set[str] = set()
         self._nodes: list[NodeProto] = []
 
     def rewrite(self) -> None:
-        """Replace the graph's nodes and constants."""
+        """Rewrite the graph's nodes and constants."""
         graph = self._graph
         for value in graph.input:
             if value.name in self._ends:
-                self._twins.add(value.name)
+                self._fp32_copies.add(value.name)
                 self._cast_down(value.name)
         for node in graph.node:
             self._add(node)
         for value in graph.output:
-            if value.name in self._ends and value.name not in self._twins:
+            if value.name in self._ends and value.name not in self._fp32_copies:
                 self._cast_up(value.name)
         del graph.node[:], graph.value_info[:]
         graph.node.extend(self._nodes)
         for name in self._floats & self._constants.keys():
             tensor = self._constants[name]
-            if name in self._twins:
-                twin = graph.initializer.add()
-                twin.CopyFrom(tensor)
-                twin.name = self._fp32(name)
+            if name in self._fp32_copies:
+                copy = graph.initializer.add()
+                copy.CopyFrom(tensor)
+                copy.name = self._fp32(name)
             tensor.CopyFrom(_halved(tensor))
-        _drop_unread_constants(graph)
+        drop_unused_constants(graph)
 
     def _add(self, node: NodeProto) -> None:
         schema = _schema(node, self._opsets)
@@ -86,9 +87,9 @@ class _Typing:
                 node.input[position] = self._fp16(name)
                 takes_half = True
             else:
-                if name not in self._twins and name not in self._constants:
+                if name not in self._fp32_copies and name not in self._constants:
                     self._cast_up(name)
-                self._twins.add(name)
+                self._fp32_copies.add(name)
                 node.input[position] = self._fp32(name)
         self._nodes.append(node)
         for position, name in enumerate(node.output):
@@ -98,7 +99,7 @@ class _Typing:
             if allowed and (_retype(node) or takes_half):
                 node.output[position] = self._fp16(name)
             else:
-                self._twins.add(name)
+                self._fp32_copies.add(name)
                 node.output[position] = self._fp32(name)
                 self._cast_down(name)
 
@@ -120,37 +121,37 @@ class _Typing:
 
 
 def _schema(node: NodeProto, opsets: dict[str, int]) -> OpSchema:
-    """The standard's definition of a node's operator."""
+    """The ONNX schema of a node's operator."""
     if any(attribute.HasField("g") or attribute.graphs for attribute in node.attribute):
         raise RequestError(
-            f"The model cannot be typed as FP16: its {node.op_type} node {node.name!r} holds a "
-            "graph of its own.",
+            f"The model cannot be converted to FP16: its {node.op_type} node {node.name!r} "
+            "contains a subgraph.",
             advice="Choose a student without branches or loops.",
         )
     try:
         return onnx.defs.get_schema(node.op_type, opsets[node.domain], node.domain)
     except (SchemaError, KeyError) as error:
         raise RequestError(
-            f"The model cannot be typed as FP16: ONNX does not define its operator "
+            f"The model cannot be converted to FP16: ONNX does not define its operator "
             f"{node.domain}.{node.op_type}.",
-            advice="Choose a student that is made of ONNX's own operators.",
+            advice="Choose a student that uses only standard ONNX operators.",
         ) from error
 
 
 def _float_tensors(graph: GraphProto) -> set[str]:
-    """The names of all FP32 tensors, by the inferred types."""
+    """The names of all FP32 tensors, from inferred types."""
     values = (*graph.input, *graph.output, *graph.value_info)
     names = {v.name for v in values if v.type.tensor_type.elem_type == TensorProto.FLOAT}
     return names | {t.name for t in graph.initializer if t.data_type == TensorProto.FLOAT}
 
 
 def _allows_half(parameters: Sequence[OpSchema.FormalParameter], position: int) -> bool:
-    """Whether an operator's input or output may be FP16; the last parameter may be repeated."""
+    """Whether an operator's input or output may be FP16; the last parameter may repeat."""
     return "tensor(float16)" in parameters[min(position, len(parameters) - 1)].types
 
 
 def _retype(node: NodeProto) -> bool:
-    """Make the attributes that decide a node's result say FP16; whether there are any."""
+    """Set the attributes that specify a node's output type to FP16; returns whether any exist."""
     found = False
     for attribute in node.attribute:
         if attribute.name in _RESULT_TYPES and attribute.i == TensorProto.FLOAT:
@@ -166,14 +167,6 @@ def _halved(tensor: TensorProto) -> TensorProto:
     values = numpy_helper.to_array(tensor)
     limits = np.finfo(np.float16)
     smallest = np.copysign(np.float32(limits.smallest_subnormal), values)
-    kept = (values == 0) | (np.abs(values) >= limits.smallest_subnormal)
-    clipped = np.clip(np.where(kept, values, smallest), limits.min, limits.max)
+    representable = (values == 0) | (np.abs(values) >= limits.smallest_subnormal)
+    clipped = np.clip(np.where(representable, values, smallest), limits.min, limits.max)
     return numpy_helper.from_array(clipped.astype(np.float16), tensor.name)
-
-
-def _drop_unread_constants(graph: GraphProto) -> None:
-    read = {name for node in graph.node for name in node.input}
-    read |= {output.name for output in graph.output}
-    kept = [tensor for tensor in graph.initializer if tensor.name in read]
-    del graph.initializer[:]
-    graph.initializer.extend(kept)

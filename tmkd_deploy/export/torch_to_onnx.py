@@ -15,6 +15,7 @@ from tmkd_deploy.export.excluded_layers import keep_in_float
 from tmkd_deploy.export.modules import remember_modules
 from tmkd_deploy.export.older_opset import OLDEST_EXPORTED, lowered
 from tmkd_deploy.export.pixels import bypass_pixel_arithmetic
+from tmkd_deploy.export.unused_constants import drop_unused_constants
 from tmkd_deploy.models.timm_classifier import Classifier
 from tmkd_deploy.quantize.insert import freeze_weight_scales
 from tmkd_deploy.quiet import quiet
@@ -113,10 +114,7 @@ def _constants_to_integers(proto: onnx.ModelProto) -> None:
         proto.graph.initializer.append(numpy_helper.from_array(integers, node.output[0]))
         proto.graph.node.remove(node)
     _own_zero_points(proto)
-    used = {name for node in proto.graph.node for name in node.input}
-    kept = [tensor for tensor in proto.graph.initializer if tensor.name in used]
-    del proto.graph.initializer[:]
-    proto.graph.initializer.extend(kept)
+    drop_unused_constants(proto.graph)
     del proto.graph.value_info[:]
 
 

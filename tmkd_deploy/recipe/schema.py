@@ -19,7 +19,7 @@ from tmkd_deploy.recipe.training import (
     Views,
     VisualTeacher,
 )
-from tmkd_deploy.records.class_names import fault
+from tmkd_deploy.records.class_names import class_name_problem
 from tmkd_deploy.targets.catalog import canonical
 from tmkd_deploy.yaml_document import to_yaml
 
@@ -83,7 +83,7 @@ class Data(Section):
     @field_validator("class_names")
     @classmethod
     def _names_differ(cls, names: list[str] | None) -> list[str] | None:
-        if names is not None and (problem := fault(names)):
+        if names is not None and (problem := class_name_problem(names)):
             raise ValueError(problem[0].lower() + problem.removesuffix(".")[1:])
         return names
 

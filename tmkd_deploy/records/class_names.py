@@ -1,4 +1,4 @@
-"""What the names of classes must be for people and for a text encoder to tell the classes apart."""
+"""Check that class names are distinct to a text encoder."""
 
 from __future__ import annotations
 
@@ -6,24 +6,24 @@ from collections.abc import Sequence
 
 
 def words(name: str) -> tuple[str, ...]:
-    """A class name as the words that prompts make of it: 'a_b', 'a-b' and 'a b' are the same."""
+    """The words of a class name in prompts; 'a_b', 'a-b' and 'a b' are equal."""
     return tuple(name.replace("_", " ").replace("-", " ").split())
 
 
-def fault(names: Sequence[str]) -> str | None:
-    """A sentence about the first of `names` that cannot stand for a class; None if all can."""
+def class_name_problem(names: Sequence[str]) -> str | None:
+    """A sentence on the first unusable class name; None if all are usable."""
     first_with: dict[tuple[str, ...], str] = {}
     for label, name in enumerate(names):
-        named = words(name)
-        if not named:
-            return f"The name of class {label} is {name!r}, which has no word in it."
-        if named in first_with:
-            return _same(first_with[named], name)
-        first_with[named] = name
+        name_words = words(name)
+        if not name_words:
+            return f"The name of class {label} is {name!r}, which contains no word."
+        if name_words in first_with:
+            return _duplicate(first_with[name_words], name)
+        first_with[name_words] = name
     return None
 
 
-def _same(one: str, other: str) -> str:
+def _duplicate(one: str, other: str) -> str:
     if one == other:
         return f"Two classes have the same name, {one!r}."
-    return f"The classes {one!r} and {other!r} have the same name to a text encoder."
+    return f"The class names {one!r} and {other!r} are the same to a text encoder."

@@ -1,4 +1,4 @@
-"""From the artifacts of a run to its report."""
+"""Build a run's report from its artifacts."""
 
 from __future__ import annotations
 
@@ -50,11 +50,13 @@ def write_report(
     """Write every format of the report into `folder`.
 
     Args:
-        inputs: the artifacts data, teacher, view_scores, student, quantized unless that is
-            switched off, and for each of `targets` "gate NAME" and, where there is one,
-            "bundle NAME".
-        stages: how long each stage of the run took.
+        recipe: of the run.
+        inputs: the artifacts data, teacher, view_scores and student; quantized, if enabled; and for
+            each target "gate NAME" and, if there is one, "bundle NAME".
+        targets: their names.
+        stages: the duration of each stage.
         note: a sentence to add to the report's notes.
+        folder: receives the report's files.
     """
     report = RunReport(
         name=recipe.name,
@@ -77,7 +79,7 @@ def write_report(
 
 
 def publish(artifact: Artifact[ReportRecord], folder: Path) -> None:
-    """Copy the report's files to the top of the run folder, where people look for them."""
+    """Copy the report's files to the top level of the run folder."""
     for name in artifact.record.files:
         artifacts.write_text(folder / name, artifact.path(name).read_text(encoding="utf-8"))
 
@@ -115,8 +117,8 @@ def _notes(quantized: Artifact[QuantizationRecord] | None, note: str | None) -> 
     if quantized:
         record = quantized.record
         notes.append(
-            f"Post-training quantization (calibration only) reaches "
-            f"{100 * record.post_training_top1:.1f} % top-1, quantization-aware fine-tuning "
+            f"Top-1 after post-training quantization (calibration only): "
+            f"{100 * record.post_training_top1:.1f} %; after quantization-aware fine-tuning: "
             f"{100 * record.top1:.1f} %."
         )
     return [*notes, note] if note else notes

@@ -57,8 +57,8 @@ def session_options(
 def precise_int8_default() -> bool:
     """Whether this processor's fast INT8 arithmetic may saturate and must be avoided.
 
-    An x86 processor without VNNI adds pairs of 8-bit products in 16 bits, where large ones saturate
-    and cost whole points of accuracy. An x86 processor that cannot be asked counts as such a one.
+    An x86 processor without VNNI adds pairs of 8-bit products in 16 bits, where large sums saturate
+    and cost whole points of accuracy. So may an x86 processor whose features are unknown.
     """
     return _is_x86() and has_vnni() is not True
 

@@ -115,8 +115,8 @@ class TestParquet:
         file = make_parquet(tmp_path / "f.parquet", ROWS, {"class_names": ["same", "same"]})
         refused("parquet", file, "same name, 'same'")
         for names, match in [
-            (["hot_spot", "hot spot"], "'hot_spot' and 'hot spot' have the same name to a text"),
-            (["fine", ""], "name of class 1 is '', which has no word"),
+            (["hot_spot", "hot spot"], "'hot_spot' and 'hot spot' are the same to a text"),
+            (["fine", ""], "name of class 1 is '', which contains no word"),
         ]:
             file = make_parquet(tmp_path / "g.parquet", ROWS, {"class_names": names})
             error = refused("parquet", file, match)

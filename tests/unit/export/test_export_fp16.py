@@ -180,7 +180,7 @@ def test_what_cannot_be_typed_is_refused_by_name():
     decides = helper.make_node(
         "If", ["yes"], ["y"], "choice", then_branch=branch, else_branch=branch
     )
-    with pytest.raises(RequestError, match="If node 'choice' holds a graph of its own"):
+    with pytest.raises(RequestError, match="If node 'choice' contains a subgraph"):
         to_fp16(graph_of([decides], {"yes": np.array(True)}))
     own = helper.make_node("Swish", ["x"], ["y"], domain="vendor")
     with pytest.raises(RequestError, match=r"does not define its operator vendor\.Swish"):

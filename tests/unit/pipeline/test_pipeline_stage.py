@@ -302,7 +302,7 @@ def test_an_unreadable_manifest_is_no_result(kitchen, manifest):
 
 def test_an_artifact_of_another_kind_is_refused(kitchen):
     kitchen.all()
-    with pytest.raises(ArtifactError, match="'grind' artifact where 'brew' is needed"):
+    with pytest.raises(ArtifactError, match="'grind' artifact, but 'brew' is required"):
         artifacts.read(kitchen.folder / "grind", "brew", Text)
 
 

@@ -11,7 +11,7 @@ from tmkd_deploy.recipe import starter
 from tmkd_deploy.recipe.load import load
 from tmkd_deploy.recipe.prompts import PROMPT_SETS
 from tmkd_deploy.recipe.schema import Distill, Recipe
-from tmkd_deploy.records.class_names import fault
+from tmkd_deploy.records.class_names import class_name_problem
 
 BASE = """\
 name: example
@@ -297,7 +297,7 @@ def test_the_starter_offers_the_nearest_source(tmp_path: Path) -> None:
     name=st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,20}", fullmatch=True),
     classes=st.none()
     | st.lists(st.text(st.characters(exclude_categories=["Cs"])), max_size=4).filter(
-        lambda names: fault(names) is None
+        lambda names: class_name_problem(names) is None
     ),
     rate=st.floats(1e-12, 1e6),
     width=st.integers(-(2**40), 2**40) | st.booleans() | st.floats(-1e9, 1e9),

@@ -30,6 +30,7 @@ lint: .venv/.installed
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
 	.venv/bin/lint-imports --no-cache >/dev/null || .venv/bin/lint-imports --no-cache
+	.venv/bin/python tools/prose/check.py
 
 types: .venv/.installed
 	.venv/bin/mypy

@@ -20,7 +20,7 @@ import typer
 from markdown_blocks import blocks
 from project import Project
 
-from tmkd_deploy.cli.main import app
+from tmkd_deploy.cli.main import app, main
 from tmkd_deploy.errors import ExitCode
 
 ROOT = Path(__file__).parents[2]
@@ -62,6 +62,15 @@ def test_a_command_of_the_readme(own_project: Project, command: str) -> None:
     assert program == PROGRAM
     done = own_project.run(*arguments)
     assert done.code == 0, done.told
+
+
+def test_the_recipe_of_the_readme_is_sound(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (block,) = blocks(README, "yaml")
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(block.text, encoding="utf-8")
+    assert main(["recipe", "check", str(recipe)]) == 0, capfd.readouterr().err
 
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")

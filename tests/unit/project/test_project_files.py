@@ -71,3 +71,9 @@ def test_links_inside_the_project_lead_somewhere(page: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=name)
 def test_the_extras_a_page_names_are_offered(page: Path) -> None:
     assert extras_in(page.read_text(encoding="utf-8")) <= extras_offered()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_the_source_files_a_page_names_exist(page: Path) -> None:
+    for named in re.findall(r"`((?:[\w.-]+/)+[\w-]+\.(?:py|sh|c|yaml))`", page.read_text("utf-8")):
+        assert (ROOT / named).exists() or (ROOT / "tmkd_deploy" / named).exists(), named

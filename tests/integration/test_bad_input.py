@@ -136,14 +136,14 @@ def test_a_bad_recipe(project: Project, case: Case) -> None:
         ("{epochs: 1, batch_size: 16}", "{embeddings: gone.safetensors}", "gone.safetensors"),
     ],
 )
-def test_what_cannot_be_made_is_told_before_teaching_begins(
+def test_missing_files_are_reported_before_training_starts(
     fresh_project: Project, complete: tuple[Project, Done], old: str, new: str, told: str
 ) -> None:
     fresh_project.replace(old, new)
     done = fresh_project.run("run")
     assert done.code in (2, 5) and told in done.err, done.told
-    after_teaching = "visual teacher"
-    assert after_teaching in complete[1].err and after_teaching not in done.err
+    after_training = "visual teacher"
+    assert after_training in complete[1].err and after_training not in done.err
     assert not (fresh_project.run_folder / "train_teacher").exists()
 
 

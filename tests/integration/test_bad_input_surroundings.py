@@ -81,7 +81,9 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 def test_a_disk_too_small_for_the_images(fresh_project: Project, small_disk: Path) -> None:
     done = fresh_project.run("distill", "--runs", str(small_disk), "--set", "data.image_size=64")
-    refused(done, "162 images of 64 x 64 pixels need", str(small_disk), "Free some space")
+    refused(
+        done, "Preparing 162 images of 64 x 64 pixels takes", str(small_disk), "Free some space"
+    )
     assert not list(small_disk.rglob("*.npy"))
 
 

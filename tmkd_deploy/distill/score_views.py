@@ -61,7 +61,7 @@ def score_views(
     weights.write_tensors(tensors, folder / TEXT_SCORES)
     correct = test.argmax(dim=2) == torch.from_numpy(data.labels("test")).view(-1, 1)
     top1 = dict(zip(VIEWS, correct.float().mean(dim=0).tolist(), strict=True))
-    events.say(f"Text teacher, top-1 by view: {percentages(top1)}.")
+    events.say(f"The text teacher's top-1 by view: {percentages(top1)}.")
     return TextTeacherRecord(
         model=settings.embeddings.name if settings.embeddings else str(settings.model),
         image_tower=settings.embeddings is None,

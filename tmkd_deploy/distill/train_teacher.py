@@ -100,7 +100,7 @@ def train_teacher(
     top1 = visual_teacher.top1_by_view(
         visual, data.images("test"), data.labels("test"), recipe.views, device, events
     )
-    events.say(f"Visual teacher, top-1 by view: {visual_teacher.percentages(top1)}.")
+    events.say(f"The visual teacher's top-1 by view: {visual_teacher.percentages(top1)}.")
     return TeacherRecord(
         visual_model=recipe.teacher.visual.model,
         visual_parameters=parameters_of(merge_branches(visual)),

@@ -73,7 +73,7 @@ class TestFolder:
         make_folder(tmp_path / "images", {"only": 2})
         refused("folder", tmp_path / "images", "single class, 'only'")
         make_folder(tmp_path / "twins", {"hot_spot": 1, "hot spot": 1})
-        error = refused("folder", tmp_path / "twins", "'hot spot' and 'hot_spot' have the same")
+        error = refused("folder", tmp_path / "twins", "'hot spot' and 'hot_spot' are the same")
         assert "rename its folder" in error.advice
         make_folder(tmp_path / "images", {"hollow": 0})
         error = refused("folder", tmp_path / "images", "'hollow' contains no images")

@@ -133,7 +133,7 @@ class Training(Section):
         description="Experiment trackers that receive loss, learning rate and speed.",
     )
 
-    def what_counts(self) -> dict[str, Any]:
+    def result_params(self) -> dict[str, Any]:
         """The keys that a trained model depends on."""
         return self.model_dump(include={"precision", "compile"})
 

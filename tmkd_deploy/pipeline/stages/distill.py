@@ -49,5 +49,5 @@ def student_params(recipe: Recipe) -> dict[str, Any]:
         "views": to_jsonable(recipe.views),
         "student": to_jsonable(recipe.student),
         "distill": to_jsonable(recipe.distill),
-        "training": recipe.training.what_counts(),
+        "training": recipe.training.result_params(),
     }

@@ -29,7 +29,7 @@ class ScoreViews(Stage[None]):
         if not text.embeddings:
             params["prompts"] = {view: getattr(recipe.prompts, view) for view in VIEWS}
         if text.epochs:
-            params["seed"], params["training"] = recipe.seed, recipe.training.what_counts()
+            params["seed"], params["training"] = recipe.seed, recipe.training.result_params()
         return params
 
     def inputs(self) -> dict[str, Ref]:

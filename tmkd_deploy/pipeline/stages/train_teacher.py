@@ -25,7 +25,7 @@ class TrainTeacher(Stage[None]):
             "views": to_jsonable(recipe.views),
             "teacher": to_jsonable(recipe.teacher.visual),
             "augment": recipe.distill.augment,
-            "training": recipe.training.what_counts(),
+            "training": recipe.training.result_params(),
         }
 
     def inputs(self) -> dict[str, Ref]:

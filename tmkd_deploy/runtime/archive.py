@@ -103,7 +103,7 @@ def _read_file(path: Path) -> bytes:
         raise BundleError(
             f"The bundle cannot be read: {error.strerror or error}.",
             where=str(path),
-            advice="Pass the path of a readable .tmkd file.",
+            advice="Pass the path of a readable `.tmkd` file.",
         ) from error
 
 

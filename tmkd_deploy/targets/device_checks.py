@@ -167,7 +167,8 @@ def _cuda(info: dict[str, Any], release: Software | None) -> Iterator[Finding]:
         return
     if release is not None:
         if support.numbers(cuda)[:1] != support.numbers(release.cuda)[:1]:
-            found = f"CUDA {cuda}, but JetPack {release.jetpack}'s TensorRT needs {release.cuda}"
+            tensorrt = f"the TensorRT of JetPack {release.jetpack}"
+            found = f"CUDA {cuda}, but {tensorrt} needs {release.cuda}"
             remedy = f"sudo apt-get install cuda-toolkit-{release.cuda.replace('.', '-')}"
             yield Finding("CUDA", "error", found, remedy)
         else:

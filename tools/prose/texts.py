@@ -62,10 +62,11 @@ def messages() -> Iterator[Text]:
         place = file.relative_to(ROOT).as_posix()
         tree = ast.parse(file.read_text(encoding="utf-8"))
         docstrings = {id(node) for node in _docstrings(tree)}
+        patterns = {id(node) for node in _patterns(tree)}
         is_cli = file.is_relative_to(PACKAGE / "cli")
         for node in _outermost_strings(tree):
             text = _rendered(node)
-            if id(node) in docstrings and not is_cli:
+            if id(node) in patterns or (id(node) in docstrings and not is_cli):
                 continue
             if len(re.findall(r"[A-Za-z]{2,}", text)) >= 4 and re.match(r"[A-Z`]", text):
                 yield Text(place, node.lineno, prose(" ".join(text.split())))
@@ -97,6 +98,13 @@ def _docstrings(tree: ast.Module) -> Iterator[ast.Constant]:
             first = node.body[0] if node.body else None
             if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
                 yield first.value
+
+
+def _patterns(tree: ast.Module) -> Iterator[ast.expr]:
+    """Regular expressions, which quote other programs' messages."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and ast.unparse(node.func).startswith("re."):
+            yield from node.args
 
 
 def _outermost_strings(tree: ast.Module) -> Iterator[ast.Constant | ast.JoinedStr]:

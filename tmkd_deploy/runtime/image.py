@@ -8,14 +8,19 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
+
+from tmkd_deploy.runtime.image_limits import MAX_BYTES, MAX_PIXELS, content_problem, size_problem
+from tmkd_deploy.runtime.regular_file import read_regular
 
 # formats that Pillow decodes itself; others, such as EPS, would run external programs
 FORMATS = ("BMP", "JPEG", "PNG", "TIFF", "WEBP")
-MAX_PIXELS = 89_478_485  # Pillow's own limit: a quarter of a gigabyte as RGB
+_PIXELS_AT_ONCE = 1 << 20
+_ORIENTATION = 0x0112
 
 
 class UnreadableImage(ValueError):  # noqa: N818 - names the state of the image
@@ -29,7 +34,9 @@ def read_rgb(source: Path | bytes) -> npt.NDArray[np.uint8]:
     eight bits, transparent pixels are blended onto white, and only the first frame is used.
 
     Args:
-        source: path or contents of a PNG, JPEG, BMP, WebP or TIFF file.
+        source: path or contents of a PNG, JPEG, BMP, WebP or TIFF file. A path leads to a regular
+            file. It has at most 256 MiB and 67 million pixels, or 33 million as WebP, and one
+            side is at most 100 times the other.
 
     Returns:
         RGB pixels, uint8 [H, W, 3].
@@ -37,21 +44,14 @@ def read_rgb(source: Path | bytes) -> npt.NDArray[np.uint8]:
     Raises:
         UnreadableImage: the file cannot be opened, is not an image, is damaged, or is too large.
     """
+    encoded = _contents(source)
+    _refuse(content_problem(encoded))
     try:
-        encoded = source if isinstance(source, bytes) else source.read_bytes()
-    except OSError as error:
-        raise UnreadableImage(f"It cannot be opened: {error.strerror}.") from error
-    if not encoded:
-        raise UnreadableImage("It is empty.")
-    try:
-        with Image.open(io.BytesIO(encoded), formats=FORMATS) as image:
-            _refuse_bombs(image)
-            if image.format != "TIFF":  # Pillow applies the orientation of TIFF files itself
-                return _rgb(ImageOps.exif_transpose(image))
-            image.load()
-            return _rgb(image)
+        return _upright(*_decode(encoded))
     except UnreadableImage:
         raise
+    except MemoryError as error:
+        raise UnreadableImage("It takes more memory to decode than is free.") from error
     except Image.DecompressionBombError as error:
         raise UnreadableImage(f"It has more than the allowed {MAX_PIXELS:,} pixels.") from error
     except UnidentifiedImageError as error:
@@ -67,32 +67,70 @@ def resize(image: npt.NDArray[np.uint8], height: int, width: int) -> npt.NDArray
     return np.array(resized)
 
 
-def _refuse_bombs(image: Image.Image) -> None:
-    if image.width * image.height > MAX_PIXELS:
-        raise UnreadableImage(
-            f"It has {image.width} x {image.height} pixels, more than the allowed {MAX_PIXELS:,}."
-        )
+def _contents(source: Path | bytes) -> bytes:
+    try:
+        encoded = source if isinstance(source, bytes) else read_regular(source, MAX_BYTES)
+    except OSError as error:
+        raise UnreadableImage(f"It cannot be opened: {error.strerror}.") from error
+    if not encoded:
+        raise UnreadableImage("It is empty.")
+    if len(encoded) > MAX_BYTES:
+        raise UnreadableImage(f"It is larger than the allowed {MAX_BYTES >> 20} MiB.")
+    return encoded
+
+
+def _decode(encoded: bytes) -> tuple[npt.NDArray[np.uint8], object]:
+    """RGB pixels uint8 [H, W, 3] as they are stored, and their EXIF orientation."""
+    with Image.open(io.BytesIO(encoded), formats=FORMATS) as image:
+        _refuse(size_problem(image.width, image.height, str(image.format)))
+        image.load()
+        # Pillow applies the orientation of TIFF files itself
+        orientation = 1 if image.format == "TIFF" else image.getexif().get(_ORIENTATION, 1)
+        return _rgb(image), orientation
+
+
+def _refuse(problem: str | None) -> None:
+    if problem:
+        raise UnreadableImage(problem)
 
 
 def _rgb(image: Image.Image) -> npt.NDArray[np.uint8]:
-    if image.mode.startswith("I"):
-        return _grey_to_rgb(_upper_byte(np.asarray(image)))
+    """Convert a few rows at a time: whole intermediate images would multiply the memory needed."""
     if image.mode == "F":
         raise UnreadableImage("It has floating-point pixels; save it with 8 or 16 bits.")
-    if "A" in image.getbands() or "transparency" in image.info:
-        layered = image.convert("RGBA")
+    pixels = np.empty((image.height, image.width, 3), dtype=np.uint8)
+    rows = max(1, _PIXELS_AT_ONCE // image.width)
+    for top in range(0, image.height, rows):
+        bottom = min(top + rows, image.height)
+        pixels[top:bottom] = _strip_to_rgb(image.crop((0, top, image.width, bottom)))
+    return pixels
+
+
+def _strip_to_rgb(strip: Image.Image) -> npt.NDArray[np.uint8]:
+    """uint8 [H, W, 3], or [H, W, 1] for grey values of 16 bits."""
+    if strip.mode.startswith("I"):
+        return _upper_byte(np.asarray(strip))[:, :, np.newaxis]
+    if "A" in strip.getbands() or "transparency" in strip.info:
+        layered = strip.convert("RGBA")
         white = Image.new("RGBA", layered.size, "white")
-        image = Image.alpha_composite(white, layered)
-    return np.array(image.convert("RGB"))
+        strip = Image.alpha_composite(white, layered)
+    return np.asarray(strip.convert("RGB"))
 
 
-def _upper_byte(grey: npt.NDArray[np.generic]) -> npt.NDArray[np.uint8]:
+def _upper_byte(grey: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
     """Map 16-bit integers [H, W] of any type to uint8 [H, W]."""
-    values = grey.astype(np.int64)
-    if values.min() < 0 or values.max() > 0xFFFF:
+    if grey.dtype.itemsize > 2 and (grey.min() < 0 or grey.max() > 0xFFFF):
         raise UnreadableImage("It has 32-bit pixels; save it with 8 or 16 bits.")
-    return (values >> 8).astype(np.uint8)
+    upper: npt.NDArray[np.uint8] = (grey >> 8).astype(np.uint8)
+    return upper
 
 
-def _grey_to_rgb(grey: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    return np.repeat(grey[:, :, np.newaxis], 3, axis=2)
+def _upright(pixels: npt.NDArray[np.uint8], orientation: object) -> npt.NDArray[np.uint8]:
+    """Undo the EXIF orientation of `pixels` [H, W, 3]; values other than 2 to 8 mean upright."""
+    if orientation in (5, 6, 7, 8):
+        pixels = pixels.swapaxes(0, 1)
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    return np.ascontiguousarray(pixels)

@@ -12,11 +12,13 @@ from pathlib import Path
 
 from tmkd_deploy.data.samples import EncodedDataset, ImageFile, reading
 from tmkd_deploy.errors import DataError, MissingExtra
+from tmkd_deploy.runtime.regular_file import read_regular
 
 LICENCE = (
     "The ELPV images are licensed under CC BY-NC-SA 4.0: they, and models trained on them, "
     "are for non-commercial use only."
 )
+MAX_TABLE_BYTES = 16 << 20
 THRESHOLD = "A cell counts as defective where its defect probability is above 0.5."
 
 
@@ -54,8 +56,9 @@ def read_elpv(class_names: list[str] | None) -> EncodedDataset:
     origin = f"elpv-dataset {version()}"
     table = labels_file()
     with reading(table):
-        lines = table.read_text(encoding="utf-8").splitlines()
+        content = read_regular(table, MAX_TABLE_BYTES)
     try:
+        lines = content.decode("utf-8").splitlines()
         rows = [line.split() for line in lines if line.strip()]
         cells = [(name, float(probability), kind) for name, probability, kind in rows]
     except ValueError as error:

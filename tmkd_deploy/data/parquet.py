@@ -12,8 +12,13 @@ from typing import Any
 
 from tmkd_deploy.data.samples import EncodedDataset, find_files, numbered_class_names, reading
 from tmkd_deploy.errors import DataError, MissingExtra
+from tmkd_deploy.runtime.regular_file import open_regular
 
-ROWS_PER_BATCH = 64
+ROWS_PER_BATCH = 8  # the least that is fast; each may be an image of the largest size
+NAMES_PER_BATCH, NAMES_BYTES = 1024, 256 << 20
+# Compressed pages may expand to any size. Images are compressed already, and none has fewer bytes.
+EXPANDED_BYTES, MAX_EXPANSION = 64 << 20, 100
+ROWS, MIN_BYTES_PER_ROW = 1 << 20, 64
 BUFFER_BYTES = 1 << 20  # by default pyarrow reads a whole row group
 
 
@@ -33,12 +38,16 @@ def read_parquet(path: Path, class_names: list[str] | None) -> EncodedDataset:
     keys: list[str] = []
     labels: list[int] = []
     for file in files:
+        before = len(keys)
         with _open(file) as parquet:
             _check_columns(parquet.schema_arrow, file)
             named = _class_names(parquet.schema_arrow.metadata or {}, file)
-            columns = parquet.read(columns=["label", "image.path"])
-            keys += _keys(file, columns)
-            labels += _labels(file, columns)
+            _check_sizes(parquet.metadata, file)
+            rows = _names_at_once(parquet.metadata)
+            for batch in parquet.iter_batches(rows, columns=["label", "image.path"]):
+                first_row = len(keys) - before
+                keys += _keys(file, batch, first_row)
+                labels += _labels(file, batch, first_row)
             images += [
                 _Row(ahead, file, group, row)
                 for group in range(parquet.num_row_groups)
@@ -71,8 +80,8 @@ class _ReadAhead:
 
     def __init__(self) -> None:
         self._group: tuple[Path, int] | None = None
-        self._batches: Generator[list[bytes]] = _batches(Path(), 0)
-        self._images: list[bytes] = []
+        self._batches: Generator[Any] = _batches(Path(), 0)
+        self._images: Any = []  # an Arrow array
         self._end = 0  # the row after the last of `_images`
 
     def read(self, file: Path, group: int, row: int) -> bytes:
@@ -83,7 +92,8 @@ class _ReadAhead:
         while row >= self._end:
             self._images = next(self._batches)
             self._end += len(self._images)
-        return self._images[row - self._end]
+        image: bytes | None = self._images[row - self._end + len(self._images)]["bytes"].as_py()
+        return image or b""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _shared_read_ahead, ()
@@ -106,12 +116,12 @@ class _Row:
         return self.ahead.read(self.file, self.group, self.row)
 
 
-def _batches(file: Path, group: int) -> Generator[list[bytes]]:
+def _batches(file: Path, group: int) -> Generator[Any]:
     with _open(file) as parquet:
         for batch in parquet.iter_batches(
             ROWS_PER_BATCH, row_groups=[group], columns=["image.bytes"]
         ):
-            yield [(image and image["bytes"]) or b"" for image in batch["image"].to_pylist()]
+            yield batch["image"]
 
 
 @contextlib.contextmanager
@@ -121,9 +131,13 @@ def _open(file: Path) -> Iterator[Any]:
         import pyarrow.parquet as pq  # noqa: PLC0415
     except ImportError as error:
         raise MissingExtra("Reading parquet files", "train", "pyarrow") from error
-    with reading(file):
+    with reading(file), open_regular(file) as stream:
         try:
-            with pq.ParquetFile(file, buffer_size=BUFFER_BYTES, pre_buffer=False) as parquet:
+            with pq.ParquetFile(
+                stream,
+                buffer_size=BUFFER_BYTES,
+                pre_buffer=False,
+            ) as parquet:
                 yield parquet
         except (pa.ArrowException, UnicodeDecodeError) as error:
             raise DataError(
@@ -137,9 +151,11 @@ def _check_columns(schema: Any, file: Path) -> None:
     import pyarrow as pa  # noqa: PLC0415
 
     types = {name: schema.field(name).type for name in schema.names}
-    image, label = types.get("image"), types.get("label")
-    fields = [field.name for field in image] if image and pa.types.is_struct(image) else []
-    if "bytes" not in fields or label is None or not pa.types.is_integer(label):
+    image, label = types.get("image", pa.null()), types.get("label", pa.null())
+    fields = {field.name: field.type for field in image} if pa.types.is_struct(image) else {}
+    stored = fields.get("bytes", pa.null())
+    is_bytes = pa.types.is_binary(stored) or pa.types.is_large_binary(stored)
+    if not is_bytes or not pa.types.is_integer(label):
         present = ", ".join(f"{name} ({kind})" for name, kind in types.items())
         raise DataError(
             f"Required columns are missing; this file has: {present}.",
@@ -149,19 +165,55 @@ def _check_columns(schema: Any, file: Path) -> None:
         )
 
 
-def _keys(file: Path, columns: Any) -> list[str]:
-    rows = [f"{file.name}[{row}]" for row in range(columns.num_rows)]
-    if "image" not in columns.column_names:  # the struct has no field 'path'
+def _check_sizes(metadata: Any, file: Path) -> None:
+    """Raise DataError for a file that promises to expand without measure."""
+    size = file.stat().st_size
+    if metadata.num_rows > max(ROWS, size // MIN_BYTES_PER_ROW):
+        raise DataError(
+            f"This file has {size:,} bytes, too few for its {metadata.num_rows:,} rows.",
+            where=str(file),
+            advice="Download or write this shard again.",
+        )
+    for group in range(metadata.num_row_groups):
+        for index in range(metadata.num_columns):
+            column = metadata.row_group(group).column(index)
+            expanded, stored = column.total_uncompressed_size, column.total_compressed_size
+            if expanded > max(EXPANDED_BYTES, MAX_EXPANSION * stored):
+                raise DataError(
+                    f"The {stored:,} bytes of the column {column.path_in_schema!r} expand to "
+                    f"{expanded:,}, more than {MAX_EXPANSION} times as many.",
+                    where=str(file),
+                    advice="Store encoded images (PNG, JPEG) in this shard.",
+                )
+
+
+def _names_at_once(metadata: Any) -> int:
+    """Fewer rows if a path is so long that many copies of it would not fit into memory."""
+    longest = max(
+        (
+            metadata.row_group(group).column(index).total_uncompressed_size
+            for group in range(metadata.num_row_groups)
+            for index in range(metadata.num_columns)
+            if metadata.row_group(group).column(index).path_in_schema == "image.path"
+        ),
+        default=0,
+    )
+    return max(ROWS_PER_BATCH, min(NAMES_PER_BATCH, NAMES_BYTES // max(longest, 1)))
+
+
+def _keys(file: Path, columns: Any, first_row: int) -> list[str]:
+    rows = [f"{file.name}[{first_row + row}]" for row in range(columns.num_rows)]
+    if "image" not in columns.schema.names:  # the struct has no field 'path'
         return rows
-    paths = [(image or {}).get("path") for image in columns["image"].to_pylist()]
-    return [f"{row} {path}" if path else row for row, path in zip(rows, paths, strict=True)]
+    named = [(image or {}).get("path") for image in columns["image"].to_pylist()]
+    return [f"{row} {path}" if path else row for row, path in zip(rows, named, strict=True)]
 
 
-def _labels(file: Path, columns: Any) -> list[int]:
+def _labels(file: Path, columns: Any, first_row: int) -> list[int]:
     labels: list[int | None] = columns["label"].to_pylist()
     if None in labels:
         raise DataError(
-            f"Row {labels.index(None)} has no label.",
+            f"Row {first_row + labels.index(None)} has no label.",
             where=str(file),
             advice="Label every row, or remove the rows without a label.",
         )
@@ -176,7 +228,7 @@ def _class_names(metadata: dict[bytes, bytes], file: Path) -> list[str] | None:
             features = json.loads(metadata.get(b"huggingface", b"{}"))
             names = features.get("info", {}).get("features", {}).get("label", {}).get("names")
         return [_name(name) for name in names] if names else None
-    except (ValueError, AttributeError, TypeError) as error:
+    except (ValueError, AttributeError, TypeError, RecursionError) as error:
         raise DataError(
             "The class names in this file's metadata are invalid.",
             where=str(file),

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Protocol
 
 from tmkd_deploy.errors import DataError
+from tmkd_deploy.runtime.image_limits import MAX_BYTES
+from tmkd_deploy.runtime.regular_file import read_regular
 
 CORRECT_PATH = "Correct the path in the recipe's section 'data', or place the data there."
 
@@ -32,7 +34,7 @@ class ImageFile:
 
     def read(self) -> bytes:
         """The content of the file."""
-        return Path(self.path).read_bytes()
+        return read_regular(Path(self.path), MAX_BYTES)
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,7 @@ def reading(path: Path, subject: str = "This") -> Iterator[None]:
         raise DataError(
             f"{subject} cannot be read: {error.strerror or error}.",
             where=str(error.filename or path),
-            advice="Check that the file exists and is readable.",
+            advice="Check that the file exists and is readable, or remove it.",
         ) from error
 
 

@@ -6,12 +6,12 @@ import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
-from tmkd_deploy.artifacts import sha256_of
 from tmkd_deploy.data import elpv, folder, parquet, webdataset
 from tmkd_deploy.data.samples import EncodedDataset, find_files, reading
 from tmkd_deploy.errors import DataError
 from tmkd_deploy.recipe.schema import Data
 from tmkd_deploy.records.class_names import class_name_problem
+from tmkd_deploy.runtime.regular_file import read_regular
 
 READERS: dict[str, Callable[[Path, list[str] | None], EncodedDataset]] = {
     "folder": folder.read_folder,
@@ -38,7 +38,8 @@ def source_fingerprint(spec: Data) -> str:
     if spec.source == "elpv":
         version, table = elpv.version(), elpv.labels_file()
         with reading(table):
-            return hashlib.sha256(f"{version} {sha256_of(table)}".encode()).hexdigest()
+            content = hashlib.sha256(read_regular(table, elpv.MAX_TABLE_BYTES)).hexdigest()
+        return hashlib.sha256(f"{version} {content}".encode()).hexdigest()
     digest = hashlib.sha256()
     for root in _roots(spec):
         digest.update(b"root\n")
@@ -92,6 +93,13 @@ def _checked(dataset: EncodedDataset, where: str) -> EncodedDataset:
                 where=where,
                 advice="Correct the label, or list every class in 'data.class_names'.",
             )
+    for name in (*names, *dataset.keys):
+        if not _is_text(name):
+            raise DataError(
+                f"The name {name!r} is not valid text.",
+                where=where,
+                advice="Rename it: class and image names appear in results and reports.",
+            )
     if len(names) < 2:
         raise DataError(
             f"This data set has a single class, {names[0]!r}.",
@@ -106,6 +114,15 @@ def _checked(dataset: EncodedDataset, where: str) -> EncodedDataset:
             "folder if there is one.",
         )
     return dataset
+
+
+def _is_text(name: str) -> bool:
+    """False for lone surrogates: JSON and file names can hold them, UTF-8 cannot."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _concatenate(train: EncodedDataset, test: EncodedDataset) -> EncodedDataset:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tmkd_deploy.data.samples import EncodedImage, reading
+from tmkd_deploy.errors import DataError
 from tmkd_deploy.runtime.image import UnreadableImage, read_rgb, resize
 
 Pixels = npt.NDArray[np.uint8]
@@ -26,32 +27,37 @@ class Block:
     keys: Sequence[str]
     images: Sequence[EncodedImage]
 
-    def __str__(self) -> str:
-        last = self.first + len(self.keys) - 1
-        return (
-            f"images {self.first + 1} to {last + 1}, {self.keys[0]!r} to {self.keys[-1]!r}"
-            if len(self.keys) > 1
-            else f"image {self.first + 1}, {self.keys[0]!r}"
-        )
+    def described(self, position: int) -> str:
+        """The image at `position` of this block, for messages."""
+        return f"image {self.first + position + 1}, {self.keys[position]!r}"
 
 
-def decode_block(block: Block, rows: Pixels) -> list[Outcome]:
+def decode_block(
+    block: Block, rows: Pixels, started: Callable[[int], None] = lambda _: None
+) -> list[Outcome]:
     """Decode a block's images into their rows of `rows`, uint8 [N, S, S, 3]; return their outcomes.
+
+    `started` is called with the position of each image in the block before it is read.
 
     Raises:
         DataError: the source itself cannot be read.
     """
-    return [
-        _decode(_read(key, image), rows[row])
-        for row, (key, image) in enumerate(
-            zip(block.keys, block.images, strict=True), start=block.first
-        )
-    ]
+    outcomes: list[Outcome] = []
+    for position, (key, image) in enumerate(zip(block.keys, block.images, strict=True)):
+        started(position)
+        outcomes.append(_decode(_read(key, image), rows[block.first + position]))
+    return outcomes
 
 
 def _read(key: str, image: EncodedImage) -> bytes:
-    with reading(Path(key), f"The image {key!r}"):
-        return image.read()
+    try:
+        with reading(Path(key), f"The image {key!r}"):
+            return image.read()
+    except MemoryError as error:
+        raise DataError(
+            f"The image {key!r} takes more memory to read than is free.",
+            advice="Remove it, or free some memory.",
+        ) from error
 
 
 def _decode(encoded: bytes, row: Pixels) -> Outcome:

@@ -1,9 +1,9 @@
 """Decoding blocks of images in worker processes.
 
-Each worker has its own pipe and one block at a time. A crash can therefore be attributed to a
-block, and workers exit when this process is killed, because their pipe closes; the pool of
-`concurrent.futures` offers neither. Workers are spawned, not forked: they do not import torch and
-share no locks with the threads of this process.
+Each worker has its own pipe and one block at a time, and names each image before it starts on it. A
+crash or a standstill can therefore be attributed to an image, and workers exit when this process is
+killed, because their pipe closes; the pool of `concurrent.futures` offers neither. Workers are
+spawned, not forked: they do not import torch and share no locks with the threads of this process.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import signal
+import time
 from collections.abc import Iterator, Sequence
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
@@ -22,6 +23,9 @@ import numpy as np
 from tmkd_deploy.data.block import Block, Outcome, decode_block
 from tmkd_deploy.errors import DataError, EnvironmentProblem, TmkdError
 
+# Reading and decoding the worst image takes seconds; a slow disk or a busy machine, some more.
+SECONDS_PER_IMAGE = 300.0
+_POLL_SECONDS = 1.0
 _INTERRUPTS = (signal.SIGINT, signal.SIGTERM)
 _CRASHES = (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL)
 _Failure = tuple[str, str, str | None]
@@ -36,7 +40,7 @@ def decode_in_workers(
     ends.
 
     Raises:
-        DataError: the source itself cannot be read, or an image crashes the decoder.
+        DataError: the source itself cannot be read, or an image crashes or stalls the decoder.
         EnvironmentProblem: a worker was killed.
     """
     workers: list[_Worker] = []
@@ -49,10 +53,22 @@ def decode_in_workers(
         for worker, block in zip(workers, pending, strict=False):
             worker.send(block)
             busy[worker.connection] = worker
+        polled = time.monotonic()
         while busy:
-            for connection in wait(list(busy)):
-                worker = busy.pop(connection)
-                result = worker.block, worker.receive()
+            ready = wait(list(busy), _POLL_SECONDS)
+            # a longer gap means that all processes were stopped, or the machine was asleep
+            waited = min(time.monotonic() - polled, _POLL_SECONDS)
+            polled = time.monotonic()
+            for connection, worker in busy.items():
+                if connection not in ready:
+                    worker.wait(waited)
+            for connection in ready:
+                worker = busy[connection]
+                outcomes = worker.receive()
+                if outcomes is None:
+                    continue
+                del busy[connection]
+                result = worker.block, outcomes
                 next_block = next(pending, None)
                 if next_block is not None:
                     worker.send(next_block)
@@ -65,9 +81,11 @@ def decode_in_workers(
 
 
 class _Worker:
-    """A worker process and the block it is decoding."""
+    """A worker process, the block it is decoding, and the image in that block."""
 
     block: Block
+    _position: int
+    _silent: float  # seconds since it started on that image
 
     def __init__(self, file: Path, origin: str) -> None:
         self._origin = origin
@@ -78,16 +96,30 @@ class _Worker:
         remote.close()
 
     def send(self, block: Block) -> None:
-        self.block = block
+        self.block, self._position, self._silent = block, 0, 0.0
         with contextlib.suppress(BrokenPipeError):  # `receive` reports it
             self.connection.send(block)
 
-    def receive(self) -> list[Outcome]:
+    def wait(self, seconds: float) -> None:
+        self._silent += seconds
+        if self._silent > SECONDS_PER_IMAGE:
+            raise DataError(
+                f"Reading {self.block.described(self._position)} takes more than "
+                f"{SECONDS_PER_IMAGE:.0f} seconds.",
+                where=self._origin,
+                advice="Remove or re-encode this image, or check the disk that it is on.",
+            )
+
+    def receive(self) -> list[Outcome] | None:
+        """The outcomes of the block, or None if the worker has only started on another image."""
         try:
-            reply: list[Outcome] | _Failure = self.connection.recv()
+            reply: list[Outcome] | _Failure | int = self.connection.recv()
         except (EOFError, ConnectionResetError) as error:
             self._process.join()
             raise self._crash() from error
+        if isinstance(reply, int):
+            self._position, self._silent = reply, 0.0
+            return None
         if isinstance(reply, tuple):
             problem, advice, where = reply
             raise DataError(problem, advice=advice, where=where)
@@ -101,12 +133,13 @@ class _Worker:
     def _crash(self) -> TmkdError:
         code = self._process.exitcode or 0
         how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"exited with {code}"
-        problem = f"A worker process {how} while decoding {self.block}."
+        image = self.block.described(self._position)
+        problem = f"A worker process {how} while decoding {image}."
         if -code in _CRASHES:
             return DataError(
                 problem,
                 where=self._origin,
-                advice="One of these images crashes the decoder: remove or re-encode it.",
+                advice="This image crashes the decoder: remove or re-encode it.",
             )
         return EnvironmentProblem(
             problem,
@@ -123,7 +156,7 @@ def _work(connection: Connection, file: Path) -> None:
         while True:
             block = connection.recv()
             try:
-                connection.send(decode_block(block, rows))
+                connection.send(decode_block(block, rows, started=connection.send))
             except TmkdError as error:
                 connection.send((error.problem, error.advice, error.where))
 

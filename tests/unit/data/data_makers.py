@@ -3,11 +3,13 @@
 import io
 import json
 import tarfile
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from tmkd_deploy.data.sources import read_source
 from tmkd_deploy.events import SilentEvents
 
 
@@ -38,6 +40,33 @@ def encoded(seed, kind="png", **shape):
     buffer = io.BytesIO()
     Image.fromarray(pixels(seed, **shape)).save(buffer, kind)
     return buffer.getvalue()
+
+
+@dataclass(frozen=True)
+class PipedImage:
+    """An image whose reader blocks until something is written to a pipe, as on a dead disk.
+
+    No file can do that, because sources open regular files only.
+    """
+
+    path: str
+
+    def read(self) -> bytes:
+        return Path(self.path).read_bytes()
+
+
+def read_source_with_pipe(pipe: Path, key: str):
+    """A `read_source` that returns a `PipedImage` in the place of the image `key`."""
+
+    def read(spec):
+        dataset, test_start = read_source(spec)
+        images = [
+            PipedImage(str(pipe)) if here == key else image
+            for here, image in zip(dataset.keys, dataset.images, strict=True)
+        ]
+        return replace(dataset, images=images), test_start
+
+    return read
 
 
 def make_folder(root: Path, counts: dict[str, int], first_seed=0) -> Path:

@@ -13,13 +13,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from data_makers import Listener, make_parquet, make_tar
+from data_makers import Listener, make_parquet, make_tar, read_source_with_pipe
 from PIL import Image
 
+from tmkd_deploy.data.decode import IMAGES_PER_BLOCK
 from tmkd_deploy.data.prepare import prepare
 from tmkd_deploy.errors import DataError, EnvironmentProblem
 from tmkd_deploy.recipe.schema import Data
 
+STUCK = "1/0501.png"
 IMAGES = 1100  # enough for two processes
 needs_proc = pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="looks into /proc")
 
@@ -93,11 +95,12 @@ def test_workers_import_no_training_library(tmp_path):
 
 
 @pytest.fixture
-def stuck(tmp_path, images):
-    """Images in a folder, one of them a pipe, whose reader blocks until something is written."""
-    root = make_source("folder", tmp_path / "source", images)
-    pipe = root / "1" / "0500x.png"
+def stuck(tmp_path, images, monkeypatch):
+    """Images in a folder, and the pipe that the reader of `STUCK` blocks on."""
+    make_source("folder", tmp_path / "source", images)
+    pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
+    monkeypatch.setattr("tmkd_deploy.data.prepare.read_source", read_source_with_pipe(pipe, STUCK))
     return pipe
 
 
@@ -129,22 +132,48 @@ def kill_reader(pipe, number):
     ("number", "kind", "advice"),
     [
         (signal.SIGKILL, EnvironmentProblem, "lower 'data.workers'"),
-        (signal.SIGSEGV, DataError, "One of these images crashes the decoder"),
+        (signal.SIGSEGV, DataError, "This image crashes the decoder"),
     ],
 )
 def test_a_killed_worker_names_what_it_was_decoding(tmp_path, stuck, number, kind, advice):
     killer = threading.Thread(target=kill_reader, args=(stuck, number))
     killer.start()
-    spec = Data(source="folder", path=stuck.parent.parent, image_size=16, workers=2)
-    with pytest.raises(kind, match=rf"killed by {number.name} while decoding images") as caught:
+    spec = Data(source="folder", path=tmp_path / "source", image_size=16, workers=2)
+    with pytest.raises(kind, match=rf"killed by {number.name} while decoding image ") as caught:
         prepare(spec, tmp_path, Listener())
     killer.join()
-    first, last = caught.value.problem.split("'")[1::2]
-    assert first <= "1/0500x.png" <= last
-    assert first >= "1/0300.png"
-    assert last <= "1/0700.png"
+    assert f"image 801, '{STUCK}'" in caught.value.problem
     assert advice in caught.value.advice
-    assert caught.value.where == f"folder {stuck.parent.parent}"
+    assert caught.value.where == f"folder {tmp_path / 'source'}"
+    assert multiprocessing.active_children() == []
+
+
+class Deadline(Listener):
+    """Ends all patience once a single block is left and its worker waits for the pipe."""
+
+    def __init__(self, pipe, monkeypatch):
+        super().__init__()
+        self.pipe, self.monkeypatch, self.done = pipe, monkeypatch, 0
+
+    def begin(self, description, total, unit):
+        return self
+
+    def advance(self, count):
+        self.done += count
+        if self.done == IMAGES - IMAGES_PER_BLOCK:
+            self.writer = os.open(self.pipe, os.O_WRONLY)  # waits for the reader; writes nothing
+            self.monkeypatch.setattr("tmkd_deploy.data.workers.SECONDS_PER_IMAGE", 0)
+
+    def finish(self):
+        os.close(self.writer)
+
+
+def test_an_image_that_never_ends_is_named_after_the_deadline(tmp_path, stuck, monkeypatch):
+    spec = Data(source="folder", path=tmp_path / "source", image_size=16, workers=2)
+    with pytest.raises(DataError, match="takes more than 0 seconds") as caught:
+        prepare(spec, tmp_path, Deadline(stuck, monkeypatch))
+    assert f"image 801, '{STUCK}'" in caught.value.problem
+    assert "Remove or re-encode" in caught.value.advice
     assert multiprocessing.active_children() == []
 
 
@@ -152,16 +181,20 @@ SCRIPT = """
     import sys
     from pathlib import Path
     from tmkd_deploy import artifacts
-    from tmkd_deploy.data.prepare import prepare
+    from tmkd_deploy.data import prepare as stage
     from tmkd_deploy.events import SilentEvents
     from tmkd_deploy.recipe.schema import Data
 
     if __name__ == "__main__":
-        source, place = map(Path, sys.argv[1:])
+        source, place, pipe = map(Path, sys.argv[1:4])
+        sys.path.append(sys.argv[5])
+        from data_makers import read_source_with_pipe
+
+        stage.read_source = read_source_with_pipe(pipe, sys.argv[4])
         try:
             with artifacts.writing(place, kind="data", fingerprint="f", inputs={}) as draft:
                 spec = Data(source="folder", path=source, image_size=16, workers=2)
-                draft.record = prepare(spec, draft.folder, SilentEvents())
+                draft.record = stage.prepare(spec, draft.folder, SilentEvents())
         except KeyboardInterrupt:
             sys.exit("interrupted")
 """
@@ -173,7 +206,8 @@ def running(tmp_path, stuck):
     script = tmp_path / "script.py"
     script.write_text(textwrap.dedent(SCRIPT))
     place = tmp_path / "artifacts" / "prepare"
-    command = [sys.executable, script, stuck.parent.parent, place]
+    command = [sys.executable, script, tmp_path / "source", place, stuck, STUCK]
+    command.append(Path(__file__).parent)
     process = subprocess.Popen(
         command, start_new_session=True, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )

@@ -96,9 +96,9 @@ class StageTime:
 class RunReport:
     """The contents of a report on one run.
 
-    `recipe_yaml` is the resolved recipe, `quantization` is None if it is disabled, `view_weights`
-    are those of the training images, `machine` describes the host, and `notes` are complete
-    sentences.
+    `recipe_yaml` is the resolved recipe without folders, `quantization` is None if it is disabled,
+    `view_weights` are those of the training images, `machine` describes the host, and `notes` are
+    complete sentences.
     """
 
     name: str

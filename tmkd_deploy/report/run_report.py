@@ -31,6 +31,7 @@ from tmkd_deploy.report.interface import (
 from tmkd_deploy.report.json import Json
 from tmkd_deploy.report.junit import Junit
 from tmkd_deploy.report.markdown import Markdown
+from tmkd_deploy.report.recipe_text import recipe_text
 
 
 class ReportRecord(Record):
@@ -60,7 +61,7 @@ def write_report(
     """
     report = RunReport(
         name=recipe.name,
-        recipe_yaml=recipe.to_yaml(),
+        recipe_yaml=recipe_text(recipe),
         data=_data(inputs["data"]),
         teacher=_teacher(inputs["teacher"], inputs["view_scores"]),
         student=StudentSummary(

@@ -26,7 +26,7 @@ def skip_unreadable(decoded: Decoded, allowed: int, origin: str, events: Events)
         named = [f"{key!r}: {why}" for key, why in unreadable]
         raise DataError(
             f"{_images(len(unreadable))} of {len(decoded.images)} cannot be decoded; "
-            f"at most {allowed} may be skipped. {_shortened(named, ' ')}",
+            f"at most {allowed} may be skipped. {shortened(named, ' ')}",
             where=origin,
             advice="Repair or remove them, or raise 'data.max_corrupt_images'.",
         )
@@ -61,7 +61,7 @@ def drop_overlap(
         pairs = [f"{sample.key!r} = {other.key!r}" for _, sample, other in dropped]
         raise DataError(
             f"{_images(len(dropped))} of the {_splits(dropped)} {_repeat(len(dropped))} an image "
-            f"of a later split pixel for pixel; at most {allowed} may: {_shortened(pairs, ', ')}.",
+            f"of a later split pixel for pixel; at most {allowed} may: {shortened(pairs, ', ')}.",
             where=where,
             advice="Remove them from one split: accuracy on training images is meaningless. Or "
             "raise 'data.max_overlapping_images' to drop them from the earlier split.",
@@ -88,7 +88,7 @@ def name_straddling(
         return [], []
     note = (
         f"{'1 group has' if len(groups) == 1 else f'{len(groups)} groups have'} images in more "
-        f"than one split of the data: {_shortened(groups, ', ')}."
+        f"than one split of the data: {shortened(groups, ', ')}."
     )
     events.warn(note)
     return groups, [note]
@@ -106,7 +106,7 @@ def class_counts(
     missing = [name for label, name in enumerate(class_names) if not counts[label]]
     if missing:
         raise DataError(
-            f"The {LONG_NAME[split]} split has no images of: {_shortened(missing, ', ')}.",
+            f"The {LONG_NAME[split]} split has no images of: {shortened(missing, ', ')}.",
             where=where,
             advice="Add images of these classes (identical images, and those of one group, stay in "
             "one split), or remove the classes. A validation split that the data lack is held out "
@@ -134,7 +134,7 @@ def label_conflicts(samples: Sequence[Sample], events: Events) -> list[str]:
     keys = [sample.key for sample in samples if len(labels_of[sample.pixels]) > 1]
     if not keys:
         return []
-    note = f"Identical images have different labels: {_shortened(keys, ', ')}."
+    note = f"Identical images have different labels: {shortened(keys, ', ')}."
     events.warn(note)
     return [note]
 
@@ -143,11 +143,11 @@ def exclusion_notes(skipped: list[str], overlapping: list[str]) -> list[str]:
     """Notes for the report on images of the source that are in no split."""
     notes = []
     if skipped:
-        notes.append(f"{_images(len(skipped))} could not be decoded: {_shortened(skipped, ', ')}.")
+        notes.append(f"{_images(len(skipped))} could not be decoded: {shortened(skipped, ', ')}.")
     if overlapping:
         notes.append(
             f"{_images(len(overlapping))} dropped, because one of a later split has the same "
-            f"pixels: {_shortened(overlapping, ', ')}."
+            f"pixels: {shortened(overlapping, ', ')}."
         )
     return notes
 
@@ -160,6 +160,7 @@ def _repeat(count: int) -> str:
     return "repeats" if count == 1 else "repeat"
 
 
-def _shortened(items: list[str], separator: str) -> str:
+def shortened(items: list[str], separator: str) -> str:
+    """The first of `items`, and how many more there are."""
     more = len(items) - MAX_NAMED
     return separator.join(items[:MAX_NAMED]) + (f" and {more} more" if more > 0 else "")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tmkd_deploy.data.folder import SUFFIXES
 from tmkd_deploy.data.samples import reading
-from tmkd_deploy.data.split_names import Split, split_named
+from tmkd_deploy.data.split_names import SPLITS, Split, split_named
 from tmkd_deploy.errors import DataError
 
 
@@ -44,12 +44,12 @@ def splits_in(root: Path, classes: Collection[str]) -> dict[Split, Path]:
             f"The folder {flat[0].name!r} is named after a split, but holds images instead of "
             "class folders.",
         )
-    if others and len(named) == 1:
-        [only] = named
+    if others:
+        first = next(iter(named))
         raise _ambiguous(
             root,
-            f"The folder {only.name!r} is named after a split, but lies beside the folder "
-            f"{others[0].name!r}.",
+            f"The folder {first.name!r} is named after a split, but lies beside the folder "
+            f"{others[0].name!r}, which holds images too.",
         )
     splits: dict[Split, Path] = {}
     for folder, split in named.items():
@@ -64,7 +64,7 @@ def splits_in(root: Path, classes: Collection[str]) -> dict[Split, Path]:
         found = ", ".join(folder.name for folder in named)
         missing = "no other split" if "train" in splits else "no training split"
         raise _ambiguous(root, f"This folder holds the split {found}, but {missing}.")
-    return splits
+    return {split: splits[split] for split in SPLITS if split in splits}
 
 
 def _ambiguous(root: Path, problem: str) -> DataError:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+from tmkd_deploy.data.data_checks import shortened
 from tmkd_deploy.data.groups import united
 from tmkd_deploy.data.samples import Sample
 from tmkd_deploy.data.split import stratified_split
-from tmkd_deploy.data.split_names import SPLITS, Split
+from tmkd_deploy.data.split_names import LONG_NAME, SPLITS, Split
 from tmkd_deploy.errors import DataError
 from tmkd_deploy.recipe.schema import Data
 
@@ -56,21 +57,23 @@ def _require_enough(
     for unit in united(samples):
         units.update({sample.label for sample in unit})
     needed = len(missing) + 1
-    few = [(class_names[label], count) for label, count in sorted(units.items()) if count < needed]
+    few = [
+        f"{class_names[label]!r} has {count}"
+        for label, count in sorted(units.items())
+        if count < needed
+    ]
     if not few:
         return
-    name, count = few[0]
-    more = f", as have {len(few) - 1} more classes" if len(few) > 1 else ""
     grouped = any(sample.group for sample in samples)
-    what = "group" if grouped else "image"
+    what = "groups" if grouped else "images"
+    held_out = " and ".join(LONG_NAME[split] for split in missing)
     raise DataError(
-        f"The class {name!r} has {count} {what}{'' if count == 1 else 's'}{more}, but every class "
-        f"needs at least {needed} that differ: one to train with and one for each split that is "
-        f"held out ({' and '.join(missing)}).",
+        f"Every class needs at least {needed} different {what}, so that some are left to train "
+        f"with when others are held out for {held_out}: {shortened(few, ', ')}.",
         where=where,
         advice=(
-            "Add groups, make them smaller with another 'data.group_by', or remove the class."
+            "Add groups, make them smaller with another 'data.group_by', or remove these classes."
             if grouped
-            else "Add images of the class (identical ones count once), or remove it."
+            else "Add images of these classes, or remove the classes."
         ),
     )

@@ -294,11 +294,17 @@ def test_an_image_of_two_official_splits_is_refused_whichever_they_are(tmp_path,
 
 def test_a_class_that_cannot_be_in_every_split_is_named(tmp_path, run):
     images = make_folder(tmp_path / "images", {"a": 5, "rare": 1})
-    refused(run, "'rare' has 1 image, but .* at least 3", source="folder", path=images)
+    refused(run, "at least 3 different images, .*: 'rare' has 1", source="folder", path=images)
     shutil.copy(images / "rare" / "000.png", images / "rare" / "copy.png")
-    refused(run, "'rare' has 1 image, but", source="folder", path=images)
+    refused(run, "validation and test: 'rare' has 1", source="folder", path=images)
     test = make_folder(tmp_path / "test", {"a": 1, "rare": 1}, first_seed=50)
-    refused(run, "'rare' has 1 image, .* at least 2", source="folder", train=images, test=test)
+    refused(
+        run,
+        "at least 2 .* held out for validation: 'rare' has 1",
+        source="folder",
+        train=images,
+        test=test,
+    )
     rows = [(encoded(seed), None, seed % 2) for seed in range(6)]
     file = make_parquet(tmp_path / "a.parquet", rows, {"class_names": ["x", "y", "unseen"]})
     refused(run, "no images of: unseen", source="parquet", path=file)

@@ -27,8 +27,7 @@ def stratified_split(
     `leave` groups of every class stay. Samples are selected in the order of the SHA-256 of seed and
     key, because random generators are not stable across library versions.
     """
-    units = [_Unit(unit, Counter((s.label, s.stratum) for s in unit)) for unit in united(samples)]
-    units.sort(key=lambda unit: unit.order(seed))
+    units = sorted(map(_Unit.of, united(samples)), key=lambda unit: unit.order(seed))
     held = _HeldOut(units, Fraction(str(fraction)), leave)
     for unit in units:
         if held.has_room_for(unit):
@@ -38,7 +37,7 @@ def stratified_split(
             held.add(unit)
     for label in sorted({sample.label for sample in samples}):
         if not held.has(label):
-            candidates = [unit for unit in units if label in unit.labels() and held.may_take(unit)]
+            candidates = [unit for unit in units if label in unit.labels and held.may_take(unit)]
             if candidates:
                 held.add(min(candidates, key=lambda unit: (held.cost_of(unit), unit.size())))
     rows = held.rows()
@@ -48,18 +47,24 @@ def stratified_split(
     )
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, slots=True)
 class _Unit:
     """Samples that stay together, and how many of them are in each cell."""
 
     samples: list[Sample]
-    cells: Counter[Cell]
+    cells: tuple[tuple[Cell, int], ...]
+    labels: frozenset[int]
+
+    @classmethod
+    def of(cls, samples: list[Sample]) -> _Unit:
+        cells: dict[Cell, int] = {}
+        for sample in samples:  # a Counter takes several times as long for the usual single sample
+            cell = sample.label, sample.stratum
+            cells[cell] = cells.get(cell, 0) + 1
+        return cls(samples, tuple(sorted(cells.items())), frozenset(label for label, _ in cells))
 
     def size(self) -> int:
         return len(self.samples)
-
-    def labels(self) -> set[int]:
-        return {label for label, _ in self.cells}
 
     def order(self, seed: int) -> str:
         key = min(sample.key for sample in self.samples)
@@ -73,36 +78,42 @@ class _HeldOut:
         self._sizes: Counter[Cell] = Counter()
         self._left: Counter[int] = Counter()  # units by class
         for unit in units:
-            self._sizes.update(unit.cells)
-            self._left.update(unit.labels())
+            for cell, count in unit.cells:
+                self._sizes[cell] += count
+            for label in unit.labels:
+                self._left[label] += 1
         self._shares = _shares(self._sizes, fraction)
         self._held: Counter[Cell] = Counter()
+        self._labels: set[int] = set()
         self._units: set[_Unit] = set()
         self._leave = leave
 
     def add(self, unit: _Unit) -> None:
         self._units.add(unit)
-        self._held.update(unit.cells)
-        self._left.subtract(unit.labels())
+        for cell, count in unit.cells:
+            self._held[cell] += count
+        for label in unit.labels:
+            self._left[label] -= 1
+        self._labels |= unit.labels
 
     def has(self, label: int) -> bool:
-        return any(count for cell, count in self._held.items() if cell[0] == label)
+        return label in self._labels
 
     def may_take(self, unit: _Unit) -> bool:
         return unit not in self._units and all(
-            self._left[label] > self._leave for label in unit.labels()
+            self._left[label] > self._leave for label in unit.labels
         )
 
     def has_room_for(self, unit: _Unit) -> bool:
         return self.may_take(unit) and all(
-            self._held[cell] + count <= self._shares[cell] for cell, count in unit.cells.items()
+            self._held[cell] + count <= self._shares[cell] for cell, count in unit.cells
         )
 
     def cost_of(self, unit: _Unit) -> float:
         """How the squared distance from the shares would change, relative to the cells' sizes."""
         return sum(
             count * (count + 2 * (self._held[cell] - self._shares[cell])) / self._sizes[cell]
-            for cell, count in sorted(unit.cells.items())
+            for cell, count in unit.cells
         )
 
     def rows(self) -> set[int]:

@@ -101,8 +101,8 @@ class Data(Section):
     )
     max_overlapping_images: Annotated[int, Field(ge=0)] = Field(
         0,
-        description="How many training images may repeat a test image; each is dropped from the "
-        "training split and named in a warning.",
+        description="How many images may repeat one of a later split (train, val, test); each is "
+        "dropped from the earlier split and named in a warning.",
     )
     workers: Annotated[int, Field(ge=0)] = Field(
         0,

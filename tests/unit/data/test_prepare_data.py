@@ -16,6 +16,7 @@ from tmkd_deploy.data.data_checks import drop_overlap
 from tmkd_deploy.data.prepare import prepare
 from tmkd_deploy.data.prepared import SPLITS, DataRecord, PreparedData
 from tmkd_deploy.data.samples import Sample
+from tmkd_deploy.data.sources import VAL_IS_TEST
 from tmkd_deploy.errors import DataError, EnvironmentProblem, ExitCode
 from tmkd_deploy.recipe.schema import Data
 from tmkd_deploy.runtime.image import resize
@@ -363,3 +364,59 @@ def test_an_earlier_artifact_survives_bad_data(tmp_path, run):
     refused(run, "It is empty", source="folder", path=images)
     assert artifacts.read(tmp_path / "artifact", "data", DataRecord).record == record
     assert sorted(path.name for path in Path(tmp_path).iterdir()) == ["artifact", "images"]
+
+
+def test_tracks_stay_in_one_split_and_the_record_says_so(tmp_path, run):
+    for label, first in (("a", 0), ("b", 500)):
+        (tmp_path / "images" / label).mkdir(parents=True)
+        for number in range(40):
+            file = tmp_path / "images" / label / f"{number // 4:02}_{number:03}.png"
+            file.write_bytes(encoded(first + number))
+    group_by = "{group}_*.png"
+    data = run(source="folder", path=tmp_path / "images", group_by=group_by, split_seed=3)
+    record = data.record
+    assert (record.drawn_splits, record.split_seed, record.group_by) == (
+        ["val", "test"],
+        3,
+        group_by,
+    )
+    assert record.test_counts == {"a": 8, "b": 8}
+    tracks = [{key[2:4] for key in data.keys(split)} for split in SPLITS]
+    assert sum(map(len, tracks)) == len(set().union(*tracks)) == 10
+    assert run.events.warned == [] and record.straddling_groups == []
+
+
+def test_a_table_carries_labels_splits_and_groups_into_the_artifact(tmp_path, run):
+    lines = ["image,label,split,group"]
+    for number in range(12):
+        (tmp_path / f"{number}.png").write_bytes(encoded(number))
+        split = "test" if number < 4 else "train"
+        lines.append(f"{number}.png,{'ab'[number % 2]},{split},{number // 2}")
+    lines[-1] = lines[-1].replace(",5", ",0")  # a group of the test split
+    (tmp_path / "labels.csv").write_text("\n".join(lines))
+    data = run(source="table", path=tmp_path / "labels.csv", val_fraction=0.4)
+    record = data.record
+    assert data.keys("test") == ["0.png", "1.png", "2.png", "3.png"]
+    assert (record.train_images, record.val_images) == (4, 4)
+    assert (record.drawn_splits, record.group_by) == (["val"], "column")
+    assert record.straddling_groups == ["0"]
+    assert run.events.warned == [
+        "1 group has images in more than one split of the data: 0.",
+    ]
+    assert record.notes == run.events.warned
+
+
+def test_a_lone_validation_split_and_unused_files_are_said_and_recorded(tmp_path, run):
+    make_folder(tmp_path / "images" / "train", {"a": 6, "b": 6})
+    make_folder(tmp_path / "images" / "valid", {"a": 2, "b": 2}, first_seed=50)
+    (tmp_path / "images" / "valid" / "a" / "photo.heic").write_bytes(b"not read")
+    data = run(source="folder", path=tmp_path / "images")
+    record = data.record
+    assert [key.split("/")[0] for key in data.keys("test")] == ["val"] * 4
+    assert record.drawn_splits == ["val"]
+    assert run.events.said == [VAL_IS_TEST]
+    assert run.events.warned == [
+        "Files that are not used: 1 with the suffix .heic, such as 'valid/a/photo.heic'."
+    ]
+    assert record.notes == [VAL_IS_TEST, *run.events.warned]
+    assert [(each.why, each.count) for each in record.unused] == [("with the suffix .heic", 1)]

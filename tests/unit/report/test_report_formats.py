@@ -106,16 +106,16 @@ def test_markdown_tells_verdict_summary_and_what_was_not_measured() -> None:
         (["val"], "folder", "held out with seed 7, whole groups at a time (by folder)."),
     ],
 )
-def test_every_format_for_readers_says_what_each_split_is_for(
+def test_markdown_and_json_say_what_each_split_is_for(
     drawn: list[str], group_by: str | None, told: str
 ) -> None:
     given = run_report()
     data = dataclasses.replace(given.data, drawn_splits=drawn, split_seed=7, group_by=group_by)
     report = dataclasses.replace(given, data=data)
-    for text in (Markdown().render(report), Html().render(report)):
-        assert "1,785 training, 315 validation and 524 test images." in text
-        assert "Chosen on validation, judged on test" in text
-        assert told in text
+    text = Markdown().render(report)
+    assert "1,785 training, 315 validation and 524 test images." in text
+    assert "Chosen on validation, judged on test" in text
+    assert told in text
     written = summary(report)["data"]
     assert [written[f"{split}_images"] for split in ("train", "val", "test")] == [1785, 315, 524]
     assert (written["split_seed"], written["group_by"]) == (7, group_by)

@@ -18,7 +18,7 @@ from tmkd_deploy.runtime.image_limits import MAX_BYTES, MAX_PIXELS, content_prob
 from tmkd_deploy.runtime.regular_file import read_regular
 
 # formats that Pillow decodes itself; others, such as EPS, would run external programs
-FORMATS = ("BMP", "JPEG", "PNG", "TIFF", "WEBP")
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 _PIXELS_AT_ONCE = 1 << 20
 _ORIENTATION = 0x0112
 
@@ -34,9 +34,9 @@ def read_rgb(source: Path | bytes) -> npt.NDArray[np.uint8]:
     eight bits, transparent pixels are blended onto white, and only the first frame is used.
 
     Args:
-        source: path or contents of a PNG, JPEG, BMP, WebP or TIFF file. A path leads to a regular
-            file. It has at most 256 MiB and 67 million pixels, or 33 million as WebP, and one
-            side is at most 100 times the other.
+        source: path or contents of a PNG, JPEG, BMP, GIF, PPM, WebP or TIFF file. A path leads to a
+            regular file. It has at most 256 MiB and 67 million pixels, or 33 million as WebP, and
+            one side is at most 100 times the other.
 
     Returns:
         RGB pixels, uint8 [H, W, 3].
@@ -55,7 +55,8 @@ def read_rgb(source: Path | bytes) -> npt.NDArray[np.uint8]:
     except Image.DecompressionBombError as error:
         raise UnreadableImage(f"It has more than the allowed {MAX_PIXELS:,} pixels.") from error
     except UnidentifiedImageError as error:
-        raise UnreadableImage("It is not a PNG, JPEG, BMP, WebP or TIFF image.") from error
+        formats = "PNG, JPEG, BMP, GIF, PPM, WebP or TIFF"
+        raise UnreadableImage(f"It is not a {formats} image.") from error
     except Exception as error:
         # Pillow's decoders raise almost any exception on damaged files
         raise UnreadableImage(f"It is damaged: {str(error).rstrip('.')}.") from error

@@ -29,7 +29,7 @@ def png_that_claims(width, height):
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(99)))
 
 
-@pytest.mark.parametrize("kind", ["png", "bmp", "tiff"])
+@pytest.mark.parametrize("kind", ["png", "bmp", "tiff", "ppm"])
 def test_lossless_formats_preserve_pixels_exactly(kind):
     image = read_rgb(encoded(1, kind))
     assert image.dtype == np.uint8
@@ -41,6 +41,12 @@ def test_lossy_formats_preserve_pixels_approximately(kind):
     image = read_rgb(saved(Image.new("RGB", (8, 6), (200, 100, 50)), kind, quality=95))
     assert image.shape == (6, 8, 3)
     assert np.abs(image.astype(int) - [200, 100, 50]).max() < 8
+
+
+def test_the_first_frame_of_a_gif_is_read():
+    frames = [Image.new("RGB", (8, 6), colour) for colour in ("red", "blue")]
+    read = read_rgb(saved(frames[0], "GIF", save_all=True, append_images=frames[1:]))
+    np.testing.assert_array_equal(read, np.full((6, 8, 3), (255, 0, 0)))
 
 
 def test_a_path_and_its_bytes_give_the_same_image(tmp_path):
@@ -107,7 +113,9 @@ def test_exif_orientation_is_honoured(kind):
 
 def test_bytes_that_are_not_an_image_are_refused():
     for junk in [b"hello", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", b"\x00" * 50]:
-        with pytest.raises(UnreadableImage, match="not a PNG, JPEG, BMP, WebP or TIFF image"):
+        with pytest.raises(
+            UnreadableImage, match="not a PNG, JPEG, BMP, GIF, PPM, WebP or TIFF image"
+        ):
             read_rgb(junk)
     with pytest.raises(UnreadableImage, match="empty"):
         read_rgb(b"")

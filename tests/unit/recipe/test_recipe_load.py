@@ -367,3 +367,33 @@ def test_a_text_teacher_of_nothing_is_refused(refused) -> None:
         "set either 'model' or 'embeddings'"
         in refused(BASE + "teacher: {text: {model: null}}\n").problem
     )
+
+
+@pytest.mark.parametrize(
+    ("data", "told"),
+    [
+        ("folder, train: a", "'train' with 'test', 'val' or both"),
+        ("folder, val: a, test: b", "'train' with 'test', 'val' or both"),
+        ("folder, path: a, val: b", "not all of them"),
+        ("elpv, val: a", "remove the paths"),
+        ("folder, path: a, group_by: 'x*'", "'x*' has no {group}"),
+        ("folder, path: a, group_by: 'column:x'", "needs the source 'table'"),
+        ("elpv, group_by: folder", "not available for the source 'elpv'"),
+        ("folder, path: a, columns: {label: x}", "belongs to the source 'table'"),
+        ("folder, path: a, class_names: {a: x, b: x}", "two classes have the same name, 'x'"),
+    ],
+)
+def test_rules_of_the_data_section_are_told(refused, data, told) -> None:
+    assert told in refused(BASE.replace("elpv", data)).problem
+
+
+def test_a_validation_path_starts_at_the_recipes_folder(recipe, tmp_path: Path) -> None:
+    loaded = recipe(BASE.replace("elpv", "folder, train: a, val: b"))
+    assert loaded.data.val == tmp_path / "b"
+
+
+def test_new_class_names_survive_being_written_out(recipe) -> None:
+    text = BASE.replace("elpv", "folder, path: a, class_names: {00000: stop, 1: go}")
+    loaded = recipe(text)
+    assert loaded.data.class_names == {"00000": "stop", "1": "go"}
+    assert recipe(loaded.to_yaml()) == loaded

@@ -97,6 +97,31 @@ def test_markdown_tells_verdict_summary_and_what_was_not_measured() -> None:
 # tables
 
 
+@pytest.mark.parametrize(
+    ("drawn", "group_by", "told"),
+    [
+        ([], None, "The data define all three splits."),
+        (["val"], None, "The validation split was held out with seed 7."),
+        (["val", "test"], None, "The validation and test splits were held out with seed 7."),
+        (["val"], "folder", "held out with seed 7, whole groups at a time (by folder)."),
+    ],
+)
+def test_markdown_and_json_say_what_each_split_is_for(
+    drawn: list[str], group_by: str | None, told: str
+) -> None:
+    given = run_report()
+    data = dataclasses.replace(given.data, drawn_splits=drawn, split_seed=7, group_by=group_by)
+    report = dataclasses.replace(given, data=data)
+    text = Markdown().render(report)
+    assert "1,785 training, 315 validation and 524 test images." in text
+    assert "Chosen on validation, judged on test" in text
+    assert told in text
+    written = summary(report)["data"]
+    assert [written[f"{split}_images"] for split in ("train", "val", "test")] == [1785, 315, 524]
+    assert (written["split_seed"], written["group_by"]) == (7, group_by)
+    assert told in written["split_note"]
+
+
 def test_the_summary_compares_teacher_both_students_and_what_ships() -> None:
     content = tables.summary(cpu_gate())
     assert [row[0] for row in content.rows] == [

@@ -92,6 +92,15 @@ def page(text: str) -> Page:
     return Page(text)
 
 
+def test_the_first_lines_say_what_each_split_is_for(page: Page) -> None:
+    words = page.words
+    assert "1,785 training, 315 validation and 524 test images." in words
+    assert (
+        "Chosen on validation, judged on test: no choice saw the test images. "
+        "The validation and test splits were held out with seed 0."
+    ) in words
+
+
 def test_the_sections_come_in_the_order_in_which_they_are_asked_for(page: Page) -> None:
     assert [text for level, text in page.headings if level == 2] == [
         "Verdict",

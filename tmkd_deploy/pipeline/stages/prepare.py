@@ -1,4 +1,4 @@
-"""prepare: the images of both splits, decoded and checked."""
+"""prepare: the images of all splits, decoded and checked."""
 
 from __future__ import annotations
 

@@ -1,0 +1,79 @@
+"""The splits that the data do not define, held out of the training images."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from tmkd_deploy.data.data_checks import shortened
+from tmkd_deploy.data.groups import united
+from tmkd_deploy.data.samples import Sample
+from tmkd_deploy.data.split import stratified_split
+from tmkd_deploy.data.split_names import LONG_NAME, SPLITS, Split
+from tmkd_deploy.errors import DataError
+from tmkd_deploy.recipe.schema import Data
+
+Splits = dict[Split, list[Sample]]
+
+
+def given_splits(samples: Sequence[Sample]) -> Splits:
+    """The samples by the split that the data put them in; all are `train` if they name none."""
+    splits: Splits = {}
+    for sample in samples:
+        splits.setdefault(sample.split or "train", []).append(sample)
+    return splits
+
+
+def complete(given: Splits, spec: Data, class_names: Sequence[str], where: str) -> Splits:
+    """Training, validation and test samples; a split not `given` is held out of the training ones.
+
+    Raises:
+        DataError: a class has too few images or groups to be in every split that is held out.
+    """
+    missing = [split for split in SPLITS if split not in given]
+    train = given.get("train", [])
+    if missing:
+        _require_enough(train, missing, class_names, where)
+    splits = dict(given)
+    if "test" in missing:
+        train, splits["test"] = stratified_split(
+            train,
+            fraction=spec.test_fraction,
+            seed=spec.split_seed,
+            leave=len(missing),  # one for each split that is still to come
+        )
+    if "val" in missing:
+        train, splits["val"] = stratified_split(
+            train, fraction=spec.val_fraction, seed=spec.split_seed
+        )
+    splits["train"] = train
+    return {split: splits[split] for split in SPLITS}
+
+
+def _require_enough(
+    samples: Sequence[Sample], missing: Sequence[Split], class_names: Sequence[str], where: str
+) -> None:
+    units: Counter[int] = Counter()
+    for unit in united(samples):
+        units.update({sample.label for sample in unit})
+    needed = len(missing) + 1
+    few = [
+        f"{class_names[label]!r} has {count}"
+        for label, count in sorted(units.items())
+        if count < needed
+    ]
+    if not few:
+        return
+    grouped = any(sample.group for sample in samples)
+    what = "groups" if grouped else "images"
+    held_out = " and ".join(LONG_NAME[split] for split in missing)
+    raise DataError(
+        f"Every class needs at least {needed} different {what}, so that some are left to train "
+        f"with when others are held out for {held_out}: {shortened(few, ', ')}.",
+        where=where,
+        advice=(
+            "Add groups, make them smaller with another 'data.group_by', or remove these classes."
+            if grouped
+            else "Add images of these classes, or remove the classes."
+        ),
+    )

@@ -37,7 +37,10 @@ def test_a_complete_run_ends_with_its_tables(complete) -> None:
 def test_the_summary_covers_every_target(summary) -> None:
     assert summary["outcome"] == "passed"
     assert set(summary["targets"]) == set(TARGETS)
-    assert summary["data"]["train_images"] == 120 and summary["data"]["test_images"] == 42
+    images = [summary["data"][f"{split}_images"] for split in ("train", "val", "test")]
+    assert images == [102, 18, 42]
+    assert summary["data"]["drawn_splits"] == ["val"]
+    assert "Chosen on validation, judged on test" in summary["data"]["split_note"]
     assert summary["teacher"]["parameters"] > summary["student"]["parameters"]
 
 

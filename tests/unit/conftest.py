@@ -178,21 +178,29 @@ def _data() -> Any:
     large = np.stack([np.asarray(Image.fromarray(one).resize((SIDE, SIDE))) for one in grey])
     images = np.repeat(large[..., None], 3, axis=-1)
     order = np.random.default_rng(0).permutation(len(images))
-    split = {"train": order[:1297], "test": order[1297:]}
+    split = {"train": order[:1197], "val": order[1197:1297], "test": order[1297:]}
     names = [str(number) for number in range(CLASSES)]
     record = DataRecord(
         source="digits",
         notes=[],
         class_names=names,
         image_size=SIDE,
+        drawn_splits=["val", "test"],
+        split_seed=0,
+        group_by=None,
+        straddling_groups=[],
         train_images=len(split["train"]),
+        val_images=len(split["val"]),
         test_images=len(split["test"]),
         train_counts={},
+        val_counts={},
         test_counts={},
+        unused=[],
         skipped=[],
         overlapping=[],
         duplicates_within_train=0,
         train_sha256="",
+        val_sha256="",
         evaluation_sha256="",
     )
     return PreparedData(

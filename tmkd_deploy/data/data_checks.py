@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from tmkd_deploy.data.decode import Decoded
-from tmkd_deploy.data.prepared import Split
+from tmkd_deploy.data.groups import straddling
 from tmkd_deploy.data.samples import Sample
+from tmkd_deploy.data.split_names import LONG_NAME, SPLITS, Split
 from tmkd_deploy.errors import DataError
 from tmkd_deploy.events import Events
 
@@ -35,33 +36,62 @@ def skip_unreadable(decoded: Decoded, allowed: int, origin: str, events: Events)
 
 
 def drop_overlap(
-    train: Sequence[Sample], test: Sequence[Sample], allowed: int, where: str, events: Events
-) -> tuple[list[Sample], list[str]]:
-    """The training images that differ from all test images, and the keys of the dropped ones.
+    splits: Mapping[Split, Sequence[Sample]], allowed: int, where: str, events: Events
+) -> tuple[dict[Split, list[Sample]], list[str]]:
+    """The samples that differ from those of all later splits, and the keys of the dropped ones.
 
-    Each dropped image causes a warning.
+    The order is training, validation, test. Each dropped image causes a warning.
 
     Raises:
-        DataError: more than `allowed` training images equal a test image.
+        DataError: more than `allowed` images equal one of a later split.
     """
-    test_keys = {sample.pixels: sample.key for sample in test}
-    overlapping = [sample for sample in train if sample.pixels in test_keys]
-    if len(overlapping) > allowed:
-        pairs = [f"{sample.key!r} = {test_keys[sample.pixels]!r}" for sample in overlapping]
+    later: dict[str, Sample] = {}  # by pixels
+    kept: dict[Split, list[Sample]] = {}
+    dropped: list[tuple[Split, Sample, Sample]] = []
+    for split in reversed(SPLITS):
+        samples = splits.get(split, [])
+        found = [
+            (split, sample, later[sample.pixels]) for sample in samples if sample.pixels in later
+        ]
+        dropped = found + dropped
+        if split in splits:
+            kept[split] = [sample for sample in samples if sample.pixels not in later]
+        later.update({sample.pixels: sample for sample in samples if sample.pixels not in later})
+    if len(dropped) > allowed:
+        pairs = [f"{sample.key!r} = {other.key!r}" for _, sample, other in dropped]
         raise DataError(
-            f"{_images(len(overlapping))} of the training split {_repeat(len(overlapping))} a test "
-            f"image pixel for pixel; at most {allowed} may: {_shortened(pairs, ', ')}.",
+            f"{_images(len(dropped))} of the {_splits(dropped)} {_repeat(len(dropped))} an image "
+            f"of a later split pixel for pixel; at most {allowed} may: {_shortened(pairs, ', ')}.",
             where=where,
             advice="Remove them from one split: accuracy on training images is meaningless. Or "
-            "raise 'data.max_overlapping_images' to drop them from the training split.",
+            "raise 'data.max_overlapping_images' to drop them from the earlier split.",
         )
-    for sample in overlapping:
+    for split, sample, other in dropped:
         events.warn(
-            f"Dropped training image {sample.key!r}: it has the same pixels as test image "
-            f"{test_keys[sample.pixels]!r}."
+            f"Dropped {LONG_NAME[split]} image {sample.key!r}: it has the same pixels as "
+            f"{other.key!r}, which is in a later split."
         )
-    kept = [sample for sample in train if sample.pixels not in test_keys]
-    return kept, [sample.key for sample in overlapping]
+    return kept, [sample.key for _, sample, _ in dropped]
+
+
+def _splits(dropped: Sequence[tuple[Split, Sample, Sample]]) -> str:
+    names = list(dict.fromkeys(LONG_NAME[split] for split, _, _ in dropped))
+    return f"{' and '.join(names)} {'split' if len(names) == 1 else 'splits'}"
+
+
+def name_straddling(
+    splits: Mapping[Split, Sequence[Sample]], events: Events
+) -> tuple[list[str], list[str]]:
+    """The groups that the data themselves divide between splits, and a note, also a warning."""
+    groups = straddling(list(splits.values()))
+    if not groups:
+        return [], []
+    note = (
+        f"{'1 group has' if len(groups) == 1 else f'{len(groups)} groups have'} images in more "
+        f"than one split of the data: {_shortened(groups, ', ')}."
+    )
+    events.warn(note)
+    return groups, [note]
 
 
 def class_counts(
@@ -76,10 +106,11 @@ def class_counts(
     missing = [name for label, name in enumerate(class_names) if not counts[label]]
     if missing:
         raise DataError(
-            f"The {split} split has no images of: {_shortened(missing, ', ')}.",
+            f"The {LONG_NAME[split]} split has no images of: {_shortened(missing, ', ')}.",
             where=where,
-            advice="Add images of these classes (identical images stay in one split), remove the "
-            "classes from 'data.class_names', or change 'data.test_fraction'.",
+            advice="Add images of these classes (identical images, and those of one group, stay in "
+            "one split), or remove the classes. A validation split that the data lack is held out "
+            "of the training images.",
         )
     return {name: counts[label] for label, name in enumerate(class_names)}
 
@@ -109,14 +140,14 @@ def label_conflicts(samples: Sequence[Sample], events: Events) -> list[str]:
 
 
 def exclusion_notes(skipped: list[str], overlapping: list[str]) -> list[str]:
-    """Notes for the report on images of the source that are in neither split."""
+    """Notes for the report on images of the source that are in no split."""
     notes = []
     if skipped:
         notes.append(f"{_images(len(skipped))} could not be decoded: {_shortened(skipped, ', ')}.")
     if overlapping:
         notes.append(
-            f"{_images(len(overlapping))} of the training split dropped, because a test image has "
-            f"the same pixels: {_shortened(overlapping, ', ')}."
+            f"{_images(len(overlapping))} dropped, because one of a later split has the same "
+            f"pixels: {_shortened(overlapping, ', ')}."
         )
     return notes
 

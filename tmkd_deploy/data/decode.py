@@ -7,11 +7,13 @@ import os
 from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
 from tmkd_deploy.data.block import Block, Outcome, Pixels, decode_block
 from tmkd_deploy.data.samples import EncodedDataset, Sample
+from tmkd_deploy.data.split_names import Split
 from tmkd_deploy.data.workers import decode_in_workers
 from tmkd_deploy.events import Events
 from tmkd_deploy.runtime.image import UnreadableImage
@@ -65,8 +67,11 @@ def decode_all(
         if isinstance(outcome, UnreadableImage):
             decoded.unreadable.append((key, str(outcome)))
         else:
-            sample = Sample(row, key, dataset.labels[row], dataset.strata[row], outcome)
-            decoded.samples.append(sample)
+            group = dataset.groups[row] if dataset.groups else ""
+            split: Split | Literal[""] = dataset.splits[row] if dataset.splits else ""
+            decoded.samples.append(
+                Sample(row, key, dataset.labels[row], dataset.strata[row], outcome, group, split)
+            )
     return decoded
 
 

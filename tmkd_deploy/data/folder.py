@@ -8,7 +8,10 @@ from pathlib import Path
 from tmkd_deploy.data.samples import CORRECT_PATH, EncodedDataset, ImageFile, reading
 from tmkd_deploy.errors import DataError
 
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff"})
+SUFFIXES = frozenset(
+    {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".gif"}
+    | {".ppm", ".pgm", ".pbm", ".pnm"}
+)
 
 
 def files(root: Path) -> list[Path]:

@@ -17,13 +17,16 @@ from tmkd_deploy.data.data_checks import (
     drop_overlap,
     exclusion_notes,
     label_conflicts,
+    name_straddling,
     skip_unreadable,
 )
 from tmkd_deploy.data.decode import create_images, decode_all
-from tmkd_deploy.data.prepared import INDEX, DataRecord, Split, images_name, labels_name
+from tmkd_deploy.data.prepared import INDEX, DataRecord, images_name, labels_name
 from tmkd_deploy.data.samples import Sample
 from tmkd_deploy.data.sources import read_source
-from tmkd_deploy.data.split import stratified_split
+from tmkd_deploy.data.split_names import SPLITS, Split
+from tmkd_deploy.data.three_splits import Splits, complete, given_splits
+from tmkd_deploy.data.unused import described
 from tmkd_deploy.errors import EnvironmentProblem
 from tmkd_deploy.events import Events
 from tmkd_deploy.recipe.schema import Data
@@ -32,9 +35,9 @@ ROWS_PER_BATCH = 256
 
 
 def prepare(spec: Data, folder: Path, events: Events) -> DataRecord:
-    """Write both splits of the data that `spec` names into the empty `folder`.
+    """Write the three splits of the data that `spec` names into the empty `folder`.
 
-    The files are {train,test}_images.npy (uint8 [N, S, S, 3]), {train,test}_labels.npy
+    The files are {train,val,test}_images.npy (uint8 [N, S, S, 3]), {train,val,test}_labels.npy
     (int64 [N]) and index.json (keys and SHA-256 of the decoded pixels of each split).
 
     Raises:
@@ -43,47 +46,63 @@ def prepare(spec: Data, folder: Path, events: Events) -> DataRecord:
             killed.
         OSError: `folder` cannot be written to.
     """
-    dataset, test_start = read_source(spec)
+    dataset = read_source(spec)
     for note in dataset.notes:
         events.say(note)
+    not_used = described(dataset.unused)
+    if not_used:
+        events.warn(not_used)
     _check_disk_space(folder, len(dataset.keys), spec.image_size)
     all_images = folder / "everything.npy"
     decoded = decode_all(dataset, spec.image_size, spec.workers, all_images, events)
     skipped = skip_unreadable(decoded, spec.max_corrupt_images, dataset.origin, events)
-    overlapping: list[str] = []
-    if test_start is None:
-        train, test = stratified_split(
-            decoded.samples, test_fraction=spec.test_fraction, seed=spec.split_seed
-        )
-    else:
-        train = [sample for sample in decoded.samples if sample.row < test_start]
-        test = [sample for sample in decoded.samples if sample.row >= test_start]
-        train, overlapping = drop_overlap(
-            train, test, spec.max_overlapping_images, str(spec.test), events
-        )
-    record = DataRecord(
+    given, overlapping = drop_overlap(
+        given_splits(decoded.samples),
+        spec.max_overlapping_images,
+        str(spec.test or spec.val or spec.path),
+        events,
+    )
+    straddling_groups, straddling_notes = name_straddling(given, events)
+    splits = complete(given, spec, dataset.class_names, dataset.origin)
+    counts = {
+        split: class_counts(samples, dataset.class_names, split, dataset.origin)
+        for split, samples in splits.items()
+    }
+    hashes = {
+        split: _write(folder, split, samples, decoded.images) for split, samples in splits.items()
+    }
+    _write_index(folder / INDEX, splits)
+    all_images.unlink()
+    return DataRecord(
         # without the path: the same images in another place are the same data
         source=dataset.origin if spec.source == "elpv" else spec.source,
         notes=[
             *dataset.notes,
+            *([not_used] if not_used else []),
             *label_conflicts(decoded.samples, events),
             *exclusion_notes(skipped, overlapping),
+            *straddling_notes,
         ],
         class_names=dataset.class_names,
         image_size=spec.image_size,
-        train_images=len(train),
-        test_images=len(test),
-        train_counts=class_counts(train, dataset.class_names, "train", dataset.origin),
-        test_counts=class_counts(test, dataset.class_names, "test", dataset.origin),
+        drawn_splits=[split for split in SPLITS if split not in given],
+        split_seed=spec.split_seed,
+        group_by=spec.group_by or ("column" if dataset.groups else None),
+        straddling_groups=straddling_groups,
+        train_images=len(splits["train"]),
+        val_images=len(splits["val"]),
+        test_images=len(splits["test"]),
+        train_counts=counts["train"],
+        val_counts=counts["val"],
+        test_counts=counts["test"],
+        unused=dataset.unused,
         skipped=skipped,
         overlapping=overlapping,
-        duplicates_within_train=count_duplicates(train, events),
-        train_sha256=_write(folder, "train", train, decoded.images),
-        evaluation_sha256=_write(folder, "test", test, decoded.images),
+        duplicates_within_train=count_duplicates(splits["train"], events),
+        train_sha256=hashes["train"],
+        val_sha256=hashes["val"],
+        evaluation_sha256=hashes["test"],
     )
-    _write_index(folder / INDEX, {"train": train, "test": test})
-    all_images.unlink()
-    return record
 
 
 def _check_disk_space(folder: Path, images: int, size: int) -> None:
@@ -114,7 +133,7 @@ def _write(folder: Path, split: Split, samples: Sequence[Sample], decoded: Pixel
     return digest.hexdigest()
 
 
-def _write_index(file: Path, splits: dict[str, list[Sample]]) -> None:
+def _write_index(file: Path, splits: Splits) -> None:
     index = {
         split: {
             "keys": [sample.key for sample in samples],

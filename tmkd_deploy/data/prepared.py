@@ -11,19 +11,32 @@ import numpy as np
 import numpy.typing as npt
 
 from tmkd_deploy.artifacts import Artifact, Record
+from tmkd_deploy.data.split_names import SPLITS, Split
 
-Split = Literal["train", "test"]
-SPLITS: tuple[Split, ...] = ("train", "test")
+__all__ = ["SPLITS", "DataRecord", "PreparedData", "Split", "UnusedFiles"]
+
 INDEX = "index.json"
+
+
+class UnusedFiles(Record):
+    """Files of a source that are not used: why, how many, and the path of the first."""
+
+    why: str
+    count: int
+    example: str
 
 
 class DataRecord(Record):
     """What the prepare stage records.
 
-    `train_counts` and `test_counts` are numbers of images by class name. The two hashes are SHA-256
-    over the pixels and labels of a split, so `evaluation_sha256` identifies the images that results
+    `drawn_splits` are those that the data do not define: they are held out by `split_seed`, whole
+    groups at a time if there are any. `group_by` says what a group is, None without groups, and
+    `straddling_groups` are those that the data themselves divide between splits.
+
+    The counts are numbers of images by class name. The hashes are SHA-256 over the pixels and
+    labels of a split; `evaluation_sha256`, the test split's, identifies the images that results
     refer to. `skipped` are the keys of images that could not be decoded, `overlapping` those of
-    training images dropped because they equal a test image. `duplicates_within_train` counts
+    images dropped because a later split has the same pixels. `duplicates_within_train` counts
     training images that repeat an earlier one.
     """
 
@@ -31,20 +44,28 @@ class DataRecord(Record):
     notes: list[str]
     class_names: list[str]
     image_size: int
+    drawn_splits: list[Split]
+    split_seed: int
+    group_by: str | None
+    straddling_groups: list[str]
     train_images: int
+    val_images: int
     test_images: int
     train_counts: dict[str, int]
+    val_counts: dict[str, int]
     test_counts: dict[str, int]
+    unused: list[UnusedFiles]
     skipped: list[str]
     overlapping: list[str]
     duplicates_within_train: int
     train_sha256: str
+    val_sha256: str
     evaluation_sha256: str
 
 
 @dataclass(frozen=True)
 class PreparedData:
-    """Images, labels and keys of both splits, read from an artifact; images stay on disk."""
+    """Images, labels and keys of all splits, read from an artifact; images stay on disk."""
 
     record: DataRecord
     _images: dict[Split, npt.NDArray[np.uint8]]

@@ -6,8 +6,10 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
+from tmkd_deploy.data.prepared import UnusedFiles
+from tmkd_deploy.data.split_names import Split
 from tmkd_deploy.errors import DataError
 
 CORRECT_PATH = "Correct the path in the recipe's section 'data', or place the data there."
@@ -40,7 +42,8 @@ class EncodedDataset:
     """Labelled, encoded images in an order that is the same on every machine.
 
     Reading `images` is fast in ascending order. Splits preserve the proportions of the strata
-    within each class.
+    within each class. `splits` and `groups` are empty where the source knows none; a group of ""
+    is none. `unused` are the source's files that are no images of it.
     """
 
     origin: str
@@ -50,6 +53,9 @@ class EncodedDataset:
     strata: list[str]
     images: Sequence[EncodedImage]
     notes: list[str] = field(default_factory=list)
+    splits: list[Split] = field(default_factory=list)
+    groups: list[str] = field(default_factory=list)
+    unused: list[UnusedFiles] = field(default_factory=list)
 
     def read(self, index: int) -> bytes:
         """The encoded bytes of image `index`, 0 <= index < len(keys)."""
@@ -58,13 +64,18 @@ class EncodedDataset:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One decoded image: its row among all images; `pixels` is the SHA-256 before resizing."""
+    """One decoded image: its row among all images; `pixels` is the SHA-256 before resizing.
+
+    `split` is the one that the source puts it in, `group` what must stay together; "" is none.
+    """
 
     row: int
     key: str
     label: int
     stratum: str
     pixels: str
+    group: str = ""
+    split: Split | Literal[""] = ""
 
 
 def numbered_class_names(labels: list[int]) -> list[str]:

@@ -2,27 +2,39 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
 from tmkd_deploy.artifacts import sha256_of
-from tmkd_deploy.data import elpv, folder, parquet, webdataset
-from tmkd_deploy.data.samples import EncodedDataset, find_files, reading
+from tmkd_deploy.data import elpv, folder, parquet, table, webdataset
+from tmkd_deploy.data.groups import groups_of
+from tmkd_deploy.data.layout import splits_in
+from tmkd_deploy.data.samples import EncodedDataset, ImageFile, find_files, reading
+from tmkd_deploy.data.split_names import LONG_NAME, Split
+from tmkd_deploy.data.unused import unused_files
 from tmkd_deploy.errors import DataError
 from tmkd_deploy.recipe.schema import Data
 from tmkd_deploy.records.class_names import class_name_problem
 
-READERS: dict[str, Callable[[Path, list[str] | None], EncodedDataset]] = {
-    "folder": folder.read_folder,
-    "parquet": parquet.read_parquet,
-    "webdataset": webdataset.read_webdataset,
+Roots = dict[Split | None, Path]  # None is the only one, where the recipe names no splits
+READERS: dict[str, Callable[[Path, list[str] | None, Data], EncodedDataset]] = {
+    "folder": lambda path, class_names, _: folder.read_folder(path, class_names),
+    "table": table.read_table,
+    "parquet": lambda path, class_names, _: parquet.read_parquet(path, class_names),
+    "webdataset": lambda path, class_names, _: webdataset.read_webdataset(path, class_names),
 }
-FILES: dict[str, Callable[[Path], list[Path]]] = {
-    "folder": folder.files,
-    "parquet": lambda path: find_files(path, ".parquet"),
-    "webdataset": webdataset.files,
+FILES: dict[str, Callable[[Path, Data], list[Path]]] = {
+    "folder": lambda path, _: folder.files(path),
+    "table": table.files,
+    "parquet": lambda path, _: find_files(path, ".parquet"),
+    "webdataset": lambda path, _: webdataset.files(path),
 }
+VAL_IS_TEST = (
+    "The data have a validation split and no test split, so their validation split is the test "
+    "split here, and another validation split is held out from the training images."
+)
 
 
 def source_fingerprint(spec: Data) -> str:
@@ -40,9 +52,9 @@ def source_fingerprint(spec: Data) -> str:
         with reading(table):
             return hashlib.sha256(f"{version} {sha256_of(table)}".encode()).hexdigest()
     digest = hashlib.sha256()
-    for root in _roots(spec):
-        digest.update(b"root\n")
-        for file in FILES[spec.source](root):
+    for split, root in _roots(spec).items():
+        digest.update(f"root {split}\n".encode())
+        for file in FILES[spec.source](root, spec):
             with reading(file):
                 state = file.stat()
             name = file.relative_to(root).as_posix() if file.is_relative_to(root) else file.name
@@ -50,32 +62,81 @@ def source_fingerprint(spec: Data) -> str:
     return digest.hexdigest()
 
 
-def read_source(spec: Data) -> tuple[EncodedDataset, int | None]:
-    """All images of the source and, if the recipe defines the split, the first test image's index.
+def read_source(spec: Data) -> EncodedDataset:
+    """All images of the source, with their splits and groups if it has them.
 
     Raises:
         DataError: the data are missing, empty, of a single class, or wrongly labelled.
         MissingExtra: the source needs a package that is not installed.
     """
     if spec.source == "elpv":
-        return _checked(elpv.read_elpv(spec.class_names), "elpv-dataset"), None
-    read = READERS[spec.source]
-    parts = [_checked(read(root, spec.class_names), str(root)) for root in _roots(spec)]
-    if len(parts) == 1:
-        return parts[0], None
-    train, test = parts
-    if train.class_names != test.class_names:
-        raise DataError(
-            f"The training data have {_described(train.class_names)}, "
-            f"but the test data have {_described(test.class_names)}.",
-            where=str(spec.test),
-            advice="Give both splits the same classes.",
+        names = spec.class_names if isinstance(spec.class_names, list) else None
+        return _checked(_renamed(elpv.read_elpv(names), spec), "elpv-dataset")
+    parts = {split: _read(root, split, spec) for split, root in _roots(spec).items()}
+    named = {split: part for split, part in parts.items() if split is not None}
+    dataset = _concatenated(named, spec) if named else parts[None]
+    dataset = _with_roles(dataset, str(spec.path or spec.train))
+    if spec.source == "folder":
+        places = [spec.path] if spec.path else [spec.train, spec.val, spec.test]
+        used = {Path(image.path) for image in dataset.images if isinstance(image, ImageFile)}
+        unused = [each for place in places if place for each in unused_files(place, used)]
+        dataset = dataclasses.replace(dataset, unused=unused)
+    return dataset
+
+
+def _read(root: Path, split: Split | None, spec: Data) -> EncodedDataset:
+    names = spec.class_names if isinstance(spec.class_names, list) else None
+    dataset = READERS[spec.source](root, names, spec)
+    dataset = _checked(_renamed(dataset, spec), str(root))
+    if spec.group_by and not spec.group_by.startswith("column:"):
+        groups = groups_of(
+            dataset.keys,
+            spec.group_by,
+            # official test images are often named otherwise than the tracks of the training images
+            required=split in (None, "train"),
+            where=str(root),
+            below_class=spec.source != "table",
         )
-    return _concatenate(train, test), len(train.keys)
+        dataset = dataclasses.replace(dataset, groups=groups)
+    return dataset
 
 
-def _roots(spec: Data) -> list[Path]:
-    return [root for root in (spec.path, spec.train, spec.test) if root is not None]
+def _roots(spec: Data) -> Roots:
+    if spec.path is None:
+        given: dict[Split, Path | None] = {"train": spec.train, "val": spec.val, "test": spec.test}
+        return {split: root for split, root in given.items() if root is not None}
+    found = splits_in(spec.path, spec.class_names or ()) if spec.source == "folder" else {}
+    return dict(found.items()) if found else {None: spec.path}
+
+
+def _with_roles(dataset: EncodedDataset, where: str) -> EncodedDataset:
+    """Take a lone validation split for the test split, whose images no choice may touch."""
+    present = set(dataset.splits)
+    if present == {"train", "val"}:
+        splits: list[Split] = ["train" if each == "train" else "test" for each in dataset.splits]
+        return dataclasses.replace(dataset, splits=splits, notes=[*dataset.notes, VAL_IS_TEST])
+    if present and not present >= {"train", "test"}:
+        raise DataError(
+            f"The data have no splits but {' and '.join(sorted(present))}.",
+            where=where,
+            advice="Name a training and a test split, or no split at all.",
+        )
+    return dataset
+
+
+def _renamed(dataset: EncodedDataset, spec: Data) -> EncodedDataset:
+    """Give the classes their new names, if the recipe maps old names to new ones."""
+    if not isinstance(spec.class_names, dict):
+        return dataset
+    unknown = [name for name in spec.class_names if name not in dataset.class_names]
+    if unknown:
+        raise DataError(
+            f"There is no class {unknown[0]!r}; there are {_described(dataset.class_names)}.",
+            where="data.class_names",
+            advice="Give each class under its name in the data.",
+        )
+    names = [spec.class_names.get(name, name) for name in dataset.class_names]
+    return dataclasses.replace(dataset, class_names=names)
 
 
 def _checked(dataset: EncodedDataset, where: str) -> EncodedDataset:
@@ -108,15 +169,36 @@ def _checked(dataset: EncodedDataset, where: str) -> EncodedDataset:
     return dataset
 
 
-def _concatenate(train: EncodedDataset, test: EncodedDataset) -> EncodedDataset:
+def _concatenated(parts: dict[Split, EncodedDataset], spec: Data) -> EncodedDataset:
+    every = list(parts.values())
+    first = every[0]
+    for split, part in parts.items():
+        if part.class_names != first.class_names:
+            raise DataError(
+                f"The training data have {_described(first.class_names)}, "
+                f"but the {LONG_NAME[split]} data have {_described(part.class_names)}.",
+                where=str(_roots(spec)[split]),
+                advice="Give all splits the same classes.",
+            )
+        if part.splits:
+            raise DataError(
+                "This table has a column for the split, but the recipe already names its split.",
+                where=str(_roots(spec)[split]),
+                advice="Name a table of all images in 'data.path', or remove the column.",
+            )
+    grouped = any(part.groups for part in every)
     return EncodedDataset(
-        origin=f"{train.origin} and {test.origin}",
-        class_names=train.class_names,
-        keys=[f"train/{key}" for key in train.keys] + [f"test/{key}" for key in test.keys],
-        labels=train.labels + test.labels,
-        strata=train.strata + test.strata,
-        images=[*train.images, *test.images],
-        notes=train.notes,
+        origin=" and ".join(part.origin for part in every),
+        class_names=first.class_names,
+        keys=[f"{split}/{key}" for split, part in parts.items() for key in part.keys],
+        labels=[label for part in every for label in part.labels],
+        strata=[stratum for part in every for stratum in part.strata],
+        images=[image for part in every for image in part.images],
+        notes=first.notes,
+        splits=[split for split, part in parts.items() for _ in part.keys],
+        groups=[g for part in every for g in part.groups or [""] * len(part.keys)]
+        if grouped
+        else [],
     )
 
 

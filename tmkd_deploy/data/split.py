@@ -1,75 +1,132 @@
-"""The stratified split: exact, and independent of machine and library versions."""
+"""The stratified split: exact where it can be, and independent of machine and library versions."""
 
 from __future__ import annotations
 
 import hashlib
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 
+from tmkd_deploy.data.groups import united
 from tmkd_deploy.data.samples import Sample
 
-Duplicates = list[Sample]  # all samples with the same pixels, often just one
+Cell = tuple[int, str]  # a class and a stratum of it
 
 
 def stratified_split(
-    samples: Sequence[Sample], *, test_fraction: float, seed: int
+    samples: Sequence[Sample], *, fraction: float, seed: int, leave: int = 1
 ) -> tuple[list[Sample], list[Sample]]:
-    """The training and the test samples, each in the given order.
+    """The samples that stay and those held out, each in the given order.
 
-    Samples with identical pixels stay in one split. Apart from them, every class and every stratum
-    of a class contributes its share to the test split to within one image; each class contributes
-    at least one if it can. Samples are selected in the order of the SHA-256 of seed and key,
-    because random generators are not stable across library versions.
+    Samples of one group, and those with identical pixels, stay together. Where every sample is on
+    its own, every class and every stratum of a class contributes its share to within one image, and
+    each class at least one if it can. Groups are taken as they fit; what is then missing in a class
+    is less than the smallest group left in it, if that has images of this class alone. At least
+    `leave` groups of every class stay. Samples are selected in the order of the SHA-256 of seed and
+    key, because random generators are not stable across library versions.
     """
-    by_class: dict[int, dict[str, list[Duplicates]]] = defaultdict(lambda: defaultdict(list))
-    for duplicates in _group_duplicates(samples):
-        by_class[duplicates[0].label][duplicates[0].stratum].append(duplicates)
-
-    def order(duplicates: Duplicates) -> str:
-        return hashlib.sha256(f"{seed}\n{duplicates[0].key}".encode()).hexdigest()
-
-    test_rows: set[int] = set()
-    for by_stratum in by_class.values():
-        chosen: list[Duplicates] = []
-        shares = _shares(by_stratum, Fraction(str(test_fraction)))
-        for stratum, share in shares.items():
-            chosen += _fill(sorted(by_stratum[stratum], key=order), share)
-        candidates = [duplicates for stratum in by_stratum.values() for duplicates in stratum]
-        if not chosen and len(candidates) > 1:  # every group is larger than the share
-            chosen = [min(candidates, key=len)]
-        test_rows.update(sample.row for duplicates in chosen for sample in duplicates)
-    train = [sample for sample in samples if sample.row not in test_rows]
-    test = [sample for sample in samples if sample.row in test_rows]
-    return train, test
-
-
-def _group_duplicates(samples: Sequence[Sample]) -> list[Duplicates]:
-    by_pixels: dict[str, Duplicates] = defaultdict(list)
-    for sample in samples:
-        by_pixels[sample.pixels].append(sample)
-    return list(by_pixels.values())
+    units = [_Unit(unit, Counter((s.label, s.stratum) for s in unit)) for unit in united(samples)]
+    units.sort(key=lambda unit: unit.order(seed))
+    held = _HeldOut(units, Fraction(str(fraction)), leave)
+    for unit in units:
+        if held.has_room_for(unit):
+            held.add(unit)
+    for unit in sorted(units, key=_Unit.size):  # one too many is better than many too few
+        if held.cost_of(unit) < 0 and held.may_take(unit):
+            held.add(unit)
+    for label in sorted({sample.label for sample in samples}):
+        if not held.has(label):
+            candidates = [unit for unit in units if label in unit.labels() and held.may_take(unit)]
+            if candidates:
+                held.add(min(candidates, key=lambda unit: (held.cost_of(unit), unit.size())))
+    rows = held.rows()
+    return (
+        [sample for sample in samples if sample.row not in rows],
+        [sample for sample in samples if sample.row in rows],
+    )
 
 
-def _shares(by_stratum: dict[str, list[Duplicates]], fraction: Fraction) -> dict[str, int]:
-    """The number of test images per stratum of a class, by the largest-remainder method."""
-    sizes = {stratum: sum(map(len, by_stratum[stratum])) for stratum in sorted(by_stratum)}
-    exact = {stratum: size * fraction for stratum, size in sizes.items()}
-    shares = {stratum: math.floor(share) for stratum, share in exact.items()}
-    total = sum(sizes.values())
-    target_count = min(max(round(total * fraction), 1), total - 1)
-    by_remainder = sorted(sizes, key=lambda stratum: shares[stratum] - exact[stratum])
-    for stratum in by_remainder[: target_count - sum(shares.values())]:
-        shares[stratum] += 1
+@dataclass(frozen=True, eq=False)
+class _Unit:
+    """Samples that stay together, and how many of them are in each cell."""
+
+    samples: list[Sample]
+    cells: Counter[Cell]
+
+    def size(self) -> int:
+        return len(self.samples)
+
+    def labels(self) -> set[int]:
+        return {label for label, _ in self.cells}
+
+    def order(self, seed: int) -> str:
+        key = min(sample.key for sample in self.samples)
+        return hashlib.sha256(f"{seed}\n{key}".encode()).hexdigest()
+
+
+class _HeldOut:
+    """The units held out so far, against the share of each cell."""
+
+    def __init__(self, units: Sequence[_Unit], fraction: Fraction, leave: int) -> None:
+        self._sizes: Counter[Cell] = Counter()
+        self._left: Counter[int] = Counter()  # units by class
+        for unit in units:
+            self._sizes.update(unit.cells)
+            self._left.update(unit.labels())
+        self._shares = _shares(self._sizes, fraction)
+        self._held: Counter[Cell] = Counter()
+        self._units: set[_Unit] = set()
+        self._leave = leave
+
+    def add(self, unit: _Unit) -> None:
+        self._units.add(unit)
+        self._held.update(unit.cells)
+        self._left.subtract(unit.labels())
+
+    def has(self, label: int) -> bool:
+        return any(count for cell, count in self._held.items() if cell[0] == label)
+
+    def may_take(self, unit: _Unit) -> bool:
+        return unit not in self._units and all(
+            self._left[label] > self._leave for label in unit.labels()
+        )
+
+    def has_room_for(self, unit: _Unit) -> bool:
+        return self.may_take(unit) and all(
+            self._held[cell] + count <= self._shares[cell] for cell, count in unit.cells.items()
+        )
+
+    def cost_of(self, unit: _Unit) -> float:
+        """How the squared distance from the shares would change, relative to the cells' sizes."""
+        return sum(
+            count * (count + 2 * (self._held[cell] - self._shares[cell])) / self._sizes[cell]
+            for cell, count in sorted(unit.cells.items())
+        )
+
+    def rows(self) -> set[int]:
+        return {sample.row for unit in self._units for sample in unit.samples}
+
+
+def _shares(sizes: Counter[Cell], fraction: Fraction) -> dict[Cell, int]:
+    """The number of images to hold out per cell."""
+    by_class: dict[int, dict[Cell, int]] = defaultdict(dict)
+    for cell in sorted(sizes):
+        by_class[cell[0]][cell] = sizes[cell]
+    shares: dict[Cell, int] = {}
+    for cells in by_class.values():
+        shares.update(_shares_of_class(cells, fraction))
     return shares
 
 
-def _fill(candidates: list[Duplicates], share: int) -> list[Duplicates]:
-    """The first of `candidates` that together contain at most `share` images."""
-    chosen: list[Duplicates] = []
-    for duplicates in candidates:
-        if len(duplicates) <= share:
-            chosen.append(duplicates)
-            share -= len(duplicates)
-    return chosen
+def _shares_of_class(sizes: dict[Cell, int], fraction: Fraction) -> dict[Cell, int]:
+    """The shares of a class's strata, by the largest-remainder method."""
+    exact = {cell: size * fraction for cell, size in sizes.items()}
+    shares = {cell: math.floor(share) for cell, share in exact.items()}
+    total = sum(sizes.values())
+    target_count = min(max(round(total * fraction), 1), total - 1)
+    by_remainder = sorted(sizes, key=lambda cell: shares[cell] - exact[cell])
+    for cell in by_remainder[: target_count - sum(shares.values())]:
+        shares[cell] += 1
+    return shares

@@ -89,6 +89,7 @@ def _missing_files(recipe: Recipe) -> list[str]:
     files = {
         "data.path": recipe.data.path,
         "data.train": recipe.data.train,
+        "data.val": recipe.data.val,
         "data.test": recipe.data.test,
         "teacher.text.checkpoint": recipe.teacher.text.checkpoint,
         "teacher.text.embeddings": recipe.teacher.text.embeddings,

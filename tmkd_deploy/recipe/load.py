@@ -25,6 +25,7 @@ BYTES_AT_MOST = 1 << 20
 PATHS: tuple[KeyPath, ...] = (
     ("data", "path"),
     ("data", "train"),
+    ("data", "val"),
     ("data", "test"),
     ("teacher", "text", "checkpoint"),
     ("teacher", "text", "embeddings"),

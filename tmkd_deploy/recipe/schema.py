@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from tmkd_deploy.recipe import name_pattern
 from tmkd_deploy.recipe.deployment import Budgets, Calibration, Export, Measure, Quantize, Target
 from tmkd_deploy.recipe.prompts import Prompts
 from tmkd_deploy.recipe.section import Section
@@ -26,6 +27,7 @@ from tmkd_deploy.yaml_document import to_yaml
 __all__ = [
     "Budgets",
     "Calibration",
+    "Columns",
     "Data",
     "Distill",
     "Export",
@@ -45,21 +47,52 @@ __all__ = [
 ]
 
 
+class Columns(Section):
+    """The columns of a label table."""
+
+    image: str = Field("image", description="Path of the image, from the table's folder.")
+    label: str = Field("label", description="Class name or number.")
+    split: str | None = Field(
+        None, description="Split: train, val or test. By default 'split', if there is one."
+    )
+    group: str | None = Field(
+        None, description="Group, see 'group_by'. By default 'group', if there is one."
+    )
+
+
 class Data(Section):
     """The images and how they are split."""
 
-    source: Literal["folder", "parquet", "webdataset", "elpv"] = Field(
-        description="Layout of the data; 'elpv' is the data set in the package elpv-dataset."
+    source: Literal["folder", "table", "parquet", "webdataset", "elpv"] = Field(
+        description="Layout of the data; 'table' is a CSV or JSON file of labels, 'elpv' the data "
+        "set in the package elpv-dataset."
     )
     path: Path | None = Field(
-        None, description="A folder, file or glob, to be split into train and test."
+        None,
+        description="A folder, file or glob, to be split unless it names its own splits, as a "
+        "folder with train/, val/ and test/ does.",
     )
     train: Path | None = Field(None, description="Training data, if already split.")
+    val: Path | None = Field(
+        None,
+        description="Validation data, if already split. Without 'test' they are the test data.",
+    )
     test: Path | None = Field(None, description="Test data, if already split.")
     test_fraction: Annotated[float, Field(gt=0.0, lt=1.0)] = Field(
-        0.2, description="Share of the images held out when 'path' is split."
+        0.2, description="Share of the images held out for the verdict, if the data name no split."
+    )
+    val_fraction: Annotated[float, Field(gt=0.0, lt=1.0)] = Field(
+        0.15,
+        description="Share of the images outside the test split held out for every choice, if the "
+        "data have no validation split beside a test split.",
     )
     split_seed: int = Field(0, description="Seed of the split.")
+    group_by: str | None = Field(
+        None,
+        description="Images of one group stay in one split. 'folder': the folder below that of the "
+        "class; a file-name pattern such as '{group}_*.png'; or 'column:NAME' of a table.",
+    )
+    columns: Columns = Field(Columns(), description="The columns of a label table.")
     image_size: Annotated[int, Field(ge=16, le=1024)] = Field(
         224, description="Height and width of the models' input in pixels."
     )
@@ -76,27 +109,51 @@ class Data(Section):
         description="Processes that decode images; 0 uses one per core. "
         "The result does not depend on it.",
     )
-    class_names: list[str] | None = Field(
-        None, description="Names in the order of the labels; read from the data by default."
+    class_names: list[str] | dict[str, str] | None = Field(
+        None,
+        description="Names in the order of the labels, or new names by those in the data, such as "
+        "'00000: speed limit 20'. Read from the data by default.",
     )
 
     @field_validator("class_names")
     @classmethod
-    def _names_differ(cls, names: list[str] | None) -> list[str] | None:
-        if names is not None and (problem := class_name_problem(names)):
+    def _names_differ(
+        cls, names: list[str] | dict[str, str] | None
+    ) -> list[str] | dict[str, str] | None:
+        given = list(names.values()) if isinstance(names, dict) else names
+        if given is not None and (problem := class_name_problem(given)):
             raise ValueError(problem[0].lower() + problem.removesuffix(".")[1:])
         return names
 
+    @field_validator("group_by")
+    @classmethod
+    def _groups_are_defined(cls, group_by: str | None) -> str | None:
+        if group_by and group_by != "folder" and not group_by.startswith("column:"):
+            name_pattern.parse(group_by)
+        return group_by
+
     @model_validator(mode="after")
     def _paths_fit_the_source(self) -> Data:
+        splits = (self.train, self.val, self.test)
         if self.source == "elpv":
-            if self.path or self.train or self.test:
+            if self.path or any(splits):
                 raise ValueError("the source 'elpv' includes its images: remove the paths")
         elif self.path is not None:
-            if self.train or self.test:
-                raise ValueError("set either 'path' or both 'train' and 'test', not all three")
-        elif self.train is None or self.test is None:
-            raise ValueError("set either 'path' or both 'train' and 'test'")
+            if any(splits):
+                raise ValueError("set either 'path' or 'train', 'val' and 'test', not all of them")
+        elif self.train is None or (self.val is None and self.test is None):
+            raise ValueError("set either 'path' or 'train' with 'test', 'val' or both")
+        return self
+
+    @model_validator(mode="after")
+    def _groups_fit_the_source(self) -> Data:
+        column = self.group_by is not None and self.group_by.startswith("column:")
+        if column and self.source != "table":
+            raise ValueError("'group_by: column:NAME' needs the source 'table'")
+        if self.group_by and self.source in ("parquet", "elpv"):
+            raise ValueError(f"'group_by' is not available for the source '{self.source}'")
+        if self.columns != Columns() and self.source != "table":
+            raise ValueError("'columns' belongs to the source 'table'")
         return self
 
 

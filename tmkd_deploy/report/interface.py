@@ -33,12 +33,32 @@ class ViewGallery:
 
 @dataclass(frozen=True)
 class DataSummary:
-    """The data set; `notes` are what a reader must know about it, such as its licence."""
+    """The data set; `notes` are what a reader must know about it, such as its licence.
+
+    `drawn_splits` were held out with the seed `split_seed`; the data define the others. `group_by`
+    says which images stayed together, None if each was on its own.
+    """
 
     class_names: Sequence[str]
     train_images: int
+    val_images: int
     test_images: int
+    drawn_splits: Sequence[str]
+    split_seed: int
+    group_by: str | None
     notes: Sequence[str] = ()
+
+    @property
+    def split_note(self) -> str:
+        """How the splits came about and what each is for, in sentences."""
+        purpose = "Chosen on validation, judged on test: no choice saw the test images."
+        names = {"val": "validation", "test": "test"}
+        drawn = " and ".join(names[split] for split in names if split in self.drawn_splits)
+        if not drawn:
+            return f"{purpose} The data define all three splits."
+        splits = "splits were" if len(self.drawn_splits) > 1 else "split was"
+        groups = f", whole groups at a time (by {self.group_by})" if self.group_by else ""
+        return f"{purpose} The {drawn} {splits} held out with seed {self.split_seed}{groups}."
 
 
 @dataclass(frozen=True)

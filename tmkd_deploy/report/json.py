@@ -31,7 +31,7 @@ def summary(report: RunReport) -> dict[str, Any]:
         "tool_version": __version__,
         "name": report.name,
         "outcome": report.outcome.value,
-        "data": dataclasses.asdict(report.data),
+        "data": {**dataclasses.asdict(report.data), "split_note": report.data.split_note},
         "teacher": dataclasses.asdict(report.teacher),
         "view_weights": _jsonable(report.view_weights),
         "student": dataclasses.asdict(report.student),

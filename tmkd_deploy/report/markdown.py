@@ -48,8 +48,10 @@ def _row(cells: Iterator[str] | list[str]) -> str:
 def _blocks(report: RunReport) -> Iterator[str]:
     yield f"# {escape(report.name)}: {formatting.outcome(report.outcome)}"
     yield (
-        f"{len(report.data.class_names)} classes, {report.data.train_images:,} training and "
-        f"{report.data.test_images:,} test images. Teacher {escape(report.teacher.model)}, "
+        f"{len(report.data.class_names)} classes, {report.data.train_images:,} training, "
+        f"{report.data.val_images:,} validation and {report.data.test_images:,} test images. "
+        f"{escape(report.data.split_note)} "
+        f"Teacher {escape(report.teacher.model)}, "
         f"student {escape(report.student.model)}."
     )
     for target in report.targets:

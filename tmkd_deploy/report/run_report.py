@@ -86,7 +86,16 @@ def publish(artifact: Artifact[ReportRecord], folder: Path) -> None:
 
 def _data(artifact: Artifact[Any]) -> DataSummary:
     record = artifact.record
-    return DataSummary(record.class_names, record.train_images, record.test_images, record.notes)
+    return DataSummary(
+        class_names=record.class_names,
+        train_images=record.train_images,
+        val_images=record.val_images,
+        test_images=record.test_images,
+        drawn_splits=record.drawn_splits,
+        split_seed=record.split_seed,
+        group_by=record.group_by,
+        notes=record.notes,
+    )
 
 
 def _teacher(teacher: Artifact[Any], view_scores: Artifact[Any]) -> TeacherSummary:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 # formats that Pillow decodes itself; others, such as EPS, would run external programs
-FORMATS = ("BMP", "JPEG", "PNG", "TIFF", "WEBP")
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 MAX_PIXELS = 89_478_485  # Pillow's own limit: a quarter of a gigabyte as RGB
 
 
@@ -29,7 +29,7 @@ def read_rgb(source: Path | bytes) -> npt.NDArray[np.uint8]:
     eight bits, transparent pixels are blended onto white, and only the first frame is used.
 
     Args:
-        source: path or contents of a PNG, JPEG, BMP, WebP or TIFF file.
+        source: path or contents of a PNG, JPEG, BMP, GIF, PPM, WebP or TIFF file.
 
     Returns:
         RGB pixels, uint8 [H, W, 3].
@@ -55,7 +55,8 @@ def read_rgb(source: Path | bytes) -> npt.NDArray[np.uint8]:
     except Image.DecompressionBombError as error:
         raise UnreadableImage(f"It has more than the allowed {MAX_PIXELS:,} pixels.") from error
     except UnidentifiedImageError as error:
-        raise UnreadableImage("It is not a PNG, JPEG, BMP, WebP or TIFF image.") from error
+        formats = "PNG, JPEG, BMP, GIF, PPM, WebP or TIFF"
+        raise UnreadableImage(f"It is not a {formats} image.") from error
     except Exception as error:
         # Pillow's decoders raise almost any exception on damaged files
         raise UnreadableImage(f"It is damaged: {str(error).rstrip('.')}.") from error

@@ -21,7 +21,7 @@ SAMPLES = {
 
 
 def read(source, path, **more):
-    return read_source(Data(source=source, path=path, **more))[0]
+    return read_source(Data(source=source, path=path, **more))
 
 
 def refused(source, path, match, **more):
@@ -250,8 +250,8 @@ class TestElpv:
         make_elpv(tmp_path, [*cells, ("1.0", "mono")])
         monkeypatch.syspath_prepend(tmp_path)
         monkeypatch.delitem(sys.modules, "elpv_dataset", raising=False)
-        records, boundary = read_source(Data(source="elpv"))
-        assert boundary is None
+        records = read_source(Data(source="elpv"))
+        assert records.splits == []
         assert records.class_names == ["functional", "defective"]
         assert records.labels == [0, 0, 1, 1]
         assert records.strata == ["mono", "poly", "poly", "mono"]
@@ -284,7 +284,7 @@ class TestElpv:
         importlib.util.find_spec("elpv_dataset") is None, reason="elpv-dataset is not installed"
     )
     def test_the_published_data_set(self):
-        records, _ = read_source(Data(source="elpv"))
+        records = read_source(Data(source="elpv"))
         assert len(records.keys) == 2624
         assert sum(records.labels) == 821
         assert set(records.strata) == {"mono", "poly"}
@@ -297,8 +297,8 @@ class TestGivenSplit:
         make_folder(tmp_path / "train", {"a": 2, "b": 1})
         make_folder(tmp_path / "test", {"a": 1, "b": 1}, first_seed=10)
         spec = Data(source="folder", train=tmp_path / "train", test=tmp_path / "test")
-        records, boundary = read_source(spec)
-        assert boundary == 3
+        records = read_source(spec)
+        assert records.splits == ["train", "train", "train", "test", "test"]
         assert records.keys[2:4] == ["train/b/000.png", "test/a/000.png"]
         assert records.labels == [0, 0, 1, 0, 1]
         assert [records.read(index) for index in (2, 3)] == [encoded(2), encoded(10)]

@@ -14,7 +14,7 @@ from PIL import Image
 from tmkd_deploy import artifacts
 from tmkd_deploy.data.data_checks import drop_overlap
 from tmkd_deploy.data.prepare import prepare
-from tmkd_deploy.data.prepared import DataRecord, PreparedData
+from tmkd_deploy.data.prepared import SPLITS, DataRecord, PreparedData
 from tmkd_deploy.data.samples import Sample
 from tmkd_deploy.errors import DataError, EnvironmentProblem, ExitCode
 from tmkd_deploy.recipe.schema import Data
@@ -44,22 +44,25 @@ def refused(run, match, **spec):
     return caught.value
 
 
-def test_a_folder_becomes_two_splits(tmp_path, run):
+def test_a_folder_becomes_three_splits(tmp_path, run):
     make_folder(tmp_path / "images", {"fine": 20, "worn": 10})
     data = run(source="folder", path=tmp_path / "images", test_fraction=0.3)
     record = data.record
     assert data.class_names == ["fine", "worn"]
-    assert record.train_counts == {"fine": 14, "worn": 7}
+    assert record.train_counts == {"fine": 12, "worn": 6}
+    assert record.val_counts == {"fine": 2, "worn": 1}
     assert record.test_counts == {"fine": 6, "worn": 3}
-    assert (record.train_images, record.test_images, record.image_size) == (21, 9, 16)
+    assert (record.train_images, record.val_images, record.test_images) == (18, 3, 9)
+    assert record.image_size == 16
+    assert (record.drawn_splits, record.split_seed, record.group_by) == (["val", "test"], 0, None)
     assert (record.skipped, record.duplicates_within_train, record.notes) == ([], 0, [])
     assert run.events.warned == []
-    assert set(data.keys("train")) | set(data.keys("test")) == {
+    assert sorted(key for split in SPLITS for key in data.keys(split)) == [
         f"{name}/{number:03}.png"
         for name, count in (("fine", 20), ("worn", 10))
         for number in range(count)
-    }
-    for split in ("train", "test"):
+    ]
+    for split in SPLITS:
         assert data.images(split).dtype == np.uint8
         assert data.labels(split).dtype == np.int64
         assert not data.images(split).flags.writeable
@@ -84,13 +87,20 @@ def test_the_artifact_holds_exactly_the_expected_files(tmp_path, run):
         "test_labels.npy",
         "train_images.npy",
         "train_labels.npy",
+        "val_images.npy",
+        "val_labels.npy",
     ]
     index = json.loads((folder / "index.json").read_text())
-    assert set(index) == {"train", "test"}
-    assert len(set(index["train"]["sha256"] + index["test"]["sha256"])) == 10
-    expected = hashlib.sha256(b"(2, 16, 16, 3)\n")
-    expected.update(data.images("test").tobytes() + data.labels("test").tobytes())
-    assert data.record.evaluation_sha256 == expected.hexdigest()
+    assert list(index) == ["train", "val", "test"]
+    assert len({sha256 for split in index.values() for sha256 in split["sha256"]}) == 10
+    for split, recorded in (
+        ("train", data.record.train_sha256),
+        ("val", data.record.val_sha256),
+        ("test", data.record.evaluation_sha256),
+    ):
+        expected = hashlib.sha256(f"({len(data.keys(split))}, 16, 16, 3)\n".encode())
+        expected.update(data.images(split).tobytes() + data.labels(split).tobytes())
+        assert recorded == expected.hexdigest()
 
 
 def test_the_result_is_reproducible_and_changes_with_the_seed(tmp_path, run):
@@ -99,11 +109,16 @@ def test_the_result_is_reproducible_and_changes_with_the_seed(tmp_path, run):
     assert run(source="folder", path=tmp_path / "images").record == first
     other = run(source="folder", path=tmp_path / "images", split_seed=1).record
     assert other.evaluation_sha256 != first.evaluation_sha256
+    assert other.val_sha256 != first.val_sha256
     assert other.train_sha256 != first.train_sha256
 
 
 def test_every_layout_of_the_same_images_gives_the_same_pixels(tmp_path, run):
-    splits = {"train": [(seed, seed % 2) for seed in range(8)], "test": [(8, 0), (9, 1)]}
+    splits = {
+        "train": [(seed, seed % 2) for seed in range(8)],
+        "val": [(10, 0), (11, 1)],
+        "test": [(8, 0), (9, 1)],
+    }
     places = {}
     for split, images in splits.items():
         for seed, label in images:
@@ -120,9 +135,11 @@ def test_every_layout_of_the_same_images_gives_the_same_pixels(tmp_path, run):
         make_tar(tmp_path / "webdataset" / split / "0.tar", members)
     for source in ("folder", "parquet", "webdataset"):
         root = tmp_path / source
-        places[source] = run(source=source, train=root / "train", test=root / "test").record
+        roots = {split: root / split for split in splits}
+        places[source] = run(source=source, **roots).record
     assert places["folder"].test_counts == {"0": 1, "1": 1}
-    for field in ("train_sha256", "evaluation_sha256", "train_counts", "class_names"):
+    assert places["folder"].drawn_splits == []
+    for field in ("train_sha256", "val_sha256", "evaluation_sha256", "train_counts", "class_names"):
         assert len({str(getattr(record, field)) for record in places.values()}) == 1
 
 
@@ -146,8 +163,8 @@ def test_a_corrupt_image_is_named_and_skipped_only_if_allowed(tmp_path, run):
     assert data.record.notes == ["2 images could not be decoded: a/002.png, b/bad.png."]
     assert len(run.events.warned) == 2
     assert "Skipped image 'a/002.png': It is damaged" in run.events.warned[0]
-    assert data.record.train_images + data.record.test_images == 9
-    for split in ("train", "test"):
+    assert sum(len(data.keys(split)) for split in SPLITS) == 9
+    for split in SPLITS:
         for image, key in zip(data.images(split), data.keys(split), strict=True):
             seed = int(key[2:5]) + (5 if key[0] == "b" else 0)
             np.testing.assert_array_equal(image, resize(pixels(seed), 16, 16))
@@ -164,12 +181,13 @@ def test_repeated_training_images_are_counted_with_one_warning(tmp_path, run):
     for copy in range(3):
         shutil.copy(images / "a" / "000.png", images / "a" / f"copy{copy}.png")
     data = run(source="folder", path=images)
-    sides = [split for split in ("train", "test") if "a/000.png" in data.keys(split)]
+    sides = [split for split in SPLITS if "a/000.png" in data.keys(split)]
     assert [key for key in data.keys(sides[0]) if "copy" in key] == [
         f"a/copy{copy}.png" for copy in range(3)
     ]
+    make_folder(tmp_path / "val", {"a": 1, "b": 1}, first_seed=60)
     make_folder(tmp_path / "test", {"a": 1, "b": 1}, first_seed=50)
-    data = run(source="folder", train=images, test=tmp_path / "test")
+    data = run(source="folder", train=images, val=tmp_path / "val", test=tmp_path / "test")
     assert data.record.duplicates_within_train == 3
     assert run.events.warned == [
         "3 images of the training split repeat another training image pixel for pixel."
@@ -211,14 +229,15 @@ def test_training_images_that_repeat_test_images_are_dropped_if_allowed(tmp_path
     shutil.copy(train / "a" / "001.png", train / "a" / "copy.png")
     shutil.copy(train / "a" / "001.png", test / "a" / "leak.png")
     shutil.copy(train / "b" / "003.png", test / "b" / "leak.png")
-    spec = {"source": "folder", "train": train, "test": test}
+    val = make_folder(tmp_path / "val", {"a": 1, "b": 1}, first_seed=60)
+    spec = {"source": "folder", "train": train, "val": val, "test": test}
     refused(run, "3 images of the .* repeat .*; at most 2 may", **spec, max_overlapping_images=2)
     data = run(**spec, max_overlapping_images=3)
     assert data.record.overlapping == ["train/a/001.png", "train/a/copy.png", "train/b/003.png"]
     assert [warning.split("'")[1] for warning in run.events.warned] == data.record.overlapping
-    assert "it has the same pixels as test image 'test/b/leak.png'" in run.events.warned[2]
+    assert "it has the same pixels as 'test/b/leak.png'" in run.events.warned[2]
     [note] = data.record.notes
-    assert note.startswith("3 images of the training split dropped, because a test image has")
+    assert note.startswith("3 images dropped, because one of a later split has the same pixels: t")
     assert data.record.train_counts == {"a": 3, "b": 3}
     assert data.record.test_counts == {"a": 3, "b": 3}
     assert data.record.duplicates_within_train == 0
@@ -228,34 +247,58 @@ def test_training_images_that_repeat_test_images_are_dropped_if_allowed(tmp_path
 
 
 @given(
-    train=st.lists(st.integers(0, 9), max_size=12),
-    test=st.lists(st.integers(0, 9), max_size=12),
-    allowed=st.integers(0, 12),
+    pixels=st.fixed_dictionaries(
+        {split: st.lists(st.integers(0, 9), max_size=12) for split in SPLITS}
+    ),
+    allowed=st.integers(0, 24),
 )
-def test_what_is_dropped_is_what_overlaps(train, test, allowed):
-    def samples(split, pixels):
-        return [Sample(n, f"{split}{n}", 0, "", str(value)) for n, value in enumerate(pixels)]
-
-    trained, tested = samples("train", train), samples("test", test)
-    twins = [f"train{n}" for n, value in enumerate(train) if value in test]
+def test_what_is_dropped_is_what_overlaps(pixels, allowed):
+    splits = {
+        split: [Sample(n, f"{split}{n}", 0, "", str(value)) for n, value in enumerate(values)]
+        for split, values in pixels.items()
+    }
+    later = {"train": pixels["val"] + pixels["test"], "val": pixels["test"], "test": []}
+    twins = [
+        f"{split}{n}"
+        for split in SPLITS
+        for n, value in enumerate(pixels[split])
+        if value in later[split]
+    ]
     events = Listener()
     if len(twins) > allowed:
         with pytest.raises(DataError):
-            drop_overlap(trained, tested, allowed, "here", events)
+            drop_overlap(splits, allowed, "here", events)
         assert events.warned == []
         return
-    kept, dropped = drop_overlap(trained, tested, allowed, "here", events)
+    kept, dropped = drop_overlap(splits, allowed, "here", events)
     assert dropped == twins
     assert len(events.warned) == len(twins)
-    assert kept == [sample for sample in trained if sample.key not in twins]
-    assert not {sample.pixels for sample in kept} & {sample.pixels for sample in tested}
+    for split in SPLITS:
+        assert kept[split] == [sample for sample in splits[split] if sample.key not in twins]
+    left = [{sample.pixels for sample in kept[split]} for split in SPLITS]
+    assert not (left[0] & left[1] or left[0] & left[2] or left[1] & left[2])
 
 
-def test_a_class_that_cannot_be_in_both_splits_is_named(tmp_path, run):
+def test_an_image_of_two_official_splits_is_refused_whichever_they_are(tmp_path, run):
+    roots = {
+        split: make_folder(tmp_path / split, {"a": 2, "b": 2}, first_seed=10 * number)
+        for number, split in enumerate(SPLITS)
+    }
+    shutil.copy(roots["test"] / "a" / "000.png", roots["val"] / "a" / "leak.png")
+    shutil.copy(roots["val"] / "b" / "000.png", roots["train"] / "b" / "leak.png")
+    error = refused(run, "2 images of the training and validation splits", source="folder", **roots)
+    assert "'train/b/leak.png' = 'val/b/000.png'" in str(error)
+    record = run(source="folder", **roots, max_overlapping_images=2).record
+    assert record.overlapping == ["train/b/leak.png", "val/a/leak.png"]
+
+
+def test_a_class_that_cannot_be_in_every_split_is_named(tmp_path, run):
     images = make_folder(tmp_path / "images", {"a": 5, "rare": 1})
-    refused(run, "no images of: rare", source="folder", path=images)
+    refused(run, "'rare' has 1 image, but .* at least 3", source="folder", path=images)
     shutil.copy(images / "rare" / "000.png", images / "rare" / "copy.png")
-    refused(run, "no images of: rare", source="folder", path=images)
+    refused(run, "'rare' has 1 image, but", source="folder", path=images)
+    test = make_folder(tmp_path / "test", {"a": 1, "rare": 1}, first_seed=50)
+    refused(run, "'rare' has 1 image, .* at least 2", source="folder", train=images, test=test)
     rows = [(encoded(seed), None, seed % 2) for seed in range(6)]
     file = make_parquet(tmp_path / "a.parquet", rows, {"class_names": ["x", "y", "unseen"]})
     refused(run, "no images of: unseen", source="parquet", path=file)

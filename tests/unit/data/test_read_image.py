@@ -107,7 +107,9 @@ def test_exif_orientation_is_honoured(kind):
 
 def test_bytes_that_are_not_an_image_are_refused():
     for junk in [b"hello", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", b"\x00" * 50]:
-        with pytest.raises(UnreadableImage, match="not a PNG, JPEG, BMP, WebP or TIFF image"):
+        with pytest.raises(
+            UnreadableImage, match="not a PNG, JPEG, BMP, GIF, PPM, WebP or TIFF image"
+        ):
             read_rgb(junk)
     with pytest.raises(UnreadableImage, match="empty"):
         read_rgb(b"")

@@ -23,7 +23,7 @@ fractions = st.floats(0.01, 0.99)
 @given(kinds=kinds, fraction=fractions, seed=st.integers(0, 5))
 def test_split_is_a_partition_that_preserves_proportions(kinds, fraction, seed):
     samples = samples_of(kinds)
-    train, test = stratified_split(samples, test_fraction=fraction, seed=seed)
+    train, test = stratified_split(samples, fraction=fraction, seed=seed)
     assert sorted(train + test, key=lambda sample: sample.row) == samples
     assert train == sorted(train, key=lambda sample: sample.row)
     tested = Counter((sample.label, sample.stratum) for sample in test)
@@ -42,7 +42,7 @@ def test_identical_images_stay_in_one_split(kinds, fraction, seed, data):
     pixels = data.draw(
         st.lists(st.sampled_from("uvwxyz"), min_size=len(kinds), max_size=len(kinds))
     )
-    train, test = stratified_split(samples_of(kinds, pixels), test_fraction=fraction, seed=seed)
+    train, test = stratified_split(samples_of(kinds, pixels), fraction=fraction, seed=seed)
     assert len(train) + len(test) == len(kinds)
     assert not {sample.pixels for sample in train} & {sample.pixels for sample in test}
 
@@ -52,15 +52,15 @@ def test_identical_images_stay_in_one_split(kinds, fraction, seed, data):
 def test_split_depends_on_keys_and_not_on_their_order(kinds, fraction, seed, random):
     samples = samples_of(kinds)
     shuffled = random.sample(samples, len(samples))
-    test = stratified_split(samples, test_fraction=fraction, seed=seed)[1]
-    again = stratified_split(shuffled, test_fraction=fraction, seed=seed)[1]
+    test = stratified_split(samples, fraction=fraction, seed=seed)[1]
+    again = stratified_split(shuffled, fraction=fraction, seed=seed)[1]
     assert {sample.key for sample in test} == {sample.key for sample in again}
 
 
 def test_the_split_of_a_seed_never_changes():
     samples = samples_of([(0, ""), (1, "")] * 10)
     chosen = [
-        [sample.row for sample in stratified_split(samples, test_fraction=0.2, seed=seed)[1]]
+        [sample.row for sample in stratified_split(samples, fraction=0.2, seed=seed)[1]]
         for seed in (0, 1)
     ]
     assert chosen == [[7, 11, 12, 16], [6, 11, 13, 16]]
@@ -68,19 +68,19 @@ def test_the_split_of_a_seed_never_changes():
 
 def test_strata_contribute_their_exact_shares_if_possible():
     kinds = [(0, "a")] * 100 + [(0, "b")] * 300 + [(1, "a")] * 50 + [(1, "b")] * 10
-    _, test = stratified_split(samples_of(kinds), test_fraction=0.2, seed=0)
+    _, test = stratified_split(samples_of(kinds), fraction=0.2, seed=0)
     tested = Counter((sample.label, sample.stratum) for sample in test)
     assert tested == {(0, "a"): 20, (0, "b"): 60, (1, "a"): 10, (1, "b"): 2}
 
 
 def test_fractions_are_decimal():
     # in binary 0.35 is slightly smaller, and 3.49... would be rounded to three images
-    _, test = stratified_split(samples_of([(0, "")] * 10), test_fraction=0.35, seed=0)
+    _, test = stratified_split(samples_of([(0, "")] * 10), fraction=0.35, seed=0)
     assert len(test) == 4
 
 
 def test_a_class_of_duplicates_only_still_has_test_images():
     samples = samples_of([(0, "")] * 6, pixels=["u", "u", "u", "u", "v", "v"])
-    train, test = stratified_split(samples, test_fraction=0.1, seed=0)
+    train, test = stratified_split(samples, fraction=0.1, seed=0)
     assert [sample.pixels for sample in train] == ["u"] * 4
     assert [sample.pixels for sample in test] == ["v"] * 2

@@ -54,8 +54,12 @@ def run_report(*targets: TargetReport, class_names: list[str] | None = None) -> 
         recipe_yaml=RECIPE,
         data=DataSummary(
             class_names=names,
-            train_images=2100,
+            train_images=1785,
+            val_images=315,
             test_images=524,
+            drawn_splits=["val", "test"],
+            split_seed=0,
+            group_by=None,
             notes=[
                 "The ELPV images may be used for non-commercial purposes only (CC BY-NC-SA 4.0)."
             ],

@@ -1,0 +1,71 @@
+"""The files of a folder source that are not used, and why."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+from tmkd_deploy.data.folder import SUFFIXES
+from tmkd_deploy.data.prepared import UnusedFiles
+from tmkd_deploy.data.samples import reading
+
+HIDDEN = "hidden"
+
+
+def unused_files(root: Path, used: Collection[Path]) -> list[UnusedFiles]:
+    """What lies in `root` beside the images `used`, by reason; a hidden folder counts as one."""
+    found: dict[str, UnusedFiles] = {}
+    with reading(root):
+        for file in sorted(_all_files(root)):
+            if file not in used:
+                why = _why(file)
+                earlier = found.get(why)
+                found[why] = (
+                    UnusedFiles(why=why, count=earlier.count + 1, example=earlier.example)
+                    if earlier
+                    else UnusedFiles(why=why, count=1, example=_shown(file.relative_to(root)))
+                )
+    return list(found.values())
+
+
+def described(unused: list[UnusedFiles]) -> str | None:
+    """A sentence on the files that someone may have meant to be used; None without any."""
+    parts = [
+        f"{each.count:,} {each.why}, such as {each.example!r}"
+        for each in unused
+        if each.why != HIDDEN
+    ]
+    if not parts:
+        return None
+    return f"Files that are not used: {'; '.join(parts)}."
+
+
+def _all_files(root: Path) -> Iterator[Path]:
+    for parent, folders, names in os.walk(root, onerror=_raise):
+        yield from (Path(parent, name) for name in names)
+        yield from (Path(parent, name) for name in folders if name.startswith("."))
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in folders:  # a class folder may be a link, which `walk` does not follow
+            if (Path(parent) == root or Path(parent).parent == root) and Path(
+                parent, name
+            ).is_symlink():
+                yield from _all_files(Path(parent, name))
+
+
+def _why(file: Path) -> str:
+    suffix = file.suffix.lower()
+    if file.name.startswith("."):
+        return HIDDEN
+    if suffix in SUFFIXES:
+        return "outside the class folders"
+    return f"with the suffix {_shown(Path(suffix[:20]))}" if suffix else "without a suffix"
+
+
+def _shown(path: Path) -> str:
+    """`path` as text that can be encoded, although a file name need not be."""
+    return path.as_posix().encode("utf-8", "backslashreplace").decode()
+
+
+def _raise(error: OSError) -> None:
+    raise error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from tmkd_deploy.data.decode import Decoded, decode_all
 from tmkd_deploy.data.findings import Splits
 from tmkd_deploy.data.image_kinds import image_kinds, read_headers
 from tmkd_deploy.data.near_duplicates import MAX_IMAGES, NearDuplicates, find_near_duplicates
+from tmkd_deploy.data.same_scene import Copies, tell_apart
 from tmkd_deploy.data.samples import EncodedDataset, Sample
 from tmkd_deploy.data.sources import read_source
 from tmkd_deploy.data.split_names import SPLITS
@@ -57,20 +58,20 @@ def check_data(
         DataError: the data are missing, of a single class, wrongly labelled, or cannot be split.
     """
     dataset = read_source(spec)
-    decoded = decode_all(
-        dataset, spec.image_size, spec.workers, folder / "images.npy", events
-    )
+    decoded = decode_all(dataset, spec.image_size, spec.workers, folder / "images.npy", events)
     if not decoded.samples:
         raise DataError(
             f"None of the {len(dataset.keys):,} images can be decoded.",
             where=dataset.origin,
             advice="Check what these files are: " + decoded.unreadable[0][1],
         )
-    similar = similar_images(decoded, events)
-    splits = complete(
-        given_splits(decoded.samples), spec, dataset.class_names, dataset.origin, similar or ()
+    copies = find_copies(decoded, events)
+    given = given_splits(decoded.samples)
+    together = kept_together(spec, copies, decoded.samples)
+    splits = complete(given, spec, dataset.class_names, dataset.origin, together)
+    record = examine(
+        dataset, decoded, splits, copies, events, together=bool(together), drops=drop_budgets
     )
-    record = examine(dataset, decoded, splits, similar, drop_budgets, events)
     sheet = _sheet(decoded.samples, dataset.class_names)
     shown = {key for keys in sheet.values() for key in keys}
     shown |= {key for pair in record.similar or () for key in pair.keys}
@@ -82,38 +83,61 @@ def check_data(
     return CheckedData(record, sheet, pictures)
 
 
-def similar_images(decoded: Decoded, events: Events) -> list[NearDuplicates] | None:
-    """The near-duplicates among `decoded.samples`; None if there are too many to compare."""
+def find_copies(decoded: Decoded, events: Events) -> Copies | None:
+    """The copies among `decoded.samples`; None if there are too many images to compare."""
     if len(decoded.samples) > MAX_IMAGES:
         return None
-    return find_near_duplicates(
-        decoded.images, [sample.row for sample in decoded.samples], events
-    )
+    rows = [sample.row for sample in decoded.samples]
+    return tell_apart(find_near_duplicates(decoded.images, rows, events), decoded.samples)
+
+
+def kept_together(
+    spec: Data, copies: Copies | None, samples: Sequence[Sample]
+) -> list[tuple[str, str]]:
+    """The copies that no split may divide, by the hashes of their pixels."""
+    if copies is None or spec.near_duplicates == "ignore":
+        return []
+    return [(samples[pair.first].pixels, samples[pair.second].pixels) for pair in copies.pairs]
 
 
 def examine(
     dataset: EncodedDataset,
     decoded: Decoded,
     splits: Splits,
-    similar: list[NearDuplicates] | None,
-    drop_budgets: Mapping[str, float],
+    copies: Copies | None,
     events: Events,
+    *,
+    together: bool,
+    drops: Mapping[str, float] | None = None,
 ) -> DataCheckRecord:
-    """Everything that may spoil a result, the worst first."""
+    """Everything that may spoil a result, the worst first.
+
+    Args:
+        dataset: the source.
+        decoded: its decoded images.
+        splits: the samples of each split.
+        copies: by position in `decoded.samples`; None if nobody looked for them.
+        events: receives progress.
+        together: whether the splits were drawn so that they divide no near-duplicates.
+        drops: budgets on a loss of accuracy in percentage points, by name.
+    """
     samples, names = decoded.samples, dataset.class_names
     split_of = {sample.row: split for split in SPLITS for sample in splits[split]}
     headers = read_headers(dataset, events)
+    similar = copies.pairs if copies else []
     found = [
         *_unused(dataset),
         *_unreadable(decoded),
         *findings.contradictory_labels(samples, names),
-        *findings.leaks(similar or (), samples, split_of),
-        *findings.similar_but_labelled_differently(similar or (), samples, names),
+        *findings.leaks(similar, samples, split_of),
+        *findings.look_alike(copies.alike if copies else (), names),
+        *findings.repeated_scenes(similar, samples, together=together),
+        *findings.similar_but_labelled_differently(similar, samples, names),
         *findings.imbalance(splits, names),
-        *findings.too_few_for(drop_budgets, len(splits["test"])),
+        *findings.too_few_for(drops or {}, len(splits["test"])),
         *findings.shortcuts(headers, dataset.labels, names),
     ]
-    if similar is None:
+    if copies is None:
         found.append(
             DataFinding(
                 kind="not_compared",
@@ -127,18 +151,15 @@ def examine(
         source=dataset.origin,
         class_names=list(names),
         counts={
-            split: {names[label]: count for label, count in sorted(_labels(splits[split]).items())}
+            split: {names[label]: count for label, count in sorted(counted.items())}
             for split in SPLITS
+            for counted in [Counter(sample.label for sample in splits[split])]
         },
         kinds=image_kinds(headers),
         findings=sorted(found, key=lambda finding: _ORDER[finding.severity]),
-        similar=None if similar is None else _pairs(similar, samples, split_of, names),
-        similar_pairs=None if similar is None else len(similar),
+        similar=_pairs(similar, samples, split_of, names) if copies else None,
+        similar_pairs=len(similar) if copies else None,
     )
-
-
-def _labels(samples: object) -> Counter[int]:
-    return Counter(sample.label for sample in samples)  # type: ignore[attr-defined]
 
 
 def _pairs(
@@ -205,6 +226,6 @@ def _unreadable(decoded: Decoded) -> list[DataFinding]:
             severity="error",
             problem=f"{count:,} {'image' if count == 1 else 'images'} cannot be decoded.",
             advice="Repair or remove them, or raise 'data.max_corrupt_images' to skip them.",
-            examples=[f"{key}: {why}" for key, why in decoded.unreadable[: findings.EXAMPLES]],
+            examples=tuple(f"{key}: {why}" for key, why in decoded.unreadable[: findings.EXAMPLES]),
         )
     ]

@@ -15,8 +15,11 @@ from tmkd_deploy.records.data_check import DataFinding, Severity
 EXAMPLES = 20
 _Z = 1.959963984540054
 _MAX_IMBALANCE = 10
-_MIN_TRAIN = 20
 _MIN_TEST = 10
+_TOO_SMALL: tuple[tuple[Split, int, str], ...] = (
+    ("train", 20, "be learnt reliably"),
+    ("test", _MIN_TEST, "be judged"),
+)
 # Of two models that solve a task about equally well, seen to disagree on 10 to 20 % of the images.
 _DISAGREEMENT = 0.2
 _SHORTCUT_SHARE = 0.9
@@ -38,9 +41,7 @@ def contradictory_labels(samples: Sequence[Sample], names: Sequence[str]) -> Ite
     by_pixels: dict[str, list[Sample]] = defaultdict(list)
     for sample in samples:
         by_pixels[sample.pixels].append(sample)
-    groups = [
-        group for group in by_pixels.values() if len({sample.label for sample in group}) > 1
-    ]
+    groups = [group for group in by_pixels.values() if len({sample.label for sample in group}) > 1]
     if groups:
         yield _finding(
             "contradictory_labels",
@@ -63,8 +64,8 @@ def leaks(
     by_test: dict[str, str] = {}
     for pair in similar:
         one, other = samples[pair.first], samples[pair.second]
-        splits = split_of[one.row], split_of[other.row]
-        if splits.count("test") == 1:
+        splits = split_of.get(one.row), split_of.get(other.row)  # none if it was dropped
+        if splits.count("test") == 1 and None not in splits:
             test, seen = (one, other) if splits[0] == "test" else (other, one)
             by_test.setdefault(test.key, seen.key)
     total = sum(split == "test" for split in split_of.values())
@@ -79,6 +80,38 @@ def leaks(
             "Keep images of one scene, part or track in one split: set 'data.group_by', or remove "
             "the copies.",
             [f"{test} = {seen}" for test, seen in by_test.items()],
+        )
+
+
+def look_alike(alike: Sequence[int], names: Sequence[str]) -> Iterator[DataFinding]:
+    """Classes in which copies cannot be told from different images."""
+    if alike:
+        yield _finding(
+            "images_look_alike",
+            "warning",
+            f"The images of {_count(len(alike), 'class', 'classes')} are nearly all alike, so "
+            "copies cannot be told from different subjects, and may be in several splits.",
+            "Set 'data.group_by' if several images show the same subject.",
+            [names[label] for label in alike],
+        )
+
+
+def repeated_scenes(
+    similar: Sequence[NearDuplicates], samples: Sequence[Sample], *, together: bool
+) -> Iterator[DataFinding]:
+    """How many images are nearly the same as another one, wherever it is."""
+    rows = {place for pair in similar for place in (pair.first, pair.second)}
+    if rows:
+        yield _finding(
+            "near_duplicates",
+            "note",
+            f"{_count(len(rows), 'image')} of {len(samples):,} "
+            f"{'is' if len(rows) == 1 else 'are'} nearly the same as another one, so there are "
+            "fewer independent images than files."
+            + (" A split that is drawn here keeps them together." if together else ""),
+            "Look at the pairs in the report. If they share more than near-duplicates do, such as "
+            "the part or the day, set 'data.group_by'.",
+            [f"{samples[pair.first].key} = {samples[pair.second].key}" for pair in similar],
         )
 
 
@@ -120,10 +153,7 @@ def imbalance(splits: Splits, names: Sequence[str]) -> Iterator[DataFinding]:
             "Set a budget for the recall of the rare class, or for the worst class.",
             [],
         )
-    for split, least, cannot in (
-        ("train", _MIN_TRAIN, "be learnt reliably"),
-        ("test", _MIN_TEST, "be judged"),
-    ):
+    for split, least, cannot in _TOO_SMALL:
         few = [names[label] for label, count in counts[split].items() if count < least]
         if few:
             yield _finding(
@@ -136,9 +166,7 @@ def imbalance(splits: Splits, names: Sequence[str]) -> Iterator[DataFinding]:
             )
 
 
-def too_few_for(
-    drop_budgets: Mapping[str, float], test_images: int
-) -> Iterator[DataFinding]:
+def too_few_for(drop_budgets: Mapping[str, float], test_images: int) -> Iterator[DataFinding]:
     """Budgets on a loss of accuracy, in points, that this many test images cannot decide."""
     for name, points in drop_budgets.items():
         if points > 0 and test_images < (needed := images_needed(points)):
@@ -195,7 +223,7 @@ def _finding(
         severity=severity,
         problem=problem,
         advice=advice,
-        examples=list(examples[:EXAMPLES]),
+        examples=tuple(examples[:EXAMPLES]),
     )
 
 

@@ -6,6 +6,7 @@ correlate as well: the hash alone also matches images that share no more than a 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -22,6 +23,7 @@ from tmkd_deploy.events import Events
 MAX_HASH_DISTANCE = 8  # of 64 bits
 MIN_CORRELATION = 0.97
 MAX_IMAGES = 100_000  # comparing all pairs of more would take minutes
+_MAX_PAIRS_PER_IMAGE = 50  # more are no copies, but a scene that never changes
 _THUMBNAIL = 16
 _ROWS_AT_A_TIME = 128  # 0.1 GB of differences at most
 
@@ -38,7 +40,9 @@ class NearDuplicates:
 def find_near_duplicates(
     images: Pixels, rows: Sequence[int], events: Events
 ) -> list[NearDuplicates]:
-    """All pairs of near-duplicates among `images[rows]`, exact duplicates included.
+    """The pairs of near-duplicates among `images[rows]`, exact duplicates included.
+
+    The search ends once there are `_MAX_PAIRS_PER_IMAGE` pairs for each image.
 
     Args:
         images: RGB, uint8 [N, H, W, 3].
@@ -56,11 +60,12 @@ def find_near_duplicates(
             task.advance()
     finally:
         task.finish()
-    return [
+    pairs = (
         NearDuplicates(first, second, correlation)
         for first, second in _similar_hashes(hashes)
         if (correlation := float(thumbnails[first] @ thumbnails[second])) >= MIN_CORRELATION
-    ]
+    )
+    return list(itertools.islice(pairs, _MAX_PAIRS_PER_IMAGE * len(rows)))
 
 
 def _thumbnail(image: Image.Image) -> npt.NDArray[np.float32]:

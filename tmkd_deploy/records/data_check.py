@@ -19,7 +19,7 @@ class DataFinding(Record):
     severity: Severity
     problem: str
     advice: str
-    examples: list[str] = []
+    examples: tuple[str, ...] = ()
 
 
 class SimilarImages(Record):

@@ -17,6 +17,7 @@ from tmkd_deploy import __version__
 from tmkd_deploy.cli import (
     bundle,
     compare,
+    data,
     doctor,
     explain,
     failures,
@@ -40,7 +41,7 @@ class InOrder(SuggestingGroup):
     def list_commands(self, ctx: Any) -> list[str]:
         """The stages, then the other commands."""
         stage_names = "run distill quantize export validate gate bundle report"
-        return [*stage_names.split(), "compare", "explain", "recipe", "targets", "doctor"]
+        return [*stage_names.split(), "compare", "explain", "data", "recipe", "targets", "doctor"]
 
 
 app = typer.Typer(
@@ -83,6 +84,7 @@ app.command("quantize", help=stages.QUANTIZE.help)(
 app.add_typer(bundle.app, name="bundle")
 app.command("compare")(compare.compare)
 app.command("explain")(explain.explain)
+app.add_typer(data.app, name="data")
 app.add_typer(recipe.app, name="recipe")
 app.add_typer(targets.app, name="targets")
 app.command("doctor")(doctor.doctor)

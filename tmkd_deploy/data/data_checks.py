@@ -11,8 +11,10 @@ from tmkd_deploy.data.samples import Sample
 from tmkd_deploy.data.split_names import LONG_NAME, SPLITS, Split
 from tmkd_deploy.errors import DataError
 from tmkd_deploy.events import Events
+from tmkd_deploy.records.data_check import DataCheckRecord
 
 MAX_NAMED = 5
+_SAID_ELSEWHERE = {"contradictory_labels", "unreadable_images", "unused_files"}
 
 
 def skip_unreadable(decoded: Decoded, allowed: int, origin: str, events: Events) -> list[str]:
@@ -137,6 +139,18 @@ def label_conflicts(samples: Sequence[Sample], events: Events) -> list[str]:
     note = f"Identical images have different labels: {shortened(keys, ', ')}."
     events.warn(note)
     return [note]
+
+
+def check_notes(check: DataCheckRecord, events: Events) -> list[str]:
+    """The errors and warnings of `check` as notes for the report, also issued as warnings."""
+    notes = [
+        f"{finding.problem} {finding.advice}"
+        for finding in check.findings
+        if finding.severity != "note" and finding.kind not in _SAID_ELSEWHERE
+    ]
+    for note in notes:
+        events.warn(note)
+    return notes
 
 
 def exclusion_notes(skipped: list[str], overlapping: list[str]) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import PurePosixPath
 
 from tmkd_deploy.data.samples import Sample
@@ -50,8 +50,13 @@ def straddling(splits: Sequence[Sequence[Sample]]) -> list[str]:
     return sorted(found)
 
 
-def united(samples: Sequence[Sample]) -> list[list[Sample]]:
-    """The samples that must stay together: those of one group, or with the same pixels."""
+def united(
+    samples: Sequence[Sample], similar: Iterable[tuple[str, str]] = ()
+) -> list[list[Sample]]:
+    """The samples that must stay together: those of one group, or with the same pixels.
+
+    So must two samples whose `pixels` are a pair of `similar`.
+    """
     parent: dict[str, str] = {}
 
     def root(name: str) -> str:
@@ -63,6 +68,8 @@ def united(samples: Sequence[Sample]) -> list[list[Sample]]:
     for sample in samples:
         if sample.group:
             parent[root(f"pixels {sample.pixels}")] = root(f"group {sample.group}")
+    for one, other in similar:
+        parent[root(f"pixels {one}")] = root(f"pixels {other}")
     units: dict[str, list[Sample]] = defaultdict(list)
     for sample in samples:
         units[root(f"pixels {sample.pixels}")].append(sample)

@@ -11,7 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from tmkd_deploy.data.block import Pixels
+from tmkd_deploy.data.check import examine, find_copies, kept_together
 from tmkd_deploy.data.data_checks import (
+    check_notes,
     class_counts,
     count_duplicates,
     drop_overlap,
@@ -63,7 +65,10 @@ def prepare(spec: Data, folder: Path, events: Events) -> DataRecord:
         events,
     )
     straddling_groups, straddling_notes = name_straddling(given, events)
-    splits = complete(given, spec, dataset.class_names, dataset.origin)
+    copies = find_copies(decoded, events)
+    together = kept_together(spec, copies, decoded.samples)
+    splits = complete(given, spec, dataset.class_names, dataset.origin, together)
+    check = examine(dataset, decoded, splits, copies, events, together=bool(together))
     counts = {
         split: class_counts(samples, dataset.class_names, split, dataset.origin)
         for split, samples in splits.items()
@@ -73,15 +78,17 @@ def prepare(spec: Data, folder: Path, events: Events) -> DataRecord:
     }
     _write_index(folder / INDEX, splits)
     all_images.unlink()
+    # without the path: the same images in another place are the same data
+    source = dataset.origin if spec.source == "elpv" else spec.source
     return DataRecord(
-        # without the path: the same images in another place are the same data
-        source=dataset.origin if spec.source == "elpv" else spec.source,
+        source=source,
         notes=[
             *dataset.notes,
             *([not_used] if not_used else []),
             *label_conflicts(decoded.samples, events),
             *exclusion_notes(skipped, overlapping),
             *straddling_notes,
+            *check_notes(check, events),
         ],
         class_names=dataset.class_names,
         image_size=spec.image_size,
@@ -102,6 +109,7 @@ def prepare(spec: Data, folder: Path, events: Events) -> DataRecord:
         train_sha256=hashes["train"],
         val_sha256=hashes["val"],
         evaluation_sha256=hashes["test"],
+        check=check.model_copy(update={"source": source}),
     )
 
 

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from tmkd_deploy.artifacts import Artifact, Record
 from tmkd_deploy.data.split_names import SPLITS, Split
+from tmkd_deploy.records.data_check import DataCheckRecord
 
 __all__ = ["SPLITS", "DataRecord", "PreparedData", "Split", "UnusedFiles"]
 
@@ -37,7 +38,7 @@ class DataRecord(Record):
     labels of a split; `evaluation_sha256`, the test split's, identifies the images that results
     refer to. `skipped` are the keys of images that could not be decoded, `overlapping` those of
     images dropped because a later split has the same pixels. `duplicates_within_train` counts
-    training images that repeat an earlier one.
+    training images that repeat an earlier one. `check` is what else may spoil a result.
     """
 
     source: str
@@ -61,6 +62,7 @@ class DataRecord(Record):
     train_sha256: str
     val_sha256: str
     evaluation_sha256: str
+    check: DataCheckRecord
 
 
 @dataclass(frozen=True)

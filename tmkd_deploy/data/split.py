@@ -16,18 +16,24 @@ Cell = tuple[int, str]  # a class and a stratum of it
 
 
 def stratified_split(
-    samples: Sequence[Sample], *, fraction: float, seed: int, leave: int = 1
+    samples: Sequence[Sample],
+    *,
+    fraction: float,
+    seed: int,
+    leave: int = 1,
+    similar: Sequence[tuple[str, str]] = (),
 ) -> tuple[list[Sample], list[Sample]]:
     """The samples that stay and those held out, each in the given order.
 
-    Samples of one group, and those with identical pixels, stay together. Where every sample is on
+    Samples of one group, with identical pixels, or whose pixels are a pair of `similar`, stay
+    together. Where every sample is on
     its own, every class and every stratum of a class contributes its share to within one image, and
     each class at least one if it can. Groups are taken as they fit; what is then missing in a class
     is less than the smallest group left in it, if that has images of this class alone. At least
     `leave` groups of every class stay. Samples are selected in the order of the SHA-256 of seed and
     key, because random generators are not stable across library versions.
     """
-    units = sorted(map(_Unit.of, united(samples)), key=lambda unit: unit.order(seed))
+    units = sorted(map(_Unit.of, united(samples, similar)), key=lambda unit: unit.order(seed))
     held = _HeldOut(units, Fraction(str(fraction)), leave)
     for unit in units:
         if held.has_room_for(unit):

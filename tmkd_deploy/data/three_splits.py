@@ -24,8 +24,16 @@ def given_splits(samples: Sequence[Sample]) -> Splits:
     return splits
 
 
-def complete(given: Splits, spec: Data, class_names: Sequence[str], where: str) -> Splits:
+def complete(
+    given: Splits,
+    spec: Data,
+    class_names: Sequence[str],
+    where: str,
+    similar: Sequence[tuple[str, str]] = (),
+) -> Splits:
     """Training, validation and test samples; a split not `given` is held out of the training ones.
+
+    Samples whose pixels are a pair of `similar` stay together where splits are held out.
 
     Raises:
         DataError: a class has too few images or groups to be in every split that is held out.
@@ -33,7 +41,7 @@ def complete(given: Splits, spec: Data, class_names: Sequence[str], where: str) 
     missing = [split for split in SPLITS if split not in given]
     train = given.get("train", [])
     if missing:
-        _require_enough(train, missing, class_names, where)
+        _require_enough(train, missing, class_names, where, similar)
     splits = dict(given)
     if "test" in missing:
         train, splits["test"] = stratified_split(
@@ -41,20 +49,25 @@ def complete(given: Splits, spec: Data, class_names: Sequence[str], where: str) 
             fraction=spec.test_fraction,
             seed=spec.split_seed,
             leave=len(missing),  # one for each split that is still to come
+            similar=similar,
         )
     if "val" in missing:
         train, splits["val"] = stratified_split(
-            train, fraction=spec.val_fraction, seed=spec.split_seed
+            train, fraction=spec.val_fraction, seed=spec.split_seed, similar=similar
         )
     splits["train"] = train
     return {split: splits[split] for split in SPLITS}
 
 
 def _require_enough(
-    samples: Sequence[Sample], missing: Sequence[Split], class_names: Sequence[str], where: str
+    samples: Sequence[Sample],
+    missing: Sequence[Split],
+    class_names: Sequence[str],
+    where: str,
+    similar: Sequence[tuple[str, str]],
 ) -> None:
     units: Counter[int] = Counter()
-    for unit in united(samples):
+    for unit in united(samples, similar):
         units.update({sample.label for sample in unit})
     needed = len(missing) + 1
     few = [
@@ -74,6 +87,7 @@ def _require_enough(
         advice=(
             "Add groups, make them smaller with another 'data.group_by', or remove these classes."
             if grouped
-            else "Add images of these classes, or remove the classes."
+            else "Add images of these classes (near-duplicates count once unless "
+            "'data.near_duplicates' is 'ignore'), or remove the classes."
         ),
     )

@@ -92,6 +92,11 @@ class Data(Section):
         description="Images of one group stay in one split. 'folder': the folder below that of the "
         "class; a file-name pattern such as '{group}_*.png'; or 'column:NAME' of a table.",
     )
+    near_duplicates: Literal["together", "ignore"] = Field(
+        "together",
+        description="Near-duplicates, such as exposures of one part or neighbouring frames, stay "
+        "in one split ('together'), or are split like other images ('ignore').",
+    )
     columns: Columns = Field(Columns(), description="The columns of a label table.")
     image_size: Annotated[int, Field(ge=16, le=1024)] = Field(
         224, description="Height and width of the models' input in pixels."

@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
-
-from tmkd_deploy.errors import MissingExtra
 from tmkd_deploy.records.types import VIEWS
 from tmkd_deploy.report import charts, formatting, tables, timing_tables, view_weights
 from tmkd_deploy.report.interface import RunReport, TargetReport, ViewGallery
+from tmkd_deploy.report.page import data_uri, template
 from tmkd_deploy.report.tables import Table
-
-LARGEST_SIDE = 160  # pixels
 
 
 @dataclass(frozen=True)
@@ -69,7 +60,7 @@ class Html:
         Raises:
             MissingExtra: jinja2 or matplotlib is not installed.
         """
-        page: str = _template().render(
+        page: str = template("report.html.j2").render(
             report=report,
             targets=[_section(index, target) for index, target in enumerate(report.targets)],
             images=_gallery(report.views) if report.views else [],
@@ -79,21 +70,6 @@ class Html:
             formatting=formatting,
         )
         return page
-
-
-def _template() -> Any:
-    try:
-        import jinja2  # noqa: PLC0415
-    except ImportError as error:
-        raise MissingExtra("The HTML report", "train", "jinja2") from error
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("tmkd_deploy.report"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("report.html.j2")
 
 
 def _section(index: int, target: TargetReport) -> TargetSection:
@@ -126,17 +102,9 @@ def _gallery(views: ViewGallery) -> list[GalleryImage]:
         GalleryImage(
             caption,
             [
-                ViewThumbnail(name, _data_uri(pixels), float(weight), bool(weight == max(weights)))
+                ViewThumbnail(name, data_uri(pixels), float(weight), bool(weight == max(weights)))
                 for name, pixels, weight in zip(VIEWS, image, weights, strict=True)
             ],
         )
         for image, weights, caption in zip(views.images, views.weights, views.captions, strict=True)
     ]
-
-
-def _data_uri(pixels: NDArray[np.uint8]) -> str:
-    image = Image.fromarray(pixels)
-    image.thumbnail((LARGEST_SIDE, LARGEST_SIDE))
-    file = io.BytesIO()
-    image.save(file, "PNG", optimize=True)
-    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"

@@ -22,6 +22,11 @@ from tmkd_deploy.recipe.schema import Data
 from tmkd_deploy.runtime.image import resize
 
 
+def apart_from_sizes(sentences):
+    """All but the warnings that the classes of these tiny data sets are tiny."""
+    return [each for each in sentences if "classes with fewer than" not in each]
+
+
 @pytest.fixture
 def run(tmp_path):
     """Prepare data as the pipeline does; messages are in `run.events`."""
@@ -56,8 +61,8 @@ def test_a_folder_becomes_three_splits(tmp_path, run):
     assert (record.train_images, record.val_images, record.test_images) == (18, 3, 9)
     assert record.image_size == 16
     assert (record.drawn_splits, record.split_seed, record.group_by) == (["val", "test"], 0, None)
-    assert (record.skipped, record.duplicates_within_train, record.notes) == ([], 0, [])
-    assert run.events.warned == []
+    assert (record.skipped, record.duplicates_within_train) == ([], 0)
+    assert apart_from_sizes(record.notes) == apart_from_sizes(run.events.warned) == []
     assert sorted(key for split in SPLITS for key in data.keys(split)) == [
         f"{name}/{number:03}.png"
         for name, count in (("fine", 20), ("worn", 10))
@@ -161,8 +166,10 @@ def test_a_corrupt_image_is_named_and_skipped_only_if_allowed(tmp_path, run):
     assert not (tmp_path / "artifact").exists()
     data = run(source="folder", path=images, max_corrupt_images=2)
     assert data.record.skipped == ["a/002.png", "b/bad.png"]
-    assert data.record.notes == ["2 images could not be decoded: a/002.png, b/bad.png."]
-    assert len(run.events.warned) == 2
+    assert apart_from_sizes(data.record.notes) == [
+        "2 images could not be decoded: a/002.png, b/bad.png."
+    ]
+    assert len(apart_from_sizes(run.events.warned)) == 2
     assert "Skipped image 'a/002.png': It is damaged" in run.events.warned[0]
     assert sum(len(data.keys(split)) for split in SPLITS) == 9
     for split in SPLITS:
@@ -190,7 +197,7 @@ def test_repeated_training_images_are_counted_with_one_warning(tmp_path, run):
     make_folder(tmp_path / "test", {"a": 1, "b": 1}, first_seed=50)
     data = run(source="folder", train=images, val=tmp_path / "val", test=tmp_path / "test")
     assert data.record.duplicates_within_train == 3
-    assert run.events.warned == [
+    assert apart_from_sizes(run.events.warned) == [
         "3 images of the training split repeat another training image pixel for pixel."
     ]
 
@@ -208,8 +215,9 @@ def test_identical_images_with_different_labels_are_noted(tmp_path, run):
     images = make_folder(tmp_path / "images", {"a": 10, "b": 10})
     shutil.copy(images / "a" / "000.png", images / "b" / "twin.png")
     data = run(source="folder", path=images)
-    assert data.record.notes == ["Identical images have different labels: a/000.png, b/twin.png."]
-    assert data.record.notes[0] in run.events.warned
+    [note] = apart_from_sizes(data.record.notes)
+    assert note == "Identical images have different labels: a/000.png, b/twin.png."
+    assert note in run.events.warned
 
 
 def test_images_in_both_splits_are_refused_even_if_encoded_differently(tmp_path, run):
@@ -235,9 +243,10 @@ def test_training_images_that_repeat_test_images_are_dropped_if_allowed(tmp_path
     refused(run, "3 images of the .* repeat .*; at most 2 may", **spec, max_overlapping_images=2)
     data = run(**spec, max_overlapping_images=3)
     assert data.record.overlapping == ["train/a/001.png", "train/a/copy.png", "train/b/003.png"]
-    assert [warning.split("'")[1] for warning in run.events.warned] == data.record.overlapping
+    warned = apart_from_sizes(run.events.warned)
+    assert [warning.split("'")[1] for warning in warned] == data.record.overlapping
     assert "it has the same pixels as 'test/b/leak.png'" in run.events.warned[2]
-    [note] = data.record.notes
+    [note] = apart_from_sizes(data.record.notes)
     assert note.startswith("3 images dropped, because one of a later split has the same pixels: t")
     assert data.record.train_counts == {"a": 3, "b": 3}
     assert data.record.test_counts == {"a": 3, "b": 3}

@@ -1,0 +1,231 @@
+"""Check a data set before anything is trained on it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from tmkd_deploy.data import findings
+from tmkd_deploy.data.block import Pixels
+from tmkd_deploy.data.decode import Decoded, decode_all
+from tmkd_deploy.data.findings import Splits
+from tmkd_deploy.data.image_kinds import image_kinds, read_headers
+from tmkd_deploy.data.near_duplicates import MAX_IMAGES, NearDuplicates, find_near_duplicates
+from tmkd_deploy.data.same_scene import Copies, tell_apart
+from tmkd_deploy.data.samples import EncodedDataset, Sample
+from tmkd_deploy.data.sources import read_source
+from tmkd_deploy.data.split_names import SPLITS
+from tmkd_deploy.data.three_splits import complete, given_splits
+from tmkd_deploy.data.unused import described
+from tmkd_deploy.errors import DataError
+from tmkd_deploy.events import Events
+from tmkd_deploy.recipe.schema import Data
+from tmkd_deploy.records.data_check import DataCheckRecord, DataFinding, SimilarImages
+
+_IMAGES_PER_CLASS = 12
+_MAX_PAIRS = 100
+_ORDER = {"error": 0, "warning": 1, "note": 2}
+
+
+@dataclass(frozen=True)
+class CheckedData:
+    """What was found, and the pictures to show: uint8 [S, S, 3] by key.
+
+    `sheet` lists keys of each class, drawn evenly from its images.
+    """
+
+    record: DataCheckRecord
+    sheet: dict[str, list[str]]
+    pictures: dict[str, Pixels]
+
+
+def check_data(
+    spec: Data, drop_budgets: Mapping[str, float], folder: Path, events: Events
+) -> CheckedData:
+    """Read, decode, split and examine the data that `spec` names.
+
+    Args:
+        spec: the recipe's section on data.
+        drop_budgets: limits on a loss of accuracy in percentage points, by name.
+        folder: an empty folder for the decoded images; the caller removes it.
+        events: receives progress.
+
+    Raises:
+        DataError: the data are missing, of a single class, wrongly labelled, or cannot be split.
+    """
+    dataset = read_source(spec)
+    decoded = decode_all(dataset, spec.image_size, spec.workers, folder / "images.npy", events)
+    if not decoded.samples:
+        raise DataError(
+            f"None of the {len(dataset.keys):,} images can be decoded.",
+            where=dataset.origin,
+            advice="Check what these files are: " + decoded.unreadable[0][1],
+        )
+    copies = find_copies(decoded, events)
+    given = given_splits(decoded.samples)
+    together = kept_together(spec, copies, decoded.samples)
+    splits = complete(given, spec, dataset.class_names, dataset.origin, together)
+    record = examine(
+        dataset, decoded, splits, copies, events, together=bool(together), drops=drop_budgets
+    )
+    sheet = _sheet(decoded.samples, dataset.class_names)
+    shown = {key for keys in sheet.values() for key in keys}
+    shown |= {key for pair in record.similar or () for key in pair.keys}
+    pictures = {
+        sample.key: np.array(decoded.images[sample.row])
+        for sample in decoded.samples
+        if sample.key in shown
+    }
+    return CheckedData(record, sheet, pictures)
+
+
+def find_copies(decoded: Decoded, events: Events) -> Copies | None:
+    """The copies among `decoded.samples`; None if there are too many images to compare."""
+    if len(decoded.samples) > MAX_IMAGES:
+        return None
+    rows = [sample.row for sample in decoded.samples]
+    return tell_apart(find_near_duplicates(decoded.images, rows, events), decoded.samples)
+
+
+def kept_together(
+    spec: Data, copies: Copies | None, samples: Sequence[Sample]
+) -> list[tuple[str, str]]:
+    """The copies that no split may divide, by the hashes of their pixels."""
+    if copies is None or spec.near_duplicates == "ignore":
+        return []
+    return [(samples[pair.first].pixels, samples[pair.second].pixels) for pair in copies.pairs]
+
+
+def examine(
+    dataset: EncodedDataset,
+    decoded: Decoded,
+    splits: Splits,
+    copies: Copies | None,
+    events: Events,
+    *,
+    together: bool,
+    drops: Mapping[str, float] | None = None,
+) -> DataCheckRecord:
+    """Everything that may spoil a result, the worst first.
+
+    Args:
+        dataset: the source.
+        decoded: its decoded images.
+        splits: the samples of each split.
+        copies: by position in `decoded.samples`; None if nobody looked for them.
+        events: receives progress.
+        together: whether the splits were drawn so that they divide no near-duplicates.
+        drops: budgets on a loss of accuracy in percentage points, by name.
+    """
+    samples, names = decoded.samples, dataset.class_names
+    split_of = {sample.row: split for split in SPLITS for sample in splits[split]}
+    headers = read_headers(dataset, events)
+    similar = copies.pairs if copies else []
+    found = [
+        *_unused(dataset),
+        *_unreadable(decoded),
+        *findings.contradictory_labels(samples, names),
+        *findings.leaks(similar, samples, split_of),
+        *findings.look_alike(copies.alike if copies else (), names),
+        *findings.repeated_scenes(similar, samples, together=together),
+        *findings.similar_but_labelled_differently(similar, samples, names),
+        *findings.imbalance(splits, names),
+        *findings.too_few_for(drops or {}, len(splits["test"])),
+        *findings.shortcuts(headers, dataset.labels, names),
+    ]
+    if copies is None:
+        found.append(
+            DataFinding(
+                kind="not_compared",
+                severity="note",
+                problem=f"Near-duplicates were not looked for: the data set has more than "
+                f"{MAX_IMAGES:,} images.",
+                advice="Set 'data.group_by' if some images show the same scene.",
+            )
+        )
+    return DataCheckRecord(
+        source=dataset.origin,
+        class_names=list(names),
+        counts={
+            split: {names[label]: count for label, count in sorted(counted.items())}
+            for split in SPLITS
+            for counted in [Counter(sample.label for sample in splits[split])]
+        },
+        kinds=image_kinds(headers),
+        findings=sorted(found, key=lambda finding: _ORDER[finding.severity]),
+        similar=_pairs(similar, samples, split_of, names) if copies else None,
+        similar_pairs=len(similar) if copies else None,
+    )
+
+
+def _pairs(
+    similar: list[NearDuplicates],
+    samples: list[Sample],
+    split_of: Mapping[int, str],
+    names: list[str],
+) -> list[SimilarImages]:
+    """The pairs worth looking at first: across splits, then of different classes, then the rest."""
+
+    def described(pair: NearDuplicates) -> SimilarImages:
+        one, other = samples[pair.first], samples[pair.second]
+        return SimilarImages(
+            keys=(one.key, other.key),
+            # images dropped from a split are in none
+            splits=(split_of.get(one.row, "none"), split_of.get(other.row, "none")),
+            classes=(names[one.label], names[other.label]),
+            correlation=min(1.0, round(pair.correlation, 4)),
+            identical=one.pixels == other.pixels,
+        )
+
+    pairs = [described(pair) for pair in similar]
+    pairs.sort(
+        key=lambda pair: (
+            pair.splits[0] == pair.splits[1],
+            pair.classes[0] == pair.classes[1],
+            pair.identical,
+        )
+    )
+    return pairs[:_MAX_PAIRS]
+
+
+def _sheet(samples: list[Sample], names: list[str]) -> dict[str, list[str]]:
+    by_class: dict[str, list[str]] = {name: [] for name in names}
+    for sample in samples:
+        by_class[names[sample.label]].append(sample.key)
+    return {
+        name: keys[:: max(1, len(keys) // _IMAGES_PER_CLASS)][:_IMAGES_PER_CLASS]
+        for name, keys in by_class.items()
+    }
+
+
+def _unused(dataset: EncodedDataset) -> list[DataFinding]:
+    problem = described(dataset.unused)
+    if problem is None:
+        return []
+    return [
+        DataFinding(
+            kind="unused_files",
+            severity="warning",
+            problem=problem,
+            advice="Convert them to PNG or JPEG, move them into a class folder, or ignore this.",
+        )
+    ]
+
+
+def _unreadable(decoded: Decoded) -> list[DataFinding]:
+    if not decoded.unreadable:
+        return []
+    count = len(decoded.unreadable)
+    return [
+        DataFinding(
+            kind="unreadable_images",
+            severity="error",
+            problem=f"{count:,} {'image' if count == 1 else 'images'} cannot be decoded.",
+            advice="Repair or remove them, or raise 'data.max_corrupt_images' to skip them.",
+            examples=tuple(f"{key}: {why}" for key, why in decoded.unreadable[: findings.EXAMPLES]),
+        )
+    ]

@@ -1,0 +1,69 @@
+"""What a check of the data finds."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from tmkd_deploy.artifacts import Record
+
+Severity = Literal["error", "warning", "note"]
+
+
+class DataFinding(Record):
+    """Something about the data that may spoil a result, what to do, and up to twenty examples.
+
+    An `error` makes a verdict wrong, a `warning` may, and a `note` says what to expect.
+    """
+
+    kind: str
+    severity: Severity
+    problem: str
+    advice: str
+    examples: tuple[str, ...] = ()
+
+
+class SimilarImages(Record):
+    """Two images of one scene: keys, splits, classes, and the correlation of their thumbnails."""
+
+    keys: tuple[str, str]
+    splits: tuple[str, str]
+    classes: tuple[str, str]
+    correlation: float
+    identical: bool
+
+
+class ImageKinds(Record):
+    """The source's images by format and by colour mode; width and height in pixels."""
+
+    formats: dict[str, int]
+    modes: dict[str, int]
+    smallest: tuple[int, int]
+    median: tuple[int, int]
+    largest: tuple[int, int]
+    not_square: int
+
+
+class DataCheckRecord(Record):
+    """The images by split and class, and what is wrong with them, the worst first.
+
+    `similar` has the pairs of near-duplicates that were looked at, at most a hundred of the
+    `similar_pairs` there are; both are None if the data set is too large to compare all pairs.
+    """
+
+    source: str
+    class_names: list[str]
+    counts: dict[str, dict[str, int]]
+    kinds: ImageKinds
+    findings: list[DataFinding]
+    similar: list[SimilarImages] | None
+    similar_pairs: int | None
+
+    @property
+    def images(self) -> int:
+        """The number of images in all splits."""
+        return sum(sum(by_class.values()) for by_class in self.counts.values())
+
+    @property
+    def has_errors(self) -> bool:
+        """Whether a verdict on these data would be wrong."""
+        return any(finding.severity == "error" for finding in self.findings)

@@ -17,8 +17,8 @@ from tmkd_deploy.errors import DataError
 from tmkd_deploy.events import Events, track
 from tmkd_deploy.measure.latency import latency_from, measure_latency
 from tmkd_deploy.recipe.schema import Measure
+from tmkd_deploy.records.latency import Latency
 from tmkd_deploy.records.logits import Logits
-from tmkd_deploy.records.measurements import Latency
 from tmkd_deploy.records.types import RuntimeName
 
 # latency runs cycle through this many images

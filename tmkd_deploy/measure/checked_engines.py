@@ -17,8 +17,9 @@ from tmkd_deploy.measure.bench import TIMED_IMAGES, Bench
 from tmkd_deploy.measure.ledger import Entry
 from tmkd_deploy.measure.unusable import unusable
 from tmkd_deploy.records.engine import EngineRecord
+from tmkd_deploy.records.latency import Latency
 from tmkd_deploy.records.logits import Logits, LogitsError
-from tmkd_deploy.records.measurements import Latency, Unusable
+from tmkd_deploy.records.measurements import Unusable
 from tmkd_deploy.records.types import PRECISIONS, FloatPrecision, Precision
 
 

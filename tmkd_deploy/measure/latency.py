@@ -18,12 +18,7 @@ from tmkd_deploy.events import Events, Task
 from tmkd_deploy.measure.raw_times import RawTimes, raw_times
 from tmkd_deploy.measure.statistics import median_ratio_interval, percentile_interval
 from tmkd_deploy.recipe.schema import Measure
-from tmkd_deploy.records.measurements import (
-    DeviceTime,
-    Latency,
-    LatencyRatio,
-    LatencyRow,
-)
+from tmkd_deploy.records.latency import DeviceTime, Latency, LatencyRatio, LatencyRow
 
 __all__ = ["latency_from", "machine", "measure_latency", "time_here"]
 

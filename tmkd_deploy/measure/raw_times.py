@@ -11,7 +11,7 @@ from tmkd_deploy.agent.inference.timing import MIN_COUNTED_RUNS, ROUNDS
 from tmkd_deploy.artifacts import Record
 from tmkd_deploy.errors import DataError
 from tmkd_deploy.recipe.schema import Measure
-from tmkd_deploy.records.measurements import Conditions, Throughput, Warmup
+from tmkd_deploy.records.latency import Conditions, Throughput, Warmup
 
 # one nanosecond is the clock's resolution; nobody waits a day for an image
 _Milliseconds = Annotated[float, Field(ge=1e-6, le=86_400_000)]

@@ -10,12 +10,8 @@ from pydantic import Field, model_validator
 from tmkd_deploy.artifacts import Record
 from tmkd_deploy.errors import ExitCode
 from tmkd_deploy.records.figures import Interval
-from tmkd_deploy.records.measurements import (
-    EngineFile,
-    LatencyRow,
-    LedgerRow,
-    Measurements,
-)
+from tmkd_deploy.records.latency import LatencyRow
+from tmkd_deploy.records.measurements import EngineFile, LedgerRow, Measurements
 from tmkd_deploy.records.types import Precision
 
 

@@ -10,14 +10,8 @@ from hypothesis import strategies as st
 
 from tmkd_deploy.gate.evaluate import evaluate
 from tmkd_deploy.recipe.schema import Budgets
-from tmkd_deploy.records.measurements import (
-    EngineFile,
-    Latency,
-    LatencyRatio,
-    LatencyRow,
-    LedgerRow,
-    Measurements,
-)
+from tmkd_deploy.records.latency import Latency, LatencyRatio, LatencyRow
+from tmkd_deploy.records.measurements import EngineFile, LedgerRow, Measurements
 from tmkd_deploy.records.verdict import Check, Outcome
 
 BETTER = {Outcome.FAILED: 0, Outcome.INCONCLUSIVE: 1, Outcome.PASSED: 2}

@@ -31,6 +31,8 @@ def first_overflow(proto: onnx.ModelProto, images: np.ndarray) -> NodeProto | No
         for value in inferred.graph.value_info
         if value.type.tensor_type.elem_type == TensorProto.FLOAT16 and value.name not in known
     ]
+    if not halves:
+        return None
     inferred.graph.output.extend(halves)
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL

@@ -328,7 +328,7 @@ def test_times_that_are_incomplete_are_refused(edit, why):
 
 def test_fewer_runs_or_seconds_than_asked_for_are_refused():
     many = SETTINGS.model_copy(update={"min_runs": 1000})
-    with pytest.raises(DataError, match="200 runs in .* at least 1000 in"):
+    with pytest.raises(DataError, match=r"200 runs in .* at least 1000 in"):
         from_device(settings=many)
     long = SETTINGS.model_copy(update={"min_seconds": 60.0})
     with pytest.raises(DataError, match="in 60 s were asked for"):

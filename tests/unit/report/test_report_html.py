@@ -296,6 +296,7 @@ def test_a_confusion_matrix_of_many_classes_shows_shades_alone() -> None:
     measured = cpu_measurements().model_copy(
         update={
             "class_names": [f"class{index}" for index in range(classes)],
+            "test_images": 7 * classes,
             "confusion_by_engine": {"int8": (np.eye(classes, dtype=int) * 7).tolist()},
         }
     )

@@ -15,7 +15,7 @@ _DEEPEST = 32
 _MOST_DIGITS = 19  # of a signed integer of 64 bits
 _LONGEST_TEXT = 2000
 _SHOWN = ("code", "problem", "where", "advice", "text", "say", "unit")
-_END_OF_TIME = 253_402_300_799.0  # in the year 9999, the last that `datetime` knows
+END_OF_TIME = 253_402_300_799.0  # in the year 9999, the last that `datetime` knows
 
 _Count = Annotated[int, Field(ge=0, lt=1 << 53)]
 
@@ -30,7 +30,7 @@ class _Hello(BaseModel):
     model_config = ConfigDict(strict=True)
 
     type: Literal["hello"]
-    time: float = Field(ge=0, le=_END_OF_TIME)
+    time: float = Field(ge=0, le=END_OF_TIME)
 
 
 class _Error(BaseModel):

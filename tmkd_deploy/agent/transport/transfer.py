@@ -48,7 +48,7 @@ def receive(request: dict[str, Any], context: Context) -> dict[str, Any]:
 
 
 def fetch(request: dict[str, Any], context: Context) -> dict[str, Any]:
-    """Send a file in chunks, starting at `offset`.
+    """State the size of a file, then send it in chunks, starting at `offset`.
 
     Raises:
         AgentError: `data`: the device does not have it; `request`: `offset` lies beyond its end.
@@ -57,6 +57,7 @@ def fetch(request: dict[str, Any], context: Context) -> dict[str, Any]:
     offset, size = field(request, "offset", int), path.stat().st_size
     if not 0 <= offset <= size:
         raise AgentError(REQUEST, f"The file has {size} bytes, so offset {offset} is outside it.")
+    context.writer.send("size", id=context.writer.request, bytes=size)
     with path.open("rb") as file:
         file.seek(offset)
         for chunk in iter(lambda: file.read(_CHUNK), b""):

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import socket
 from pathlib import Path
-from typing import Any, Callable, Sequence, TextIO
+from typing import Any, Callable, Sequence
 
 from tmkd_deploy.agent.child_processes import ChildProcesses
 from tmkd_deploy.agent.transport import store
@@ -15,7 +16,7 @@ from tmkd_deploy.agent.transport.writer import Writer
 
 
 class Context:
-    """The folder and connection of one session. `lock_file` is open while we hold the lock."""
+    """The folder and connection of one session. `device_lock` is open while we hold the lock."""
 
     def __init__(
         self, folder: Path, writer: Writer, reader: Reader, children: ChildProcesses
@@ -24,7 +25,7 @@ class Context:
         self.writer = writer
         self.reader = reader
         self.children = children
-        self.lock_file: TextIO | None = None
+        self.device_lock: socket.socket | None = None
 
     def stored_file(self, sha256: str) -> Path:
         """The stored file with this hash.

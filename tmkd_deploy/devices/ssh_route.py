@@ -21,9 +21,7 @@ _KILLED = 128 + 9
 _NEW_KEY = re.compile(r"No ([A-Za-z0-9-]+) host key is known for (\S+) and you have requested")
 _CHANGED = "REMOTE HOST IDENTIFICATION HAS CHANGED"
 _OFFENDING = re.compile(r"Offending .*?key.* in (.+:\d+)")
-_REMOVE = re.compile(
-    r"""^\s*(ssh-keygen -f "[\w /.~+@-]+" -R "[\w.:%\[\]-]+")\s*$""", re.MULTILINE
-)
+_REMOVE = re.compile(r"""^\s*(ssh-keygen -f "[\w /.~+@-]+" -R "[\w.:%\[\]-]+")\s*$""", re.MULTILINE)
 _REFUSED = re.compile(r"^(\S+): Permission denied \((.+)\)", re.MULTILINE)
 _LOST = re.compile(
     r"^(?:Connection (?:to|closed|reset)|Timeout, server|client_loop|Read from remote host"

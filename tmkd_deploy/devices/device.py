@@ -215,7 +215,7 @@ class Device:
 
 def _fetch(session: Session, sha256: str, file: BinaryIO, progress: ProgressForwarder) -> None:
     """Append the missing rest of a device's file to `file`, within the size stated first."""
-    size = -1
+    size = 0
 
     def listen(message: Message) -> None:
         nonlocal size
@@ -227,14 +227,16 @@ def _fetch(session: Session, sha256: str, file: BinaryIO, progress: ProgressForw
         elif message["type"] == "chunk":
             content = _decoded(message["data"])
             if content is None or message["offset"] != file.tell():
-                session.refuse(f"it sent no part of the file for byte {file.tell()}")
+                session.refuse(f"it sends no part of the file for byte {file.tell()}")
             if file.tell() + len(content) > size:
-                session.refuse(f"it sent more of the file than the {size} bytes it announced")
+                session.refuse(f"it sends more of the file than the {size} bytes it stated first")
             file.write(content)
         else:
             progress(message)
 
     session.request("fetch", {"sha256": sha256, "offset": file.tell()}, listen)
+    if file.tell() != size:
+        session.refuse(f"it sent {file.tell()} of the {size} bytes of a file")
 
 
 def _decoded(data: str) -> bytes | None:

@@ -11,6 +11,8 @@ from pathlib import Path
 
 # Before torch is imported, here or in a command: the networks are tiny and the cores are taken.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Every process of the tests is a machine of its own to the lock of devices.
+os.environ["TMKD_DEPLOY_LOCK_NAME"] = f"tmkd-deploy-tests-{os.getpid()}"
 
 import pytest
 from hypothesis import HealthCheck, settings

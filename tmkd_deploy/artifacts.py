@@ -21,16 +21,19 @@ from typing import Any, Generic, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from tmkd_deploy import __version__
-from tmkd_deploy.errors import ArtifactError
+from tmkd_deploy.errors import ArtifactError, DataError
 
 MANIFEST = "manifest.json"
 SCHEMA_VERSION = 1
 
 
 class Record(BaseModel):
-    """Base of the records of stages: immutable, without extra fields, JSON-serializable."""
+    """Base of the records of stages: immutable, without extra fields, JSON-serializable.
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    Every number is finite, because JSON has no others.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class FileEntry(Record):
@@ -106,6 +109,9 @@ def writing(
 
     Until then, a previous artifact at `destination` stays untouched. Any exception, including an
     interrupt, removes the draft.
+
+    Raises:
+        DataError: the record holds, or was to hold, a value that its type does not allow.
     """
     started = time.monotonic()
     destination.parent.mkdir(parents=True, exist_ok=True)
@@ -129,9 +135,14 @@ def writing(
             record=draft.record.model_dump(mode="json"),
         )
         sealed = manifest.model_copy(update={"seal": manifest.expected_seal()})
-        (draft_folder / MANIFEST).write_text(sealed.model_dump_json(indent=1) + "\n")
+        text = sealed.model_dump_json(indent=1) + "\n"
+        # what cannot be read back must not be published
+        type(draft.record).model_validate(Manifest.model_validate_json(text).record)
+        (draft_folder / MANIFEST).write_text(text)
         draft_folder.chmod(0o755)
         _replace(draft_folder, destination)
+    except ValidationError as error:
+        raise _unrecordable(kind, error) from error
     finally:
         shutil.rmtree(draft_folder, ignore_errors=True)
 
@@ -228,6 +239,16 @@ def _replace(draft_folder: Path, destination: Path) -> None:
         if retired.exists() and not destination.exists():
             retired.replace(destination)
         shutil.rmtree(retired, ignore_errors=True)
+
+
+def _unrecordable(kind: str, error: ValidationError) -> DataError:
+    first = error.errors(include_url=False)[0]
+    place = ".".join(map(str, (error.title, *first["loc"])))
+    return DataError(
+        f"The stage {kind!r} arrived at a value that cannot be right: {first['msg']}.",
+        where=place,
+        advice="Nothing was written. Run the command again; if this recurs, report it.",
+    )
 
 
 def _broken(folder: Path, reason: str) -> ArtifactError:

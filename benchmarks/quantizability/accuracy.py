@@ -22,6 +22,7 @@ from tmkd_deploy.engines.onnxruntime import OnnxRuntime
 from tmkd_deploy.export.torch_to_onnx import to_onnx
 from tmkd_deploy.measure.ledger import Entry, ledger
 from tmkd_deploy.measure.statistics import mcnemar_p_value
+from tmkd_deploy.records.logits import Logits
 from tmkd_deploy.training.predict import predict
 
 _BATCH = 50
@@ -37,7 +38,9 @@ def measure(paths: Paths, family: str, seed: int) -> list[dict[str, Any]]:
     plain, fake = student(paths, family, seed), quantized(paths, family, seed)
     images, labels = data().test.images, data().test.labels
     entries = [
-        Entry("fp32", "student", "fp32", "FP32 student", predict(plain, images, CPU).numpy()),
+        Entry(
+            "fp32", "student", "fp32", "FP32 student", _checked(predict(plain, images, CPU).numpy())
+        ),
         _entry("calibrated", np.load(paths.folder(family, seed) / "calibrated.npy")),
         _entry("fine_tuned", predict(fake, images, CPU).numpy()),
     ]
@@ -53,7 +56,7 @@ def measure(paths: Paths, family: str, seed: int) -> list[dict[str, Any]]:
         for key, stem in files.items():
             entries.append(_entry(key, _logits(folder / f"{stem}.onnx", images)))
     rows = ledger(entries, labels, data().class_names)
-    decisions_of = {entry.key: entry.logits.argmax(axis=1) for entry in entries}
+    decisions_of = {entry.key: entry.logits.predictions for entry in entries}
     return [
         {
             "row": entry.key,
@@ -80,7 +83,13 @@ def _p_value(decisions: np.ndarray, others: np.ndarray, labels: np.ndarray) -> f
 
 
 def _entry(key: str, logits: np.ndarray) -> Entry:
-    return Entry(key, "engine", key, key, logits, "fp32")
+    return Entry(key, "engine", key, key, _checked(logits), "fp32")
+
+
+def _checked(logits: np.ndarray) -> Logits:
+    images = [str(number) for number in range(len(data().test.labels))]
+    classes = len(data().class_names)
+    return Logits([logits], of="a row", images=images, classes=classes)
 
 
 def _logits(file: Path, images: np.ndarray) -> np.ndarray:

@@ -165,6 +165,7 @@ class SshDevice:
             "PATH": self.bin,
             "HOME": self.home,
             "TMKD_DEPLOY_AGENT_HOME": self.agent_home,
+            "TMKD_DEPLOY_LOCK_NAME": f"tmkd-deploy-tests-{os.getpid()}-{self.port}",
         }
         settings = {
             "Port": self.port,

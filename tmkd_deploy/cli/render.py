@@ -97,6 +97,8 @@ def _measured(record: Measurements, shipped: Precision | None = None) -> list[Re
         ),
     ]
     blocks.extend(row.note for row in record.ledger if row.note)
+    if shipped is None:  # a verdict says it itself
+        blocks.extend(f"Warning: {each.reason}" for each in record.unusable.values())
     if record.latency is None:
         blocks.append(f"Latency was not measured: {record.not_measured}")
     else:
@@ -118,9 +120,10 @@ def _gated(record: GateRecord) -> list[RenderableType]:
 def _verdict(verdict: Verdict) -> list[RenderableType]:
     heading = Text(f"\n{verdict.target}: gate ", style="bold")
     heading.append(formatting.outcome(verdict.outcome), style=COLOUR[verdict.outcome])
-    if not verdict.checks:
-        return [heading, "The recipe sets no budgets for this target."]
     blocks: list[RenderableType] = [heading]
+    blocks.extend(f"Warning: {warning}" for warning in verdict.warnings)
+    if not verdict.checks:
+        return [*blocks, "The recipe sets no budgets for this target."]
     blocks.append(grid(tables.budgets(verdict), ["Budget", "Outcome", "Limit", "Measured"]))
     blocks.extend(
         check.explanation for check in verdict.checks if check.outcome is not Outcome.PASSED

@@ -18,11 +18,12 @@ _IDENTITY = (
 
 
 class AttachedDevices:
-    """Devices by address. Each is probed once in a run."""
+    """Devices by address. Each is probed once in a run, and cleaned once."""
 
     def __init__(self, events: Events) -> None:
         self._events = events
         self._info: dict[str, dict[str, Any]] = {}
+        self._cleaned: set[str] = set()
 
     def info(self, address: str) -> dict[str, Any]:
         """The device info, requested once; this does not lock the device.
@@ -43,9 +44,14 @@ class AttachedDevices:
     def locked(self, address: str) -> Iterator[Device]:
         """The device, locked for this run until the end of `with`.
 
+        The first time, leftovers of earlier runs are deleted there, before more is sent.
+
         Raises:
             BusyError: another run holds it; the error names that run. Otherwise as `Device`.
         """
         with Device(parse(address), self._events) as device:
             device.lock()
+            if address not in self._cleaned:
+                device.request("clean")
+                self._cleaned.add(address)
             yield device

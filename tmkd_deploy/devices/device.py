@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import base64
+import binascii
 import functools
 import getpass
 import itertools
 import os
+import shutil
 import socket
 import time
 from collections.abc import Callable
@@ -16,12 +18,14 @@ from types import TracebackType
 from typing import Any, BinaryIO, TypeVar
 
 from tmkd_deploy.artifacts import sha256_of
+from tmkd_deploy.devices import answers
 from tmkd_deploy.devices.address import Address, SshAddress
+from tmkd_deploy.devices.messages import UnusableError
 from tmkd_deploy.devices.progress_forwarder import ProgressForwarder
 from tmkd_deploy.devices.routes import DeviceUnreachable, LocalRoute
 from tmkd_deploy.devices.session import Message, Session
 from tmkd_deploy.devices.ssh_route import SshRoute
-from tmkd_deploy.errors import DataError
+from tmkd_deploy.errors import DataError, EnvironmentProblem
 from tmkd_deploy.events import Events
 
 T = TypeVar("T")
@@ -30,6 +34,7 @@ T = TypeVar("T")
 HEARTBEAT_TIMEOUT_SECONDS = 60.0
 RECONNECT_AFTER_SECONDS = (1.0, 2.0, 4.0)
 _MAX_CLOCK_SKEW_SECONDS = 300.0
+_LARGEST_DOWNLOAD = 16 << 30
 _DESCRIPTIONS = {"build": "Building", "predict": "Running images", "measure": "Measuring"}
 _devices = itertools.count(1)
 
@@ -93,9 +98,15 @@ class Device:
             EnvironmentProblem: the device cannot do it, is out of memory or disk, or was lost.
         """
         description = _DESCRIPTIONS.get(name, f"Requesting {name}")
-        return self._with_retries(
-            description, lambda session, progress: session.request(name, arguments, progress)
-        )
+
+        def send(session: Session, progress: ProgressForwarder) -> dict[str, Any]:
+            value = session.request(name, arguments, progress)
+            try:
+                return answers.check(name, value)
+            except UnusableError as error:
+                session.refuse(f"the result of {name!r} is wrong, {error}")
+
+        return self._with_retries(description, send)
 
     def lock(self, *, force: bool = False) -> None:
         """Lock the device for this run until the end of `with`; `force` ends the run that holds it.
@@ -117,8 +128,14 @@ class Device:
         size = path.stat().st_size
 
         def send(session: Session, progress: ProgressForwarder) -> str:
+            is_ready = False
+
             def listen(message: Message) -> None:
-                if message.get("type") == "ready":
+                nonlocal is_ready
+                if message["type"] == "ready":
+                    if is_ready or message["offset"] > size:
+                        session.refuse(f"it asks for the file from byte {message['offset']} on")
+                    is_ready = True
                     file.seek(message["offset"])
                     session.send_file(file, size - message["offset"], listen)
                 else:
@@ -135,7 +152,7 @@ class Device:
 
         Raises:
             DataError: the device does not have it, or it was corrupted on the way.
-            EnvironmentProblem: as `request`.
+            EnvironmentProblem: as `request`; no space for it on the disk here is one.
         """
         unfinished = path.with_name(f".{path.name}.part")
         try:
@@ -197,15 +214,52 @@ class Device:
 
 
 def _fetch(session: Session, sha256: str, file: BinaryIO, progress: ProgressForwarder) -> None:
-    """Append the missing rest of a device's file to `file`."""
+    """Append the missing rest of a device's file to `file`, within the size stated first."""
+    size = 0
 
     def listen(message: Message) -> None:
-        if message.get("type") == "chunk":
-            file.write(base64.b64decode(message["data"]))
+        nonlocal size
+        if message["type"] == "size":
+            size = message["bytes"]
+            if not file.tell() <= size <= _LARGEST_DOWNLOAD:
+                session.refuse(f"it offers a file of {size} bytes")
+            _require_space(Path(file.name).parent, size - file.tell())
+        elif message["type"] == "chunk":
+            content = _decoded(message["data"])
+            if content is None or message["offset"] != file.tell():
+                session.refuse(f"it sends no part of the file for byte {file.tell()}")
+            if file.tell() + len(content) > size:
+                session.refuse(f"it sends more of the file than the {size} bytes it stated first")
+            file.write(content)
         else:
             progress(message)
 
     session.request("fetch", {"sha256": sha256, "offset": file.tell()}, listen)
+    if file.tell() != size:
+        session.refuse(f"it sent {file.tell()} of the {size} bytes of a file")
+
+
+def _decoded(data: str) -> bytes | None:
+    """The bytes that `data` stands for in base 64; None if there are none."""
+    try:
+        return base64.b64decode(data, validate=True) or None
+    except (binascii.Error, ValueError):
+        return None
+
+
+def _require_space(folder: Path, needed: int) -> None:
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise EnvironmentProblem(
+            f"This machine's disk has {_mb(free)} MB free, and a file of the device needs "
+            f"{_mb(needed)} MB.",
+            where=str(folder),
+            advice="Free some space, or choose another folder with --runs, then run again.",
+        )
+
+
+def _mb(count: int) -> str:
+    return f"{count / 2**20:,.1f}"
 
 
 def _user() -> str:

@@ -20,7 +20,7 @@ PROCESS_NAME = "tmkd-deploy-agent"
 BOOTSTRAP = """\
 import sys
 sys.path[:] = [place for place in sys.path if place]  # never import a json.py from the home folder
-import errno, hashlib, json, os
+import errno, hashlib, json, os, stat
 
 def stop(code, problem, where=None, advice=""):
     message = {"type": "error", "id": None, "code": code, "problem": problem, "where": where,
@@ -37,11 +37,48 @@ if sys.version_info < (3, 8):
 if hashlib.sha256(content).hexdigest() != digest:
     stop("data", "The agent was corrupted on the way.", None, "Run again.")
 root = os.environ.get("TMKD_DEPLOY_AGENT_HOME") or os.path.expanduser("~/.cache/tmkd-deploy/agent")
+root = os.path.abspath(root)
 agent = os.path.join(root, "agent-" + digest + ".zip")
 unfinished = agent + "." + str(os.getpid())
+
+def danger():
+    "Why others could put something of theirs into the folder, or into the way to it; or None."
+    found = os.lstat(root)
+    if not stat.S_ISDIR(found.st_mode):
+        return "is a symbolic link"
+    if found.st_uid != os.geteuid():
+        return "belongs to the user with the id %d" % found.st_uid
+    if found.st_mode & 0o022:
+        return "may be written by its group or by others"
+    above = os.path.dirname(os.path.realpath(root))
+    while above != os.path.dirname(above):
+        mode = os.stat(above).st_mode
+        if mode & 0o002 and not mode & stat.S_ISVTX:
+            return "lies in %s, which anyone may write" % above
+        above = os.path.dirname(above)
+    return None
+
+def is_stored():
+    "Whether the stored agent is, to the last byte, the one that was sent."
+    if os.path.islink(agent) or not os.path.isfile(agent):
+        return False
+    with open(agent, "rb") as file:
+        return file.read(len(content) + 1) == content
+
+os.umask(0o077)
 try:
     os.makedirs(root, 0o700, exist_ok=True)
-    if not os.path.isfile(agent) or os.path.getsize(agent) != len(content):
+    # Checked before anything in it is looked at: from then on nobody else can exchange a file
+    # between its check and its use.
+    reason = danger()
+    if reason:
+        stop("environment", "The agent's folder on the device %s, so it is not safe to run from."
+             % reason, root, "On the device, delete it if it holds nothing else, or set "
+             "TMKD_DEPLOY_AGENT_HOME to a folder that belongs to this user and that nobody else "
+             "may write.")
+    if is_stored():
+        os.utime(agent)  # `clean` deletes what is long unused
+    else:
         with open(unfinished, "wb") as file:
             file.write(content)
         os.replace(unfinished, agent)

@@ -9,7 +9,8 @@ from typing import Protocol
 from tmkd_deploy.devices.payload import LOADER, PROCESS_NAME
 from tmkd_deploy.errors import EnvironmentProblem
 
-_MAX_SHOWN_CHARACTERS = 200
+SHOWN_CHARACTERS = 200
+_WHITE_SPACE = "\t\n\r\xa0"
 
 
 class Route(Protocol):
@@ -50,12 +51,21 @@ def agent_exited(where: str, code: int, stderr: str) -> EnvironmentProblem:
 def last_line(text: str) -> str:
     """The last non-blank line, made `printable`; or an empty string."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return printable(lines[-1]) if lines else ""
+    return printable(lines[-1], SHOWN_CHARACTERS) if lines else ""
 
 
-def printable(text: str) -> str:
-    """The beginning of untrusted text, without terminal control characters."""
-    return "".join(char if char.isprintable() else "?" for char in text[:_MAX_SHOWN_CHARACTERS])
+def printable(text: str, limit: int | None = None) -> str:
+    """Untrusted text on one line, of at most `limit` characters.
+
+    Control characters, and those that hide or reorder others, become question marks.
+    """
+    if limit is not None and len(text) > limit:
+        text = text[: limit - 1] + "…"
+    if text.isprintable():
+        return text
+    return "".join(
+        char if char.isprintable() else " " if char in _WHITE_SPACE else "?" for char in text
+    )
 
 
 class LocalRoute:

@@ -11,9 +11,10 @@ from typing import Any, BinaryIO, NoReturn
 
 from tmkd_deploy.agent import SCHEMA
 from tmkd_deploy.agent.agent_errors import BUSY, DATA, REQUEST
+from tmkd_deploy.devices import messages
 from tmkd_deploy.devices.channel import Channel, ConnectionClosedError, ResponseTimeoutError
 from tmkd_deploy.devices.payload import agent_zip, handshake
-from tmkd_deploy.devices.routes import Route, printable
+from tmkd_deploy.devices.routes import SHOWN_CHARACTERS, Route, printable
 from tmkd_deploy.errors import (
     BusyError,
     DataError,
@@ -27,24 +28,31 @@ Listener = Callable[[Message], None]
 
 _OURS = b'{"tmkd":'
 _MAX_UNRELATED_OUTPUT = 64 << 10
+_LONGEST_SHOWN = 1000
 _BLOCK = 1 << 18
 _ERRORS: dict[str, type[TmkdError]] = {REQUEST: RequestError, DATA: DataError, BUSY: BusyError}
 
 
 class Session:
-    """A running agent. `hello` is its greeting, received at `hello_at` in seconds since 1970."""
+    """A running agent. `hello` is its greeting, received at `hello_at` in seconds since 1970.
+
+    Whatever the device prints, only the agent's own messages about the current request are signs
+    of life, and of anything else only a little is put up with.
+    """
 
     def __init__(self, route: Route, where: str, timeout: float) -> None:
-        """Start an agent. Every wait for it lasts at most `timeout` seconds.
+        """Start an agent, which has `timeout` seconds to greet, and as long for every message.
 
         Raises:
             EnvironmentProblem: the device cannot be reached, or cannot run the agent.
         """
         self._route, self._where, self._timeout = route, where, timeout
         self._ids = itertools.count(1)
+        self._request: int | None = None
         self._greeted = False
         self._unrelated_output = bytearray()
         self.closed = False
+        self._renew()
         try:
             self._channel = Channel(route.command())
         except FileNotFoundError as error:
@@ -76,10 +84,12 @@ class Session:
             DeviceUnreachable: the connection was lost.
             TmkdError: the agent reported an error, or cannot answer.
         """
-        request = next(self._ids)
+        self._request = next(self._ids)
+        self._unrelated_output.clear()
+        self._renew()
         with self._closing_on_failure():
-            self._send(json.dumps({"id": request, "do": name, **arguments}).encode() + b"\n")
-            while (message := self._next(request)).get("type") not in {"result", "error"}:
+            self._send(json.dumps({"id": self._request, "do": name, **arguments}).encode() + b"\n")
+            while (message := self._next())["type"] not in {"result", "error"}:
                 listen(message)
         if message["type"] == "error":
             raise self._error(message)
@@ -103,9 +113,19 @@ class Session:
             count -= len(block)
             while block := self._send_some(block):
                 message = self._next()
-                if message.get("type") == "error":
+                if message["type"] == "error":
                     raise self._error(message)
+                if message["type"] == "result":
+                    self.refuse("it is a result, before the whole file was sent")
                 listen(message)
+
+    def refuse(self, reason: str, line: bytes = b"") -> NoReturn:
+        """Give up on a device whose agent answers otherwise than it should.
+
+        Raises:
+            EnvironmentProblem: always.
+        """
+        messages.refuse(self._where, reason, line)
 
     @contextlib.contextmanager
     def _closing_on_failure(self) -> Iterator[None]:
@@ -124,79 +144,94 @@ class Session:
         rest = memoryview(handshake(agent_zip()))
         while rest := self._send_some(rest):
             line = self._line()
-            if not line.startswith(_OURS):
+            message = self._read(line)
+            if message is None or message["type"] != "error":
                 self._skip_unrelated(line)
-            elif (message := self._read(line)).get("type") == "error":
+            else:
                 raise self._error(message)
 
     def _send(self, data: bytes) -> None:
         # If the agent is gone, its last message may explain why; `_next` finds it, or the end.
-        with self._within_timeout(), contextlib.suppress(ConnectionClosedError):
-            self._channel.send(data, self._timeout)
+        with self._within_timeout() as left, contextlib.suppress(ConnectionClosedError):
+            self._channel.send(data, left)
 
     def _send_some(self, data: memoryview) -> memoryview:
         """Send `data` until a line arrives; returns the rest."""
-        with self._within_timeout(), contextlib.suppress(ConnectionClosedError):
-            return self._channel.send_until_line(data, self._timeout)
+        with self._within_timeout() as left, contextlib.suppress(ConnectionClosedError):
+            return self._channel.send_until_line(data, left)
         return data
 
-    def _next(self, request: int | None = None) -> Message:
-        """The next message, of this request if given."""
+    def _next(self) -> Message:
+        """The next message of the current request or, before the first, the greeting."""
         while True:
             line = self._line()
-            if not line.startswith(_OURS):
-                self._skip_unrelated(line)
-                continue
             message = self._read(line)
-            if request is None or message.get("id") in {request, None}:
+            if message is not None and self._is_awaited(message):
+                self._renew()
                 return message
+            self._skip_unrelated(line)
+
+    def _is_awaited(self, message: Message) -> bool:
+        if self._request is None:
+            return message["type"] in {"hello", "error"}
+        of = message.get("id")
+        return of == self._request or (of is None and message["type"] == "error")
+
+    def _renew(self) -> None:
+        """Give the device the whole of its time again."""
+        self._deadline = time.monotonic() + self._timeout
 
     def _line(self) -> bytes:
         try:
-            with self._within_timeout():
-                return self._channel.line(self._timeout)
+            with self._within_timeout() as left:
+                return self._channel.line(left)
         except ConnectionClosedError:
             self._raise_exit_reason()
 
-    def _read(self, line: bytes) -> Message:
+    def _read(self, line: bytes) -> Message | None:
+        """The message in a line; None if an agent did not write it."""
+        if not line.startswith(_OURS):
+            return None
         try:
-            message: Message = json.loads(line)
-        except ValueError:
-            begins = printable(line.decode(errors="replace"))
-            raise EnvironmentProblem(
-                f'The device sent an answer that cannot be read: "{begins}".',
-                where=self._where,
-                advice="Run again; if this recurs, report it.",
-            ) from None
-        if message["tmkd"] != SCHEMA:
-            raise EnvironmentProblem(
-                f"The agent on the device speaks version {message['tmkd']} of the protocol, but "
-                f"this program speaks version {SCHEMA}.",
-                where=self._where,
-                advice="Something else answers in place of the agent that was sent: check what "
-                "`python3` is on the device.",
-            )
-        return message
+            message = messages.parse(line)
+            schema = message["tmkd"]
+            if type(schema) is not int:
+                self.refuse("the version of its protocol is not a number", line)
+            if schema == SCHEMA:
+                messages.check(message)
+                return message
+        except messages.UnusableError as error:
+            self.refuse(str(error), line)
+        raise EnvironmentProblem(
+            f"The agent on the device speaks version {schema} of the protocol, but "
+            f"this program speaks version {SCHEMA}.",
+            where=self._where,
+            advice="Something else answers in place of the agent that was sent: check what "
+            "`python3` is on the device.",
+        )
 
     def _skip_unrelated(self, line: bytes) -> None:
-        """Ignore what login scripts and libraries print, within limits before the greeting."""
-        if self._greeted:
-            return
+        """Ignore what login scripts and libraries print, and late messages, within limits."""
         self._unrelated_output += line + b"\n"
-        if len(self._unrelated_output) > _MAX_UNRELATED_OUTPUT:
-            first, _, _ = self._unrelated_output.decode(errors="replace").lstrip().partition("\n")
-            raise EnvironmentProblem(
-                "The device prints endlessly instead of starting the agent; it began with "
-                f'"{printable(first)}".',
-                where=self._where,
-                advice="Make the login scripts there (such as ~/.bashrc) print nothing without a "
-                "terminal.",
-            )
+        if len(self._unrelated_output) <= _MAX_UNRELATED_OUTPUT:
+            return
+        first, _, _ = self._unrelated_output.decode(errors="replace").lstrip().partition("\n")
+        begins = printable(first, SHOWN_CHARACTERS)
+        if self._greeted:
+            self.refuse(f'it prints endlessly between its answers, beginning with "{begins}"')
+        raise EnvironmentProblem(
+            f'The device prints endlessly instead of starting the agent; it began with "{begins}".',
+            where=self._where,
+            advice="Make the login scripts there (such as ~/.bashrc) print nothing without a "
+            "terminal.",
+        )
 
     def _raise_exit_reason(self) -> NoReturn:
         code, stderr = self._channel.close()
         if not stderr.strip():
             stderr = self._unrelated_output.decode(errors="replace")
+        # made printable only line by line, because ssh's own messages are told apart by line
+        stderr = "\n".join(printable(line, _LONGEST_SHOWN) for line in stderr.splitlines())
         raise self._route.explain(code, stderr, greeted=self._greeted)
 
     def _error(self, message: Message) -> TmkdError:
@@ -206,9 +241,10 @@ class Session:
         return kind(message["problem"], where=where, advice=message["advice"])
 
     @contextlib.contextmanager
-    def _within_timeout(self) -> Iterator[None]:
+    def _within_timeout(self) -> Iterator[float]:
+        """The seconds that the device has left."""
         try:
-            yield
+            yield self._deadline - time.monotonic()
         except ResponseTimeoutError:
             raise EnvironmentProblem(
                 f"The device has not responded for {self._timeout:g} seconds.",

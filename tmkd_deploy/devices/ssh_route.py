@@ -17,10 +17,11 @@ _REMOTE = f"python3 -c '{LOADER}' {PROCESS_NAME}"
 _CONNECTION_ENDED = 255  # also if a signal ended the remote process; ssh then prints nothing
 _NO_PYTHON = {126, 127}
 _KILLED = 128 + 9
-_NEW_KEY = re.compile(r"No (\S+) host key is known for (.+?) and you have requested")
+# Strict, because the advice repeats them for the user to run, and a device may print the like.
+_NEW_KEY = re.compile(r"No ([A-Za-z0-9-]+) host key is known for (\S+) and you have requested")
 _CHANGED = "REMOTE HOST IDENTIFICATION HAS CHANGED"
 _OFFENDING = re.compile(r"Offending .*?key.* in (.+:\d+)")
-_REMOVE = re.compile(r"ssh-keygen -f .+ -R .+")
+_REMOVE = re.compile(r"""^\s*(ssh-keygen -f "[\w /.~+@-]+" -R "[\w.:%\[\]-]+")\s*$""", re.MULTILINE)
 _REFUSED = re.compile(r"^(\S+): Permission denied \((.+)\)", re.MULTILINE)
 _LOST = re.compile(
     r"^(?:Connection (?:to|closed|reset)|Timeout, server|client_loop|Read from remote host"
@@ -118,7 +119,7 @@ class SshRoute:
             "in between, or the device was reinstalled.",
             where=f"{self._where}, {line}",
             advice="Ask whoever set the device up. Only if the change is expected, remove the old "
-            f"key with `{remove[0] if remove else 'ssh-keygen -R'}`, run `{self._ssh()}` once "
+            f"key with `{remove[1] if remove else 'ssh-keygen -R'}`, run `{self._ssh()}` once "
             "and compare the fingerprint with the device's own.",
         )
 

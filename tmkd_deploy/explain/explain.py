@@ -10,6 +10,7 @@ from pathlib import Path
 import onnx
 
 from tmkd_deploy import artifacts
+from tmkd_deploy.data.prepared import DataRecord, PreparedData
 from tmkd_deploy.engines.registry import runtime
 from tmkd_deploy.engines.variants import variants_for
 from tmkd_deploy.errors import RequestError
@@ -25,8 +26,9 @@ from tmkd_deploy.explain.interface import (
     shares,
     slowest,
 )
+from tmkd_deploy.explain.unusable_engine import fp16_overflow, unusable_engine
 from tmkd_deploy.records.engine import EngineRecord
-from tmkd_deploy.records.measurements import Measurements
+from tmkd_deploy.records.measurements import Measurements, Unusable
 from tmkd_deploy.records.onnx_model import MODEL, OnnxRecord
 from tmkd_deploy.records.types import Precision
 from tmkd_deploy.targets import catalog as profiles
@@ -35,6 +37,7 @@ _NO_LAYERS = (
     "The engine is built on the device and its layer list is not available here, so this explains "
     "the ONNX file that it is built from."
 )
+_OVERFLOW_IMAGES = 8
 _UNMEASURED = "This target has not been measured yet, so accuracy and latency are not explained."
 _FIXED_BY_EXPORT = {Kind.WRONG_SIGN, Kind.PER_TENSOR_WEIGHT, Kind.UNQUANTIZED_RESIDUAL}
 
@@ -87,6 +90,12 @@ def explain(run: Path, target: str, precision: Precision) -> Explanation:
         accuracy, remarks = largest_drop(found.measured.ledger, precision)
         notes += remarks
         accuracy += other_precisions.saturation(precision, latency)
+        broken = found.measured.unusable.get(precision)
+        accuracy = [
+            *unusable_engine(broken),
+            *_overflow(found, source, precision, broken),
+            *accuracy,
+        ]
     return Explanation(
         target=target,
         runtime=record.runtime,
@@ -99,6 +108,22 @@ def explain(run: Path, target: str, precision: Precision) -> Explanation:
         notes=notes,
         next=_next(found, [*speed, *accuracy]),
     )
+
+
+def _overflow(
+    found: _Run, source: Graph, precision: Precision, broken: Unusable | None
+) -> list[Finding]:
+    """What FP16 overflows on: the first image that broke the engine, and a few others."""
+    builder = runtime(found.engines.record.runtime)
+    computes_in = builder.float_precision if precision == "int8" else precision
+    folder = found.folder / "prepare"
+    if computes_in != "fp16" or not (folder / artifacts.MANIFEST).exists():
+        return []
+    images = PreparedData.load(artifacts.read(folder, "prepare", DataRecord)).images("test")
+    chosen = list(range(min(_OVERFLOW_IMAGES, len(images))))
+    if broken and broken.first_image is not None:
+        chosen.insert(0, broken.first_image)
+    return fp16_overflow(source, images[chosen])
 
 
 def built_targets(run: Path) -> dict[str, list[Precision]]:

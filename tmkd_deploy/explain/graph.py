@@ -35,9 +35,10 @@ TRANSPARENT = (
 
 
 class Graph:
-    """An ONNX graph with producers, consumers and constants by tensor name."""
+    """An ONNX graph, `proto`, with producers, consumers and constants by tensor name."""
 
     def __init__(self, proto: onnx.ModelProto) -> None:
+        self.proto = proto
         self.nodes = list(proto.graph.node)
         self.position = {id(node): number for number, node in enumerate(self.nodes)}
         self._constants = {tensor.name: tensor for tensor in proto.graph.initializer}

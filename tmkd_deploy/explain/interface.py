@@ -22,6 +22,8 @@ class Kind(str, Enum):
     LARGER_THAN_OTHER_PRECISION = "larger_than_other_precision"
     SATURATION = "saturation"
     LARGEST_DROP = "largest_drop"
+    FP16_OVERFLOW = "fp16_overflow"
+    UNUSABLE = "unusable"
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from tmkd_deploy.explain.engine_findings import describe
 from tmkd_deploy.explain.interface import EngineLayer, Finding, Kind
-from tmkd_deploy.records.measurements import EngineFile, Latency
+from tmkd_deploy.records.latency import Latency
+from tmkd_deploy.records.measurements import EngineFile
 from tmkd_deploy.records.types import Precision
 
 _ADVICE_SLOWER = (

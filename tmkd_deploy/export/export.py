@@ -13,11 +13,12 @@ from tmkd_deploy.engines.model_file import opset_of
 from tmkd_deploy.errors import EnvironmentProblem
 from tmkd_deploy.events import Events
 from tmkd_deploy.export.fp16 import OLDEST_TYPED, to_fp16
+from tmkd_deploy.export.fp16_overflow import LARGEST, first_overflow
 from tmkd_deploy.export.torch_to_onnx import count_quantized, to_onnx
 from tmkd_deploy.models.timm_classifier import Classifier
 from tmkd_deploy.quantize.engine_arithmetic import use_engine_arithmetic
 from tmkd_deploy.recipe.schema import Recipe
-from tmkd_deploy.records.onnx_model import INPUT, MODEL, QUANT_SCHEME, OnnxRecord, Variant
+from tmkd_deploy.records.onnx_model import INPUT, MODEL, MODULE, QUANT_SCHEME, OnnxRecord, Variant
 from tmkd_deploy.training.predict import predict
 
 # the largest allowed difference relative to the largest logit: with eight bits, a value half-way
@@ -50,7 +51,15 @@ def export(
     onnx.save(proto, folder / MODEL)
     images = np.asarray(data.images("test")[: recipe.export.parity_images])
     difference, agreement = _parity(folder / MODEL, classifier, images)
-    if difference > _TOLERANCE[variant.precision]:
+    overflowing = first_overflow(proto, images) if in_fp16 else None
+    if overflowing is not None:
+        events.warn(
+            f"Exported {variant.name}: the output of {_module_of(overflowing)} exceeds "
+            f"{LARGEST:,}, FP16's largest finite value, so engines built from this file may return "
+            "no usable logits."
+        )
+    # an overflow that this processor computes in FP16, as a GPU does, is no mistake of the export
+    elif not difference <= _TOLERANCE[variant.precision]:
         raise EnvironmentProblem(
             f"The exported {variant.name} model does not match torch: its logits differ by "
             f"{100 * difference:.2g} % of the largest logit, and at most "
@@ -58,15 +67,17 @@ def export(
             advice="Try another student or opset, or report this model with your versions of torch "
             "and onnx.",
         )
-    events.say(
-        f"Exported {variant.name}: logits differ from torch's by at most {100 * difference:.2g} % "
-        f"of the largest logit, and {100 * agreement:.0f} % of {len(images)} predictions agree."
-    )
+    else:
+        events.say(
+            f"Exported {variant.name}: logits differ from torch's by at most "
+            f"{100 * difference:.2g} % of the largest logit, and {100 * agreement:.0f} % of "
+            f"{len(images)} predictions agree."
+        )
     return OnnxRecord(
         variant=variant.name,
         opset=opset_of(proto),
         bytes=(folder / MODEL).stat().st_size,
-        largest_difference=difference,
+        largest_difference=difference if np.isfinite(difference) else None,
         agreement=agreement,
         parity_images=len(images),
         **count_quantized(proto),
@@ -74,7 +85,7 @@ def export(
 
 
 def reference_logits(model: Path, images: np.ndarray, batch_size: int = 32) -> np.ndarray:
-    """Logits [N, C] of an ONNX file, evaluated without graph optimisation."""
+    """Logits [N, C] of an ONNX file, unchecked, evaluated without graph optimisation."""
     import onnxruntime  # noqa: PLC0415 - takes a second that other uses of this file need not wait
 
     options = onnxruntime.SessionOptions()
@@ -85,7 +96,8 @@ def reference_logits(model: Path, images: np.ndarray, batch_size: int = 32) -> n
         session.run(None, {INPUT: np.ascontiguousarray(images[start : start + batch_size])})[0]
         for start in range(0, len(images), batch_size)
     ]
-    return np.concatenate(parts).astype(np.float32)
+    logits: np.ndarray = np.concatenate(parts)
+    return logits
 
 
 def _parity(model: Path, classifier: Classifier, images: np.ndarray) -> tuple[float, float]:
@@ -94,6 +106,11 @@ def _parity(model: Path, classifier: Classifier, images: np.ndarray) -> tuple[fl
     difference = float(np.abs(found - expected).max() / max(np.abs(expected).max(), 1e-12))
     agreement = float((found.argmax(axis=1) == expected.argmax(axis=1)).mean())
     return difference, agreement
+
+
+def _module_of(node: onnx.NodeProto) -> str:
+    metadata: dict[str, str] = {entry.key: entry.value for entry in node.metadata_props}
+    return metadata.get(MODULE, str(node.name))
 
 
 def _tag(proto: onnx.ModelProto, variant: Variant) -> None:

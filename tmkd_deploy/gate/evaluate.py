@@ -10,10 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from tmkd_deploy.gate.warnings import warnings
 from tmkd_deploy.recipe.schema import Budgets
-from tmkd_deploy.records.measurements import Interval, Measurements, Representation
+from tmkd_deploy.records.figures import Interval
+from tmkd_deploy.records.measurements import Measurements, Representation
 from tmkd_deploy.records.types import Precision
-from tmkd_deploy.records.verdict import Check, Outcome, Verdict
+from tmkd_deploy.records.verdict import Check, Outcome, Verdict, worst
 
 
 @dataclass(frozen=True)
@@ -40,18 +42,23 @@ def evaluate(budgets: Budgets, measurements: Measurements, precision: Precision)
 
     The verdict's outcome is the worst of its checks. A metric that was not measured is
     inconclusive; a target without budgets passes.
+
+    Raises:
+        ValueError: the engine is unusable, so there is nothing to judge.
     """
+    if precision in measurements.unusable:
+        raise ValueError(f"no verdict on an unusable engine: {measurements.unusable[precision]}")
     checks = [
         _check(budget, limit, measurements, precision)
         for budget in _RULES
         if (limit := getattr(budgets, budget)) is not None
     ]
-    outcomes = {check.outcome for check in checks}
-    worst = next(
-        (outcome for outcome in (Outcome.FAILED, Outcome.INCONCLUSIVE) if outcome in outcomes),
-        Outcome.PASSED,
+    return Verdict(
+        target=measurements.target,
+        outcome=worst(check.outcome for check in checks),
+        checks=checks,
+        warnings=warnings(measurements, precision),
     )
-    return Verdict(target=measurements.target, outcome=worst, checks=checks)
 
 
 def _check(budget: str, limit: float, measurements: Measurements, precision: Precision) -> Check:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tmkd_deploy.records.measurements import Interval, Measurements
+from tmkd_deploy.records.figures import Interval
+from tmkd_deploy.records.measurements import Measurements
 from tmkd_deploy.records.types import Precision
 
 NONE_ACCURATE = "No engine meets the accuracy budgets; this is the most accurate one."

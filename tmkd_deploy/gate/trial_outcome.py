@@ -31,7 +31,9 @@ def allowed_loss(budgets: Budgets, student_top1: float, teacher_top1: float) -> 
 
 
 def outcome_of(budgets: Budgets, measurements: Measurements) -> TrialOutcome:
-    """Whether the INT8 engine of a trial is accurate and fast enough."""
+    """Whether the INT8 engine of a trial is accurate and fast enough; not if it is unusable."""
+    if "int8" in measurements.unusable:
+        return TrialOutcome(inaccurate=True, slow=False, conclusive=False)
     checks = evaluate(budgets, measurements, "int8").checks
     broken = [check.budget for check in checks if check.outcome is Outcome.FAILED]
     return TrialOutcome(
@@ -48,13 +50,15 @@ def trial_of(
     student = measurements.ledger_row("student")
     engine = measurements.engine_accuracy("int8")
     latency = measurements.engine_latency("int8")
-    checks = evaluate(budgets, measurements, "int8").checks
+    broken = measurements.unusable.get("int8")
+    checks = [] if broken else evaluate(budgets, measurements, "int8").checks
+    not_kept = [each.explanation for each in checks if each.outcome is not Outcome.PASSED]
     return Trial(
         excluded_layers=layers,
         estimated_points=estimated,
         points=100 * (engine.top1 - student.top1) if engine and student else None,
         p50_ms=latency.p50_ms if latency else None,
-        not_kept=[each.explanation for each in checks if each.outcome is not Outcome.PASSED],
+        not_kept=[broken.reason] if broken else not_kept,
     )
 
 

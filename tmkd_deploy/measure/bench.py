@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+import tokenize
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -12,14 +13,18 @@ import numpy as np
 
 from tmkd_deploy.devices.device import Device
 from tmkd_deploy.engines.onnxruntime import OnnxRuntime
+from tmkd_deploy.errors import DataError
 from tmkd_deploy.events import Events, track
 from tmkd_deploy.measure.latency import latency_from, measure_latency
 from tmkd_deploy.recipe.schema import Measure
-from tmkd_deploy.records.measurements import Latency
+from tmkd_deploy.records.latency import Latency
+from tmkd_deploy.records.logits import Logits
 from tmkd_deploy.records.types import RuntimeName
 
 # latency runs cycle through this many images
 TIMED_IMAGES = 32
+# what numpy raises for a file that is none of its own
+_NO_ARRAY = (ValueError, EOFError, SyntaxError, TypeError, KeyError, tokenize.TokenError)
 
 
 @dataclass(frozen=True)
@@ -37,11 +42,11 @@ class Bench(Protocol):
 
     engines_under_test: Mapping[str, EngineUnderTest]
 
-    def logits(self, name: str) -> np.ndarray:
-        """Logits, float32 [N, C], of all test images, run one at a time."""
+    def answers(self, name: str, images: int) -> Sequence[np.ndarray]:
+        """What an engine answers for the first `images` test images, as `Logits` checks it."""
 
-    def latency(self, seed: int) -> Latency:
-        """Time all engines interleaved; `seed` is for the bootstrap intervals."""
+    def latency(self, checked: Mapping[str, Logits], seed: int) -> Latency:
+        """Time the `checked` engines interleaved; `seed` is for the bootstrap intervals."""
 
 
 class LocalBench:
@@ -64,20 +69,21 @@ class LocalBench:
             for name, engine in engines_under_test.items()
         }
 
-    def logits(self, name: str) -> np.ndarray:
-        """As `Bench.logits`."""
-        session, images = self._sessions[name], self._images
-        frames = (np.ascontiguousarray(images[index : index + 1]) for index in range(len(images)))
+    def answers(self, name: str, images: int) -> list[np.ndarray]:
+        """As `Bench.answers`."""
+        session = self._sessions[name]
+        frames = (np.ascontiguousarray(self._images[at : at + 1]) for at in range(images))
         description = f"Evaluating {self.engines_under_test[name].label}"
-        tracked = track(self._events, frames, description, len(images), "images")
-        return np.concatenate([session.infer(frame) for frame in tracked]).astype(np.float32)
+        tracked = track(self._events, frames, description, images, "images")
+        return [session.infer(frame) for frame in tracked]
 
-    def latency(self, seed: int) -> Latency:
+    def latency(self, checked: Mapping[str, Logits], seed: int) -> Latency:
         """As `Bench.latency`."""
         return measure_latency(
             {
                 name: (self.engines_under_test[name].label, each)
                 for name, each in self._sessions.items()
+                if name in checked
             },
             np.asarray(self._images[:TIMED_IMAGES]),
             self._settings,
@@ -103,35 +109,56 @@ class DeviceBench:
         self._images = images
         self._sent: dict[str, str] = {}
 
-    def logits(self, name: str) -> np.ndarray:
-        """As `Bench.logits`."""
+    def answers(self, name: str, images: int) -> list[np.ndarray]:
+        """As `Bench.answers`.
+
+        Raises:
+            DataError: the device sends something else than an array.
+        """
         answer = self._device.request(
             "predict",
             **self._engine(name),
-            images=self._device.upload(self._images),
+            images=self._first(images),
             threads=self._settings.threads,
         )
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "logits.npy"
-            self._device.download(answer["logits"], file)
-            logits: np.ndarray = np.load(file, allow_pickle=False)
-        return logits
+            self._device.download(str(answer.get("logits")), file)
+            try:
+                # mapped, because the header of a short file may claim any size
+                mapped: np.ndarray = np.load(file, mmap_mode="r", allow_pickle=False)
+                return [np.array(mapped)]
+            except _NO_ARRAY as error:
+                raise DataError(
+                    f"The device's logits for the {self.engines_under_test[name].label} cannot be "
+                    f"read: {error}.",
+                    advice="Run again; if this recurs, check the device's disk and its Python.",
+                ) from error
 
-    def latency(self, seed: int) -> Latency:
+    def latency(self, checked: Mapping[str, Logits], seed: int) -> Latency:
         """As `Bench.latency`."""
         settings = self._settings
-        with tempfile.TemporaryDirectory() as folder:
-            timed_images = Path(folder) / "images.npy"
-            images = np.load(self._images, mmap_mode="r", allow_pickle=False)
-            np.save(timed_images, images[:TIMED_IMAGES], allow_pickle=False)
-            timed = self._device.request(
-                "measure",
-                engines=[{"name": name, **self._engine(name)} for name in self.engines_under_test],
-                images=self._device.upload(timed_images),
-                settings=settings.model_dump(),
-            )
-        labels = {name: engine.label for name, engine in self.engines_under_test.items()}
+        under_test = {
+            name: engine for name, engine in self.engines_under_test.items() if name in checked
+        }
+        timed = self._device.request(
+            "measure",
+            engines=[{"name": name, **self._engine(name)} for name in under_test],
+            images=self._first(TIMED_IMAGES),
+            settings=settings.model_dump(),
+        )
+        labels = {name: engine.label for name, engine in under_test.items()}
         return latency_from(timed, labels, settings, seed)
+
+    def _first(self, count: int) -> str:
+        """The name on the device of a file with the first `count` test images."""
+        images = np.load(self._images, mmap_mode="r", allow_pickle=False)
+        if count >= len(images):
+            return self._device.upload(self._images)
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / "images.npy"
+            np.save(file, images[:count], allow_pickle=False)
+            return self._device.upload(file)
 
     def _engine(self, name: str) -> dict[str, Any]:
         engine = self.engines_under_test[name]

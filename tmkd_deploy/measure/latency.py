@@ -15,17 +15,10 @@ from tmkd_deploy.agent.telemetry.machine import machine
 from tmkd_deploy.agent.telemetry.system_monitor import SystemMonitor
 from tmkd_deploy.engines.interface import Session
 from tmkd_deploy.events import Events, Task
+from tmkd_deploy.measure.raw_times import RawTimes, raw_times
 from tmkd_deploy.measure.statistics import median_ratio_interval, percentile_interval
 from tmkd_deploy.recipe.schema import Measure
-from tmkd_deploy.records.measurements import (
-    Conditions,
-    DeviceTime,
-    Latency,
-    LatencyRatio,
-    LatencyRow,
-    Throughput,
-    Warmup,
-)
+from tmkd_deploy.records.latency import DeviceTime, Latency, LatencyRatio, LatencyRow
 
 __all__ = ["latency_from", "machine", "measure_latency", "time_here"]
 
@@ -81,8 +74,12 @@ def latency_from(
         labels: of the engines by name, in the order of the rows.
         settings: those of the measurement.
         seed: for the bootstrap intervals.
+
+    Raises:
+        DataError: as `raw_times`.
     """
-    blocks = {name: np.array(timed["blocks"][name]) for name in labels}
+    times = raw_times(timed, labels, settings)
+    blocks = {name: np.array(times.blocks[name]) for name in labels}
     # the slower references are numerators, so that a ratio is a speed-up
     names = [name for name in ("teacher", "fp32") if name in labels]
     names += [name for name in labels if name not in names]
@@ -96,9 +93,8 @@ def latency_from(
         for index, above in enumerate(names)
         for below in names[index + 1 :]
     ]
-    conditions = Conditions.model_validate(timed["conditions"])
     return Latency(
-        rows=[_row(timed, name, label, blocks[name], seed) for name, label in labels.items()],
+        rows=[_row(times, name, label, blocks[name], seed) for name, label in labels.items()],
         ratios=ratios,
         protocol={
             "batch": 1,
@@ -110,15 +106,13 @@ def latency_from(
             "order": "engines interleaved within one run",
             "throughput": "one back-to-back caller, half-way through the rounds",
         },
-        machine={**timed["machine"], "clocks": _CLOCKS[conditions.before.clocks.locked]},
-        warnings=_warnings(timed, labels, conditions),
-        conditions=conditions,
+        machine={**times.machine, "clocks": _CLOCKS[times.conditions.before.clocks.locked]},
+        warnings=_warnings(times, labels),
+        conditions=times.conditions,
     )
 
 
-def _row(
-    timed: Mapping[str, Any], name: str, label: str, blocks: np.ndarray, seed: int
-) -> LatencyRow:
+def _row(times: RawTimes, name: str, label: str, blocks: np.ndarray, seed: int) -> LatencyRow:
     p50, p90, p99 = np.percentile(blocks, [50, 90, 99]).tolist()
     # the few slowest runs would compress all others into one bar
     shown = blocks[blocks <= np.percentile(blocks, 99.5)]
@@ -135,9 +129,9 @@ def _row(
         p99_interval_ms=percentile_interval(blocks, 99, seed),
         histogram_edges_ms=edges.tolist(),
         histogram_counts=counts.tolist(),
-        device=_device_time(timed["device_ms"].get(name)),
-        throughput=Throughput.model_validate(timed["throughput"][name]),
-        warmup=Warmup.model_validate(timed["warmup"][name]),
+        device=_device_time(times.device_ms.get(name)),
+        throughput=times.throughput[name],
+        warmup=times.warmup[name],
     )
 
 
@@ -148,10 +142,9 @@ def _device_time(times: list[float] | None) -> DeviceTime | None:
     return DeviceTime(mean_ms=float(np.mean(times)), p50_ms=p50, p90_ms=p90, p99_ms=p99)
 
 
-def _warnings(
-    timed: Mapping[str, Any], labels: Mapping[str, str], conditions: Conditions
-) -> list[str]:
+def _warnings(times: RawTimes, labels: Mapping[str, str]) -> list[str]:
     warnings = []
+    conditions = times.conditions
     locked = conditions.before.clocks.locked and conditions.after.clocks.locked
     if locked is None:
         warnings.append("Clock-lock status is unknown. Results of other runs may differ.")
@@ -164,18 +157,17 @@ def _warnings(
             "latencies."
         )
     for name, label in labels.items():
-        warmed = timed["warmup"][name]
-        if not warmed["warmed_up"]:
+        warmed = times.warmup[name]
+        if not warmed.warmed_up:
             warnings.append(
                 f"The latency of '{label or name}' was still changing after "
-                f"{warmed['seconds']:.0f} seconds of warm-up."
+                f"{warmed.seconds:.0f} seconds of warm-up."
             )
-    cores = int(timed["machine"]["cores"])
     load = max(conditions.before.load or 0.0, conditions.after.load or 0.0)
-    if load > 1.5 * cores:
+    if load > 1.5 * times.cores:
         warnings.append(
-            f"The machine was busy (load {load:.1f} on {cores} cores). Ratios between engines are "
-            "more reliable than absolute latencies."
+            f"The machine was busy (load {load:.1f} on {times.cores} cores). Ratios between "
+            "engines are more reliable than absolute latencies."
         )
     return warnings
 

@@ -15,13 +15,14 @@ from tmkd_deploy.measure.statistics import (
     paired_change_interval,
     share_interval,
 )
+from tmkd_deploy.records.logits import Logits
 from tmkd_deploy.records.measurements import SIGNIFICANT, LedgerRow, Representation
 from tmkd_deploy.records.types import Precision
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One representation with its logits [N, C] on the test split.
+    """One representation with its logits on the test split.
 
     `key` identifies it within the ledger, `compared_with` is the key of the entry it is derived
     from, and `gain_note` is added to the note on a significant gain.
@@ -31,7 +32,7 @@ class Entry:
     representation: Representation
     precision: Precision
     label: str
-    logits: np.ndarray
+    logits: Logits
     compared_with: str | None = None
     gain_note: str | None = None
 
@@ -48,18 +49,18 @@ def ledger(entries: list[Entry], labels: np.ndarray, class_names: Sequence[str])
     teacher = evaluated[entries[0].key]
     rows = []
     for each in evaluated.values():
-        row = _row(each, teacher, labels)
+        step: dict[str, Any] = {}
         if each.entry.compared_with is not None:
-            above = evaluated[each.entry.compared_with]
-            row = row.model_copy(update=_step(above, each, labels, class_names))
-        rows.append(row)
+            step = _step(evaluated[each.entry.compared_with], each, labels, class_names)
+        rows.append(_row(each, teacher, labels, step))
     return rows
 
 
-def confusion_matrix(predictions: np.ndarray, labels: np.ndarray, classes: int) -> list[list[int]]:
+def confusion_matrix(logits: Logits, labels: np.ndarray) -> list[list[int]]:
     """Counts by true class (row) and predicted class (column)."""
+    classes = logits.values.shape[1]
     counts = np.zeros((classes, classes), dtype=int)
-    np.add.at(counts, (labels, predictions), 1)
+    np.add.at(counts, (labels, logits.predictions), 1)
     rows: list[list[int]] = counts.tolist()
     return rows
 
@@ -71,19 +72,19 @@ class _Evaluated:
     entry: Entry
     predictions: np.ndarray
     right: np.ndarray
-    calibration_error: float | None
+    calibration_error: float
 
 
 def _evaluate(entry: Entry, labels: np.ndarray) -> _Evaluated:
-    predictions = entry.logits.argmax(axis=1)
+    predictions = entry.logits.predictions
     right = predictions == labels
-    error = None
-    if np.isfinite(entry.logits).all():
-        error = expected_calibration_error(top1_confidence(entry.logits), right)
+    error = expected_calibration_error(top1_confidence(entry.logits.values), right)
     return _Evaluated(entry, predictions, right, error)
 
 
-def _row(evaluated: _Evaluated, teacher: _Evaluated, labels: np.ndarray) -> LedgerRow:
+def _row(
+    evaluated: _Evaluated, teacher: _Evaluated, labels: np.ndarray, step: dict[str, Any]
+) -> LedgerRow:
     right = evaluated.right
     recalls = [float(right[labels == label].mean()) for label in np.unique(labels)]
     return LedgerRow(
@@ -95,6 +96,7 @@ def _row(evaluated: _Evaluated, teacher: _Evaluated, labels: np.ndarray) -> Ledg
         macro_recall=float(np.mean(recalls)),
         agreement_with_teacher=float((evaluated.predictions == teacher.predictions).mean()),
         expected_calibration_error=evaluated.calibration_error,
+        **step,
     )
 
 
@@ -115,10 +117,9 @@ def _step(
         "gained": gained,
         "lost": lost,
         "p_value": p_value,
+        "calibration_error_change": after.calibration_error - above.calibration_error,
         "flips": flips,
     }
-    if after.calibration_error is not None and above.calibration_error is not None:
-        step["calibration_error_change"] = after.calibration_error - above.calibration_error
     if lost > gained and p_value < SIGNIFICANT:
         step["note"] = loss_note(above.entry.label, after.entry.label, -change, p_value, flips)
     elif gained > lost and p_value < SIGNIFICANT and after.entry.gain_note:

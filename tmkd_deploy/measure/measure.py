@@ -14,17 +14,18 @@ from tmkd_deploy.distill.distill import Student
 from tmkd_deploy.distill.train_teacher import Teachers
 from tmkd_deploy.engines.device_build import TEACHER
 from tmkd_deploy.events import Events
-from tmkd_deploy.export.export import reference_logits
 from tmkd_deploy.measure.bench import Bench, EngineUnderTest
+from tmkd_deploy.measure.checked_engines import CheckedEngines
 from tmkd_deploy.measure.ledger import Entry, confusion_matrix, ledger
+from tmkd_deploy.measure.unusable import none_usable
 from tmkd_deploy.models.timm_classifier import Classifier
 from tmkd_deploy.quantize.engine_arithmetic import use_engine_arithmetic
 from tmkd_deploy.recipe.schema import Recipe
 from tmkd_deploy.records.engine import EngineRecord
-from tmkd_deploy.records.measurements import Latency, Measurements
+from tmkd_deploy.records.logits import Logits
+from tmkd_deploy.records.measurements import Measurements
 from tmkd_deploy.records.onnx_model import ComparedRecord
 from tmkd_deploy.records.quant_scheme import QuantScheme
-from tmkd_deploy.records.types import Precision
 from tmkd_deploy.training.distributed import training_device
 from tmkd_deploy.training.predict import predict
 
@@ -54,12 +55,14 @@ class InTorch:
     student_parameters: int
 
 
-def in_torch(
-    models: Models, recipe: Recipe, data: PreparedData, quant_scheme: QuantScheme
-) -> InTorch:
-    """Run the models on the test split, the fake-quantized one in `quant_scheme`."""
+def in_torch(models: Models, data: PreparedData, quant_scheme: QuantScheme) -> InTorch:
+    """Run the models on the test split, the fake-quantized one in `quant_scheme`.
+
+    Raises:
+        LogitsError: the logits of a model are not finite.
+    """
     return InTorch(
-        _torch_entries(models, recipe, quant_scheme, data.images("test")),
+        _torch_entries(models, quant_scheme, data),
         models.teachers.record.visual_parameters,
         models.student.record.parameters,
     )
@@ -86,68 +89,52 @@ def measure(
         bench: runs the engines by precision, the teacher by its name, and alternative
             quantizations by names of their own, so that they cannot ship. None if nothing
             available runs the engines.
-        folder: receives `logits-<precision>.npy`, float32 [N, C], of each engine, or of its ONNX
-            file in the reference evaluation if nothing runs the engine.
+        folder: receives `logits-<precision>.npy`, float32 [N, C], of each usable engine, or of its
+            ONNX file in the reference evaluation if nothing runs the engine.
         events: receives progress and warnings.
+
+    Raises:
+        DataError: no engine has finite logits, or the times cannot be right.
     """
-    images, labels = data.images("test"), np.asarray(data.labels("test"))
-    entries = list(torch_side.entries)
-    final: dict[Precision, np.ndarray] = {}
+    labels = np.asarray(data.labels("test"))
+    engines = CheckedEngines(record, data, bench, events)
     for engine in record.engines:
-        precision = engine.precision
-        origin = "fake_quantized" if precision == "int8" else "student"
-        reference = reference_logits(onnx[precision], images)
-        row = f"onnx-{precision}"
-        entries.append(
-            Entry(row, "onnx", precision, f"ONNX, {precision.upper()}", reference, origin)
-        )
-        final[precision] = reference
-        if bench is not None:
-            final[precision] = bench.logits(precision)
-            label = f"{precision.upper()} engine, {record.target}"
-            entries.append(Entry(precision, "engine", precision, label, final[precision], row))
-    for precision, logits in final.items():
-        np.save(folder / f"logits-{precision}.npy", logits, allow_pickle=False)
-    latency: Latency | None = None
-    if bench is not None:
-        for name in [name for name in bench.engines_under_test if name not in (*final, TEACHER)]:
-            label = bench.engines_under_test[name].label
-            entries.append(
-                Entry(name, "post_training", "int8", label, bench.logits(name), "student")
-            )
-        latency = bench.latency(recipe.seed)
-        for warning in latency.warnings:
-            events.warn(warning)
-    classes = len(data.class_names)
-    confusions = {
-        precision: confusion_matrix(logits.argmax(axis=1), labels, classes)
-        for precision, logits in final.items()
-    }
+        engines.check(engine.precision, onnx[engine.precision])
+    if not engines.final:
+        raise none_usable(record.target, engines.unusable)
+    for precision, logits in engines.final.items():
+        np.save(folder / f"logits-{precision}.npy", logits.values, allow_pickle=False)
+    latency = engines.latency(recipe.seed)
+    for warning in latency.warnings if latency else ():
+        events.warn(warning)
     return Measurements(
         target=record.target,
         runtime=record.runtime,
         class_names=data.class_names,
         test_images=len(labels),
         engines=record.engines,
-        ledger=ledger(entries, labels, data.class_names),
-        confusion_by_engine=confusions,
+        ledger=ledger([*torch_side.entries, *engines.entries], labels, data.class_names),
+        confusion_by_engine={
+            precision: confusion_matrix(logits, labels)
+            for precision, logits in engines.final.items()
+        },
         latency=latency,
         not_measured=None if bench else _not_measured_reason(record),
+        unusable=engines.unusable,
         teacher_parameters=torch_side.teacher_parameters,
         student_parameters=torch_side.student_parameters,
     )
 
 
-def _torch_entries(
-    models: Models, recipe: Recipe, quant_scheme: QuantScheme, images: np.ndarray
-) -> list[Entry]:
-    def logits(model: Classifier) -> np.ndarray:
-        found: np.ndarray = predict(model.to(training_device()), images, training_device()).numpy()
-        return found
+def _torch_entries(models: Models, quant_scheme: QuantScheme, data: PreparedData) -> list[Entry]:
+    def logits(model: Classifier, of: str) -> Logits:
+        found = predict(model.to(training_device()), data.images("test"), training_device())
+        return Logits(
+            [found.numpy()], of=of, images=data.keys("test"), classes=len(data.class_names)
+        )
 
-    entries = [
-        Entry("teacher", "teacher", "fp32", "Teacher, RGB view", logits(models.teachers.visual))
-    ]
+    teacher = logits(models.teachers.visual, "the teacher")
+    entries = [Entry("teacher", "teacher", "fp32", "Teacher, RGB view", teacher)]
     if models.baseline is not None:
         entries.append(
             Entry(
@@ -155,7 +142,7 @@ def _torch_entries(
                 "student_baseline",
                 "fp32",
                 "Baseline student",
-                logits(models.baseline),
+                logits(models.baseline, "the baseline student"),
                 "teacher",
             )
         )
@@ -165,7 +152,7 @@ def _torch_entries(
             "student",
             "fp32",
             "Distilled student",
-            logits(models.student.classifier),
+            logits(models.student.classifier, "the distilled student"),
             "teacher",
         )
     )
@@ -178,7 +165,7 @@ def _torch_entries(
                 "student_control",
                 "fp32",
                 "Control student, without quantizers",
-                logits(models.control),
+                logits(models.control, "the control student"),
                 "student",
             )
         )
@@ -190,7 +177,7 @@ def _torch_entries(
                 "fake_quantized",
                 "int8",
                 "Fake-quantized student",
-                logits(models.quantized),
+                logits(models.quantized, "the fake-quantized student"),
                 origin,
                 None if models.control else _MAY_BE_TRAINING,
             )

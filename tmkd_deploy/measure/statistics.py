@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from tmkd_deploy.records.measurements import Interval
+from tmkd_deploy.records.figures import Interval
 
 _Z = 1.959963984540054
 _RESAMPLES = 1000

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from tmkd_deploy.artifacts import Record
+from tmkd_deploy.records.figures import AtLeastOne, Count, Share
 
 # files of the distill stage: images uint8 [k, 3, H, W, 3] and weights float32 [k, 3] for the report
 VIEW_IMAGES = "views.npy"
@@ -15,9 +16,9 @@ class TeacherRecord(Record):
     """The visual teacher; top-1 on the test split by view, in [0, 1]."""
 
     visual_model: str
-    visual_parameters: int
-    feature_width: int
-    top1_by_view: dict[str, float]
+    visual_parameters: AtLeastOne
+    feature_width: AtLeastOne
+    top1_by_view: dict[str, Share]
 
 
 class TextTeacherRecord(Record):
@@ -29,7 +30,7 @@ class TextTeacherRecord(Record):
 
     model: str
     image_tower: bool
-    top1_by_view: dict[str, float]
+    top1_by_view: dict[str, Share]
 
 
 class ViewWeights(Record):
@@ -42,7 +43,7 @@ class ViewWeights(Record):
     guided_by: Literal["label", "prediction", "nothing"]
     mean: dict[str, float]
     mean_by_class: dict[str, dict[str, float]]
-    histogram: dict[str, list[int]]
+    histogram: dict[str, list[Count]]
 
 
 class StudentRecord(Record):
@@ -53,9 +54,9 @@ class StudentRecord(Record):
     """
 
     model: str
-    parameters: int
-    feature_width: int
-    top1: float
-    baseline_top1: float | None
+    parameters: AtLeastOne
+    feature_width: AtLeastOne
+    top1: Share
+    baseline_top1: Share | None
     view_weights: ViewWeights
     view_captions: list[str]

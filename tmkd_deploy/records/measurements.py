@@ -1,13 +1,24 @@
-"""What the measure stage records: accuracy, latency and the conditions of the measurement."""
+"""What the measure stage records: accuracy and latency of the engines of one target."""
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Literal
 
-from tmkd_deploy.artifacts import Record
-from tmkd_deploy.records.types import Precision, RuntimeName
+from pydantic import Field, model_validator
 
-Interval = tuple[float, float]
+from tmkd_deploy.artifacts import Record
+from tmkd_deploy.records.figures import (
+    AtLeastOne,
+    Change,
+    Count,
+    Interval,
+    Points,
+    Share,
+    require_ascending,
+)
+from tmkd_deploy.records.latency import Latency, LatencyRow
+from tmkd_deploy.records.types import Precision, RuntimeName
 
 Representation = Literal[
     "teacher",
@@ -32,43 +43,51 @@ class ClassFlips(Record):
     """
 
     class_name: str
-    gained: int
-    lost: int
-    still_wrong: int
-    gained_from: dict[str, int]
-    lost_to: dict[str, int]
+    gained: Count
+    lost: Count
+    still_wrong: Count
+    gained_from: dict[str, Count]
+    lost_to: dict[str, Count]
 
 
 class LedgerRow(Record):
     """One representation of the model on the test split; all rows use the same images.
 
-    `post_training` rows are alternative quantizations of the student. Shares (top1, macro_recall,
-    agreement, calibration error) lie in [0, 1]; the calibration error is None if any logit is not
-    finite. The fields from `compared_with` on describe the step from the row it names:
-    `change_points` is the change in top-1 in percentage points with its paired 95 % interval,
-    `p_value` comes from the exact McNemar test, `calibration_error_change` is a difference of
-    shares, `flips` has one entry per class with changed predictions, and `note` comments on some
-    significant steps.
+    `post_training` rows are alternative quantizations of the student. Results of earlier versions
+    may lack the calibration error. The fields from `compared_with` on describe the step from the
+    row it names: `change_points` is the change in top-1 in percentage points with its paired 95 %
+    interval, `p_value` comes from the exact McNemar test, `calibration_error_change` is a
+    difference of shares, `flips` has one entry per class with changed predictions, and `note`
+    comments on some significant steps.
     """
 
     representation: Representation
     precision: Precision
     label: str
-    top1: float
+    top1: Share
     top1_interval: Interval
-    macro_recall: float
-    agreement_with_teacher: float
-    expected_calibration_error: float | None = None
+    macro_recall: Share
+    agreement_with_teacher: Share
+    expected_calibration_error: Share | None = None
     compared_with: Representation | None = None
-    agreement_with_compared: float | None = None
-    change_points: float | None = None
+    agreement_with_compared: Share | None = None
+    change_points: Points | None = None
     change_interval: Interval | None = None
-    gained: int | None = None
-    lost: int | None = None
-    p_value: float | None = None
-    calibration_error_change: float | None = None
+    gained: Count | None = None
+    lost: Count | None = None
+    p_value: Share | None = None
+    calibration_error_change: Change | None = None
     flips: tuple[ClassFlips, ...] = ()
     note: str | None = None
+
+    @model_validator(mode="after")
+    def _in_order(self) -> LedgerRow:
+        low, high = self.top1_interval
+        require_ascending("0, the interval around top1, and 1", 0, low, self.top1, high, 1)
+        if self.change_points is not None and self.change_interval is not None:
+            low, high = self.change_interval
+            require_ascending("the interval around change_points", low, self.change_points, high)
+        return self
 
     @property
     def significant(self) -> bool:
@@ -83,148 +102,26 @@ class LedgerRow(Record):
         )
 
 
-class Warmup(Record):
-    """An engine's warm-up; `warmed_up` is False if latency was not stable when it ended.
-
-    `last_ms` is the median latency of the last blocks.
-    """
-
-    seconds: float
-    runs: int
-    warmed_up: bool
-    last_ms: float
-
-
-class Energy(Record):
-    """Energy drawn on the power rails that `source` names; idle power is not subtracted."""
-
-    joules: float
-    source: str
-    millijoules_per_inference: float
-
-
-class Throughput(Record):
-    """Throughput of one caller that sends the next image once it has the previous logits.
-
-    `energy` covers the same seconds; None if the machine has no readable energy counter.
-    """
-
-    images_per_second: float
-    runs: int
-    seconds: float
-    energy: Energy | None
-
-
-class DeviceTime(Record):
-    """Milliseconds between device events around the inference, copies excluded."""
-
-    mean_ms: float
-    p50_ms: float
-    p90_ms: float
-    p99_ms: float
-
-
-class LatencyRow(Record):
-    """Latency of one engine in milliseconds at batch size 1, host input ready to host output ready.
-
-    The fields after the histogram are None if not measured: in results of earlier versions, and
-    `device` if the runtime has no device timer.
-    """
-
-    engine: str
-    label: str
-    runs: int
-    mean_ms: float
-    p50_ms: float
-    p90_ms: float
-    p99_ms: float
-    p50_interval_ms: Interval
-    p99_interval_ms: Interval
-    histogram_edges_ms: list[float]
-    histogram_counts: list[int]
-    device: DeviceTime | None = None
-    throughput: Throughput | None = None
-    warmup: Warmup | None = None
-
-
-class Clocks(Record):
-    """Whether the clocks are locked, the CPU's governor, and the highest CPU and GPU clocks."""
-
-    locked: bool | None
-    governor: str | None
-    cpu_hz: int | None
-    gpu_hz: int | None
-
-
-class Reading(Record):
-    """The machine at one moment; `load` is the one-minute load average.
-
-    `throttle_counts` are events since boot, `throttling` the causes active at this moment.
-    """
-
-    clocks: Clocks
-    temperature_c: dict[str, float]
-    throttle_counts: dict[str, int]
-    throttling: list[str] | None
-    load: float | None
-
-
-class PowerMode(Record):
-    """A Jetson's power mode."""
-
-    id: int
-    name: str
-
-
-class Conditions(Record):
-    """The machine before, during and after timing; None marks what it does not report.
-
-    Over all `samples` (of `sample_ms` each, none during a counted run): the lowest and highest
-    clocks, the highest temperature of each zone, and the causes of throttling with the number of
-    events or of samples that saw it.
-    """
-
-    before: Reading
-    after: Reading
-    power_mode: PowerMode | None
-    samples: int
-    sample_ms: float
-    cpu_hz: tuple[int, int] | None
-    gpu_hz: tuple[int, int] | None
-    temperature_c: dict[str, float]
-    throttled: bool | None
-    throttle_events: dict[str, int]
-
-
-class LatencyRatio(Record):
-    """Ratio of median latencies, `numerator` over `denominator`, paired within rounds."""
-
-    numerator: str
-    denominator: str
-    ratio: float
-    interval: Interval
-
-
-class Latency(Record):
-    """One interleaved latency measurement of all engines of a target."""
-
-    rows: list[LatencyRow]
-    ratios: list[LatencyRatio]
-    protocol: dict[str, float | int | str]
-    machine: dict[str, str | int | bool]
-    warnings: list[str]
-    conditions: Conditions | None = None
-
-
 class EngineFile(Record):
     """One engine and, if its builder lists layers, how many of its weighted layers run in INT8."""
 
     precision: Precision
     file: str
-    bytes: int
+    bytes: AtLeastOne
     sha256: str
-    int8_layers: int | None
-    total_layers: int | None
+    int8_layers: Count | None
+    total_layers: Count | None
+
+
+class Unusable(Record):
+    """Why an engine has no figures, in complete sentences.
+
+    `first_image` is the index of the first test image whose logits are not finite; None if the
+    engine's outputs are no logits at all.
+    """
+
+    reason: str
+    first_image: Count | None = None
 
 
 class Measurements(Record):
@@ -232,20 +129,47 @@ class Measurements(Record):
 
     `confusion_by_engine` maps a precision to its confusion matrix on the test split, by true class
     (row) and predicted class (column). `latency` is None, and `not_measured` says why, if nothing
-    available runs the engines.
+    available runs the engines. `unusable` maps engines, by their names in `latency`, to the reason
+    why they have no figures at all: there are none of logits that are not finite.
     """
 
     target: str
     runtime: RuntimeName
     class_names: list[str]
-    test_images: int
+    test_images: AtLeastOne
     engines: list[EngineFile]
     ledger: list[LedgerRow]
-    confusion_by_engine: dict[str, list[list[int]]]
+    confusion_by_engine: dict[str, list[list[Count]]]
     latency: Latency | None
     not_measured: str | None = None
-    teacher_parameters: int
-    student_parameters: int
+    unusable: dict[str, Unusable] = Field(default_factory=dict)
+    teacher_parameters: Count
+    student_parameters: Count
+
+    @model_validator(mode="after")
+    def _confusions_count_the_test_images(self) -> Measurements:
+        classes = len(self.class_names)
+        counts = {
+            name: [sum(row) for row in rows] for name, rows in self.confusion_by_engine.items()
+        }
+        for name, rows in self.confusion_by_engine.items():
+            if len(rows) != classes or any(len(row) != classes for row in rows):
+                raise ValueError(f"the confusion matrix of {name} must be {classes} x {classes}")
+            if sum(counts[name]) != self.test_images:
+                raise ValueError(f"the confusion matrix of {name} must count every test image once")
+        if any(one != other for one, other in pairwise(counts.values())):
+            raise ValueError("confusion matrices of the same test images must have equal row sums")
+        return self
+
+    @model_validator(mode="after")
+    def _nothing_is_told_of_unusable_engines(self) -> Measurements:
+        told: set[str] = {*self.confusion_by_engine}
+        told |= {row.precision for row in self.ledger if row.representation in ("onnx", "engine")}
+        if self.latency:
+            told |= {row.engine for row in self.latency.rows}
+        if both := told & {*self.unusable}:
+            raise ValueError(f"unusable engines can have no figures: {', '.join(sorted(both))}")
+        return self
 
     def ledger_row(
         self, representation: Representation, precision: Precision | None = None

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tmkd_deploy.artifacts import Record
+from tmkd_deploy.records.figures import AtLeastOne, Count, NotNegative, Share
 from tmkd_deploy.records.quant_scheme import QuantScheme
 from tmkd_deploy.records.types import FloatPrecision, Precision
 
@@ -52,19 +53,19 @@ class OnnxRecord(Record):
     """One exported ONNX model.
 
     `largest_difference` is the largest difference between ONNX and torch logits over the parity
-    images, relative to the largest logit; `agreement` is the share of those images with the same
-    predicted class.
+    images, relative to the largest logit; None if FP16 overflows on this machine. `agreement` is
+    the share of those images with the same predicted class.
     """
 
     variant: str
-    opset: int
-    bytes: int
-    largest_difference: float
-    agreement: float
-    parity_images: int
-    quantize_linear: int
-    dequantize_linear: int
-    int8_weights: int
+    opset: AtLeastOne
+    bytes: AtLeastOne
+    largest_difference: NotNegative | None
+    agreement: Share
+    parity_images: AtLeastOne
+    quantize_linear: Count
+    dequantize_linear: Count
+    int8_weights: Count
 
 
 class Compared(Record):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from enum import Enum
 
 from tmkd_deploy.artifacts import Record
+from tmkd_deploy.records.figures import AtLeastOne, Count, Points, Positive, Share
 
 
 class QuantizationRecord(Record):
@@ -19,14 +20,14 @@ class QuantizationRecord(Record):
 
     layers: list[str]
     excluded_layers: list[str]
-    activation_quantizers: int
+    activation_quantizers: Count
     quant_scheme: str
     calibration_method: str
-    calibration_images: int
+    calibration_images: AtLeastOne
     calibration_sha256: str
-    post_training_top1: float
-    top1: float
-    control_top1: float | None = None
+    post_training_top1: Share
+    top1: Share
+    control_top1: Share | None = None
 
 
 class Cost(Record):
@@ -40,8 +41,8 @@ class Cost(Record):
 
     divergence: float
     teacher_divergence: float
-    points: float
-    changed: float
+    points: Points
+    changed: Share
 
 
 class LayerSensitivity(Record):
@@ -61,11 +62,11 @@ class SensitivityRecord(Record):
     `layers` excluded, up to all of them; additions and poolings stay quantized.
     """
 
-    images: int
-    calibrated_on: int
+    images: AtLeastOne
+    calibrated_on: Count
     quant_scheme: str
     excluded_layers: list[str]
-    top1: float
+    top1: Share
     teacher_divergence: float
     layers: list[LayerSensitivity]
     by_count: list[Cost]
@@ -94,9 +95,9 @@ class Trial(Record):
     """
 
     excluded_layers: list[str]
-    estimated_points: float
-    points: float | None
-    p50_ms: float | None
+    estimated_points: Points
+    points: Points | None
+    p50_ms: Positive | None
     not_kept: list[str]
 
 

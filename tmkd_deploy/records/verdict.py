@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import Enum
+
+from pydantic import Field, model_validator
 
 from tmkd_deploy.artifacts import Record
 from tmkd_deploy.errors import ExitCode
-from tmkd_deploy.records.measurements import (
-    EngineFile,
-    Interval,
-    LatencyRow,
-    LedgerRow,
-    Measurements,
-)
+from tmkd_deploy.records.figures import Interval
+from tmkd_deploy.records.latency import LatencyRow
+from tmkd_deploy.records.measurements import EngineFile, LedgerRow, Measurements
 from tmkd_deploy.records.types import Precision
 
 
@@ -33,6 +32,14 @@ class Outcome(str, Enum):
         }[self]
 
 
+def worst(outcomes: Iterable[Outcome]) -> Outcome:
+    """Failed before inconclusive before passed; passed if there are none."""
+    found = set(outcomes)
+    return next(
+        (each for each in (Outcome.FAILED, Outcome.INCONCLUSIVE) if each in found), Outcome.PASSED
+    )
+
+
 class Check(Record):
     """One budget compared with its measured value.
 
@@ -48,13 +55,29 @@ class Check(Record):
     outcome: Outcome
     explanation: str
 
+    @model_validator(mode="after")
+    def _nothing_is_decided_without_a_measurement(self) -> Check:
+        if self.measured is None and self.outcome is not Outcome.INCONCLUSIVE:
+            raise ValueError("a budget whose metric was not measured is inconclusive")
+        return self
+
 
 class Verdict(Record):
-    """All checks of one target and the worst of their outcomes; passed if there are no budgets."""
+    """All checks of one target and the worst of their outcomes; passed if there are no budgets.
+
+    `warnings` are sentences on what the budgets do not cover, such as engines that cannot ship.
+    """
 
     target: str
     outcome: Outcome
     checks: list[Check]
+    warnings: list[str] = Field(default_factory=list)
+
+    @model_validator(mode="after")
+    def _the_worst_check_decides(self) -> Verdict:
+        if self.outcome is not worst(check.outcome for check in self.checks):
+            raise ValueError("a verdict is the worst of its checks")
+        return self
 
 
 class GateRecord(Record):
@@ -64,6 +87,12 @@ class GateRecord(Record):
     reason: str
     verdict: Verdict
     measurements: Measurements
+
+    @model_validator(mode="after")
+    def _only_a_usable_engine_ships(self) -> GateRecord:
+        if self.engine is None or self.shipped in self.measurements.unusable:
+            raise ValueError(f"the {self.shipped} engine cannot ship: it is missing or unusable")
+        return self
 
     @property
     def accuracy(self) -> LedgerRow | None:

@@ -13,7 +13,8 @@ import numpy as np
 
 from tmkd_deploy.errors import MissingExtra
 from tmkd_deploy.records.distillation import ViewWeights
-from tmkd_deploy.records.measurements import Latency, Measurements
+from tmkd_deploy.records.latency import Latency
+from tmkd_deploy.records.measurements import Measurements
 from tmkd_deploy.records.types import Precision
 from tmkd_deploy.records.verdict import GateRecord
 from tmkd_deploy.report import metrics

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, PositiveFloat, PositiveInt, ValidationError
 
 from tmkd_deploy.errors import DataError
-from tmkd_deploy.records.measurements import Interval
+from tmkd_deploy.records.figures import Interval
 from tmkd_deploy.records.verdict import Outcome
 from tmkd_deploy.report import formatting
 from tmkd_deploy.report.markdown import escape, table

@@ -48,7 +48,7 @@ def _target(target: TargetReport) -> dict[str, Any]:
     gate = target.gate
     verdict = _jsonable(gate.verdict)
     return {
-        "verdict": {"outcome": verdict["outcome"], "checks": verdict["checks"]},
+        "verdict": {name: verdict[name] for name in ("outcome", "checks", "warnings")},
         "shipped": _shipped(gate),
         "bundle": {"file": target.bundle_file, "bytes": target.bundle_bytes}
         if target.bundle_file

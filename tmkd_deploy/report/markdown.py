@@ -79,6 +79,8 @@ def _target(target: TargetReport) -> Iterator[str]:
     measured, verdict = gate.measurements, gate.verdict
     yield f"## {escape(measured.target)}: {formatting.outcome(verdict.outcome)}"
     yield f"{escape(formatting.ships(target))} {escape(gate.reason)}"
+    for warning in verdict.warnings:
+        yield f"- Warning: {escape(warning)}"
     yield table(tables.summary(gate))
     yield "### Where accuracy was lost"
     for row in measured.ledger:

@@ -9,13 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tmkd_deploy.records.measurements import (
-    EngineFile,
-    Latency,
-    LatencyRow,
-    LedgerRow,
-    Measurements,
-)
+from tmkd_deploy.records.latency import Latency, LatencyRow
+from tmkd_deploy.records.measurements import EngineFile, LedgerRow, Measurements
 from tmkd_deploy.records.types import Precision
 from tmkd_deploy.records.verdict import GateRecord
 

@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from tmkd_deploy.measure.statistics import p_value_text
-from tmkd_deploy.records.measurements import Latency, LedgerRow, Measurements
+from tmkd_deploy.records.latency import Latency
+from tmkd_deploy.records.measurements import LedgerRow, Measurements
 from tmkd_deploy.records.types import Precision
 from tmkd_deploy.records.verdict import GateRecord, Verdict
 from tmkd_deploy.report import formatting, metrics
@@ -201,6 +202,8 @@ def engines(measured: Measurements, shipped: Precision | None = None) -> Table:
             if engine.total_layers is not None:
                 layers += f" of {engine.total_layers}"
         choice = "selected" if engine.precision == shipped else formatting.NONE
+        if engine.precision in measured.unusable:
+            choice = "unusable"
         rows.append(
             [engine.precision.upper(), engine.file, formatting.size(engine.bytes), layers, choice]
         )

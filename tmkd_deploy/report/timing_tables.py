@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tmkd_deploy.records.measurements import Conditions, Latency
+from tmkd_deploy.records.latency import Conditions, Latency
 from tmkd_deploy.records.types import Precision
 from tmkd_deploy.report import formatting
 from tmkd_deploy.report.tables import Table

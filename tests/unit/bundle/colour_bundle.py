@@ -13,13 +13,8 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from tmkd_deploy.bundle.pack import BundleRecord
-from tmkd_deploy.records.measurements import (
-    EngineFile,
-    Latency,
-    LatencyRow,
-    LedgerRow,
-    Measurements,
-)
+from tmkd_deploy.records.latency import Latency, LatencyRow
+from tmkd_deploy.records.measurements import EngineFile, LedgerRow, Measurements
 from tmkd_deploy.records.verdict import Check, Outcome, Verdict
 
 SIDE = 8

@@ -45,7 +45,7 @@ class Pipeline:
         events.say("The pipeline is at work.")
         measured = run_report().targets[0].gate.measurements
         stages = [
-            ("distill", None, Distilled(top1=float("nan"))),
+            ("distill", None, Distilled.model_construct(top1=float("nan"))),
             ("measure", "cpu", measured),
             (
                 "gate",

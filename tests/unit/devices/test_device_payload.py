@@ -109,3 +109,83 @@ def test_a_home_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     assert (refused["type"], refused["code"]) == ("error", "environment")
     assert refused["where"] == str(tmp_path / "file" / "home")
     assert "TMKD_DEPLOY_AGENT_HOME" in refused["advice"]
+
+
+def flip_a_bit(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def test_a_stored_agent_that_was_altered_is_written_anew(tmp_path: Path) -> None:
+    digest = hashlib.sha256(agent_zip()).hexdigest()
+    stored = tmp_path / f"agent-{digest}.zip"
+    assert start(handshake(agent_zip()), tmp_path)["type"] == "hello"
+    flip_a_bit(stored)
+    assert start(handshake(agent_zip()), tmp_path)["type"] == "hello"
+    assert stored.read_bytes() == agent_zip()
+
+
+def planted(folder: Path) -> bytes:
+    """Put a program of the size of the agent in its place."""
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        archive.writestr("tmkd_deploy/__init__.py", "")
+        archive.writestr("tmkd_deploy/agent/__init__.py", "")
+        archive.writestr(
+            "tmkd_deploy/agent/__main__.py", "raise SystemExit('this is not the agent')\n"
+        )
+        archive.comment = b" " * 20
+    program = stream.getvalue()
+    padding = b"\0" * (len(agent_zip()) - len(program))
+    digest = hashlib.sha256(agent_zip()).hexdigest()
+    (folder / f"agent-{digest}.zip").write_bytes(padding + program)
+    return padding + program
+
+
+def test_a_planted_agent_of_the_same_size_is_not_run(tmp_path: Path) -> None:
+    program = planted(tmp_path)
+    assert len(program) == len(agent_zip())
+    assert start(handshake(agent_zip()), tmp_path)["type"] == "hello"
+
+
+def refused(home: Path) -> str:
+    """Why this folder is not used; nothing was put into it."""
+    before = sorted(home.iterdir())
+    answer = start(handshake(agent_zip()), home)
+    assert (answer["type"], answer["code"], answer["where"]) == ("error", "environment", str(home))
+    assert "TMKD_DEPLOY_AGENT_HOME" in answer["advice"]
+    assert sorted(home.iterdir()) == before
+    problem: str = answer["problem"]
+    return problem
+
+
+@pytest.mark.parametrize("mode", [0o770, 0o702, 0o1777])
+def test_a_folder_that_others_may_write_is_refused(tmp_path: Path, mode: int) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    home.chmod(mode)
+    assert "may be written by its group or by others" in refused(home)
+
+
+def test_a_folder_in_one_that_anyone_may_write_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "shared").chmod(0o777)
+    (tmp_path / "shared" / "home").mkdir(mode=0o700)
+    assert f"lies in {tmp_path}/shared" in refused(tmp_path / "shared" / "home")
+    (tmp_path / "shared").chmod(0o1777)  # as /tmp, where only its owner renames a folder
+    assert start(handshake(agent_zip()), tmp_path / "shared" / "home")["type"] == "hello"
+
+
+def test_a_folder_that_is_a_link_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir(mode=0o700)
+    (tmp_path / "home").symlink_to(tmp_path / "elsewhere")
+    assert "is a symbolic link" in refused(tmp_path / "home")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give a folder away")
+def test_a_folder_of_another_user_is_refused(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir(mode=0o700)
+    os.chown(home, 65534, -1)
+    assert "belongs to the user with the id 65534" in refused(home)

@@ -160,7 +160,7 @@ def test_an_agent_of_another_schema_version_is_refused() -> None:
 
 
 def test_an_answer_that_is_cut_short_is_refused() -> None:
-    with pytest.raises(EnvironmentProblem, match="cannot be read"):
+    with pytest.raises(EnvironmentProblem, match="cannot be used"):
         request('next(requests()); tell(\'{"tmkd":1,"type":"resu\')')
 
 

@@ -9,13 +9,8 @@ from tmkd_deploy.explain.other_precisions import (
     saturation,
     slower_than_others,
 )
-from tmkd_deploy.records.measurements import (
-    ClassFlips,
-    EngineFile,
-    Latency,
-    LatencyRatio,
-    LedgerRow,
-)
+from tmkd_deploy.records.latency import Latency, LatencyRatio
+from tmkd_deploy.records.measurements import ClassFlips, EngineFile, LedgerRow
 
 
 def row(representation, top1, above=None, change=None, precision="int8", **more):

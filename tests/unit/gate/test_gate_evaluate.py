@@ -10,14 +10,8 @@ from hypothesis import strategies as st
 
 from tmkd_deploy.gate.evaluate import evaluate
 from tmkd_deploy.recipe.schema import Budgets
-from tmkd_deploy.records.measurements import (
-    EngineFile,
-    Latency,
-    LatencyRatio,
-    LatencyRow,
-    LedgerRow,
-    Measurements,
-)
+from tmkd_deploy.records.latency import Latency, LatencyRatio, LatencyRow
+from tmkd_deploy.records.measurements import EngineFile, LedgerRow, Measurements
 from tmkd_deploy.records.verdict import Check, Outcome
 
 BETTER = {Outcome.FAILED: 0, Outcome.INCONCLUSIVE: 1, Outcome.PASSED: 2}
@@ -249,9 +243,8 @@ all_budgets = st.builds(
     engine_size_mb=st.none() | positive,
 )
 all_measurements = st.builds(
-    measured,
-    p50=positive,
-    p99=positive,
+    lambda times, **more: measured(p50=min(times), p99=max(times), **more),
+    st.tuples(positive, positive),
     spread=st.floats(0.0, 0.9),
     engine_top1=st.none() | st.floats(0.0, 1.0),
 )

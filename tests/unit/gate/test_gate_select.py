@@ -6,14 +6,8 @@ from hypothesis import strategies as st
 
 from tmkd_deploy.gate.gate import gate, select_engine
 from tmkd_deploy.recipe.schema import Budgets
-from tmkd_deploy.records.measurements import (
-    EngineFile,
-    Latency,
-    LatencyRatio,
-    LatencyRow,
-    LedgerRow,
-    Measurements,
-)
+from tmkd_deploy.records.latency import Latency, LatencyRatio, LatencyRow
+from tmkd_deploy.records.measurements import EngineFile, LedgerRow, Measurements
 from tmkd_deploy.records.verdict import Outcome
 
 CONFUSIONS = {"int8": [[48, 2], [3, 47]], "fp32": [[49, 1], [2, 48]], "fp16": [[40, 10], [9, 41]]}

@@ -9,10 +9,14 @@ from itertools import groupby
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from tmkd_deploy.errors import DataError
 from tmkd_deploy.events import SilentEvents
 from tmkd_deploy.measure.latency import latency_from, machine, measure_latency
 from tmkd_deploy.recipe.schema import Measure
+from tmkd_deploy.records.latency import Latency
 
 SETTINGS = Measure(threads=1, warmup_seconds=0.01, min_runs=50, min_seconds=0.01)
 IMAGES = np.arange(3, dtype=np.uint8).repeat(4 * 4 * 3).reshape(3, 4, 4, 3)
@@ -171,7 +175,8 @@ BLOCKS = {
 }
 
 
-def from_device(**changes):
+def from_device(edit=lambda timed: None, settings=SETTINGS, **changes):
+    """Latency from a device's raw times, with other values for some, or as `edit` leaves them."""
     warm_up = {"seconds": 1.5, "runs": 700, "warmed_up": True, "last_ms": 1.2}
     throughput = {"images_per_second": 800.0, "runs": 2400, "seconds": 3.0}
     energy = {"joules": 30.0, "source": "the module's input VDD_IN (INA3221)"}
@@ -201,7 +206,9 @@ def from_device(**changes):
         **changes,
     }
     labels = {"teacher": "teacher, fp32", "int8": "student, int8 engine"}
-    return latency_from(json.loads(json.dumps(timed)), labels, SETTINGS, 3)
+    timed = json.loads(json.dumps(timed))
+    edit(timed)
+    return latency_from(timed, labels, settings, 3)
 
 
 def test_figures_from_raw_blocks_are_numpys():
@@ -252,3 +259,93 @@ def test_unknown_clocks_are_not_called_unlocked():
     latency = from_device(conditions={"before": unknown, "after": unknown})
     assert latency.machine["clocks"] == "unknown"
     assert latency.warnings == ["Clock-lock status is unknown. Results of other runs may differ."]
+
+
+def told(path, value):
+    """The raw times of `from_device` with one figure replaced; `path` leads to it."""
+
+    def change(timed):
+        for step in path[:-1]:
+            timed = timed[step]
+        timed[path[-1]] = value
+
+    return change
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -1.0, 0.0, "soon", None, 1e12])
+@pytest.mark.parametrize(
+    "path",
+    [
+        ("blocks", "int8", 3, 1),
+        ("device_ms", "int8", 7),
+        ("warmup", "teacher", "last_ms"),
+        ("throughput", "int8", "images_per_second"),
+        ("throughput", "int8", "energy", "joules"),
+        ("conditions", "temperature_c", "gpu-thermal"),
+        ("conditions", "after", "load"),
+    ],
+    ids=lambda path: ".".join(map(str, path)),
+)
+def test_a_figure_that_cannot_be_right_is_refused(path, value):
+    may_be = {
+        "joules": (0.0, 1e12),
+        "gpu-thermal": (-1.0, 0.0, 1e12),
+        "load": (0.0, 1e12, None),
+        "last_ms": (1e12,),
+        "images_per_second": (1e12,),
+    }
+    if value in may_be.get(path[-1], ()):
+        from_device(edit=told(path, value))
+        return
+    with pytest.raises(DataError, match="The measured times cannot be right") as refused:
+        from_device(edit=told(path, value))
+    assert ".".join(map(str, path)) in refused.value.problem
+
+
+@pytest.mark.parametrize(
+    ("edit", "why"),
+    [
+        (lambda timed: timed["blocks"].pop("int8"), "blocks has entries for"),
+        (lambda timed: timed["warmup"].update(other=timed["warmup"]["int8"]), "warmup has entries"),
+        (lambda timed: timed["throughput"].clear(), "throughput has entries"),
+        (lambda timed: timed["device_ms"].update(other=[1.0]), "device_ms has entries"),
+        (lambda timed: timed["device_ms"]["int8"].pop(), "device_ms.int8: one time"),
+        (lambda timed: timed["blocks"]["int8"].pop(), "same number of rounds"),
+        (lambda timed: timed["blocks"].update(int8=[], teacher=[]), "same number of rounds"),
+        (lambda timed: timed["blocks"]["int8"][0].pop(), "blocks.int8: every round"),
+        (lambda timed: [block.clear() for block in timed["blocks"]["int8"]], "blocks.int8: every"),
+        (lambda timed: timed["machine"].update(cores=0), "machine.cores"),
+        (lambda timed: timed["machine"].pop("cores"), "machine.cores"),
+        (lambda timed: timed.pop("conditions"), "conditions: Field required"),
+        (lambda timed: timed.update(more=1), "more: Extra inputs"),
+    ],
+)
+def test_times_that_are_incomplete_are_refused(edit, why):
+    with pytest.raises(DataError, match="The measured times cannot be right") as refused:
+        from_device(edit=edit)
+    assert why in refused.value.problem
+
+
+def test_fewer_runs_or_seconds_than_asked_for_are_refused():
+    many = SETTINGS.model_copy(update={"min_runs": 1000})
+    with pytest.raises(DataError, match=r"200 runs in .* at least 1000 in"):
+        from_device(settings=many)
+    long = SETTINGS.model_copy(update={"min_seconds": 60.0})
+    with pytest.raises(DataError, match="in 60 s were asked for"):
+        from_device(settings=long)
+
+
+@settings(max_examples=30)
+@given(st.integers(0, 2**32 - 1), st.floats(1e-6, 1e4), st.sampled_from([0.0, 1e-9, 0.3, 3.0]))
+def test_possible_times_make_a_record_that_can_be_read_back(seed, scale, spread):
+    random = np.random.default_rng(seed)
+
+    def edit(timed):
+        for name in timed["blocks"]:
+            drawn = np.clip(scale * np.exp(spread * random.normal(size=(20, 5))), 1e-6, 8e7)
+            timed["blocks"][name] = drawn.tolist()
+        timed["device_ms"] = {}
+
+    few = SETTINGS.model_copy(update={"min_runs": 20, "min_seconds": 1e-12})
+    latency = from_device(edit=edit, settings=few)
+    assert Latency.model_validate_json(latency.model_dump_json()) == latency

@@ -10,15 +10,8 @@ import numpy as np
 from tmkd_deploy.gate.evaluate import evaluate
 from tmkd_deploy.recipe.schema import Budgets
 from tmkd_deploy.records.distillation import ViewWeights
-from tmkd_deploy.records.measurements import (
-    ClassFlips,
-    EngineFile,
-    Latency,
-    LatencyRatio,
-    LatencyRow,
-    LedgerRow,
-    Measurements,
-)
+from tmkd_deploy.records.latency import Latency, LatencyRatio, LatencyRow
+from tmkd_deploy.records.measurements import ClassFlips, EngineFile, LedgerRow, Measurements
 from tmkd_deploy.records.verdict import GateRecord
 from tmkd_deploy.report.interface import (
     DataSummary,

@@ -19,6 +19,7 @@ from report_fixture import (
     cpu_gate,
     cpu_measurements,
     cpu_target,
+    engine_file,
     ledger,
     rtx_target,
     run_report,
@@ -296,9 +297,26 @@ def test_the_summary_round_trips_and_keeps_its_keys(read_back: dict[str, Any]) -
         "confusion_by_engine",
         "latency",
         "not_measured",
+        "unusable",
         "teacher_parameters",
         "student_parameters",
     }
+
+
+@pytest.mark.parametrize("file_format", [Markdown(), Html(), Json()])
+def test_an_engine_without_figures_is_named_with_its_reason(file_format: Any) -> None:
+    measured = Measurements.model_validate(
+        {
+            **cpu_measurements().model_dump(),
+            "engines": [*cpu_measurements().engines, engine_file("fp16", 700_000)],
+            "unusable": {"fp16": {"reason": "The logits of the FP16 engine are not finite."}},
+        }
+    )
+    target = dataclasses.replace(cpu_target(), gate=cpu_gate(measured))
+    text = file_format.render(run_report(target))
+    assert "Not judged: The logits of the FP16 engine are not finite." in text
+    rows = {row[0]: row[-1] for row in tables.engines(measured, "int8").rows}
+    assert rows == {"FP32": "–", "INT8": "selected", "FP16": "unusable"}
 
 
 def test_measurements_and_verdict_can_be_rebuilt_from_the_summary(

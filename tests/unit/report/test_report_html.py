@@ -302,8 +302,12 @@ def test_any_class_name_is_drawn_as_it_is(names: list[str]) -> None:
 
 def test_a_confusion_matrix_of_many_classes_shows_shades_alone() -> None:
     classes = 40
-    measured = cpu_measurements([f"class{index}" for index in range(classes)]).model_copy(
-        update={"confusion_by_engine": {"int8": (np.eye(classes, dtype=int) * 7).tolist()}}
+    measured = cpu_measurements().model_copy(
+        update={
+            "class_names": [f"class{index}" for index in range(classes)],
+            "test_images": 7 * classes,
+            "confusion_by_engine": {"int8": (np.eye(classes, dtype=int) * 7).tolist()},
+        }
     )
     assert svg_text(charts.confusion(cpu_gate(measured), "chart")) == [
         "predicted class",

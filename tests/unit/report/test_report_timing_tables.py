@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from report_fixture import cpu_target, latency, run_report, with_measurements
 
-from tmkd_deploy.records.measurements import (
+from tmkd_deploy.records.latency import (
     Clocks,
     Conditions,
     DeviceTime,

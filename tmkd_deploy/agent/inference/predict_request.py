@@ -20,8 +20,8 @@ def predict(request: dict[str, Any], context: Context) -> dict[str, Any]:
     """Run every image through an engine; cached for the same engine, images and settings.
 
     Raises:
-        AgentError: `data`: a file is missing, or is not an array of images; otherwise as
-            `open_session`.
+        AgentError: `data`: a file is missing or is not an array of images, or the engine's outputs
+            are no array; otherwise as `open_session`.
         ImportError: the runtime or numpy is not installed.
     """
     runtime = field(request, "runtime", str)
@@ -71,6 +71,7 @@ def read_images(path: Path) -> np.ndarray:
 
 
 def _logits(session: sessions.Session, images: np.ndarray, context: Context) -> Path:
+    """A file of what the engine answers; whether it makes sense is for the host to judge."""
     import numpy as np
 
     logits = []
@@ -78,5 +79,12 @@ def _logits(session: sessions.Session, images: np.ndarray, context: Context) -> 
         logits.append(session.infer(np.ascontiguousarray(images[index : index + 1])))
         context.writer.progress(index + 1, len(images), "images")
     path = context.scratch() / "logits.npy"
-    np.save(str(path), np.concatenate(logits).astype(np.float32, copy=False))
+    try:
+        np.save(str(path), np.concatenate(logits), allow_pickle=False)
+    except (ValueError, TypeError) as error:  # as of text, or of a different shape for each image
+        raise AgentError(
+            DATA,
+            f"The engine's outputs are no logits: {error}.",
+            advice="Build the engine from a classifier: uint8 images in, floating point out.",
+        ) from error
     return path

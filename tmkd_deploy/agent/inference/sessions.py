@@ -17,7 +17,8 @@ if TYPE_CHECKING:
         milliseconds of the last `infer` between events on the device."""
 
         def infer(self, images: np.ndarray) -> np.ndarray:
-            """Raw pixels, uint8 [1, H, W, 3], to logits, float32 [1, C], both in host memory."""
+            """Raw pixels, uint8 [1, H, W, 3], to logits, floating point [1, C] if the engine is
+            sound, both in host memory."""
 
 
 def open_session(runtime: str, engine: Path, threads: int, precise_int8: bool | None) -> Session:

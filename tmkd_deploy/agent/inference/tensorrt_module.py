@@ -163,7 +163,7 @@ class TensorRTSession:
         self._buffers: dict[str, _Buffer] = {}
 
     def infer(self, images: np.ndarray) -> np.ndarray:
-        """Raw pixels uint8 [1, H, W, 3] to logits float32 [1, C], host memory to host memory."""
+        """Raw pixels uint8 [1, H, W, 3] to logits [1, C] as the engine has them, host to host."""
         if not self._buffers:
             self._allocate(images.shape)
         images_in, logits_out = self._buffers[self._input], self._buffers[self._output]
@@ -180,7 +180,7 @@ class TensorRTSession:
         )
         self._cuda.wait(self._stream)
         # a copy, because the buffer is reused
-        logits: np.ndarray = logits_out.array.astype("float32")
+        logits: np.ndarray = logits_out.array.copy()
         return logits
 
     def device_ms(self) -> float:

@@ -21,7 +21,7 @@ def handle(request: dict[str, Any], context: Context) -> dict[str, Any]:
     name = request.get("do")
     if not isinstance(name, str):
         raise AgentError(REQUEST, f"A request is named by a string, not {name!r}.")
-    if name in _NEED_THE_LOCK and context.lock_file is None:
+    if name in _NEED_THE_LOCK and context.device_lock is None:
         raise AgentError(REQUEST, f"The request {name!r} needs the device's lock first.")
     handler = _handler(name)
     if handler is None:

@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from tmkd_deploy.agent.agent_errors import DATA, REQUEST, AgentError
+from tmkd_deploy.agent.agent_errors import REQUEST, AgentError
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _BLOCK = 1 << 20
@@ -26,39 +26,18 @@ def path_of(folder: Path, sha256: str) -> Path:
     return folder / "files" / sha256
 
 
-def holds(folder: Path, sha256: str) -> bool:
-    """Whether the store has the file with this hash; if so, mark it as used."""
-    path = path_of(folder, sha256)
-    if not path.is_file():
-        return False
-    touch(path)
-    return True
-
-
-def find(folder: Path, sha256: str) -> Path:
-    """The file with this hash, marked as used.
-
-    Raises:
-        AgentError: `data`: this device does not have it.
-    """
-    if not holds(folder, sha256):
-        raise AgentError(
-            DATA,
-            "The device does not hold a file that this request needs.",
-            sha256,
-            "Run again to send the file again.",
-        )
-    return path_of(folder, sha256)
-
-
-def add(folder: Path, path: Path) -> str:
-    """Move a finished file on the same disk into the store; returns its SHA-256."""
-    sha256 = hash_of(path)
-    target = path_of(folder, sha256)
+def add(folder: Path, path: Path, sha256: str) -> None:
+    """Move a finished file with this hash, on the same disk, into the store."""
     with path.open("rb+") as file:
         os.fsync(file.fileno())
-    path.replace(target)
-    return sha256
+    path.replace(path_of(folder, sha256))
+
+
+def discard(folder: Path, sha256: str) -> None:
+    """Delete the file under this hash, and the manifest beside it."""
+    path = path_of(folder, sha256)
+    for each in (path, path.with_name(path.name + ".json")):
+        each.unlink(missing_ok=True)
 
 
 def hash_of(path: Path) -> str:
@@ -71,22 +50,27 @@ def hash_of(path: Path) -> str:
 
 
 def read_result(path: Path) -> dict[str, Any] | None:
-    """A cached result; None if there is none, or it cannot be read."""
+    """A cached result; None if there is none, or it is not what was written."""
     try:
-        result = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        cached = json.loads(path.read_text(encoding="utf-8"))
+        result: dict[str, Any] = cached["result"]
+        return result if cached["sha256"] == _hash_of_result(result) else None
+    except (OSError, ValueError, KeyError, TypeError):
         return None
-    return result if isinstance(result, dict) else None
 
 
 def write_result(path: Path, result: dict[str, Any]) -> None:
     """Cache a result atomically."""
     unfinished = path.with_suffix(".part")
     with unfinished.open("w", encoding="utf-8") as file:
-        json.dump(result, file, allow_nan=False)
+        json.dump({"result": result, "sha256": _hash_of_result(result)}, file, allow_nan=False)
         file.flush()
         os.fsync(file.fileno())
     unfinished.replace(path)
+
+
+def _hash_of_result(result: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(result, sort_keys=True).encode("utf-8")).hexdigest()
 
 
 def touch(path: Path) -> None:

@@ -96,7 +96,7 @@ class Measure(Stage[ResolvedTarget]):
                 read_quantized(quantized, recipe, data) if quantized else None,
                 read_control(quantized, recipe, data) if quantized else None,
             )
-            return in_torch(models, recipe, data, self.subject.runtime.quant_scheme)
+            return in_torch(models, data, self.subject.runtime.quant_scheme)
 
     @contextmanager
     def _bench(

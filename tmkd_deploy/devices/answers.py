@@ -1,0 +1,110 @@
+"""What the agent's results consist of, as far as the host relies on it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from tmkd_deploy.devices.messages import END_OF_TIME, UnusableError, first_problem
+
+_Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+_Count = Annotated[int, Field(ge=0)]
+
+
+class _Answer(BaseModel):
+    model_config = ConfigDict(strict=True)
+
+
+class _Program(_Answer):
+    version: str | None
+
+
+class _Gpu(_Answer):
+    name: str | None
+    sm: str | None
+    uuid: str | None
+    memory_mb: _Count | None
+
+
+class _PowerMode(_Answer):
+    id: int
+    name: str
+
+
+class _Clocks(_Answer):
+    locked: bool | None
+    governor: str | None
+
+
+class _Probe(_Answer):
+    machine: str
+    system: str | None
+    kernel: str
+    python: str
+    numpy: str | None
+    onnxruntime: str | None
+    tensorrt: str | None
+    tensorrt_rtx: str | None
+    trtexec: _Program | None
+    cuda: str | None
+    driver: str | None
+    jetpack: str | None
+    l4t: str | None
+    model: str | None
+    processor: str | None
+    vnni: bool | None
+    arm_dot_product: bool | None
+    precise_int8: bool | None
+    cores: _Count
+    memory_mb: _Count | None
+    memory_free_mb: _Count | None
+    disk_free_mb: _Count
+    gpu: _Gpu | None
+    dla_cores: _Count | None
+    power_mode: _PowerMode | None
+    clocks: _Clocks
+    temperature_c: dict[str, float]
+    throttled: bool | None
+    power_rails: list[str]
+    time: float = Field(ge=0, le=END_OF_TIME)
+
+
+class _Dla(_Answer):
+    gpu_fallback_layers: list[str]
+
+
+class _Sidecar(_Answer):
+    dla: _Dla
+
+
+class _Build(_Answer):
+    engine: _Sha256
+    sidecar: _Sidecar
+    layers: _Sha256 | None
+    log: _Sha256 | None
+
+
+class _Predict(_Answer):
+    logits: _Sha256
+
+
+_ANSWERS: dict[str, type[BaseModel]] = {"probe": _Probe, "build": _Build, "predict": _Predict}
+
+
+def check(request: str, value: Any) -> dict[str, Any]:
+    """The result of a request, if it is one.
+
+    The times that `measure` returns are checked where they are evaluated.
+
+    Raises:
+        UnusableError: a field is missing, or of another type.
+    """
+    if not isinstance(value, dict):
+        raise UnusableError("it is not a JSON object")
+    if request in _ANSWERS:
+        try:
+            _ANSWERS[request].model_validate(value)
+        except ValidationError as error:
+            raise UnusableError(first_problem(error)) from None
+    return value

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tmkd_deploy.errors import MissingExtra
+from tmkd_deploy.printable import printable
 from tmkd_deploy.records.types import VIEWS
 from tmkd_deploy.report import charts, formatting, tables, timing_tables, view_weights
 from tmkd_deploy.report.interface import RunReport, TargetReport, ViewGallery
@@ -78,7 +79,7 @@ class Html:
             view_weights=view_weights,
             formatting=formatting,
         )
-        return page
+        return printable(page, newlines=True)  # an escape holds nothing that HTML would read
 
 
 def _template() -> Any:

@@ -50,7 +50,7 @@ def test_an_unknown_model_suggests_the_nearest():
     assert "resnet10t" in caught.value.advice
 
 
-@pytest.mark.parametrize("arguments", [{"no_such_argument": 1}, {"channels": [8]}])
+@pytest.mark.parametrize("arguments", [{"embed_dim": 8}, {"channels": [8]}])
 def test_arguments_that_timm_rejects(arguments):
     """Some are rejected immediately, others only when the network runs."""
     with pytest.raises(RequestError, match=r"could not create|does not accept") as caught:

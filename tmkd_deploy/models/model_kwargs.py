@@ -66,9 +66,9 @@ GROUPS = (
         " growth_rates head_dim head_hidden_size head_widths heads hidden_sizes img_size"
         " init_channels initial_chs inner_dim inplanes kernel_size kernel_sizes key_dim layers"
         " levels local_conv_size n_div num_blocks num_features num_heads num_init_features"
-        " num_kv_heads num_levels output_stride partial_dim patch_size patch_sizes qk_dim reduction reg_tokens"
-        " repmixer_kernel_size sr_ratios stem_chs stem_hidden_dim stem_kernel_size stem_size"
-        " stem_width strides width_list widths window_size window_sizes",
+        " num_kv_heads num_levels output_stride partial_dim patch_size patch_sizes qk_dim"
+        " reduction reg_tokens repmixer_kernel_size sr_ratios stem_chs stem_hidden_dim"
+        " stem_kernel_size stem_size stem_width strides width_list widths window_size window_sizes",
         f"a whole number from 0 to {LARGEST}, or a list of them",
         _is_whole,
         lists=True,

@@ -50,7 +50,8 @@ class _Loader(yaml.SafeLoader):
             (self._depth, DEPTH_AT_MOST + 1, "It is nested too deeply."),
         ):
             if count > limit:
-                raise _TooLargeError(problem=problem, problem_mark=self.peek_event().start_mark)
+                mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
+                raise _TooLargeError(problem=problem, problem_mark=mark)
         node = super().compose_node(parent, index)
         self._depth -= 1
         return node

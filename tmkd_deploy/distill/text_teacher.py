@@ -15,7 +15,7 @@ from tmkd_deploy.distill.prompt_texts import fill_template
 from tmkd_deploy.distill.views import make_views, one_view_each
 from tmkd_deploy.errors import DataError, RequestError
 from tmkd_deploy.events import Events, track
-from tmkd_deploy.models.weights import read_checkpoint
+from tmkd_deploy.models.checkpoint_file import read_checkpoint
 from tmkd_deploy.quiet import quiet
 from tmkd_deploy.recipe import schema
 from tmkd_deploy.records.types import VIEWS

@@ -144,9 +144,9 @@ def test_the_lock_is_no_way_to_another_file(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     lock = tmp_path / "run" / ".lock"
     lock.symlink_to(victim)
-    with pytest.raises(EnvironmentProblem, match="lock") as caught:
-        with only_process_in(tmp_path / "run"):
-            pass
+    run = only_process_in(tmp_path / "run")
+    with pytest.raises(EnvironmentProblem, match="lock") as caught, run:
+        pass
     assert caught.value.where == str(lock)
     assert victim.read_text() == "precious"
     lock.unlink()

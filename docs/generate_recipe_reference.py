@@ -40,7 +40,8 @@ def _model_keywords() -> Iterator[str]:
     yield "| Keywords | Value |\n|---|---|"
     for group in GROUPS:
         names = ", ".join(f"`{keyword}`" for keyword in group.keywords)
-        yield f"| {names} | {group.expected} |"
+        values = ", ".join(f"`{value}`" for value in group.names) or group.expected
+        yield f"| {names} | {values} |"
     yield ""
 
 

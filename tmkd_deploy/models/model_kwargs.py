@@ -24,12 +24,16 @@ LONGEST_LIST = 64
 
 @dataclass(frozen=True)
 class Group:
-    """Keywords that take values of one kind; with `lists`, also a list of them."""
+    """Keywords that take values of one kind; with `lists`, also a list of them.
+
+    `names` are the values, where they are names of a fixed list.
+    """
 
     keywords: tuple[str, ...]
     expected: str
     accepts: Callable[[Any], bool]
     lists: bool = False
+    names: tuple[str, ...] = ()
 
 
 def _group(keywords: str, expected: str, accepts: Callable[[Any], bool], lists: bool) -> Group:
@@ -54,8 +58,9 @@ def _is_flag(value: Any) -> bool:
 
 
 def _names(keyword: str, names: str) -> Group:
-    known = names.split()
-    return Group((keyword,), f"one of {', '.join(known)}", lambda value: value in known)
+    known = tuple(names.split())
+    expected = f"one of {', '.join(known)}" if known[1:] else known[0]
+    return Group((keyword,), expected, lambda value: value in known, names=known)
 
 
 GROUPS = (

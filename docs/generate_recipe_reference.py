@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from tmkd_deploy.models.model_kwargs import GROUPS
 from tmkd_deploy.recipe.renamed_keys import RENAMED, RENAMED_VALUES
 from tmkd_deploy.recipe.schema import json_schema
 
@@ -17,9 +18,9 @@ BEGIN, END = "<!-- reference:begin -->", "<!-- reference:end -->"
 
 
 def render() -> str:
-    """The tables of every section, in the order of the schema, then the renamed keys."""
+    """The tables of every section, in the order of the schema, then the other tables."""
     schema = json_schema()
-    lines = [*_section("", schema, schema["$defs"]), *_renamed_keys()]
+    lines = [*_section("", schema, schema["$defs"]), *_model_keywords(), *_renamed_keys()]
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -28,6 +29,20 @@ def refreshed(page: str) -> str:
     before, _, rest = page.partition(BEGIN)
     _, _, after = rest.partition(END)
     return f"{before}{BEGIN}\n{render()}{END}{after}"
+
+
+def _model_keywords() -> Iterator[str]:
+    yield "## Model keywords\n"
+    yield (
+        "`student.model_kwargs` takes these keywords and no others; which of them a model has, its "
+        "family in timm decides. Keywords that name files, addresses or weights are refused.\n"
+    )
+    yield "| Keywords | Value |\n|---|---|"
+    for group in GROUPS:
+        names = ", ".join(f"`{keyword}`" for keyword in group.keywords)
+        values = ", ".join(f"`{value}`" for value in group.names) or group.expected
+        yield f"| {names} | {values} |"
+    yield ""
 
 
 def _renamed_keys() -> Iterator[str]:

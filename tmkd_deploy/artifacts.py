@@ -1,7 +1,9 @@
 """Artifacts: folders with a manifest of their origin and contents.
 
 Artifacts are written atomically, in a temporary folder that is then renamed. Reading verifies the
-size and SHA-256 of every file, so a truncated or altered artifact is never used.
+size and SHA-256 of every file, so a truncated or altered artifact is never used. Seals carry no
+key: whoever made a run folder can seal anything, so reading also stays within the artifact's folder
+and within bounds.
 """
 
 from __future__ import annotations
@@ -9,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import hashlib
-import json
+import os
 import secrets
 import shutil
 import time
@@ -18,13 +20,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, NonNegativeInt, ValidationError
 
 from tmkd_deploy import __version__
+from tmkd_deploy.artifact_files import difference, is_inside, sha256
+from tmkd_deploy.bounded_json import parse_json
 from tmkd_deploy.errors import ArtifactError, DataError
+from tmkd_deploy.runtime.regular_file import UnsuitableFileError, open_regular
 
 MANIFEST = "manifest.json"
 SCHEMA_VERSION = 1
+MANIFEST_BYTES_AT_MOST = 32 << 20
+_DRAFTS = ".*-draft-*"
 
 
 class Record(BaseModel):
@@ -40,7 +47,7 @@ class FileEntry(Record):
     """The size and hash of an artifact's file."""
 
     sha256: str
-    bytes: int
+    bytes: NonNegativeInt
 
 
 class Manifest(Record):
@@ -86,11 +93,8 @@ class Artifact(Generic[F]):
 
 def sha256_of(path: Path) -> str:
     """The SHA-256 of a file as hexadecimal digits."""
-    digest = hashlib.sha256()
     with path.open("rb") as stream:
-        for block in iter(lambda: stream.read(1 << 20), b""):
-            digest.update(block)
-    return digest.hexdigest()
+        return sha256(stream)
 
 
 class Draft:
@@ -151,17 +155,14 @@ def read(folder: Path, kind: str, record_type: type[F]) -> Artifact[F]:
     """Read and verify the artifact at `folder`.
 
     Raises:
-        ArtifactError: it is missing, truncated, altered, or of another kind or schema.
+        ArtifactError: it is missing, truncated, altered, of another kind or schema, or holds links.
     """
     manifest = read_manifest(folder)
     if manifest.kind != kind:
         raise _broken(folder, f"it is a {manifest.kind!r} artifact, but {kind!r} is required")
     for name, entry in manifest.files.items():
-        path = folder / name
-        if not path.is_file() or path.stat().st_size != entry.bytes:
-            raise _broken(folder, f"its file {name!r} is missing or truncated")
-        if sha256_of(path) != entry.sha256:
-            raise _broken(folder, f"its file {name!r} was altered after it was written")
+        if problem := difference(folder, name, entry.bytes, entry.sha256):
+            raise _broken(folder, f"its file {name!r} {problem}")
     try:
         record = record_type.model_validate(manifest.record)
     except ValidationError as error:
@@ -171,12 +172,20 @@ def read(folder: Path, kind: str, record_type: type[F]) -> Artifact[F]:
 
 def read_manifest(folder: Path) -> Manifest:
     """Read the manifest of an artifact without verifying its files."""
+    if folder.is_symlink():
+        raise _broken(folder, "it is a link")
     try:
-        manifest = Manifest.model_validate_json((folder / MANIFEST).read_text())
+        with open_regular(folder / MANIFEST, MANIFEST_BYTES_AT_MOST, follow_link=False) as stream:
+            manifest = Manifest.model_validate(parse_json(stream.read(MANIFEST_BYTES_AT_MOST)))
     except FileNotFoundError as error:
         raise _broken(folder, "it has no manifest") from error
-    except (ValidationError, json.JSONDecodeError, UnicodeDecodeError) as error:
+    except UnsuitableFileError as error:
+        raise _broken(folder, f"its manifest cannot be read: {error}") from error
+    except ValueError as error:  # pydantic's among them
         raise _broken(folder, "its manifest cannot be read") from error
+    for name in manifest.files:
+        if name == MANIFEST or not is_inside(name):
+            raise _broken(folder, f"its manifest names {name!r}, which is not a path within it")
     if manifest.schema_version != SCHEMA_VERSION:
         raise _broken(folder, f"its schema version is {manifest.schema_version}")
     if manifest.seal != manifest.expected_seal():
@@ -193,13 +202,23 @@ def is_fresh(folder: Path, fingerprint: str) -> bool:
     return manifest.fingerprint == fingerprint
 
 
-def sweep_drafts(parent: Path) -> None:
-    """Remove the drafts of killed processes; the caller must hold the run's lock."""
-    for leftover in parent.glob(".*-draft-*"):
-        if leftover.is_dir():
-            shutil.rmtree(leftover, ignore_errors=True)
-        else:
-            leftover.unlink(missing_ok=True)
+def sweep_drafts(run_folder: Path) -> None:
+    """Remove the drafts of killed processes; the caller must hold the run's lock.
+
+    Raises:
+        ArtifactError: a folder in the run folder is a link, so what it holds is not the run's.
+    """
+    folders = [path for path in sorted(run_folder.iterdir()) if path.is_dir()]
+    for folder in folders:
+        if folder.is_symlink() and not folder.match(_DRAFTS):
+            raise ArtifactError(
+                "This folder of the run is a link, and nothing is written or removed behind it.",
+                where=str(folder),
+                advice="Remove the link, then run the command again.",
+            )
+    for place in (run_folder, *(folder for folder in folders if not folder.is_symlink())):
+        for leftover in place.glob(_DRAFTS):
+            _remove(leftover)
 
 
 def draft_of(destination: Path) -> Path:
@@ -220,6 +239,9 @@ def write_text(path: Path, text: str) -> None:
 
 def _entries(folder: Path) -> dict[str, FileEntry]:
     files = sorted(path for path in folder.rglob("*") if path.is_file())
+    for path in files:
+        if path.is_symlink() or not is_inside(path.relative_to(folder).as_posix()):
+            raise AssertionError(f"an artifact cannot hold {path.name!r}")
     return {
         path.relative_to(folder).as_posix(): FileEntry(
             sha256=sha256_of(path), bytes=path.stat().st_size
@@ -232,13 +254,21 @@ def _replace(draft_folder: Path, destination: Path) -> None:
     """Move the draft into place; an interrupt leaves either the old or the new artifact."""
     retired = draft_of(destination)
     try:
-        if destination.exists():
+        if os.path.lexists(destination):
             destination.replace(retired)
         draft_folder.replace(destination)
     finally:
         if retired.exists() and not destination.exists():
             retired.replace(destination)
-        shutil.rmtree(retired, ignore_errors=True)
+        _remove(retired)
+
+
+def _remove(path: Path) -> None:
+    """Remove a folder, or anything else, but nothing that a link leads to."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _unrecordable(kind: str, error: ValidationError) -> DataError:

@@ -10,11 +10,14 @@ from typing import Any
 import yaml
 
 from tmkd_deploy.errors import RequestError
+from tmkd_deploy.printable import is_printable, printable
 
 KeyPath = tuple[str | int, ...]
 
 NODES_AT_MOST = 20_000  # an alias repeats its nodes, so this also stops alias bombs
+KEYS_AT_MOST = 2_000
 DEPTH_AT_MOST = 32
+LONGEST_KEY = 100
 
 FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$")
 FLOAT_FIRST = list("-+.0123456789")
@@ -22,8 +25,36 @@ TAG = "tag:yaml.org,2002:"
 PLAIN_TAGS = {TAG + kind for kind in ("map", "seq", "str", "null", "bool", "int", "float")}
 
 
+class _TooLargeError(yaml.MarkedYAMLError):
+    """More nodes, keys or levels than allowed."""
+
+
 class _Loader(yaml.SafeLoader):
-    """YAML 1.2's core scalars: `no` and dates are text, `1e-3` is a number."""
+    """YAML 1.2's core scalars: `no` and dates are text, `1e-3` is a number.
+
+    Counts while it reads, so that a large document is refused before all of it was read.
+    """
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self._nodes = self._keys = self._depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        """Read one node and those in it."""
+        self._nodes += 1
+        self._keys += isinstance(parent, yaml.MappingNode) and index is None
+        self._depth += 1
+        for count, limit, problem in (
+            (self._nodes, NODES_AT_MOST, f"It has more than {NODES_AT_MOST} values."),
+            (self._keys, KEYS_AT_MOST, f"It has more than {KEYS_AT_MOST} keys."),
+            (self._depth, DEPTH_AT_MOST + 1, "It is nested too deeply."),
+        ):
+            if count > limit:
+                mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
+                raise _TooLargeError(problem=problem, problem_mark=mark)
+        node = super().compose_node(parent, index)
+        self._depth -= 1
+        return node
 
 
 class _Dumper(yaml.SafeDumper):
@@ -62,12 +93,16 @@ def parse(text: str, source: str) -> Document:
     """Read YAML `text`; errors give `source` as its origin.
 
     Raises:
-        RequestError: it is not valid YAML, repeats a key, uses a custom tag, or is too large.
+        RequestError: it is not valid YAML, repeats a key, uses a custom tag, or is larger than
+            `NODES_AT_MOST`, `KEYS_AT_MOST`, `DEPTH_AT_MOST` and `LONGEST_KEY` allow.
     """
     reader = _Reader(source)
     try:
         root = yaml.compose(text, Loader=_Loader)
         value = None if root is None else reader.value(root, ())
+    except _TooLargeError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise _refused(f"{source}:{line}", str(error.problem)) from error
     except RecursionError as error:
         raise _refused(source, "It is nested too deeply.") from error
     except yaml.MarkedYAMLError as error:
@@ -114,6 +149,12 @@ class _Reader:
                 raise _refused(
                     f"{self.source}:{line}",
                     "Keys must be plain words; merge keys are not supported.",
+                )
+            if len(key) > LONGEST_KEY or not is_printable(key):
+                raise _refused(
+                    f"{self.source}:{line}",
+                    f"Keys must be plain words of at most {LONGEST_KEY} characters, unlike "
+                    f'"{printable(key, 40)}".',
                 )
             if key in values:
                 raise RequestError(

@@ -24,6 +24,7 @@ from tmkd_deploy.distill.losses.total import StudentLoss
 from tmkd_deploy.distill.student import train_student
 from tmkd_deploy.events import SilentEvents
 from tmkd_deploy.models import weights
+from tmkd_deploy.models.checkpoint_file import read_checkpoint
 from tmkd_deploy.models.timm_classifier import Classifier, create, merge_branches
 from tmkd_deploy.quantize.engine_arithmetic import use_engine_arithmetic
 from tmkd_deploy.quantize.fold import fold_batch_norms
@@ -87,7 +88,7 @@ def student(paths: Paths, family: str, seed: int, size: int = PLAN.size) -> Clas
     differs from that of the training.
     """
     classifier = new(family, size)
-    saved = weights.read_checkpoint(paths.folder(family, seed) / "student.safetensors")
+    saved = read_checkpoint(paths.folder(family, seed) / "student.safetensors")
     expected = classifier.state_dict()
     state: dict[str, Tensor] = {
         name: tensor if tensor.shape == expected[name].shape else expected[name]

@@ -7,11 +7,14 @@ from typing import Annotated, Any
 
 import typer
 
+from tmkd_deploy.bounded_json import parse_json
 from tmkd_deploy.cli import output
 from tmkd_deploy.cli.options import AsJson
 from tmkd_deploy.errors import DataError, RequestError
+from tmkd_deploy.runtime.regular_file import UnsuitableFileError, open_regular
 
 SUMMARY = "summary.json"
+BYTES_AT_MOST = 32 << 20
 
 RunA = Annotated[Path, typer.Argument(metavar="RUN_A", help="A run folder or its summary.json.")]
 RunB = Annotated[Path, typer.Argument(metavar="RUN_B", help="The run to compare it with.")]
@@ -31,18 +34,17 @@ def compare(run_a: RunA, run_b: RunB, as_json: AsJson = False) -> None:
 
 
 def _summary(run: Path) -> dict[str, Any]:
-    import json  # noqa: PLC0415
-
     path = run / SUMMARY if run.is_dir() else run
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        with open_regular(path, BYTES_AT_MOST) as stream:
+            content = parse_json(stream.read(BYTES_AT_MOST))
     except FileNotFoundError as error:
         raise RequestError(
             "There is no run summary here.",
             where=str(path),
             advice="Give the folder of a finished run; tmkd-deploy report writes its summary.json.",
         ) from error
-    except (ValueError, RecursionError) as error:
+    except (ValueError, UnsuitableFileError) as error:
         raise DataError(
             "This summary is not JSON.",
             where=str(path),

@@ -62,7 +62,8 @@ def doctor(
         from tmkd_deploy.report.tables import Table  # noqa: PLC0415
 
         rows = [[each.state, each.subject, each.found] for each in findings]
-        output.emit(render.as_text([render.grid(Table("", ["State", "What", "Found"], rows))]))
+        table = Table("", ["State", "What", "Found"], rows)
+        output.emit_styled(render.as_text([render.grid(table)]))
         for each in findings:
             if each.remedy:
                 output.emit(f"{each.subject}: {each.remedy}")

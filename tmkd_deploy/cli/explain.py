@@ -46,7 +46,7 @@ def explain(
         return
     from tmkd_deploy.cli import render_explanation  # noqa: PLC0415
 
-    output.emit(render_explanation.as_text(explanations))
+    output.emit_styled(render_explanation.as_text(explanations))
 
 
 def _explanations(folder: Path, target: str | None, precision: str) -> list[Explanation]:

@@ -1,4 +1,8 @@
-"""The two streams: results go to standard output, everything else to standard error."""
+"""The two streams: results go to standard output, everything else to standard error.
+
+All text is made printable on the way, except what `render` has styled for the terminal, which
+makes printable what it shows.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +11,21 @@ import os
 import sys
 from typing import Any
 
+from tmkd_deploy.printable import printable
 
-def emit(text: str, end: str = "\n") -> None:
+
+def emit(text: str) -> None:
     """Print a result. A closed pipe is not an error: the work behind the result is done."""
+    emit_styled(printable(text, newlines=True))
+
+
+def emit_file(text: str) -> None:
+    """Print the content of a file, unchanged unless it goes to a terminal."""
+    emit_styled(printable(text, newlines=True) if sys.stdout.isatty() else text, end="")
+
+
+def emit_styled(text: str, end: str = "\n") -> None:
+    """Print a result that is printable already; it may hold the codes that colour it."""
     try:
         print(text, end=end, flush=True)
     except BrokenPipeError:
@@ -20,13 +36,13 @@ def emit(text: str, end: str = "\n") -> None:
 
 
 def emit_json(value: dict[str, Any]) -> None:
-    """Print one JSON object as the only result."""
-    emit(json.dumps(value, indent=1))
+    """Print one JSON object as the only result, in ASCII."""
+    emit_styled(json.dumps(value, indent=1).replace("\x7f", "\\u007f"))
 
 
 def error(text: str) -> None:
     """Print an error message."""
-    print(text, file=sys.stderr, flush=True)
+    print(printable(text, newlines=True), file=sys.stderr, flush=True)
 
 
 def warn(message: str) -> None:

@@ -21,6 +21,7 @@ from rich.progress import Task as RichTask
 from rich.text import Text
 
 from tmkd_deploy.events import Events, Task
+from tmkd_deploy.printable import printable
 from tmkd_deploy.report.formatting import duration
 
 SECONDS_BETWEEN_LINES = 5.0
@@ -103,12 +104,15 @@ class BarEvents:
 
     def say(self, message: str) -> None:
         """Print a line above the bars."""
-        self._progress.console.print(message, markup=False, highlight=False)
+        self._print(message)
 
     def warn(self, message: str) -> None:
         """Print a highlighted line above the bars."""
+        self._print(f"Warning: {message}", style="yellow")
+
+    def _print(self, line: str, style: str | None = None) -> None:
         self._progress.console.print(
-            f"Warning: {message}", style="yellow", markup=False, highlight=False
+            printable(line, newlines=True), style=style, markup=False, highlight=False
         )
 
 
@@ -116,7 +120,7 @@ class _Steps:
     """Steps done so far, the time they took, and the latest figures."""
 
     def __init__(self, description: str, total: int, unit: str) -> None:
-        self.description = description
+        self.description = printable(description)
         self.total = total
         self.unit = unit
         self.done = 0
@@ -159,7 +163,7 @@ class _BarTask(_Steps):
     def __init__(self, description: str, total: int, unit: str, progress: Progress) -> None:
         super().__init__(description, total, unit)
         self._progress = progress
-        self._bar = progress.add_task(description, total=total, unit=unit, figures="")
+        self._bar = progress.add_task(self.description, total=total, unit=unit, figures="")
 
     def advance(self, steps: int = 1, **figures: float) -> None:
         super().advance(steps, **figures)
@@ -183,4 +187,4 @@ class _RateColumn(ProgressColumn):
 
 
 def _print(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+    print(printable(line, newlines=True), file=sys.stderr, flush=True)

@@ -35,7 +35,7 @@ def _rank_layers(options: StageOptions) -> None:
     from tmkd_deploy.cli import render_sensitivity  # noqa: PLC0415
 
     record: SensitivityRecord = result.record("sensitivity")  # type: ignore[assignment]
-    output.emit(render_sensitivity.as_text(record, gains, options.arguments()))
+    output.emit_styled(render_sensitivity.as_text(record, gains, options.arguments()))
 
 
 def _gains(folder: Path) -> dict[str, dict[str, float]]:

@@ -108,7 +108,7 @@ def upgrade(
             }
         )
     elif to_stdout:
-        output.emit(upgraded.text, end="")
+        output.emit_file(upgraded.text)
     else:
         output.emit("\n".join(_summary(path, upgraded, check)))
     if check and upgraded.changes:

@@ -13,6 +13,7 @@ from rich.console import Console, RenderableType
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from tmkd_deploy.printable import printable
 from tmkd_deploy.records.measurements import Measurements
 from tmkd_deploy.records.quantization import MixedPrecisionRecord
 from tmkd_deploy.records.types import Precision
@@ -27,7 +28,10 @@ COLOUR = {Outcome.PASSED: "green", Outcome.FAILED: "red", Outcome.INCONCLUSIVE: 
 
 
 def as_text(renderables: Sequence[RenderableType]) -> str:
-    """The output of rich for `renderables`, in colour only if standard output is a terminal."""
+    """The output of rich for `renderables`, in colour only if standard output is a terminal.
+
+    Strings and texts are made printable here, tables by `grid`.
+    """
     buffer = StringIO()
     console = Console(
         file=buffer,
@@ -36,8 +40,17 @@ def as_text(renderables: Sequence[RenderableType]) -> str:
         highlight=False,
     )
     for renderable in renderables:
-        console.print(renderable, markup=False)
+        console.print(_safe(renderable), markup=False)
     return buffer.getvalue().rstrip("\n")
+
+
+def _safe(renderable: RenderableType) -> RenderableType:
+    if isinstance(renderable, str):
+        return printable(renderable, newlines=True)
+    if isinstance(renderable, Text):
+        shown = printable(renderable.plain, newlines=True)
+        return renderable if shown == renderable.plain else Text(shown, style=renderable.style)
+    return renderable
 
 
 def grid(table: Table, columns: Sequence[str] | None = None) -> RichTable:
@@ -48,11 +61,12 @@ def grid(table: Table, columns: Sequence[str] | None = None) -> RichTable:
     drawn = RichTable(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     for place in chosen:
         drawn.add_column(
-            table.columns[place], justify="right" if place in table.numeric else "left"
+            Text(printable(table.columns[place])),
+            justify="right" if place in table.numeric else "left",
         )
     for number, row in enumerate(table.rows):
         style = "bold" if number == table.marked else None
-        drawn.add_row(*(Text(row[place]) for place in chosen), style=style)
+        drawn.add_row(*(Text(printable(row[place])) for place in chosen), style=style)
     return drawn
 
 

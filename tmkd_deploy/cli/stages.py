@@ -108,7 +108,7 @@ def execute(stage: StageCommand, options: StageOptions) -> None:
     else:
         from tmkd_deploy.cli import render  # noqa: PLC0415
 
-        output.emit(render.run(result))
+        output.emit_styled(render.run(result))
         output.emit(_next(stage, result, options.arguments(), exit_code))
     raise typer.Exit(int(exit_code))
 

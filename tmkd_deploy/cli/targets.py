@@ -39,7 +39,7 @@ def list_targets(as_json: AsJson = False) -> None:
         for each in profiles
     ]
     table = Table("", ["Name", "Device", "Runtime", "Precisions", "Built"], rows)
-    output.emit(render.as_text([render.grid(table)]))
+    output.emit_styled(render.as_text([render.grid(table)]))
     for alias, name in catalog.aliases().items():
         output.emit(f"{alias} is an alias of {name}.")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,9 +10,12 @@ import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from tmkd_deploy.bounded_json import parse_json
 from tmkd_deploy.errors import DataError
+from tmkd_deploy.models.checkpoint_file import BYTES_AT_MOST
 from tmkd_deploy.records.class_names import words
 from tmkd_deploy.records.types import VIEWS
+from tmkd_deploy.runtime.regular_file import UnsuitableFileError, open_regular
 
 _ADVICE = "docs/explanation/method.md shows how to create such a file."
 
@@ -64,7 +66,7 @@ def read_embeddings(path: Path, class_names: Sequence[str]) -> Tensor:
 
 def _read(path: Path) -> tuple[Tensor, dict[str, str]]:
     try:
-        with safe_open(path, "pt") as file:
+        with open_regular(path, BYTES_AT_MOST), safe_open(path, "pt") as file:
             names = list(file.keys())
             if len(names) != 1:
                 raise _mismatch(
@@ -79,15 +81,15 @@ def _read(path: Path) -> tuple[Tensor, dict[str, str]]:
             where=str(path),
             advice="Correct teacher.text.embeddings.",
         ) from error
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, UnsuitableFileError, OSError) as error:
         raise _mismatch(path, "The text embeddings cannot be read as safetensors.") from error
 
 
 def _check_class_names(path: Path, metadata: dict[str, str], class_names: Sequence[str]) -> None:
     """Compare the class names in the file's metadata; anything but a JSON list is ignored."""
     try:
-        named = json.loads(metadata.get("class_names", "null"))
-    except json.JSONDecodeError:
+        named = parse_json(metadata.get("class_names", "null").encode())
+    except ValueError:
         return
     if not isinstance(named, list) or len(named) != len(class_names):
         return  # a wrong number of rows is reported by the caller

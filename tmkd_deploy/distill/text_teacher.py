@@ -15,10 +15,11 @@ from tmkd_deploy.distill.prompt_texts import fill_template
 from tmkd_deploy.distill.views import make_views, one_view_each
 from tmkd_deploy.errors import DataError, RequestError
 from tmkd_deploy.events import Events, track
-from tmkd_deploy.models.weights import read_checkpoint
+from tmkd_deploy.models.checkpoint_file import read_checkpoint
 from tmkd_deploy.quiet import quiet
 from tmkd_deploy.recipe import schema
 from tmkd_deploy.records.types import VIEWS
+from tmkd_deploy.suggestions import did_you_mean
 from tmkd_deploy.training.batches import to_float
 from tmkd_deploy.training.fit import fit
 from tmkd_deploy.training.schedule import Schedule
@@ -181,6 +182,13 @@ def _logit_scale(clip: nn.Module) -> Tensor:
 def _from_open_clip(model: str, pretrained: str | None) -> tuple[nn.Module, Any]:
     open_clip.add_model_config(_CONFIGURATIONS)
     tag = open_clip.get_pretrained_cfg(model, pretrained) if pretrained else {}
+    if pretrained and not tag and model in open_clip.list_models():
+        # open_clip would take it for the path of a checkpoint
+        tags = open_clip.list_pretrained_tags_by_model(model)
+        raise RequestError(
+            f"open_clip has no pretrained tag {pretrained!r} for {model!r}.",
+            advice=did_you_mean(pretrained, tags) if tags else "Leave 'pretrained' out.",
+        )
     try:
         with quiet():
             clip = open_clip.create_model(

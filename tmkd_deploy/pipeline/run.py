@@ -110,7 +110,7 @@ def run(
         try:
             with only_process_in(folder) if is_main else nullcontext():
                 if is_main:
-                    _sweep(folder)
+                    artifacts.sweep_drafts(folder)
                 context.targets = [resolve_target(target, context) for target in requested]
                 if _searches_layers(recipe, goal):
                     first = resolve_target(requested_targets(recipe, None, None)[0], context)
@@ -188,11 +188,6 @@ def _use_devices(goal: str, context: RunContext) -> None:
 def _searches_layers(recipe: Recipe, goal: str) -> bool:
     quantize = recipe.quantize
     return quantize.enabled and quantize.mixed_precision_trials > 0 and goal in _QUANTIZED_GOALS
-
-
-def _sweep(folder: Path) -> None:
-    for place in (folder, *(path for path in folder.iterdir() if path.is_dir())):
-        artifacts.sweep_drafts(place)
 
 
 def _exit_code(context: RunContext) -> ExitCode:

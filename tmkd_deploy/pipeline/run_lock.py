@@ -6,12 +6,16 @@ import contextlib
 import datetime
 import fcntl
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TextIO
 
-from tmkd_deploy.errors import BusyError
+from tmkd_deploy.errors import BusyError, EnvironmentProblem
+from tmkd_deploy.printable import printable
 
 _LOCK = ".lock"
+_LONGEST_OWNER = 200
 
 
 @contextlib.contextmanager
@@ -20,14 +24,15 @@ def only_process_in(folder: Path) -> Iterator[None]:
 
     Raises:
         BusyError: another process holds it; its number and start are named.
+        EnvironmentProblem: the lock is a link or the like, and would be written elsewhere.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / _LOCK).open("a+") as stream:
+    with _open(folder / _LOCK) as stream:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             stream.seek(0)
-            owner = stream.read().strip() or "another process"
+            owner = printable(stream.read(_LONGEST_OWNER).strip()) or "another process"
             raise BusyError(
                 f"This run folder is in use by {owner}.",
                 where=str(folder),
@@ -39,3 +44,18 @@ def only_process_in(folder: Path) -> Iterator[None]:
         stream.write(f"process {os.getpid()}, which started at {now}")
         stream.flush()
         yield
+
+
+def _open(path: Path) -> TextIO:
+    if not path.is_symlink():
+        # O_NOFOLLOW for a link that appears in between, O_NONBLOCK for a pipe
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        descriptor = os.open(path, flags, 0o644)
+        if stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return os.fdopen(descriptor, "r+", errors="replace")
+        os.close(descriptor)
+    raise EnvironmentProblem(
+        "The lock of this run folder is not a file of its own.",
+        where=str(path),
+        advice="Remove it, then run again.",
+    )

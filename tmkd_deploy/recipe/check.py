@@ -110,7 +110,10 @@ def _file(weights: str) -> Path | None:
 def _exists(path: Path) -> bool:
     # `data.path` may be a glob or a range of shards.
     pattern = re.sub(r"\{\d+\.\.\d+\}", "*", str(path.relative_to(path.anchor)))
-    return path.exists() or any(Path(path.anchor).glob(pattern))
+    try:
+        return path.exists() or any(Path(path.anchor).glob(pattern))
+    except (ValueError, OSError):  # no pattern, or a name that is too long
+        return False
 
 
 def _slow_in_int8(recipe: Recipe) -> list[str]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import shlex
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
 from tmkd_deploy.errors import RequestError
+from tmkd_deploy.printable import printable
 from tmkd_deploy.recipe import override, renamed_keys, validation_errors
 from tmkd_deploy.recipe.renamed_keys import Rename
 from tmkd_deploy.recipe.schema import Recipe
@@ -81,8 +82,7 @@ def from_text(
     for message in dict.fromkeys(messages):
         (warn or _warn)(message)
 
-    found = _name_problems(values)
-    _make_paths_absolute(values, path.resolve().parent)
+    found = [*_name_problems(values), *_make_paths_absolute(values, path.resolve().parent)]
     recipe: Recipe | None = None
     try:
         # Strict JSON: a quoted number is text and true is no number, but a path may be text.
@@ -198,12 +198,22 @@ def _is_a_name(weights: str) -> bool:
     return weights.startswith("package:") or not set("/\\.") & set(weights)
 
 
-def _make_paths_absolute(value: Any, folder: Path) -> None:
+def _make_paths_absolute(value: Any, folder: Path) -> Iterator[Problem]:
+    """Change paths in place; yield a problem for each that cannot be one."""
     for path in (*PATHS, *WEIGHTS):
         given = _at(value, path)
         if not isinstance(given, str) or (path in WEIGHTS and _is_a_name(given)):
             continue
-        _at(value, path[:-1])[path[-1]] = str((folder / Path(given).expanduser()).resolve())
+        try:
+            absolute = str((folder / Path(given).expanduser()).resolve())
+        except RuntimeError:  # also raised for links in a circle
+            problem = f'The path "{printable(given, 60)}" leads nowhere.'
+            yield Problem(path, problem, "Check its links and the user name after ~.")
+        except (ValueError, OSError):
+            problem = f'"{printable(given, 60)}" cannot be a path.'
+            yield Problem(path, problem, "Remove null characters, or shorten it.")
+        else:
+            _at(value, path[:-1])[path[-1]] = absolute
 
 
 def _at(value: Any, path: KeyPath) -> Any:

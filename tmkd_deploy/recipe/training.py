@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
+from tmkd_deploy.models import model_kwargs as keywords
 from tmkd_deploy.recipe.section import Count, NotNegative, Positive, Section
 from tmkd_deploy.records.types import VIEWS, Augment, LogitLoss, View
 
@@ -71,6 +74,22 @@ class TextTeacher(Section):
     batch_size: Annotated[int, Field(ge=2)] = Field(64, description="Images per training step.")
     learning_rate: Positive = Field(1e-3, description="Peak learning rate of the schedule.")
 
+    @field_validator("model")
+    @classmethod
+    def _is_a_name(cls, model: str | None) -> str | None:
+        # "local-dir:" would take the configuration and the weights of any folder
+        if model is not None and not re.fullmatch(r"(hf-hub:)?\w[\w./@-]*", model, re.ASCII):
+            raise ValueError("name a model of open_clip, or a repository as hf-hub:OWNER/NAME")
+        return model
+
+    @field_validator("pretrained")
+    @classmethod
+    def _is_a_tag(cls, tag: str | None) -> str | None:
+        # open_clip takes anything but a tag for the path of a checkpoint
+        if tag is not None and not re.fullmatch(r"[\w-]+", tag, re.ASCII):
+            raise ValueError("'pretrained' takes a tag; set 'checkpoint' for a file")
+        return tag
+
     @model_validator(mode="before")
     @classmethod
     def _embeddings_need_no_model(cls, given: Any) -> Any:
@@ -102,15 +121,32 @@ class Teacher(Section):
     text: TextTeacher = Field(TextTeacher(), description="The text teacher.")
 
 
+def _known_keyword(keyword: str) -> str:
+    if keyword not in keywords.KEYWORDS:
+        raise PydanticCustomError("unknown_keyword", "There is no such keyword.")
+    return keyword
+
+
 class Student(Section):
     """The student: a timm model, trained from scratch unless weights are given."""
 
     model: str = Field("resnet10t", description="A timm model name.")
-    model_kwargs: dict[str, bool | int | float | str | list[int]] = Field(
+    model_kwargs: dict[
+        Annotated[str, AfterValidator(_known_keyword)], bool | int | float | str | list[int | float]
+    ] = Field(
         default_factory=dict,
-        description="Keyword arguments for the timm model, such as channel widths.",
+        description="Keyword arguments for the timm model, such as channel widths; "
+        "[all keywords](#model-keywords).",
     )
     weights: str = Field("none", description="Initial weights, as for the visual teacher.")
+
+    @field_validator("model_kwargs")
+    @classmethod
+    def _values_fit(cls, given: dict[str, Any]) -> dict[str, Any]:
+        for keyword, value in given.items():
+            if expected := keywords.wrong_value(keyword, value):
+                raise ValueError(f"{keyword!r} must be {expected}")
+        return given
 
 
 class Training(Section):

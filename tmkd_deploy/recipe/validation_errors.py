@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -10,9 +11,12 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from tmkd_deploy.errors import RequestError
+from tmkd_deploy.models.model_kwargs import unknown_keyword
 from tmkd_deploy.recipe.schema import Recipe
 from tmkd_deploy.suggestions import did_you_mean
 from tmkd_deploy.yaml_document import KeyPath, dotted
+
+LISTED_AT_MOST = 20
 
 
 @dataclass(frozen=True)
@@ -25,7 +29,7 @@ class Problem:
 
 
 def from_validation(error: ValidationError, known_paths: set[KeyPath]) -> list[Problem]:
-    """One problem for each value that does not fit the schema.
+    """One problem for each value that does not fit the schema, up to `LISTED_AT_MOST` values.
 
     `known_paths` are the paths that exist in the recipe. Pydantic's own paths may go deeper, into
     the branches of a union, whose errors are merged into one.
@@ -35,7 +39,7 @@ def from_validation(error: ValidationError, known_paths: set[KeyPath]) -> list[P
         path = _existing(details["loc"], known_paths)
         by_place.setdefault(path, []).append(details)
     problems = []
-    for path, found in by_place.items():
+    for path, found in itertools.islice(by_place.items(), LISTED_AT_MOST):
         if len(found) > 1 and all(details["type"] != "missing" for details in found):
             problems.append(_several_expected(path, found))
         else:
@@ -51,8 +55,9 @@ def raise_for(problems: list[Problem], source: str, place: Callable[[KeyPath], s
         only = problems[0]
         raise RequestError(only.problem, where=place(only.path), advice=only.advice)
     lines = [f"  {place(each.path)}: {each.problem} {each.advice}" for each in problems]
+    or_more = " or more" if len(problems) >= LISTED_AT_MOST else ""
     raise RequestError(
-        "\n".join([f"The recipe has {len(problems)} problems.", *lines]),
+        "\n".join([f"The recipe has {len(problems)}{or_more} problems.", *lines]),
         where=source,
         advice="Fix them, then run: tmkd-deploy recipe check",
     )
@@ -80,6 +85,8 @@ def _one(path: KeyPath, details: ErrorDetails) -> Problem:
         return Problem(
             path, f'The key "{key}" is missing.', "Add it; see docs/reference/recipe.md."
         )
+    if kind == "unknown_keyword":
+        return Problem(path, *unknown_keyword(str(path[-1])))
     if kind == "value_error":
         reason = str(details["ctx"]["error"])
         return Problem(

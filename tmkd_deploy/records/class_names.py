@@ -1,8 +1,14 @@
-"""Check that class names are distinct to a text encoder."""
+"""Check that class names can be shown, and are distinct to a text encoder."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+
+from tmkd_deploy.printable import printable
+
+# control codes, overrides of the reading direction, and lone surrogates
+_FORBIDDEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def words(name: str) -> tuple[str, ...]:
@@ -14,6 +20,11 @@ def class_name_problem(names: Sequence[str]) -> str | None:
     """A sentence on the first unusable class name; None if all are usable."""
     first_with: dict[tuple[str, ...], str] = {}
     for label, name in enumerate(names):
+        if found := _FORBIDDEN.search(name):
+            return (
+                f'The name of class {label}, "{printable(name, 60)}", contains the character '
+                f"{printable(found[0])}, which cannot be shown."
+            )
         name_words = words(name)
         if not name_words:
             return f"The name of class {label} is {name!r}, which contains no word."

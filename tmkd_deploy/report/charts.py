@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from tmkd_deploy.errors import MissingExtra
+from tmkd_deploy.printable import printable
 from tmkd_deploy.records.distillation import ViewWeights
 from tmkd_deploy.records.latency import Latency
 from tmkd_deploy.records.measurements import Measurements
@@ -207,4 +208,4 @@ def _svg(figure: Any, name: str) -> str:
 
 
 def _shortened(name: str) -> str:
-    return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"
+    return printable(name, LONGEST_NAME)

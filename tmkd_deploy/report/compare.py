@@ -9,6 +9,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, PositiveFloat, PositiveInt, ValidationError
 
 from tmkd_deploy.errors import DataError
+from tmkd_deploy.printable import printable
 from tmkd_deploy.records.figures import Interval
 from tmkd_deploy.records.verdict import Outcome
 from tmkd_deploy.report import formatting
@@ -111,7 +112,7 @@ def compare(before: dict[str, Any], after: dict[str, Any]) -> Comparison:
 
 def render_markdown(comparison: Comparison) -> str:
     """The comparison as a markdown page."""
-    return "\n\n".join(_blocks(comparison)) + "\n"
+    return printable("\n\n".join(_blocks(comparison)) + "\n", newlines=True)
 
 
 def _read(content: dict[str, Any], which: str) -> _Summary:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tmkd_deploy.printable import printable
 from tmkd_deploy.records.types import VIEWS
 from tmkd_deploy.report import charts, formatting, tables, timing_tables, view_weights
 from tmkd_deploy.report.interface import RunReport, TargetReport, ViewGallery
@@ -69,7 +70,7 @@ class Html:
             view_weights=view_weights,
             formatting=formatting,
         )
-        return page
+        return printable(page, newlines=True)  # an escape holds nothing that HTML would read
 
 
 def _section(index: int, target: TargetReport) -> TargetSection:

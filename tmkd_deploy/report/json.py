@@ -20,8 +20,8 @@ class Json:
     file_name = "summary.json"
 
     def render(self, report: RunReport) -> str:
-        """The summary as JSON text."""
-        return json.dumps(summary(report), indent=1, ensure_ascii=False) + "\n"
+        """The summary as JSON text, in ASCII."""
+        return json.dumps(summary(report), indent=1).replace("\x7f", "\\u007f") + "\n"
 
 
 def summary(report: RunReport) -> dict[str, Any]:

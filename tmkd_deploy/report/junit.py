@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
+from tmkd_deploy.printable import printable
 from tmkd_deploy.records.verdict import Check, Outcome
 from tmkd_deploy.report.interface import RunReport, TargetReport
 
-# characters that XML 1.0 does not allow, even escaped
-_FORBIDDEN = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+# what XML 1.0 does not allow, even escaped, among printable characters
+_FORBIDDEN = re.compile("[\ufffe\uffff]")
 _ELEMENT_OF = {Outcome.FAILED: "failure", Outcome.INCONCLUSIVE: "error"}
 
 
@@ -65,4 +66,4 @@ def _count(element: Element, checks: list[Check]) -> None:
 
 
 def _clean(text: str) -> str:
-    return _FORBIDDEN.sub("\N{REPLACEMENT CHARACTER}", text)
+    return _FORBIDDEN.sub("\N{REPLACEMENT CHARACTER}", printable(text, newlines=True))

@@ -6,6 +6,7 @@ import html
 import re
 from collections.abc import Iterator
 
+from tmkd_deploy.printable import printable
 from tmkd_deploy.records.verdict import GateRecord
 from tmkd_deploy.report import formatting, tables, timing_tables, view_weights
 from tmkd_deploy.report.interface import RunReport, TargetReport
@@ -19,7 +20,7 @@ class Markdown:
 
     def render(self, report: RunReport) -> str:
         """The report as markdown."""
-        return "\n\n".join(_blocks(report)) + "\n"
+        return printable("\n\n".join(_blocks(report)) + "\n", newlines=True)
 
 
 def escape(text: str) -> str:

@@ -12,22 +12,43 @@ from pathlib import Path
 from typing import BinaryIO
 
 
-def open_regular(path: Path, limit: int | None = None) -> BinaryIO:
-    """Open the regular file at `path`, of at most `limit` bytes, for reading; links are followed.
+class UnsuitableFileError(OSError):
+    """Why a file is not read, such as "it is a link"; this is also its `strerror`."""
+
+    def __init__(self, problem: str, path: Path | None = None) -> None:
+        super().__init__(errno.EINVAL, problem, None if path is None else str(path))
+
+    def __str__(self) -> str:
+        return str(self.strerror)
+
+
+def open_regular(path: Path, limit: int | None = None, *, follow_link: bool = True) -> BinaryIO:
+    """Open a regular file for reading.
+
+    Args:
+        path: the file.
+        limit: the size in bytes up to which it is read; None for any.
+        follow_link: whether `path` may be a symbolic link; its parents may be in any case.
 
     Raises:
-        OSError: it cannot be opened, is no regular file, or is larger.
+        UnsuitableFileError: it is a link, a pipe, a device or the like, or larger than `limit`, or
+            no file can have this name.
+        OSError: it cannot be opened.
     """
+    # without O_NONBLOCK, a pipe would wait for its writer
+    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (0 if follow_link else os.O_NOFOLLOW)
+    if not follow_link and path.is_symlink():
+        raise UnsuitableFileError("it is a link", path)
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        descriptor = os.open(path, flags)
     except ValueError as error:  # a NUL character, or one that no file name can contain
-        raise OSError(errno.EINVAL, "its name is not valid", repr(str(path))) from error
+        raise UnsuitableFileError("its name is not valid") from error
     try:
         state = os.fstat(descriptor)
         if stat.S_ISDIR(state.st_mode):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
         if not stat.S_ISREG(state.st_mode):
-            raise OSError(errno.EINVAL, "it is a pipe or a device, not a regular file", str(path))
+            raise UnsuitableFileError("it is a pipe or a device, not a regular file", path)
         if limit is not None and state.st_size > limit:
             raise _too_large(path, limit)
         return os.fdopen(descriptor, "rb")
@@ -40,7 +61,7 @@ def read_regular(path: Path, limit: int) -> bytes:
     """The content of the regular file at `path`, at most `limit` bytes.
 
     Raises:
-        OSError: it cannot be read, is no regular file, or is larger.
+        UnsuitableFileError, OSError: as `open_regular`.
     """
     with open_regular(path, limit) as stream:
         content = stream.read(limit + 1)  # it may have grown
@@ -50,4 +71,5 @@ def read_regular(path: Path, limit: int) -> bytes:
 
 
 def _too_large(path: Path, limit: int) -> OSError:
-    return OSError(errno.EFBIG, f"it is larger than {limit >> 20} MiB", str(path))
+    size = f"{limit >> 20} MiB" if limit >= 1 << 20 else f"{limit:,} bytes"
+    return UnsuitableFileError(f"it is larger than {size}", path)

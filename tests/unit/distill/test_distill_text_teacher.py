@@ -96,9 +96,17 @@ def test_a_checkpoint_of_another_model_is_refused(clip, tmp_path, change, messag
 
 
 def test_an_unknown_model_or_tag_is_refused():
-    for settings in (TextTeacher(model="ViT-B-33"), TextTeacher(pretrained="openai")):
-        with pytest.raises(RequestError, match="open_clip could not create"):
-            text_teacher.create(settings, Prompts(), NAMES)
+    with pytest.raises(RequestError, match="open_clip could not create"):
+        text_teacher.create(TextTeacher(model="ViT-B-33"), Prompts(), NAMES)
+    with pytest.raises(RequestError, match="no pretrained tag 'openai' for 'tmkd-clip-tiny'"):
+        text_teacher.create(TextTeacher(pretrained="openai"), Prompts(), NAMES)
+
+
+def test_a_file_with_the_name_of_a_tag_is_not_loaded(clip, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.save(clip.clip.state_dict(), "mine")
+    with pytest.raises(RequestError, match="no pretrained tag 'mine'"):
+        text_teacher.create(TextTeacher(pretrained="mine"), Prompts(), NAMES)
 
 
 @pytest.mark.parametrize("words", [10, 100, 400])

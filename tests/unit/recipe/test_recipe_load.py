@@ -300,7 +300,7 @@ def test_the_starter_offers_the_nearest_source(tmp_path: Path) -> None:
         lambda names: class_name_problem(names) is None
     ),
     rate=st.floats(1e-12, 1e6),
-    width=st.integers(-(2**40), 2**40) | st.booleans() | st.floats(-1e9, 1e9),
+    width=st.integers(0, 2**14) | st.floats(0, 2**14),
 )
 def test_a_recipe_written_out_loads_back_the_same(
     tmp_path_factory, name, classes, rate, width

@@ -312,7 +312,7 @@ OLD_VALUES = {
     "data.overlapping_images_allowed": st.integers(0, 9),
     "prompts.kind": st.sampled_from(["general", "industrial"]),
     "student.arguments": st.dictionaries(
-        st.sampled_from(["decay", "kind", "width"]), st.integers(1, 9) | st.sampled_from(["steps"])
+        st.sampled_from(["depth", "layers", "width"]), st.integers(1, 9)
     ),
     "distill.decay": st.sampled_from(["steps", "cosine"]),
     "distill.dkd_others_weight": st.floats(0, 9),

@@ -27,6 +27,7 @@ from report_fixture import (
 )
 
 from tmkd_deploy.errors import EnvironmentProblem, MissingExtra
+from tmkd_deploy.printable import printable
 from tmkd_deploy.records.measurements import Measurements
 from tmkd_deploy.records.verdict import Check, Outcome, Verdict
 from tmkd_deploy.report import tables
@@ -246,7 +247,7 @@ def test_any_explanation_survives_xml(explanation: str) -> None:
     )
     failure = ElementTree.fromstring(Junit().render(report)).find(".//failure")
     assert failure is not None
-    read, expected = failure.get("message"), explanation
+    read, expected = failure.get("message"), printable(explanation, newlines=True)
     assert read is not None
     assert len(read) == len(expected)
     assert all(

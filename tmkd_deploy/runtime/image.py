@@ -45,11 +45,7 @@ def read_rgb(source: Path | bytes) -> npt.NDArray[np.uint8]:
         raise UnreadableImage("It is empty.")
     try:
         with Image.open(io.BytesIO(encoded), formats=FORMATS) as image:
-            _refuse_bombs(image)
-            if image.format != "TIFF":  # Pillow applies the orientation of TIFF files itself
-                return _rgb(ImageOps.exif_transpose(image))
-            image.load()
-            return _rgb(image)
+            return rgb_of(image)
     except UnreadableImage:
         raise
     except Image.DecompressionBombError as error:
@@ -59,6 +55,15 @@ def read_rgb(source: Path | bytes) -> npt.NDArray[np.uint8]:
     except Exception as error:
         # Pillow's decoders raise almost any exception on damaged files
         raise UnreadableImage(f"It is damaged: {str(error).rstrip('.')}.") from error
+
+
+def rgb_of(image: Image.Image) -> npt.NDArray[np.uint8]:
+    """The pixels of an open image as `read_rgb` returns them; Pillow's own errors pass through."""
+    _refuse_bombs(image)
+    if image.format != "TIFF":  # Pillow applies the orientation of TIFF files itself
+        return _rgb(ImageOps.exif_transpose(image))
+    image.load()
+    return _rgb(image)
 
 
 def resize(image: npt.NDArray[np.uint8], height: int, width: int) -> npt.NDArray[np.uint8]:

@@ -33,7 +33,7 @@ class Engine:
                 advice="Install it with: pip install 'tmkd-deploy[onnxruntime]'",
             ) from error
         except UnsafeModelError as error:
-            raise broken(contents.path, f"its engine {error}") from error
+            raise broken(contents.path, f"its engine {error.what}") from error
         except Exception as error:  # ONNX Runtime's errors derive directly from Exception
             raise broken(
                 contents.path, f"ONNX Runtime cannot open its engine ({_first_line(error)})"

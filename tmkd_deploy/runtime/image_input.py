@@ -62,7 +62,7 @@ def _bytes(encoded: bytes | bytearray | memoryview) -> bytes:
             return bytes(encoded)
     except (ValueError, TypeError) as error:
         raise UnreadableImage(f"Its memory cannot be read: {error}.") from error
-    raise UnreadableImage(f"It is larger than {MAXIMUM_FILE_BYTES >> 20} MiB.")
+    raise UnreadableImage(f"It is larger than {MAXIMUM_FILE_BYTES >> 30} GiB.")
 
 
 def _of_pillow(image: Image.Image) -> npt.NDArray[np.uint8]:

@@ -37,7 +37,11 @@ _MOST_FIELDS = 2_000_000  # some hundred times those of a large classifier; a se
 
 
 class UnsafeModelError(ValueError):
-    """The model is refused; the message completes "The model ..."."""
+    """The model is refused; `what` completes "The model ..."."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"it {what}.")
+        self.what = what
 
 
 def refuse_unsafe(model: bytes | str) -> None:

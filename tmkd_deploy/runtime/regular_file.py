@@ -24,7 +24,7 @@ def read_regular_file(path: Path, maximum: int) -> bytes:
         raise ValueError("has a name that no file can have") from error
     if not stat.S_ISREG(status.st_mode):
         raise ValueError("is not a regular file")
-    raise ValueError(f"is larger than {maximum >> 20} MiB")
+    raise ValueError(f"is larger than {maximum >> 30} GiB")
 
 
 def _without_waiting(path: str, flags: int) -> int:

@@ -77,5 +77,4 @@ def _shown(value: object) -> str:
         return repr(value)
     if type(value) is str and len(value) < 40:
         return ascii(value)
-    kind = type(value).__name__
-    return f"{'an' if kind[:1].lower() in 'aeiou' else 'a'} {kind}"
+    return f"an object of type {type(value).__name__}"

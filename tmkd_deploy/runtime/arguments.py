@@ -17,7 +17,7 @@ def as_path(path: object) -> Path:
     """
     if not isinstance(path, str | Path):
         raise ArgumentError(
-            f"The path of a bundle must be a str or a pathlib.Path, not {_shown(path)}."
+            f"The path of a bundle must be a `str` or a `pathlib.Path`, not {_shown(path)}."
         )
     return Path(path)
 
@@ -52,7 +52,7 @@ def check_colour(colour: object) -> None:
         ArgumentError: it is something else.
     """
     if type(colour) is not str or colour not in ("RGB", "BGR"):
-        raise ArgumentError(f'`colour` must be "RGB" or "BGR", not {_shown(colour)}.')
+        raise ArgumentError(f'`colour` must be `"RGB"` or `"BGR"`, not {_shown(colour)}.')
 
 
 def as_list(images: object) -> list[object]:

@@ -65,7 +65,7 @@ class Classifier:
 
                 - the path of a PNG, JPEG, BMP, WebP or TIFF file, as str or Path,
                 - the bytes of such a file, as bytes, bytearray or memoryview,
-                - a PIL image,
+                - a Pillow image,
                 - an array, uint8 in [0, 255], of shape [H, W, 3]; [H, W, 4], whose transparent
                   pixels are blended onto white; or greyscale [H, W] or [H, W, 1].
             colour: the order of an array's 3 or 4 channels: "RGB", or "BGR" as OpenCV has it. The

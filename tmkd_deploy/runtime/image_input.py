@@ -32,7 +32,7 @@ def pixels_of(image: object, colour: str) -> npt.NDArray[np.uint8]:
         return _of_array(image, colour)
     if colour != "RGB":
         raise UnreadableImage(
-            f"`colour` is {colour!r}, which is for arrays with 3 or 4 channels only; files and PIL "
+            f"`colour` is {colour!r}, which is for arrays with 3 or 4 channels only; files and Pillow "
             "images state their own order."
         )
     if isinstance(image, str | Path):
@@ -43,7 +43,7 @@ def pixels_of(image: object, colour: str) -> npt.NDArray[np.uint8]:
         return _of_pillow(image)
     raise UnreadableImage(
         f"It is of type {type(image).__name__}; pass the path of an image file, the bytes of such "
-        f"a file, a PIL image, or a uint8 array of shape {_SHAPES}."
+        f"a file, a Pillow image, or a uint8 array of shape {_SHAPES}."
     )
 
 
@@ -73,7 +73,7 @@ def _of_pillow(image: Image.Image) -> npt.NDArray[np.uint8]:
     except UnreadableImage:
         raise
     except Exception as error:
-        # a PIL image may be closed, or still have to be decoded
+        # a Pillow image may be closed, or still have to be decoded
         raise UnreadableImage(f"Pillow cannot decode it: {str(error).rstrip('.')}.") from error
 
 
@@ -83,7 +83,7 @@ def _of_array(image: npt.NDArray[Any], colour: str) -> npt.NDArray[np.uint8]:
     channels = image.shape[2] if image.ndim == 3 else 1
     if image.ndim not in (2, 3) or channels not in (1, 3, 4):
         raise UnreadableImage(f"It is {_shape_and_type(image)}; arrays must have shape {_SHAPES}.")
-    if np.ma.isMaskedArray(image):
+    if hasattr(image, "mask"):  # numpy.ma takes a while to import, and need not be
         raise UnreadableImage("It is a masked array; fill the masked pixels first.")
     height, width = image.shape[:2]
     if not height * width:

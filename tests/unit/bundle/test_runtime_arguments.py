@@ -30,7 +30,7 @@ from tmkd_deploy.runtime.image import MAX_PIXELS, read_rgb
 from tmkd_deploy.runtime.image_input import pixels_of
 
 ONE_BUNDLE = settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 MODES = ["1", "L", "P", "RGB", "RGBA", "CMYK", "YCbCr", "LAB", "HSV", "LA", "PA", "I", "F", "I;16"]
 
@@ -127,7 +127,8 @@ def test_a_number_of_threads_that_is_none_is_refused(bundle: Path, threads: Any)
 def test_a_path_must_be_a_path(bundle: Path) -> None:
     for use in (load, verify):
         with pytest.raises(
-            ArgumentError, match=r"must be a str or a pathlib\.Path, not an object of type bytes"
+            ArgumentError,
+            match=r"must be a `str` or a `pathlib\.Path`, not an object of type bytes",
         ):
             use(bytes(bundle))  # type: ignore[arg-type]
         with pytest.raises(BundleError, match="a name that no file can have"):
@@ -231,7 +232,7 @@ def test_the_order_of_colours_is_asked_for(model: Classifier) -> None:
         with pytest.raises(UnreadableImage, match="`colour` is 'BGR'"):
             model.predict(image, colour="BGR")
     for colour in ("bgr", "GRB", None, ["RGB"]):
-        with pytest.raises(ArgumentError, match='`colour` must be "RGB" or "BGR"'):
+        with pytest.raises(ArgumentError, match='`colour` must be `"RGB"` or `"BGR"`'):
             model.predict(red, colour=colour)  # type: ignore[arg-type]
 
 

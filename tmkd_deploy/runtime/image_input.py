@@ -32,8 +32,8 @@ def pixels_of(image: object, colour: str) -> npt.NDArray[np.uint8]:
         return _of_array(image, colour)
     if colour != "RGB":
         raise UnreadableImage(
-            f"`colour` is {colour!r}, which is for arrays with 3 or 4 channels only; files and Pillow "
-            "images state their own order."
+            f"`colour` is {colour!r}, which is for arrays with 3 or 4 channels only; files and "
+            "Pillow images state their own order."
         )
     if isinstance(image, str | Path):
         return read_rgb(_content(Path(image)))

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from tmkd_deploy.cli import output, stages
 from tmkd_deploy.cli.groups import PackByDefault
 from tmkd_deploy.cli.options import AsJson
-from tmkd_deploy.errors import DataError, EnvironmentProblem
+from tmkd_deploy.errors import DataError, EnvironmentProblem, ExitCode, RequestError
+
+if TYPE_CHECKING:
+    from tmkd_deploy.runtime import Prediction
 
 app = typer.Typer(
     cls=PackByDefault,
@@ -30,19 +35,18 @@ BundleFile = Annotated[Path, typer.Argument(metavar="FILE", help="A .tmkd file."
 def verify(file: BundleFile, as_json: AsJson = False) -> None:
     """Check the integrity of a bundle.
 
-    Every hash is checked and, if the engine can run here, its results too.
+    Every hash is checked and, if the engine can run here, its results too. That happens in another
+    process, within 10 minutes and 8 GiB of memory.
     """
-    import dataclasses  # noqa: PLC0415
+    from tmkd_deploy.bundle.verify_process import verify_apart  # noqa: PLC0415
 
-    with _bundle_errors():
-        from tmkd_deploy import runtime  # noqa: PLC0415
-
-        report = runtime.verify(file)
+    report = verify_apart(file)
     if as_json:
-        output.emit_json(dataclasses.asdict(report))
+        output.emit_json(report)
         return
-    output.emit("\n".join([*report.checked, *(f"Warning: {each}" for each in report.warnings)]))
-    output.emit(f"{file} is valid. SHA-256 {report.sha256}")
+    warnings = [f"Warning: {each}" for each in report["warnings"]]
+    output.emit("\n".join([*report["checked"], *warnings]))
+    output.emit(f"{_plain(file)} is valid. SHA-256 {report['sha256']}")
 
 
 @app.command()
@@ -68,52 +72,100 @@ def show(file: BundleFile, as_json: AsJson = False) -> None:
 @app.command()
 def run(
     file: BundleFile,
-    images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Images to classify.")],
+    images: Annotated[
+        list[Path], typer.Argument(metavar="IMAGE...", help="Images, or folders of images.")
+    ],
     threads: Annotated[
         int | None,
         typer.Option("--threads", min=1, help="Threads.  [default: as measured]"),
     ] = None,
-    as_json: AsJson = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object per line and image.")
+    ] = False,
 ) -> None:
-    """Classify images with a bundle, as an application would."""
+    """Classify images with a bundle, as an application would.
+
+    An image that cannot be used is named, and the others are classified; the exit code is then 5.
+    """
+    files = [found for path in images for found in _images_of(path)]
+    unusable = 0
     with _bundle_errors():
         from tmkd_deploy import runtime  # noqa: PLC0415
 
         classifier = runtime.load(file, threads=threads)
-        predictions = [(image, _predict(classifier, image)) for image in images]
-    if as_json:
-        output.emit_json(
-            {
-                "bundle": str(file),
-                "predictions": [
-                    {
-                        "image": str(image),
-                        "label": prediction.label,
-                        "index": prediction.index,
-                        "confidence": prediction.confidence,
-                        "probabilities": prediction.probabilities,
-                    }
-                    for image, prediction in predictions
-                ],
-            }
+        for image in files:
+            try:
+                prediction = classifier.predict(image)
+            except runtime.UnreadableImage as error:
+                unusable += 1
+                _print_unusable(image, str(error), as_json)
+            else:
+                _print_prediction(image, prediction, as_json)
+    if unusable and as_json:
+        raise typer.Exit(int(ExitCode.DATA))
+    if unusable:
+        raise DataError(
+            f"{unusable} of {len(files)} images cannot be used.",
+            advice="Give PNG, JPEG, BMP, WebP or TIFF images that can be read.",
         )
+
+
+def _images_of(path: Path) -> list[Path]:
+    """The image files in a folder and the folders in it, sorted; or the file itself."""
+    if not path.is_dir():
+        return [path]
+    from tmkd_deploy.data.folder import SUFFIXES  # noqa: PLC0415
+
+    found = sorted(
+        Path(parent, name)
+        for parent, _, names in os.walk(path)
+        for name in names
+        if Path(name).suffix.lower() in SUFFIXES and not name.startswith(".")
+    )
+    if not found:
+        raise DataError(
+            "This folder contains no images.",
+            where=_plain(path),
+            advice=f"Give a folder of images ({', '.join(sorted(SUFFIXES))}).",
+        )
+    return found
+
+
+def _print_prediction(image: Path, prediction: Prediction, as_json: bool) -> None:
+    if not as_json:
+        label, percent = prediction.label, 100 * prediction.confidence
+        output.emit(f"{_plain(image)}: {label} ({percent:.1f} %)")
         return
-    for image, prediction in predictions:
-        output.emit(f"{image}: {prediction.label} ({100 * prediction.confidence:.1f} %)")
+    line = {
+        "image": str(image),
+        "label": prediction.label,
+        "index": prediction.index,
+        "confidence": prediction.confidence,
+        "probabilities": prediction.probabilities,
+    }
+    output.emit(json.dumps(line))
 
 
-def _predict(classifier: Any, image: Path) -> Any:
-    from tmkd_deploy.runtime.image import UnreadableImage  # noqa: PLC0415
+def _print_unusable(image: Path, problem: str, as_json: bool) -> None:
+    if as_json:
+        output.emit(json.dumps({"image": str(image), "error": problem}))
+    else:
+        output.error(problem)
 
-    try:
-        return classifier.predict(image)
-    except UnreadableImage as error:
-        raise DataError(str(error), advice="Give a readable PNG or JPEG image.") from error
+
+def _plain(path: Path) -> str:
+    """The path, without what a terminal would obey."""
+    text = str(path)
+    return text if text.isprintable() else ascii(text)
 
 
 @contextlib.contextmanager
 def _bundle_errors() -> Iterator[None]:
-    from tmkd_deploy.runtime.bundle_errors import BundleError, RuntimeMissingError  # noqa: PLC0415
+    from tmkd_deploy.runtime.bundle_errors import (  # noqa: PLC0415
+        ArgumentError,
+        BundleError,
+        RuntimeMissingError,
+    )
 
     try:
         yield
@@ -121,3 +173,5 @@ def _bundle_errors() -> Iterator[None]:
         raise EnvironmentProblem(error.problem, where=error.where, advice=error.advice) from error
     except BundleError as error:
         raise DataError(error.problem, where=error.where, advice=error.advice) from error
+    except ArgumentError as error:
+        raise RequestError(str(error), advice="Help: tmkd-deploy bundle --help") from error

@@ -100,7 +100,11 @@ sys.exit(main())
 
 _PACKAGE = Path(tmkd_deploy.__file__).parent
 _AGENT = Path(agent_main.__file__).parent
-_ALSO_SENT = ("runtime/onnxruntime_session.py",)
+_ALSO_SENT = (
+    "runtime/onnxruntime_session.py",
+    "runtime/onnx_check.py",
+    "runtime/protobuf.py",
+)
 _EMPTY = ("__init__.py", "runtime/__init__.py")
 _OLDEST_DATE = (1980, 1, 1, 0, 0, 0)
 

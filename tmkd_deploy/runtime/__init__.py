@@ -14,12 +14,13 @@ Example:
 """
 
 from tmkd_deploy.runtime.bundle_classifier import Classifier, Prediction, load
-from tmkd_deploy.runtime.bundle_errors import BundleError, RuntimeMissingError
+from tmkd_deploy.runtime.bundle_errors import ArgumentError, BundleError, RuntimeMissingError
 from tmkd_deploy.runtime.image import UnreadableImage
 from tmkd_deploy.runtime.manifest import Manifest
 from tmkd_deploy.runtime.verification import VerifyReport, verify
 
 __all__ = [
+    "ArgumentError",
     "BundleError",
     "Classifier",
     "Manifest",

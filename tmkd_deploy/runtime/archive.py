@@ -16,6 +16,7 @@ from pathlib import Path
 
 from tmkd_deploy.runtime.bundle_errors import BundleError
 from tmkd_deploy.runtime.manifest import MANIFEST, MEMBER_NAME, Manifest, UnfitError, parse
+from tmkd_deploy.runtime.regular_file import UnsuitableFileError, read_regular
 
 MAXIMUM_BYTES = 2 << 30
 MAXIMUM_MANIFEST_BYTES = 4 << 20
@@ -72,6 +73,8 @@ def read_archive(path: Path) -> Contents:
         raise broken(path, str(error)) from error
     except _ZIP_ERRORS as error:
         raise broken(path, "it is not a complete zip file") from error
+    except MemoryError as error:
+        raise broken(path, "it does not fit into this machine's memory") from error
     for name, content in members.items():
         if hashlib.sha256(content).hexdigest() != manifest.files[name].sha256:
             raise broken(path, f"its file {name!r} was altered after the bundle was made")
@@ -96,9 +99,9 @@ def broken(path: Path, what: str) -> BundleError:
 
 def _read_file(path: Path) -> bytes:
     try:
-        if path.stat().st_size > MAXIMUM_BYTES:
-            raise broken(path, f"it is larger than {MAXIMUM_BYTES >> 30} GiB")
-        return path.read_bytes()
+        return read_regular(path, MAXIMUM_BYTES)
+    except UnsuitableFileError as error:
+        raise broken(path, str(error)) from error
     except OSError as error:
         raise BundleError(
             f"The bundle cannot be read: {error.strerror or error}.",

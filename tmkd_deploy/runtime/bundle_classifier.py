@@ -10,12 +10,18 @@ import numpy as np
 import numpy.typing as npt
 
 from tmkd_deploy.runtime.archive import read_archive
+from tmkd_deploy.runtime.arguments import (
+    as_list,
+    as_path,
+    check_colour,
+    check_flag,
+    check_threads,
+)
 from tmkd_deploy.runtime.bundle_engine import Engine, open_engine
 from tmkd_deploy.runtime.golden import check_golden
-from tmkd_deploy.runtime.image import UnreadableImage, read_rgb, resize
+from tmkd_deploy.runtime.image import UnreadableImage, resize
+from tmkd_deploy.runtime.image_input import ImageInput, pixels_of
 from tmkd_deploy.runtime.manifest import Manifest
-
-Image = str | Path | bytes | npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,46 +56,68 @@ class Classifier:
         self.class_names = manifest.class_names
         self._engine = engine
 
-    def predict(self, image: Image) -> Prediction:
+    def predict(self, image: ImageInput, *, colour: str = "RGB") -> Prediction:
         """Classify one image.
 
         Args:
-            image: path of an image file, the bytes of such a file, or RGB pixels as uint8 [H, W, 3]
-                in [0, 255]. Any size is resized to the engine's input (bilinear, antialiased).
+            image: any of these, of any size; it is resized to the engine's input (bilinear,
+                antialiased):
+
+                - the path of a PNG, JPEG, BMP, WebP or TIFF file, as str or Path,
+                - the bytes of such a file, as bytes, bytearray or memoryview,
+                - a Pillow image,
+                - an array, uint8 in [0, 255], of shape [H, W, 3]; [H, W, 4], whose transparent
+                  pixels are blended onto white; or greyscale [H, W] or [H, W, 1].
+            colour: the order of an array's 3 or 4 channels: "RGB", or "BGR" as OpenCV has it. The
+                fourth is always alpha.
 
         Returns:
             The predicted class with its confidence.
 
         Raises:
-            UnreadableImage: the image cannot be decoded.
-            BundleError: the engine fails or returns logits that are not finite.
+            UnreadableImage: the image cannot be decoded, is too large, or is something else.
+            ArgumentError: `colour` is something else.
+            BundleError: the engine fails, or returns logits of another shape or that are not
+                finite.
         """
-        return self.predict_batch([image])[0]
+        check_colour(colour)
+        return self._classify([self._pixels(image, colour, "The image")])[0]
 
-    def predict_batch(self, images: Sequence[Image]) -> list[Prediction]:
+    def predict_batch(
+        self, images: Sequence[ImageInput], *, colour: str = "RGB"
+    ) -> list[Prediction]:
         """Classify several images in one batch.
 
         Args:
-            images: as for `predict`; they may differ in kind and size.
+            images: a list or tuple of images as for `predict`, which may differ in kind and size.
+            colour: as for `predict`, for all images.
 
         Returns:
             One prediction per image, in the same order; empty for no images.
 
         Raises:
-            UnreadableImage: an image cannot be decoded; the message names it or its position.
-            BundleError: the engine fails or returns logits that are not finite.
+            UnreadableImage: as for `predict`; the message names the image or its position, from 0.
+            ArgumentError: `images` or `colour` is something else.
+            BundleError: as for `predict`.
         """
-        if not images:
-            return []
-        batch = np.stack([self._pixels(image, index) for index, image in enumerate(images)])
-        return [self._prediction(logits) for logits in self._engine.logits(batch)]
+        check_colour(colour)
+        given = [
+            self._pixels(image, colour, f"The image number {index}")
+            for index, image in enumerate(as_list(images))
+        ]
+        return self._classify(given) if given else []
 
-    def _pixels(self, image: Image, index: int) -> npt.NDArray[np.uint8]:
+    def _pixels(self, image: object, colour: str, name: str) -> npt.NDArray[np.uint8]:
         try:
-            return resize(_rgb(image), self.manifest.height, self.manifest.width)
+            return resize(pixels_of(image, colour), self.manifest.height, self.manifest.width)
         except UnreadableImage as error:
-            name = image if isinstance(image, str | Path) else f"number {index}"
-            raise UnreadableImage(f"The image {name} cannot be used. {error}") from error
+            if isinstance(image, str | Path):
+                text = str(image)
+                name = f"The image {text if text.isprintable() else ascii(text)}"
+            raise UnreadableImage(f"{name} cannot be used. {error}") from error
+
+    def _classify(self, images: list[npt.NDArray[np.uint8]]) -> list[Prediction]:
+        return [self._prediction(logits) for logits in self._engine.logits(np.stack(images))]
 
     def _prediction(self, logits: npt.NDArray[np.float32]) -> Prediction:
         exponentials = np.exp(logits.astype(np.float64) - logits.max())
@@ -104,25 +132,12 @@ class Classifier:
         )
 
 
-def _rgb(image: Image) -> npt.NDArray[np.uint8]:
-    if isinstance(image, str):
-        return read_rgb(Path(image))
-    if not isinstance(image, np.ndarray):
-        return read_rgb(image)
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
-        raise UnreadableImage(
-            f"It is an array of type {image.dtype} and shape {list(image.shape)}; arrays must be "
-            "uint8 of shape [height, width, 3] in RGB order."
-        )
-    return image
-
-
 def load(path: Path | str, *, threads: int | None = None, verify: bool = True) -> Classifier:
     """Load a bundle.
 
     Args:
         path: the bundle's `.tmkd` file.
-        threads: number of threads for inference, at least 1. The default is the number it was
+        threads: number of threads for inference, from 1 to 256. The default is the number it was
             measured with, but at most the number of cores available to this process.
         verify: run the golden images and compare their results. Hashes are always checked.
 
@@ -130,11 +145,15 @@ def load(path: Path | str, *, threads: int | None = None, verify: bool = True) -
         A classifier ready for use.
 
     Raises:
+        ArgumentError: an argument has another type or is out of range.
         RuntimeMissingError: this machine or this version of tmkd-deploy cannot run the engine.
         BundleError: the bundle is missing, truncated, altered or unsafe, or computes different
             results on this machine.
     """
-    contents = read_archive(Path(path))
+    file = as_path(path)
+    check_threads(threads)
+    check_flag("verify", verify)
+    contents = read_archive(file)
     engine = open_engine(contents, threads=threads)
     if verify:
         check_golden(contents, engine)

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from tmkd_deploy.runtime.archive import Contents, broken
 from tmkd_deploy.runtime.bundle_errors import RuntimeMissingError
+from tmkd_deploy.runtime.onnx_check import UnsafeModelError
 from tmkd_deploy.runtime.onnxruntime_session import create_session
 
 _NEEDS = {
@@ -31,6 +32,8 @@ class Engine:
                 where=str(contents.path),
                 advice="Install it with: pip install 'tmkd-deploy[onnxruntime]'",
             ) from error
+        except UnsafeModelError as error:
+            raise broken(contents.path, f"its engine {error.what}") from error
         except Exception as error:  # ONNX Runtime's errors derive directly from Exception
             raise broken(
                 contents.path, f"ONNX Runtime cannot open its engine ({_first_line(error)})"
@@ -40,12 +43,14 @@ class Engine:
         fits = (
             [node.type for node in (*inputs, *outputs)] == ["tensor(uint8)", "tensor(float)"]
             and inputs[0].shape[1:] == pixels
+            and (inputs[0].shape[0] == 1 or not isinstance(inputs[0].shape[0], int))
             and outputs[0].shape[1:] == [len(manifest.class_names)]
         )
         if not fits:
             raise broken(contents.path, "its engine's input and output do not match its manifest")
         self._input, self._output = inputs[0].name, outputs[0].name
         self._one_by_one = inputs[0].shape[0] == 1
+        self._classes = len(manifest.class_names)
 
     def logits(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Compute finite logits.
@@ -57,7 +62,8 @@ class Engine:
             float32 [n, classes].
 
         Raises:
-            BundleError: the engine fails or returns logits that are not finite.
+            BundleError: the engine fails, or returns logits of another shape or that are not
+                finite.
         """
         step = 1 if self._one_by_one else len(images)
         try:
@@ -67,8 +73,15 @@ class Engine:
             ]
         except Exception as error:  # as above
             raise broken(self._path, f"its engine fails ({_first_line(error)})") from error
+        # what a model declares is not always what it returns
+        if [part.shape for part in parts] != [(step, self._classes)] * (len(images) // step):
+            raise broken(
+                self._path,
+                f"its engine returns an array of shape {list(parts[0].shape)} for {step} "
+                f"{'image' if step == 1 else 'images'} and {self._classes} classes",
+            )
         logits: npt.NDArray[np.float32] = np.concatenate(parts)
-        if not np.isfinite(logits).all():
+        if logits.dtype != np.float32 or not np.isfinite(logits).all():
             raise broken(self._path, "its engine returns logits that are not finite")
         return logits
 

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 
+class ArgumentError(ValueError):
+    """An argument, other than an image, cannot be used; the message is a complete sentence."""
+
+
 class BundleError(Exception):
     """A bundle cannot be used.
 

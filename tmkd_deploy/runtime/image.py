@@ -47,7 +47,8 @@ def read_rgb(source: Path | bytes) -> npt.NDArray[np.uint8]:
     encoded = _contents(source)
     _refuse(content_problem(encoded))
     try:
-        return _upright(*_decode(encoded))
+        with Image.open(io.BytesIO(encoded), formats=FORMATS) as image:
+            return rgb_of(image)
     except UnreadableImage:
         raise
     except MemoryError as error:
@@ -60,6 +61,15 @@ def read_rgb(source: Path | bytes) -> npt.NDArray[np.uint8]:
     except Exception as error:
         # Pillow's decoders raise almost any exception on damaged files
         raise UnreadableImage(f"It is damaged: {str(error).rstrip('.')}.") from error
+
+
+def rgb_of(image: Image.Image) -> npt.NDArray[np.uint8]:
+    """The pixels of an open image as `read_rgb` returns them; Pillow's own errors pass through."""
+    _refuse(size_problem(image.width, image.height, str(image.format)))
+    image.load()
+    # Pillow applies the orientation of TIFF files itself
+    orientation = 1 if image.format == "TIFF" else image.getexif().get(_ORIENTATION, 1)
+    return _upright(_rgb(image), orientation)
 
 
 def resize(image: npt.NDArray[np.uint8], height: int, width: int) -> npt.NDArray[np.uint8]:
@@ -78,16 +88,6 @@ def _contents(source: Path | bytes) -> bytes:
     if len(encoded) > MAX_BYTES:
         raise UnreadableImage(f"It is larger than the allowed {MAX_BYTES >> 20} MiB.")
     return encoded
-
-
-def _decode(encoded: bytes) -> tuple[npt.NDArray[np.uint8], object]:
-    """RGB pixels uint8 [H, W, 3] as they are stored, and their EXIF orientation."""
-    with Image.open(io.BytesIO(encoded), formats=FORMATS) as image:
-        _refuse(size_problem(image.width, image.height, str(image.format)))
-        image.load()
-        # Pillow applies the orientation of TIFF files itself
-        orientation = 1 if image.format == "TIFF" else image.getexif().get(_ORIENTATION, 1)
-        return _rgb(image), orientation
 
 
 def _refuse(problem: str | None) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from dataclasses import dataclass
 from typing import Any, TypeVar
+
+from tmkd_deploy.runtime.strict_json import parse_object
 
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
@@ -86,14 +87,13 @@ def parse(raw: bytes) -> Manifest:
         UnfitError: it is not a valid manifest of this format version.
     """
     try:
-        document = json.loads(raw.decode("utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise UnfitError("its manifest is not JSON") from error
-    if not isinstance(document, dict):
-        raise UnfitError("its manifest is not a JSON object")
-    if document.get("format_version") != FORMAT_VERSION:
+        document = parse_object(raw)
+    except ValueError as error:
+        raise UnfitError(f"its manifest {error}") from error
+    version = _take(document, "format_version", int)
+    if version != FORMAT_VERSION:
         raise UnfitError(
-            f"its format version is {document.get('format_version')!r}, "
+            f"its format version is {version}, "
             f"but this version of tmkd-deploy reads {FORMAT_VERSION}"
         )
     image = _take(document, "input", dict)

@@ -6,6 +6,8 @@ import platform
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tmkd_deploy.runtime.onnx_check import refuse_unsafe
+
 if TYPE_CHECKING:
     import onnxruntime
 
@@ -17,7 +19,7 @@ _X86 = {"x86_64", "amd64", "i386", "i686", "x86"}
 def create_session(
     model: bytes | str, *, threads: int, precise_int8: bool | None = None
 ) -> onnxruntime.InferenceSession:
-    """Open an ONNX model on the CPU.
+    """Open an ONNX model on the CPU, if it is safe to.
 
     Args:
         model: the model's bytes, or the path of its file.
@@ -26,9 +28,11 @@ def create_session(
 
     Raises:
         ImportError: ONNX Runtime is not installed.
+        UnsafeModelError: as `refuse_unsafe`.
     """
     import onnxruntime  # noqa: PLC0415 - optional dependency
 
+    refuse_unsafe(model)
     options = session_options(threads=threads, precise_int8=precise_int8)
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
@@ -47,6 +51,8 @@ def session_options(
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
+    # otherwise the bytes may turn out to be of ONNX Runtime's own format, which is not checked
+    options.add_session_config_entry("session.load_model_format", "ONNX")
     # spinning threads would take CPU time from other programs on a small device
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if precise_int8:

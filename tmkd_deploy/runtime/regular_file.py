@@ -42,7 +42,7 @@ def open_regular(path: Path, limit: int | None = None, *, follow_link: bool = Tr
     try:
         descriptor = os.open(path, flags)
     except ValueError as error:  # a NUL character, or one that no file name can contain
-        raise UnsuitableFileError("its name is not valid") from error
+        raise UnsuitableFileError("it has a name that no file can have") from error
     try:
         state = os.fstat(descriptor)
         if stat.S_ISDIR(state.st_mode):
@@ -71,5 +71,9 @@ def read_regular(path: Path, limit: int) -> bytes:
 
 
 def _too_large(path: Path, limit: int) -> OSError:
-    size = f"{limit >> 20} MiB" if limit >= 1 << 20 else f"{limit:,} bytes"
+    size = f"{limit:,} bytes"
+    for unit, bits in (("GiB", 30), ("MiB", 20)):
+        if limit >= 1 << bits:
+            size = f"{limit >> bits} {unit}"
+            break
     return UnsuitableFileError(f"it is larger than {size}", path)

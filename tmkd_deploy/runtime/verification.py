@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tmkd_deploy.runtime.archive import read_archive
+from tmkd_deploy.runtime.arguments import as_path
 from tmkd_deploy.runtime.bundle_engine import open_engine
 from tmkd_deploy.runtime.bundle_errors import RuntimeMissingError
 from tmkd_deploy.runtime.golden import check_golden, golden_arrays
@@ -50,10 +51,11 @@ def verify(path: Path | str) -> VerifyReport:
         What was verified, with warnings if the gate did not pass or the engine was not run.
 
     Raises:
+        ArgumentError: the path is not a str or Path.
         BundleError: the bundle is missing, truncated, altered or unsafe, or computes different
             results on this machine.
     """
-    contents = read_archive(Path(path))
+    contents = read_archive(as_path(path))
     images, _ = golden_arrays(contents)
     manifest = contents.manifest
     checked = [f"The SHA-256 of all {len(contents.members)} files matches the manifest."]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import zipfile
@@ -130,6 +131,16 @@ def with_manifest(path: Path, change: Callable[[dict[str, object]], object]) -> 
     document = json.loads(members["manifest.json"])
     change(document)
     members["manifest.json"] = json.dumps(document).encode()
+    return write_zip(path, list(members.items()))
+
+
+def with_member(path: Path, name: str, content: bytes) -> Path:
+    """Another bundle at the same path, with hash and size of `name` made to fit `content`."""
+    members = contents_of(path)
+    document = json.loads(members["manifest.json"])
+    digest = hashlib.sha256(content).hexdigest()
+    document["files"][name] = {"bytes": len(content), "sha256": digest}
+    members |= {name: content, "manifest.json": json.dumps(document).encode()}
     return write_zip(path, list(members.items()))
 
 

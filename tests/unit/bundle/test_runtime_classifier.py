@@ -65,8 +65,8 @@ def test_a_batch_gives_what_single_images_give(pack_colours: Pack, batch: int | 
 @pytest.mark.parametrize(
     "pixels",
     [
-        np.zeros((8, 8), np.uint8),
-        np.zeros((8, 8, 4), np.uint8),
+        np.zeros((8,), np.uint8),
+        np.zeros((8, 8, 2), np.uint8),
         np.zeros((8, 8, 3), np.float32),
         np.zeros((0, 8, 3), np.uint8),
     ],
@@ -122,8 +122,13 @@ def test_without_onnx_runtime_a_bundle_is_checked_but_not_loaded(
 
 
 def test_an_engine_that_is_not_onnx_is_refused(pack_colours: Pack) -> None:
-    with pytest.raises(DataError, match="cannot open its engine"):
+    with pytest.raises(DataError, match="its engine is not an ONNX model"):
         pack_colours(model=b"not an ONNX model")
+
+
+def test_an_engine_that_onnx_runtime_cannot_open_is_refused(pack_colours: Pack) -> None:
+    with pytest.raises(DataError, match="cannot open its engine"):
+        pack_colours(model=colour_model().replace(b"GlobalAveragePool", b"GlobalAverageFool"))
 
 
 def test_an_engine_of_another_size_is_refused(pack_colours: Pack) -> None:

@@ -78,7 +78,8 @@ def test_a_bundle_classifies_images(bundle, image, capsys) -> None:
     assert len(lines) == 2
     assert lines[0].startswith(f"{image}: green (")
     assert main(["bundle", "run", str(bundle), str(image), "--threads", "1", "--json"]) == 0
-    [prediction] = json.loads(capsys.readouterr().out)["predictions"]
+    [prediction] = map(json.loads, capsys.readouterr().out.splitlines())
+    assert prediction["image"] == str(image)
     assert prediction["label"] == "green" and prediction["index"] == 1
     assert sum(prediction["probabilities"].values()) == pytest.approx(1)
 
@@ -88,6 +89,45 @@ def test_what_is_no_image_is_refused_by_name(bundle, tmp_path, capsys) -> None:
     text.write_text("not an image")
     assert main(["bundle", "run", str(bundle), str(text)]) == 5
     assert "notes.png" in capsys.readouterr().err
+
+
+def test_one_bad_image_is_no_obstacle_to_the_others(bundle, tmp_path, capsys) -> None:
+    folder = tmp_path / "images"
+    (folder / "more").mkdir(parents=True)
+    for name in ("b.png", "more/c.JPG", ".hidden.png", "a.txt"):
+        Image.fromarray(solid("blue")).save(folder / name, "PNG")
+    (folder / "bad.png").write_text("not an image")
+    (folder / "\x1b[2Jodd.png").write_text("nor this")
+    red = tmp_path / "red.png"
+    Image.fromarray(solid("red")).save(red)
+
+    given = ["bundle", "run", str(bundle), str(folder), str(tmp_path / "absent.png"), str(red)]
+    assert main(given) == 5
+    printed = capsys.readouterr()
+    told = [line.rpartition(" (")[0] for line in printed.out.splitlines()]
+    assert told == [f"{folder}/b.png: blue", f"{folder}/more/c.JPG: blue", f"{red}: red"]
+    for unusable in (f"{folder}/bad.png", "absent.png", "\\x1b[2Jodd.png"):
+        assert unusable in printed.err
+    assert "3 of 6 images cannot be used" in printed.err
+    assert "\x1b" not in printed.out + printed.err
+
+    assert main([*given, "--json"]) == 5
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["image"] for line in lines if "label" in line] == [
+        *(f"{folder}/b.png", f"{folder}/more/c.JPG", str(red))
+    ]
+    assert sum("cannot be used" in line.get("error", "") for line in lines) == 3
+
+
+def test_a_folder_without_images_is_told(bundle, tmp_path, capsys) -> None:
+    (tmp_path / "empty").mkdir()
+    assert main(["bundle", "run", str(bundle), str(tmp_path / "empty")]) == 5
+    assert "contains no images" in capsys.readouterr().err
+
+
+def test_too_many_threads_are_a_wrong_request(bundle, image, capsys) -> None:
+    assert main(["bundle", "run", str(bundle), str(image), "--threads", "1000000"]) == 2
+    assert "from 1 to 256" in capsys.readouterr().err
 
 
 def test_a_missing_bundle_is_refused(tmp_path, capsys) -> None:

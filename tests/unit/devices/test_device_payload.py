@@ -44,10 +44,14 @@ def test_the_agent_is_whole_and_nothing_else_is_sent() -> None:
         agent = {
             str(path.relative_to(PACKAGE.parent)) for path in (PACKAGE / "agent").rglob("*.py")
         }
-        session = "tmkd_deploy/runtime/onnxruntime_session.py"
+        session = {
+            f"tmkd_deploy/runtime/{name}.py"
+            for name in ("onnxruntime_session", "onnx_check", "protobuf")
+        }
         empty = {"tmkd_deploy/__init__.py", "tmkd_deploy/runtime/__init__.py"}
-        assert names == agent | empty | {session}
-        assert archive.read(session) == (PACKAGE / "runtime/onnxruntime_session.py").read_bytes()
+        assert names == agent | empty | session
+        for name in session:
+            assert archive.read(name) == (PACKAGE.parent / name).read_bytes()
         assert all(archive.read(name) == b"" for name in empty)
 
 

@@ -1,0 +1,104 @@
+"""Refuse an ONNX model that could run for ever, read other files or call foreign code.
+
+The check reads the bytes that ONNX Runtime will parse, before it does, and skips the weights.
+Source: https://github.com/onnx/onnx/blob/main/onnx/onnx.proto
+"""
+
+from __future__ import annotations
+
+import mmap
+from pathlib import Path
+
+from tmkd_deploy.runtime.protobuf import fields
+
+# by the kind of a message and the number of a field in it
+_MESSAGES = {
+    ("model", 7): "graph",
+    ("graph", 1): "node",
+    ("graph", 5): "tensor",
+    ("node", 5): "attribute",
+    ("attribute", 5): "tensor",
+    ("attribute", 10): "tensor",
+}
+_REFUSED = {
+    ("model", 20): "training steps",
+    ("model", 25): "functions of its own",
+    ("graph", 15): "sparse tensors, which may be small in the file and huge in memory",
+    ("attribute", 6): "a graph within its graph, as loops and branches have",
+    ("attribute", 11): "a graph within its graph, as loops and branches have",
+    ("attribute", 22): "sparse tensors, which may be small in the file and huge in memory",
+    ("attribute", 23): "sparse tensors, which may be small in the file and huge in memory",
+    ("tensor", 13): "weights in another file",
+}
+_OPERATOR, _DOMAIN, _LOCATION = ("node", 4), ("node", 7), ("tensor", 14)
+_CONTROL_FLOW = frozenset({b"Loop", b"If", b"Scan", b"SequenceMap"})
+_STANDARD_DOMAINS = frozenset({b"", b"ai.onnx"})
+_MOST_FIELDS = 2_000_000  # some hundred times those of a large classifier; a second or two
+
+
+class UnsafeModelError(ValueError):
+    """The model is refused; `what` completes "The model ..."."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"it {what}.")
+        self.what = what
+
+
+def refuse_unsafe(model: bytes | str) -> None:
+    """Check a model's bytes, or the file at a path.
+
+    Memory is not checked: operators may still ask for any amount of it.
+
+    Raises:
+        UnsafeModelError: it is no ONNX model, or has control flow, functions, sparse tensors,
+            weights in other files, or operators from outside the ONNX standard.
+        OSError: the file cannot be read.
+    """
+    if isinstance(model, str):
+        with Path(model).open("rb") as stream:
+            if not stream.seek(0, 2):
+                raise UnsafeModelError("is empty")
+            mapped = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
+        _check(memoryview(mapped))
+    else:
+        _check(memoryview(model))
+
+
+def _check(model: memoryview) -> None:
+    waiting = [("model", model)]
+    left = _MOST_FIELDS
+    has_graph = False
+    try:
+        while waiting:
+            kind, message = waiting.pop()
+            for number, content in fields(message):
+                left -= 1
+                if left < 0:
+                    raise UnsafeModelError("has too many parts to check")
+                field = (kind, number)
+                inside = _MESSAGES.get(field)
+                if inside is None:
+                    _check_field(field, content)
+                elif not isinstance(content, int):
+                    waiting.append((inside, content))
+                    has_graph = has_graph or inside == "graph"
+    except UnsafeModelError:
+        raise
+    except ValueError as error:
+        raise UnsafeModelError(f"is not an ONNX model: {error}") from error
+    if not has_graph:
+        raise UnsafeModelError("is not an ONNX model: it has no graph")
+
+
+def _check_field(field: tuple[str, int], content: memoryview | int) -> None:
+    if field in _REFUSED:
+        raise UnsafeModelError(f"has {_REFUSED[field]}")
+    if field == _LOCATION and content != 0:
+        raise UnsafeModelError(f"has {_REFUSED['tensor', 13]}")
+    if field in (_OPERATOR, _DOMAIN):
+        name = b"" if isinstance(content, int) else bytes(content[:60])
+        shown = repr(name.decode("utf-8", "replace"))
+        if field == _OPERATOR and name in _CONTROL_FLOW:
+            raise UnsafeModelError(f"has the operator {shown}, which may never end")
+        if field == _DOMAIN and name not in _STANDARD_DOMAINS:
+            raise UnsafeModelError(f"has an operator from outside the ONNX standard, of {shown}")

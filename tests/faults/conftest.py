@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -46,20 +47,10 @@ def undisturbed(
     finished, done = complete
     assert done.code == 0, done.told
     project = finished.copy_to(tmp_path_factory.mktemp("undisturbed") / "project")
-    only_cpu(project)
-    ended = warm.run(project, *RUN)
+    ended = warm.run(project, *RUN, "--json")
     assert ended.code == 0, ended.told
+    made = {project.folder / stage["folder"] for stage in ended.json()["stages"]}
+    for manifest in project.run_folder.rglob("manifest.json"):
+        if manifest.parent not in made:  # of another target
+            shutil.rmtree(manifest.parent)
     return project
-
-
-def only_cpu(project: Project) -> None:
-    """Remove what other targets left in the run folder."""
-    import shutil
-
-    for stage in ("build", "measure", "gate", "bundle"):
-        for folder in (project.run_folder / stage).iterdir():
-            if folder.name != "cpu":
-                shutil.rmtree(folder)
-    for folder in (project.run_folder / "export").iterdir():
-        if "signed-fp16" in folder.name or "opset17" in folder.name or "fp16" in folder.name:
-            shutil.rmtree(folder)

@@ -88,7 +88,10 @@ def _markdown(table: dict[str, Any]) -> str:
         "",
         "| Stage | SIGKILL | SIGTERM |",
         "|---|---:|---:|",
-        *(f"| {stage} | {kills[stage, 'SIGKILL']} | {kills[stage, 'SIGTERM']} |" for stage in stages),
+        *(
+            f"| {stage} | {kills[stage, 'SIGKILL']} | {kills[stage, 'SIGTERM']} |"
+            for stage in stages
+        ),
         "",
         "| Seed | Kills | End state | Seconds |",
         "|---:|---:|---|---:|",

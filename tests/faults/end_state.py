@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -97,7 +96,7 @@ def snapshot(folders: Iterable[Path]) -> dict[str, str]:
             status = path.lstat()
             told = f"{status.st_mode:o}"
             if path.is_symlink():
-                told += os.readlink(path)
+                told += str(path.readlink())
             elif path.is_file():
                 told += f" {status.st_mtime_ns} {hashlib.sha256(path.read_bytes()).hexdigest()}"
             found[str(path)] = told

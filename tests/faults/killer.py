@@ -64,22 +64,22 @@ class _Clock:
     def __init__(self, run_folder: Path, stages: Sequence[str]) -> None:
         self.owner = os.getpid()
         self.counts: Counter[tuple[str, str | None]] = Counter()
-        self._root = os.path.realpath(run_folder) + os.sep
+        self._root = run_folder.resolve()
         self._stages = stages
         self._swept = False
 
     def tick(self, event: str, arguments: tuple[Any, ...]) -> tuple[str, str, str] | None:
         """Stage, operation and path of a change to the run folder; None for anything else."""
-        path = _changed(event, arguments)
-        if path is None or not path.startswith(self._root):
+        changed = _changed(event, arguments)
+        if changed is None or self._root not in changed.parents:
             return None
-        path = path[len(self._root) :]
-        parts = [_DRAFT.sub(r"\1", part) for part in path.split(os.sep)]
+        path = changed.relative_to(self._root)
+        parts = [_DRAFT.sub(r"\1", part) for part in path.parts]
         if parts[0] == "checkpoints":
             stage, operation = re.split(r"-[0-9a-f]{12}-", parts[-1])[0], CHECKPOINT
         else:
             stage, operation = self._stage_of(parts), event
-        if event in ("open", "os.mkdir") and path != ".lock":
+        if event in ("open", "os.mkdir") and path.name != ".lock":
             self._swept = True
         if not self._swept and event in ("os.remove", "os.rmdir"):
             stage = SWEEP
@@ -87,7 +87,7 @@ class _Clock:
             return None
         self.counts[stage, operation] += 1
         self.counts[stage, None] += 1
-        return stage, operation, path
+        return stage, operation, str(path)
 
     def _stage_of(self, parts: list[str]) -> str:
         if len(parts) == 1 and parts[0] not in self._stages:
@@ -96,14 +96,13 @@ class _Clock:
         return nested if nested in self._stages else parts[0]
 
 
-def _changed(event: str, arguments: tuple[Any, ...]) -> str | None:
+def _changed(event: str, arguments: tuple[Any, ...]) -> Path | None:
     """The full path that an audit event is about to change."""
     path = arguments[0]
     if isinstance(path, int) or (event == "open" and not arguments[2] & _WRITING):
         return None
-    name = os.fsdecode(path)
+    name = Path(os.fsdecode(path))
     # rmtree names what it removes relative to an open folder
     if event in ("os.remove", "os.rmdir") and arguments[1] not in (-1, None):
-        name = os.path.join(os.readlink(f"/proc/self/fd/{arguments[1]}"), name)
-    folder, base = os.path.split(os.path.abspath(name))
-    return os.path.join(os.path.realpath(folder), base)
+        name = Path(f"/proc/self/fd/{arguments[1]}").readlink() / name
+    return name.parent.resolve() / name.name

@@ -37,9 +37,7 @@ def test_commands_that_start_at_once(undisturbed: Project, warm: Warm, tmp_path:
 
 
 @pytest.mark.parametrize("victim", ["the command", "its worker"])
-def test_one_of_two_processes_is_killed(
-    undisturbed: Project, tmp_path: Path, victim: str
-) -> None:
+def test_one_of_two_processes_is_killed(undisturbed: Project, tmp_path: Path, victim: str) -> None:
     """A comparison runs in a process of its own; neither outlives the other."""
     project = undisturbed.copy_to(tmp_path / "project")
     command = ("validate", *RUN[1:], "--set", "quantize.compare=[quantize_static]")

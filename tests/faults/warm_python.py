@@ -1,4 +1,4 @@
-"""A Python that has imported the heavy libraries once, and forks for each command it is told to run.
+"""A Python that has imported the heavy libraries, and forks for each command that it is to run.
 
 What a command does after that is what `python -m tmkd_deploy` does: the package itself is imported
 and run afresh, in a session of its own. Restarting a killed command then costs a second, not ten.
@@ -29,7 +29,7 @@ def import_libraries() -> None:
     """Import what a run imports; one small export loads what the exporter loads on first use."""
     for name in ("onnxruntime", "open_clip", "rich.progress", "timm"):
         importlib.import_module(name)
-    import torch  # noqa: PLC0415
+    import torch
 
     class Small(torch.nn.Module):
         def forward(self, images: torch.Tensor) -> torch.Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,12 @@ def _content(path: Path) -> Any:
         return _manifest(json.loads(path.read_text(encoding="utf-8")))
     if path.name == "summary.json":
         return _summary(json.loads(path.read_text(encoding="utf-8")))
+    if path.suffix == ".tmkd":
+        with zipfile.ZipFile(path) as bundle:
+            members = {name: bundle.read(name) for name in bundle.namelist()}
+        told = json.loads(members["manifest.json"])
+        hashes = {name: hashlib.sha256(content).hexdigest() for name, content in members.items()}
+        return {**hashes, "manifest.json": {**told, "latency": None}}
     if path.name == "junit.xml":
         return path.read_text(encoding="utf-8").count("<testcase")
     return sha256_of(path)

@@ -43,12 +43,14 @@ def install(plan: dict[str, Any] | None, tell: int) -> None:
         if point is None:
             return
         stage, operation, path = point
-        number = clock.counts[stage, operation if plan["operation"] else None]
-        if stage == plan["stage"]:
+        of_its_kind = plan["operation"] and stage != SWEEP
+        number = clock.counts[stage, operation if of_its_kind else None]
+        if stage == SWEEP:
+            reached = number == plan["sweep"]
+        elif stage == plan["stage"]:
             reached = plan["operation"] in (None, operation) and number >= plan["number"]
         else:
-            reached = stage != SWEEP and plan["stage"] != SWEEP
-            reached = reached and plan["stages"].index(stage) > due
+            reached = plan["stages"].index(stage) > due
         if reached:
             fired = True
             os.write(tell, f"{stage}\t{operation}\t{number}\t{path}\n".encode())

@@ -51,6 +51,11 @@ class Kill:
     signal: signal.Signals
     sweep: int
 
+    @property
+    def may_come_late(self) -> bool:
+        """Whether the run may be over, or past its last interruptible step, when it comes."""
+        return self.wait > 0 or (self.signal == signal.SIGTERM and self.stage == PUBLISH)
+
     def plan(self, project: Project, seconds: Mapping[str, float]) -> dict[str, Any]:
         return {
             "run_folder": str(project.run_folder),
@@ -106,25 +111,24 @@ class Round:
             "ORT_DISABLE_TELEMETRY": "1",
         }
 
-    def kill(self, kill: Kill) -> bool:
-        """Start the command and kill it; False if it ended before."""
+    def kill(self, kill: Kill) -> None:
+        """Start the command, kill it, and look at what is left."""
         plan = kill.plan(self.project, self.seconds)
         ended = self.warm.run(self.project, *RUN, kill=plan, environment=self.environment)
         self.told.append(f"{kill} at {ended.event}: {ended.code}")
-        if ended.event is None:  # the last stages left it no more places
-            self.check(ended.code == 0, ended)
-            return False
-        self.rows.append(crash_table.Row(ended.event.split("\t")[0], kill.signal.name, ended.code))
+        self.check(ended.event is not None, ended)
+        stage = str(ended.event).split("\t")[0]
+        self.rows.append(crash_table.Row(stage, kill.signal.name, ended.code))
         killed = -ended.code == kill.signal == signal.SIGKILL
-        interrupted = kill.signal == signal.SIGTERM and ended.code in (130, 0)
-        self.check(killed or interrupted, ended)
+        interrupted = kill.signal == signal.SIGTERM and ended.code == 130
+        finished = ended.code == 0 and kill.may_come_late
+        self.check(killed or interrupted or finished, ended)
         self.check(ended.orphans == [], ended)
         self.check("Traceback" not in ended.err and "Exception ignored" not in ended.err, ended)
         self.check(half_finished(self.project) == [], ended)
         if interrupted:
             self.check(self.project.drafts() == [], ended)
         self.check(self.left_outside() == [], ended)
-        return True
 
     def left_outside(self) -> list[str]:
         """What is new around the project, except for what libraries cache."""
@@ -175,7 +179,6 @@ def test_a_run_killed_again_and_again(
         done = this.project.run(*RUN, environment=this.environment)  # a Python of its own
         told = "\n".join([*this.told, done.told])
         assert done.code == 0, told
-        assert len(this.rows) >= count // 2, told
         outcome.different = differences(end_state(this.project), end_state(undisturbed))
         assert outcome.different == [], told
         assert this.project.drafts() == [], told

@@ -50,7 +50,7 @@ def undisturbed(
     ended = warm.run(project, *RUN, "--json")
     assert ended.code == 0, ended.told
     made = {project.folder / stage["folder"] for stage in ended.json()["stages"]}
-    for manifest in project.run_folder.rglob("manifest.json"):
+    for manifest in list(project.run_folder.rglob("manifest.json")):
         if manifest.parent not in made:  # of another target
             shutil.rmtree(manifest.parent)
     return project

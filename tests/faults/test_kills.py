@@ -24,6 +24,8 @@ from end_state import differences, end_state, half_finished, snapshot
 from killer import CHECKPOINT, PUBLISH, RENAME, SWEEP
 from project import Project
 
+from tmkd_deploy.artifacts import read_manifest
+
 KILLS = int(os.environ.get("CRASH_KILLS", "20"))
 SEED = int(os.environ.get("CRASH_SEED", "1"))
 ROUND = 20
@@ -142,11 +144,9 @@ class Round:
         assert good, "\n".join([*self.told, ended.told, *ended.orphans, *self.left_outside()])
 
 
-def make_stale(project: Project) -> None:
-    """Give every artifact another fingerprint, so that all are made again and replaced."""
-    from tmkd_deploy.artifacts import read_manifest
-
-    for path in project.run_folder.rglob("manifest.json"):
+def make_stale(folder: Path) -> None:
+    """Give the artifacts below `folder` another fingerprint, so that they are made again."""
+    for path in folder.rglob("manifest.json"):
         stale = read_manifest(path.parent).model_copy(update={"fingerprint": "0" * 64})
         sealed = stale.model_copy(update={"seal": stale.expected_seal()})
         path.write_text(sealed.model_dump_json(indent=1) + "\n")
@@ -162,7 +162,7 @@ def test_a_run_killed_again_and_again(
     if number % 2:
         shutil.rmtree(project.run_folder)
     else:
-        make_stale(project)
+        make_stale(project.run_folder)
     count = min(ROUND, KILLS - number * ROUND)
     seconds = {name: undisturbed.manifest(name)["seconds"] for name in STAGES[1:-1]}
     this = Round(warm, project, tmp_path / "around", seconds)
@@ -187,3 +187,15 @@ def test_a_run_killed_again_and_again(
         after = snapshot([images, this.around / "home" / "mine.txt", this.project.recipe])
         assert list(after.values()) == list(before.values()), told
         outcome.equal = True
+
+
+def test_an_interrupted_clean_up_is_finished(
+    undisturbed: Project, warm: Warm, tmp_path: Path
+) -> None:
+    """The new artifact is in place and the old one is being removed when SIGTERM comes."""
+    project = undisturbed.copy_to(tmp_path / "project")
+    make_stale(project.run_folder / "gate")
+    this = Round(warm, project, tmp_path / "around", {})
+    this.kill(Kill("gate/cpu", "os.rmdir", 1, 0.0, signal.SIGTERM, sweep=0))
+    assert this.rows == [crash_table.Row("gate/cpu", "SIGTERM", 130)]
+    assert read_manifest(project.run_folder / "gate" / "cpu").fingerprint != "0" * 64

@@ -1,11 +1,12 @@
 # Each command does its own set-up: a Debian or Ubuntu machine with Python 3.10 to 3.14 is enough.
 
-.PHONY: help demo test test-lowest emulated-device lint types docs check clean
+.PHONY: help demo test test-lowest crash emulated-device lint types docs check clean
 
 help:
 	@echo "make demo   run the whole chain on real images (recipes/quickstart.yaml)"
 	@echo "make test   run the tests"
 	@echo "make test-lowest   run them with the lowest versions of all dependencies"
+	@echo "make crash  kill whole runs 200 times; the table is written to benchmarks/results/crash.md"
 	@echo "make emulated-device   run the chain on an emulated aarch64 device behind SSH (as root)"
 	@echo "make lint   check style and formatting"
 	@echo "make types  check types"
@@ -21,6 +22,11 @@ test: .venv/.installed
 
 test-lowest: .venv-lowest/.installed
 	.venv-lowest/bin/pytest
+
+# CRASH_SEED picks other instants, CRASH_KILLS another number of kills.
+crash: .venv/.installed
+	CRASH_KILLS=$${CRASH_KILLS:-200} CRASH_RESULTS=benchmarks/results \
+		.venv/bin/pytest -n 0 -s tests/faults/test_kills.py
 
 emulated-device: .venv/.installed
 	sh .ci/emulator.sh

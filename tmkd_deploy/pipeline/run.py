@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,9 +109,7 @@ def run(
             only=goal if only else None,
         )
         try:
-            with only_process_in(folder) if is_main else nullcontext():
-                if is_main:
-                    artifacts.sweep_drafts(folder)
+            with only_process_in(folder) if is_main else nullcontext(), _swept(folder, is_main):
                 context.targets = [resolve_target(target, context) for target in requested]
                 if _searches_layers(recipe, goal):
                     first = resolve_target(requested_targets(recipe, None, None)[0], context)
@@ -188,6 +187,19 @@ def _use_devices(goal: str, context: RunContext) -> None:
 def _searches_layers(recipe: Recipe, goal: str) -> bool:
     quantize = recipe.quantize
     return quantize.enabled and quantize.mixed_precision_trials > 0 and goal in _QUANTIZED_GOALS
+
+
+@contextlib.contextmanager
+def _swept(folder: Path, is_main: bool) -> Iterator[None]:
+    """Remove what a killed process left before, and what an interrupted clean-up leaves now."""
+    if is_main:
+        artifacts.sweep_drafts(folder)
+    try:
+        yield
+    except BaseException:
+        if is_main:
+            artifacts.sweep_drafts(folder)
+        raise
 
 
 def _exit_code(context: RunContext) -> ExitCode:

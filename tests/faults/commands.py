@@ -1,0 +1,108 @@
+"""Commands of the warm Python, and what became of them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from project import Done, Project
+
+WARM_PYTHON = Path(__file__).with_name("warm_python.py")
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One command to start, and when to kill it; `setup` is code that runs in it beforehand."""
+
+    project: Project
+    arguments: Sequence[str]
+    kill: Mapping[str, Any] | None = None
+    environment: Mapping[str, str] = field(default_factory=dict)
+    setup: str = ""
+
+
+@dataclass(frozen=True)
+class Ended(Done):
+    """How it ended: a negative code is a signal. `event` is the file change that the kill was set
+    to, `orphans` are the processes of its session that outlived it for a minute."""
+
+    event: str | None
+    orphans: list[str]
+
+
+class Warm:
+    """The warm Python; `folder` takes logs and stands in for the user's home."""
+
+    def __init__(self, folder: Path) -> None:
+        self._logs = folder
+        single = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+        home, code = folder / "home", folder / "bytecode"
+        home.mkdir()
+        environment = {
+            **os.environ,
+            **dict.fromkeys(single, "1"),
+            "HOME": str(home),
+            # a killed command may have been the first to import a module
+            "PYTHONPYCACHEPREFIX": str(code),
+        }
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)
+        self._errors = (folder / "warm.err").open("w+")
+        self._process = subprocess.Popen(
+            [sys.executable, str(WARM_PYTHON)],
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            text=True,
+        )
+        assert self._answer() == "ready\n"
+
+    def run(self, project: Project, *arguments: str, **options: Any) -> Ended:
+        """One command, awaited."""
+        (ended,) = self.run_together([Attempt(project, arguments, **options)])
+        return ended
+
+    def run_together(self, attempts: Sequence[Attempt]) -> list[Ended]:
+        """Commands that start at the same moment, awaited."""
+        logs = [self._logs / str(number) for number in range(len(attempts))]
+        request = [
+            {
+                "folder": str(each.project.folder),
+                "arguments": list(each.arguments),
+                "kill": each.kill,
+                "environment": dict(each.environment),
+                "setup": each.setup,
+                "log": str(log),
+            }
+            for each, log in zip(attempts, logs, strict=True)
+        ]
+        assert self._process.stdin
+        self._process.stdin.write(json.dumps(request) + "\n")
+        self._process.stdin.flush()
+        return [
+            Ended(
+                out=log.with_suffix(".1").read_text(errors="replace"),
+                err=log.with_suffix(".2").read_text(errors="replace"),
+                **reply,
+            )
+            for reply, log in zip(json.loads(self._answer()), logs, strict=True)
+        ]
+
+    def close(self) -> None:
+        """End it."""
+        self._process.communicate(timeout=60)
+        self._errors.close()
+
+    def _answer(self) -> str:
+        assert self._process.stdout
+        line = self._process.stdout.readline()
+        if not line:
+            self._errors.seek(0)
+            raise AssertionError(f"the warm Python has ended:\n{self._errors.read()}")
+        return line

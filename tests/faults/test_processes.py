@@ -1,0 +1,69 @@
+"""Several commands in one run folder, and a killed process of a pair of which one waits."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from commands import Attempt, Warm
+from conftest import RUN
+from end_state import differences, end_state
+from processes import await_end_of_session, members
+from project import Project
+
+PATIENCE = 60.0
+
+
+def test_commands_that_start_at_once(undisturbed: Project, warm: Warm, tmp_path: Path) -> None:
+    """One works and the others are refused, or come when it is done."""
+    project = undisturbed.copy_to(tmp_path / "project")
+    for stage in ("measure", "gate", "bundle", "report"):
+        shutil.rmtree(project.run_folder / stage)
+    ended = warm.run_together([Attempt(project, RUN)] * 3)
+    assert 0 in {each.code for each in ended}
+    for each in ended:
+        assert each.code in (0, 4), each.told
+        busy = re.search(r"Error: This run folder is in use by process \d+, ", each.err)
+        assert (each.code == 4) is bool(busy), each.told
+        assert "Traceback" not in each.err and each.orphans == [], each.told
+    assert project.drafts() == []
+    assert differences(end_state(project), end_state(undisturbed)) == []
+
+
+@pytest.mark.parametrize("victim", ["the command", "its worker"])
+def test_one_of_two_processes_is_killed(undisturbed: Project, tmp_path: Path, victim: str) -> None:
+    """A comparison runs in a process of its own; neither outlives the other."""
+    project = undisturbed.copy_to(tmp_path / "project")
+    command = ("validate", *RUN[1:], "--set", "quantize.compare=[quantize_static]")
+    process = project.start(*command)
+    worker = awaited(lambda: worker_of(process.pid), lambda: process.poll() is None)
+    os.kill(worker if victim == "its worker" else process.pid, signal.SIGKILL)
+    out, err = process.communicate(timeout=500)
+    assert await_end_of_session(process.pid, PATIENCE) == []
+    assert "Traceback" not in err, err
+    if victim == "its worker":
+        assert process.returncode == 4, (out, err)
+        assert "quantize_static" in err and "This is a bug" not in err
+        assert project.drafts() == []
+    assert not (project.run_folder / "post_training").exists()
+
+
+def worker_of(command: int) -> int | None:
+    """The process that `command` has spawned to work for it."""
+    for number, line in members(command).items():
+        if number != command and "spawn_main" in line:
+            return number
+    return None
+
+
+def awaited(found: Callable[[], int | None], goes_on: Callable[[], bool]) -> int:
+    while (value := found()) is None:
+        assert goes_on(), "it ended before"
+        time.sleep(0.005)
+    return value

@@ -42,7 +42,7 @@ class Cage:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._end()
+        self.close()
 
     def run(self, case: Any, seconds: float) -> list[Violation]:
         """What `case` breaks."""
@@ -55,11 +55,11 @@ class Cage:
             self._process.stdin.flush()
         answer = self._answer(seconds)
         if isinstance(answer, Violation):
-            self._end()
+            self.close()
             return [answer]
         found: list[Violation] = answer
         if any(each.kind == "memory" for each in found):
-            self._end()  # what it took may not have been given back
+            self.close()  # what it took may not have been given back
         return found
 
     def _start(self) -> None:
@@ -89,7 +89,7 @@ class Cage:
         ready = self._answer(START_SECONDS)
         if ready != "ready":
             log_text = self._log()
-            self._end()
+            self.close()
             raise RuntimeError(f"the target {self._target} does not start: {ready}\n{log_text}")
 
     def _answer(self, seconds: float) -> Any:
@@ -118,7 +118,8 @@ class Cage:
         frame = re.search(r'tmkd_deploy/(\S+)", line (\d+) in (\w+)', current)
         return f"{frame[1]}:{frame[2]} {frame[3]}" if frame else ""
 
-    def _end(self) -> None:
+    def close(self) -> None:
+        """End the child and remove its folders; `run` starts another."""
         if self._process is not None:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._process.pid, signal.SIGKILL)

@@ -31,7 +31,7 @@ VALUES = st.one_of(
     st.integers(-(2**70), 2**70),
     st.floats(),
     st.text(max_size=20),
-)
+).map(copy.deepcopy)  # they become part of a tree that is changed further
 
 Path = tuple[Any, ...]
 

@@ -269,6 +269,10 @@ def _try_path(case: tuple[str, str], folder: Path) -> Attempts:
     from tmkd_deploy.data.sources import source_fingerprint
     from tmkd_deploy.recipe.schema import Data
 
+    for name in ("a", "b"):
+        (folder / name).mkdir()
+        (folder / name / "0.png").write_bytes(_images()[0])
+
     def read() -> None:
         # below the work folder, so that a pattern does not list the machine
         spec = Data(source=source, path=folder / text.lstrip("/"), image_size=16)  # type: ignore[arg-type]

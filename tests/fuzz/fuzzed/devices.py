@@ -13,7 +13,7 @@ from unittest import mock
 
 from hypothesis import strategies as st
 from invariants import ViolatedError, command
-from mutations import JSON_NOISE, TEXTS, VALUES, json_texts, mutated, trees
+from mutations import JSON_NOISE, TEXTS, mutated, trees
 
 from fuzzed.target import Attempts, Target, agent_errors, tmkd_errors
 
@@ -407,8 +407,8 @@ TARGETS = [
         _try_requests,
         agent_errors,
         share=4,
+        processes=True,  # `build` asks which JetPack this is
         needs=("onnx", "onnxruntime"),
     ),
     Target("device addresses", _addresses, lambda: "local", _try_address, tmkd_errors, share=4),
 ]
-_ = (VALUES, json_texts)

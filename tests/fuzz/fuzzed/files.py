@@ -85,11 +85,11 @@ def _sealed(content: bytes) -> bytes:
 
 @functools.cache
 def _summary() -> Any:
-    from report_fixture import report
+    from report_fixture import cpu_target, rtx_target, run_report
 
     from tmkd_deploy.report.json import Json
 
-    return json.loads(Json().render(report()))
+    return json.loads(Json().render(run_report(cpu_target(), rtx_target())))
 
 
 def _summaries() -> st.SearchStrategy[bytes]:

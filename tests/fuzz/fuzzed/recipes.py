@@ -89,7 +89,6 @@ def _recipe_bytes(draw: st.DrawFn) -> bytes:
 def _try_recipe(content: bytes, folder: Path) -> Attempts:
     from tmkd_deploy.recipe.load import load
     from tmkd_deploy.recipe.upgrade import upgrade
-    from tmkd_deploy.yaml_document import parse
 
     path = folder / "recipe.yaml"
     path.write_bytes(content)
@@ -103,15 +102,15 @@ def _try_recipe(content: bytes, folder: Path) -> Attempts:
             raise ViolatedError("meaning", "the printed recipe is another one", "recipe.to_yaml")
 
     yield round_trip
-    yield lambda: upgrade(path)
-    yield lambda: parse(content.decode("utf-8", "replace"), "text")
+    if len(content) % 4 == 0:  # it reads a recipe three times
+        yield lambda: upgrade(path)
 
 
 def _try_check(content: bytes, folder: Path) -> Attempts:
     path = folder / "recipe.yaml"
     path.write_bytes(content)
-    yield lambda: command("recipe", "check", "--resolved", str(path))
-    yield lambda: command("recipe", "check", "--json", str(path))
+    form = "--json" if len(content) % 2 else "--resolved"
+    yield lambda: command("recipe", "check", form, str(path))
 
 
 KEYS = sorted(
@@ -143,10 +142,6 @@ def _try_overrides(overrides: list[str], folder: Path) -> Attempts:
     path = folder / "recipe.yaml"
     path.write_text(YAML, encoding="utf-8")
     yield lambda: load(path, overrides, lambda _: None)
-    # what a process is given has no NUL, and undecodable bytes as lone surrogates
-    given = [each.replace("\0", "") for each in overrides]
-    options = [part for each in given for part in ("--set", each)]
-    yield lambda: command("recipe", "check", str(path), *options)
 
 
 @functools.cache
@@ -208,8 +203,7 @@ TARGETS = [
         lambda: ["distill.epochs=3"],
         _try_overrides,
         tmkd_errors,
-        share=2,
-        needs=("timm",),
+        share=4,
     ),
     Target(
         "target profiles",

@@ -191,7 +191,7 @@ def main(name: str, home: Path) -> None:
 
 
 def _memory(name: str) -> int:
-    with open("/proc/self/status", encoding="ascii") as status:
+    with Path("/proc/self/status").open(encoding="ascii") as status:
         for line in status:
             if line.startswith(name):
                 return int(line.split()[1]) << 10
@@ -202,8 +202,9 @@ def _tree(folder: Path) -> list[tuple[str, int, int]]:
     found = []
     for parent, folders, files in os.walk(folder):
         for name in (*folders, *files):
-            state = os.lstat(os.path.join(parent, name))
-            found.append((os.path.join(parent, name), state.st_size, state.st_mtime_ns))
+            path = f"{parent}{os.sep}{name}"
+            state = os.lstat(path)
+            found.append((path, state.st_size, state.st_mtime_ns))
     return sorted(found)
 
 
@@ -213,7 +214,7 @@ def _empty(folder: Path) -> None:
             if entry.is_dir(follow_symlinks=False):
                 shutil.rmtree(entry.path, ignore_errors=True)
             else:
-                os.unlink(entry.path)
+                Path(entry.path).unlink()
 
 
 if __name__ == "__main__":

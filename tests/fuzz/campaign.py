@@ -168,9 +168,7 @@ def _report(plan: dict[str, Any], options: argparse.Namespace) -> dict[str, Any]
             {"target": outcome["target"], "cases": 0, "processor_seconds": 0.0, "findings": 0},
         )
         row["cases"] += outcome["cases"]
-        row["processor_seconds"] = round(
-            row["processor_seconds"] + outcome["processor_seconds"], 1
-        )
+        row["processor_seconds"] = round(row["processor_seconds"] + outcome["processor_seconds"], 1)
         for each in outcome["found"]:
             key = f"{outcome['target']}: {each['signature']}"
             if key in found:
@@ -190,7 +188,7 @@ def _report(plan: dict[str, Any], options: argparse.Namespace) -> dict[str, Any]
 
 def _machine() -> dict[str, Any]:
     model = ""
-    with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as lines:
+    with Path("/proc/cpuinfo").open(encoding="utf-8", errors="replace") as lines:
         for line in lines:
             if line.startswith("model name"):
                 model = line.partition(":")[2].strip()
@@ -210,14 +208,16 @@ def _write(report: dict[str, Any], folder: Path) -> None:
     lines = [
         "# Hostile input",
         "",
-        f"`{report['command']}` ran {report['cases']:,} cases in {report['seconds'] / 60:.0f} minutes "
-        f"on {machine['cores']} cores of an {machine['processor']}, with Python {machine['python']}. "
+        f"`{report['command']}` ran {report['cases']:,} cases in "
+        f"{report['seconds'] / 60:.0f} minutes on {machine['cores']} cores of this processor: "
+        f"{machine['processor']}, with Python {machine['python']}. "
         f"It found {len(report['found'])} broken promises.",
         "",
         "| Input | Cases | Processor seconds | Findings |",
         "|---|---:|---:|---:|",
         *(
-            f"| {row['target']} | {row['cases']:,} | {row['processor_seconds']:,.0f} | {row['findings']} |"
+            f"| {row['target']} | {row['cases']:,} | {row['processor_seconds']:,.0f} "
+            f"| {row['findings']} |"
             for row in report["targets"]
         ),
     ]

@@ -23,9 +23,7 @@ def holds() -> Iterator[Holds]:
         if lacking := missing(TARGETS[name]):
             pytest.skip(f"{', '.join(lacking)} is not installed")
         found = cages.setdefault(name, Cage(name)).run(case, SECONDS)
-        assert not found, "\n".join(
-            f"{each.kind} at {each.place}: {each.detail}" for each in found
-        )
+        assert not found, "\n".join(f"{each.kind} at {each.place}: {each.detail}" for each in found)
 
     yield check
     for cage in cages.values():

@@ -50,9 +50,7 @@ class Outcome:
     found: dict[str, Finding] = field(default_factory=dict)
 
 
-def fuzz(
-    target: Target, cases: int, seed: int | None, seconds: float = float("inf")
-) -> Outcome:
+def fuzz(target: Target, cases: int, seed: int | None, seconds: float = float("inf")) -> Outcome:
     """Run about `cases` cases, and stop after `seconds`.
 
     Without a seed the cases are the same in every run.
@@ -64,7 +62,14 @@ def fuzz(
         while outcome.cases < cases and time.monotonic() - began < seconds:
             before = outcome.cases
             wanted = min(1000, cases - outcome.cases)
-            _round(target, cage, wanted, None if seed is None else seed + rounds, outcome, began + seconds)
+            _round(
+                target,
+                cage,
+                wanted,
+                None if seed is None else seed + rounds,
+                outcome,
+                began + seconds,
+            )
             rounds += 1
             if outcome.cases == before or seed is None:
                 break

@@ -61,7 +61,7 @@ class Watch:
     def __init__(self, home: Path) -> None:
         """`home` is the only folder that may change; the folder `canary` in it may not be read."""
         self._home = os.path.realpath(home)
-        self._canary = os.path.join(self._home, "canary")
+        self._canary = f"{self._home}{os.sep}canary"
         self._seen: list[str] | None = None
         self._processes = False
         sys.addaudithook(self._hook)
@@ -98,9 +98,9 @@ class Watch:
     def _changed(self, event: str, path: Any) -> None:
         if isinstance(path, int) or self._seen is None:
             return
-        if not _inside(path, self._home) or _inside(path, self._canary):
-            if os.fsdecode(path) != os.devnull:
-                self._seen.append(f"{event} {os.fsdecode(path)}")
+        allowed = _inside(path, self._home) and not _inside(path, self._canary)
+        if not allowed and os.fsdecode(path) != os.devnull:
+            self._seen.append(f"{event} {os.fsdecode(path)}")
 
 
 def _inside(path: Any, folder: str) -> bool:

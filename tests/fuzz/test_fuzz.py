@@ -2,16 +2,9 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from pathlib import Path
-from typing import Any
-
 import pytest
-from cage import Cage
 from fuzzed.targets import TARGETS, missing
 from harness import fuzz
-from invariants import Violation, of_command
 
 CASES = 3000
 SHARES = sum(target.share for target in TARGETS.values())

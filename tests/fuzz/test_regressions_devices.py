@@ -19,11 +19,11 @@ from typing import Any
 
 import pytest
 from conftest import Holds
-from fuzzed import devices
+from fuzzed import agent_replies
 
 FUZZ = str(Path(__file__).parent)
 OSC = "\x1b]52;c;cm0gLXJm\x07"
-HELLO = json.dumps(devices.HELLO, separators=(",", ":"))
+HELLO = json.dumps(agent_replies.HELLO, separators=(",", ":"))
 TIMEOUT = 2.0  # of the session; nothing sound is heard for longer
 SECONDS = 45.0  # after which a test gives up, on the slowest of machines
 DISK_BYTES = 64 << 20
@@ -34,7 +34,7 @@ MEMORY_BYTES = 512 << 20
 TALK = """
 import json, os, stat, sys, threading, time
 sys.path[:0] = [FUZZ]
-from fuzzed import targets, devices
+from fuzzed import targets, agent_replies
 from pathlib import Path
 from unittest import mock
 from tmkd_deploy.devices import device as module
@@ -42,7 +42,7 @@ from tmkd_deploy.devices.address import LocalAddress
 from tmkd_deploy.errors import TmkdError
 from tmkd_deploy.events import SilentEvents
 program, what, folder = sys.argv[1:]
-class Evil(devices._Recorded):
+class Evil(agent_replies.Recorded):
     def command(self):
         taken = "head -c %d >/dev/null; " % self._taken
         return ["sh", "-c", taken + program]
@@ -141,13 +141,15 @@ def test_a_device_that_sends_more_than_it_said(tmp_path: Path) -> None:
 
 
 def _doctor(holds: Holds, *lines: Any) -> None:
-    text = [each if isinstance(each, str) else json.dumps(each, separators=(",", ":")) for each in lines]
+    text = [
+        each if isinstance(each, str) else json.dumps(each, separators=(",", ":")) for each in lines
+    ]
     holds("agent replies", ("doctor", "\n".join([*text, ""]).encode()))
 
 
 def _answer(task: str, at: int, **changes: Any) -> tuple[str, bytes]:
     """A task whose message `at` has other fields."""
-    script = devices._script(task)
+    script = agent_replies.script(task)
     script[at] = {key: value for key, value in (script[at] | changes).items() if value != "DROP"}
     lines = [json.dumps(each, separators=(",", ":")).encode() for each in script]
     return task, b"\n".join(lines) + b"\n"
@@ -176,7 +178,7 @@ def _answer(task: str, at: int, **changes: Any) -> tuple[str, bytes]:
     ],
 )
 def test_messages_that_no_agent_sends(holds: Holds, line: str) -> None:
-    _doctor(holds, devices.HELLO, line)
+    _doctor(holds, agent_replies.HELLO, line)
     _doctor(holds, line)
 
 
@@ -191,29 +193,44 @@ def test_escapes_in_what_a_device_says(holds: Holds) -> None:
     holds("agent replies", _answer("refused", 1, say=OSC, done=0))
     words = {"problem": OSC, "advice": OSC, "where": OSC}
     holds("agent replies", _answer("refused", 5, **words))
-    holds("agent replies", _answer("doctor", 5, value=devices._probed() | {"model": OSC, "system": OSC, "power_mode": {"id": 0, "name": OSC}}))
+    holds(
+        "agent replies",
+        _answer(
+            "doctor",
+            5,
+            value=agent_replies.probed()
+            | {"model": OSC, "system": OSC, "power_mode": {"id": 0, "name": OSC}},
+        ),
+    )
 
 
-@pytest.mark.parametrize("field", sorted(devices._probed()) if sys.platform == "linux" else [])
+@pytest.mark.parametrize("field", sorted(agent_replies.probed()) if sys.platform == "linux" else [])
 def test_device_info_of_the_wrong_types(holds: Holds, field: str) -> None:
     for value in (None, 7, "x", [], {}, {"a": []}, [1], -1, 1e400, "DROP"):
-        info = devices._probed() | {field: value}
+        info = agent_replies.probed() | {field: value}
         if value == "DROP":
             del info[field]
         holds("agent replies", _answer("doctor", 5, value=info))
 
 
-@pytest.mark.parametrize("times", [[float("nan")], [-1.0], [0.0], [float("inf")], [], ["x"], [None], [[]], [True], [1e308]])
+@pytest.mark.parametrize(
+    "times",
+    [[float("nan")], [-1.0], [0.0], [float("inf")], [], ["x"], [None], [[]], [True], [1e308]],
+)
 def test_impossible_times_are_not_published(holds: Holds, times: list[Any]) -> None:
-    timed = json.loads(json.dumps(devices._timed()))
+    timed = json.loads(json.dumps(agent_replies.timed()))
     timed["blocks"]["fp32"] = [times * 2 for _ in timed["blocks"]["fp32"]]
     holds("agent replies", _answer("latency", 8, value=timed))
 
 
-@pytest.mark.parametrize("key", ["blocks", "warmup", "throughput", "conditions", "machine", "device_ms"])
-@pytest.mark.parametrize("value", [None, {}, [], 7, {"fp32": None}, {"fp32": float("nan")}, {"fp32": -1}])
+@pytest.mark.parametrize(
+    "key", ["blocks", "warmup", "throughput", "conditions", "machine", "device_ms"]
+)
+@pytest.mark.parametrize(
+    "value", [None, {}, [], 7, {"fp32": None}, {"fp32": float("nan")}, {"fp32": -1}]
+)
 def test_measurements_of_the_wrong_types(holds: Holds, key: str, value: Any) -> None:
-    holds("agent replies", _answer("latency", 8, value=devices._timed() | {key: value}))
+    holds("agent replies", _answer("latency", 8, value=agent_replies.timed() | {key: value}))
 
 
 def test_logits_that_are_none(holds: Holds) -> None:
@@ -221,12 +238,18 @@ def test_logits_that_are_none(holds: Holds) -> None:
 
     import numpy as np
 
-    for wrong in (np.full((2, 3), np.nan, "f4"), np.zeros((1, 3), "f4"), np.zeros(3, "f4"), np.zeros((2, 3), "i8"), np.array([["a"]] * 2)):
+    for wrong in (
+        np.full((2, 3), np.nan, "f4"),
+        np.zeros((1, 3), "f4"),
+        np.zeros(3, "f4"),
+        np.zeros((2, 3), "i8"),
+        np.array([["a"]] * 2),
+    ):
         stream = io.BytesIO()
         np.save(stream, wrong)
         content = stream.getvalue()
         digest = hashlib.sha256(content).hexdigest()
-        script = devices._script("logits")
+        script = agent_replies.script("logits")
         script[7] = script[7] | {"value": {"logits": digest}}
         script[8] = script[8] | {"data": base64.b64encode(content).decode()}
         lines = [json.dumps(each, separators=(",", ":")).encode() for each in script]
@@ -332,9 +355,12 @@ def test_a_forged_lock_does_not_end_another_program(tmp_path: Path) -> None:
 
     home = tmp_path / "home"
     _start(home)
-    with subprocess.Popen(
-        [sys.executable, "-c", "import time; time.sleep(120)", "edit", "tmkd-notes.txt"]
-    ) as victim, (home / "lock").open("w") as lock:
+    with (
+        subprocess.Popen(
+            [sys.executable, "-c", "import time; time.sleep(120)", "edit", "tmkd-notes.txt"]
+        ) as victim,
+        (home / "lock").open("w") as lock,
+    ):
         json.dump({"owner": "x", "since": 1.0, "pid": victim.pid}, lock)
         lock.flush()
         fcntl.flock(lock, fcntl.LOCK_EX)

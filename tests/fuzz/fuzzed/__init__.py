@@ -1,1 +1,1 @@
-"""What is fuzzed: for each kind of untrusted input, a strategy and the functions that it is fed to."""
+"""What is fuzzed: for each kind of untrusted input, a strategy and what it is fed to."""

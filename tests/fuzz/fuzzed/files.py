@@ -18,7 +18,7 @@ from fuzzed.target import Attempts, Target, tmkd_errors
 CONTENT = b"some logits"
 
 
-def _write(folder: Path) -> None:
+def write_artifact(folder: Path) -> None:
     from colour_bundle import measurements
 
     from tmkd_deploy import artifacts
@@ -33,7 +33,7 @@ def _manifest() -> Any:
     import tempfile
 
     with tempfile.TemporaryDirectory() as folder:
-        _write(Path(folder) / "measure")
+        write_artifact(Path(folder) / "measure")
         return json.loads((Path(folder) / "measure" / "manifest.json").read_text())
 
 
@@ -43,9 +43,22 @@ def _manifests(draw: st.DrawFn) -> tuple[bytes, bool]:
     if draw(st.integers(0, 2)) == 0:
         return draw(json_texts(_manifest())), False
     manifest = draw(trees(_manifest()))
-    if isinstance(manifest, dict) and isinstance(manifest.get("files"), dict) and draw(st.booleans()):
+    if (
+        isinstance(manifest, dict)
+        and isinstance(manifest.get("files"), dict)
+        and draw(st.booleans())
+    ):
         entry = {"sha256": "0" * 64, "bytes": 17}
-        names = ["../../canary/secret", "/etc/passwd", "..", "", ".", "a\0b", "manifest.json", "\ud800"]
+        names = [
+            "../../canary/secret",
+            "/etc/passwd",
+            "..",
+            "",
+            ".",
+            "a\0b",
+            "manifest.json",
+            "\ud800",
+        ]
         manifest["files"][draw(st.sampled_from(names))] = entry
     return json.dumps(manifest).encode(), True
 
@@ -135,9 +148,26 @@ EVIL = [
     b"cos\nsystem\n(S'id'\ntR.",
     b"\x80\x02cposix\nsystem\nq\x00X\x02\x00\x00\x00idq\x01\x85q\x02Rq\x03.",
     b"\x80\x04\x95\x00\x00\x00\x00\x00\x00\x00\x00\x8c\x05posix\x8c\x06system\x93\x8c\x02id\x85R.",
-    *(b"a line of text\n", b"<html>404</html>", b"version https://git-lfs.github.com/spec/v1\n", b""),
-    *(b"\x80\x02.", b"\x80\x02]q\x00.", b"\x80\x02}q\x00(", b"(" * 5000 + b".", b"\x80\x02N.", b"PK\5\6"),
-    *(b"\x80\x02" + b"]" * 3000 + b"a" * 2999 + b".", b"\x80\x09.", b"I999\n.", b"L" + b"9" * 6000 + b"L\n."),
+    *(
+        b"a line of text\n",
+        b"<html>404</html>",
+        b"version https://git-lfs.github.com/spec/v1\n",
+        b"",
+    ),
+    *(
+        b"\x80\x02.",
+        b"\x80\x02]q\x00.",
+        b"\x80\x02}q\x00(",
+        b"(" * 5000 + b".",
+        b"\x80\x02N.",
+        b"PK\5\6",
+    ),
+    *(
+        b"\x80\x02" + b"]" * 3000 + b"a" * 2999 + b".",
+        b"\x80\x09.",
+        b"I999\n.",
+        b"L" + b"9" * 6000 + b"L\n.",
+    ),
 ]
 
 

@@ -123,7 +123,7 @@ _PIECES = [
 
 def _images() -> st.SearchStrategy[bytes]:
     def of(name: str) -> st.SearchStrategy[bytes]:
-        raw, kind = originals()[name], name.split()[0]
+        raw, kind = originals()[name], name.partition(" ")[0]
         repair = _with_png_checksums if kind == "png" else None
         return mutated(raw, _FIELDS[kind](raw), repair, _PIECES)
 
@@ -135,9 +135,8 @@ def _images() -> st.SearchStrategy[bytes]:
 def _classifier() -> Any:
     import tempfile
 
-    from tmkd_deploy.runtime import load
-
     from fuzzed.bundles import bundle
+    from tmkd_deploy.runtime import load
 
     with tempfile.NamedTemporaryFile(suffix=".tmkd") as file:
         file.write(bundle())

@@ -58,7 +58,13 @@ targets:
     budgets: {accuracy: 0.6}
 """
 PIECES = [
-    *(b"!!python/object/apply:os.system ['id']", b"!!binary aGk=", b"!!set {a}", b"!x ", b"!!float "),
+    *(
+        b"!!python/object/apply:os.system ['id']",
+        b"!!binary aGk=",
+        b"!!set {a}",
+        b"!x ",
+        b"!!float ",
+    ),
     *(b"&a ", b"*a", b"*data", b"<<: *data\n", b"? ", b"- ", b": ", b"|\n", b">-\n", b"'", b'"'),
     *(b"---\n", b"...\n", b"%YAML 9.9\n", b"%TAG ! tag:x,2000:\n", b"\t", b"\0", b"\xff", b"\r"),
     *(b"\xef\xbb\xbf", b"\xc2\x85", b"\xe2\x80\xa8", b"\xed\xa0\x80", b"{" * 40, b"[" * 2000),
@@ -66,7 +72,17 @@ PIECES = [
 ]
 NOISE = [
     *(b"", b"~", b"[]", b"- a", b"a", b"{", b"\0", b"\xff\xfe", b"---\n---\n", b"? ? ? a"),
-    *(b"[" * 5000, b"- " * 3000 + b"a", b"a: &a [*a]", b"&a [*a, *a]", b"%", b"!", b"&", b"*", b"?"),
+    *(
+        b"[" * 5000,
+        b"- " * 3000 + b"a",
+        b"a: &a [*a]",
+        b"&a [*a, *a]",
+        b"%",
+        b"!",
+        b"&",
+        b"*",
+        b"?",
+    ),
     b"a: &a [x,x,x,x,x,x,x,x,x]\n"
     + b"".join(
         b"%c: &%c [%s]\n" % (98 + n, 98 + n, b",".join([b"*%c" % (97 + n)] * 9)) for n in range(7)
@@ -124,10 +140,12 @@ def _overrides(draw: st.DrawFn) -> list[str]:
     def one() -> str:
         key = draw(st.sampled_from(KEYS) | st.sampled_from(TEXTS) | st.text(max_size=12))
         for _ in range(draw(st.integers(0, 1))):
-            key += draw(st.sampled_from([".", ".0", ".-1", ".9", ".x", ".²", ".targets", "..", " "]))
+            key += draw(
+                st.sampled_from([".", ".0", ".-1", ".9", ".x", ".²", ".targets", "..", " "])
+            )
         value = draw(
             st.sampled_from(TEXTS)
-            | VALUES.map(lambda value: json.dumps(value))
+            | VALUES.map(json.dumps)
             | st.sampled_from(PIECES).map(lambda piece: piece.decode("utf-8", "surrogateescape"))
             | st.text(max_size=20)
         )
@@ -183,7 +201,7 @@ TARGETS = [
     Target(
         "recipes",
         _recipe_bytes,
-        lambda: YAML.encode(),
+        YAML.encode,
         _try_recipe,
         tmkd_errors,
         share=3,
@@ -191,7 +209,7 @@ TARGETS = [
     Target(
         "recipe check",
         _recipe_bytes,
-        lambda: YAML.encode(),
+        YAML.encode,
         _try_check,
         tmkd_errors,
         share=1,

@@ -11,13 +11,29 @@ for _room in ("bundle", "report"):  # what their tests make bundles and reports 
     if str(_UNIT / _room) not in sys.path:
         sys.path.append(str(_UNIT / _room))
 
-from fuzzed import bundles, data, devices, files, images, recipes
-from fuzzed.target import Target
+from fuzzed import (  # noqa: E402 - after the path is set
+    addresses,
+    agent_replies,
+    agent_requests,
+    bundles,
+    files,
+    image_folders,
+    images,
+    irregular,
+    npy_headers,
+    onnx_files,
+    parquet_shards,
+    recipes,
+    tar_shards,
+)
+from fuzzed.target import Target  # noqa: E402
 
+MODULES = (
+    *(recipes, addresses, agent_replies, agent_requests, bundles, npy_headers, onnx_files),
+    *(images, tar_shards, parquet_shards, image_folders, irregular, files),
+)
 TARGETS: dict[str, Target] = {
-    target.name: target
-    for module in (recipes, devices, bundles, images, data, files)
-    for target in module.TARGETS
+    target.name: target for module in MODULES for target in module.TARGETS
 }
 
 

@@ -1,10 +1,11 @@
 # Each command does its own set-up: a Debian or Ubuntu machine with Python 3.10 to 3.14 is enough.
 
-.PHONY: help demo test test-lowest crash emulated-device lint types docs check clean
+.PHONY: help demo test fuzz crash test-lowest emulated-device lint types docs check clean
 
 help:
 	@echo "make demo   run the whole chain on real images (recipes/quickstart.yaml)"
 	@echo "make test   run the tests"
+	@echo "make fuzz   feed 100,000 hostile inputs to everything that reads one"
 	@echo "make test-lowest   run them with the lowest versions of all dependencies"
 	@echo "make crash  kill whole runs 200 times; the table is written to benchmarks/results/crash.md"
 	@echo "make emulated-device   run the chain on an emulated aarch64 device behind SSH (as root)"
@@ -19,6 +20,10 @@ demo: .venv/.installed
 
 test: .venv/.installed
 	.venv/bin/pytest
+
+# It goes on where an interrupted one stopped, and stops by itself after 25 minutes.
+fuzz: .venv/.installed
+	.venv/bin/python tests/fuzz/campaign.py
 
 test-lowest: .venv-lowest/.installed
 	.venv-lowest/bin/pytest

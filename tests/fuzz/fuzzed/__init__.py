@@ -1,0 +1,1 @@
+"""What is fuzzed: for each kind of untrusted input, a strategy and what it is fed to."""

@@ -6,8 +6,8 @@ import re
 import unicodedata
 
 # Control codes; format characters, among them all that are invisible or change the direction of
-# text; lone surrogates; separators of lines and paragraphs.
-_UNSAFE = frozenset(("Cc", "Cf", "Cs", "Zl", "Zp"))
+# text; lone surrogates; what has no meaning or a private one; separators of lines and paragraphs.
+_UNSAFE = frozenset(("Cc", "Cf", "Cs", "Cn", "Co", "Zl", "Zp"))
 _CANDIDATE = re.compile(r"[^ -~]")
 
 

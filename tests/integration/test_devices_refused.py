@@ -38,15 +38,8 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SshDevic
 def small_disk(server: SshDevice) -> Iterator[SshDevice]:
     """The device, with its agent's folder on a disk of `SMALL_DISK` bytes."""
     server.agent_home.mkdir()
-    mount = [
-        "mount",
-        "-t",
-        "tmpfs",
-        "-o",
-        f"size={SMALL_DISK},mode=0700",
-        "tmpfs",
-        str(server.agent_home),
-    ]
+    options = f"size={SMALL_DISK},mode=0700"  # as the agent requires of its folder
+    mount = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(server.agent_home)]
     if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode != 0:
         pytest.skip("needs the right to mount a small disk")
     try:

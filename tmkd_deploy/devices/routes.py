@@ -8,9 +8,10 @@ from typing import Protocol
 
 from tmkd_deploy.devices.payload import LOADER, PROCESS_NAME
 from tmkd_deploy.errors import EnvironmentProblem
+from tmkd_deploy.printable import printable as escaped
 
 SHOWN_CHARACTERS = 200
-_WHITE_SPACE = "\t\n\r\xa0"
+_ON_ONE_LINE = str.maketrans("\t\n\r\xa0", "    ")
 
 
 class Route(Protocol):
@@ -55,17 +56,8 @@ def last_line(text: str) -> str:
 
 
 def printable(text: str, limit: int | None = None) -> str:
-    """Untrusted text on one line, of at most `limit` characters.
-
-    Control characters, and those that hide or reorder others, become question marks.
-    """
-    if limit is not None and len(text) > limit:
-        text = text[: limit - 1] + "…"
-    if text.isprintable():
-        return text
-    return "".join(
-        char if char.isprintable() else " " if char in _WHITE_SPACE else "?" for char in text
-    )
+    """Untrusted text on one line, of at most `limit` characters, escaped where it has no shape."""
+    return escaped(text.translate(_ON_ONE_LINE), limit)
 
 
 class LocalRoute:

@@ -43,3 +43,7 @@ def test_an_engine_that_takes_too_much_memory_is_refused(bundle: Path) -> None:
     with_member(bundle, "engine.onnx", hostile_engines.hungry(gibibytes=4))
     with pytest.raises(DataError, match=r"The bundle cannot be used: its engine fails \(.*allocat"):
         verify_apart(bundle, memory_bytes=1 << 30)
+
+
+def test_a_small_bundle_needs_little_memory(bundle: Path) -> None:
+    assert verify_apart(bundle, memory_bytes=1 << 30)["executed"]

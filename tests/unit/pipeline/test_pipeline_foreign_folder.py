@@ -11,7 +11,7 @@ import pytest
 
 from tmkd_deploy import artifacts, bounded_json
 from tmkd_deploy.artifacts import Manifest, Record
-from tmkd_deploy.errors import ArtifactError, EnvironmentProblem
+from tmkd_deploy.errors import ArtifactError, DataError, EnvironmentProblem
 from tmkd_deploy.pipeline.run_lock import only_process_in
 
 
@@ -127,13 +127,15 @@ def test_numbers_are_finite_and_depth_is_bounded(tmp_path: Path, value: str) -> 
 def test_the_size_of_a_manifest_is_bounded(tmp_path: Path, monkeypatch) -> None:
     folder = write(tmp_path / "run" / "stage", Anything(value="x" * 2000))
     monkeypatch.setattr(artifacts, "MANIFEST_BYTES_AT_MOST", 1000)
-    assert "at most 1,000 are read" in refusal(folder)
+    assert "it is larger than 1,000 bytes" in refusal(folder)
 
 
 def test_what_could_not_be_read_back_is_not_published(tmp_path: Path) -> None:
     write(tmp_path / "run" / "stage", Score(score=1.0))
-    with pytest.raises(ArtifactError, match="score"):
-        write(tmp_path / "run" / "stage", Score(score=float("nan")))
+    unchecked = Score.model_construct(score=float("nan"))
+    with pytest.raises(DataError, match="cannot be right") as caught:
+        write(tmp_path / "run" / "stage", unchecked)
+    assert caught.value.where == "Score.score"
     assert artifacts.read(tmp_path / "run" / "stage", "stage", Score).record.score == 1.0
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["stage"]
 

@@ -55,8 +55,8 @@ def export(
     if overflowing is not None:
         events.warn(
             f"Exported {variant.name}: the output of {_module_of(overflowing)} exceeds "
-            f"{LARGEST:,}, FP16's largest finite value, so engines built from this file may return "
-            "no usable logits."
+            f"{LARGEST:,}, the largest finite value in FP16, so engines built from this file may "
+            "return no usable logits."
         )
     # an overflow that this processor computes in FP16, as a GPU does, is no mistake of the export
     elif not difference <= _TOLERANCE[variant.precision]:

@@ -39,8 +39,8 @@ def fp16_overflow(source: Graph, images: np.ndarray) -> list[Finding]:
     return [
         Finding(
             Kind.FP16_OVERFLOW,
-            f"The output of {source.where(node)} exceeds {LARGEST:,}, FP16's largest finite value, "
-            "and is the first to do so.",
+            f"The output of {source.where(node)} exceeds {LARGEST:,}, the largest finite value in "
+            "FP16, and is the first to do so.",
             _ADVICE_OVERFLOW,
             source.near(node),
             node.name,

@@ -55,11 +55,12 @@ def export(
     if overflowing is not None:
         events.warn(
             f"Exported {variant.name}: the output of {_module_of(overflowing)} exceeds "
-            f"{LARGEST:,}, FP16's largest finite value, so engines built from this file may return "
-            "no usable logits."
+            f"{LARGEST:,}, the largest finite value in FP16, so engines built from this file may "
+            "return no usable logits."
         )
-    # an overflow that this processor computes in FP16, as a GPU does, is no mistake of the export
-    elif not difference <= _TOLERANCE[variant.precision]:
+    # where this processor computes in FP16, as a GPU does, an overflow is no mistake of the export
+    overflowed = overflowing is not None and not np.isfinite(difference)
+    if not difference <= _TOLERANCE[variant.precision] and not overflowed:
         raise EnvironmentProblem(
             f"The exported {variant.name} model does not match torch: its logits differ by "
             f"{100 * difference:.2g} % of the largest logit, and at most "
@@ -67,7 +68,7 @@ def export(
             advice="Try another student or opset, or report this model with your versions of torch "
             "and onnx.",
         )
-    else:
+    if not overflowed:
         events.say(
             f"Exported {variant.name}: logits differ from torch's by at most "
             f"{100 * difference:.2g} % of the largest logit, and {100 * agreement:.0f} % of "

@@ -77,7 +77,7 @@ def test_the_first_layer_that_overflows_is_named() -> None:
     assert overflowing(to_fp16(graph(1.0, 1e3)), BRIGHT) == "two"
     (finding,) = fp16_overflow(Graph(half), BRIGHT)
     assert (finding.kind, finding.layer, finding.node) == (Kind.FP16_OVERFLOW, "one", "first")
-    assert finding.problem.startswith("The output of one exceeds 65,504, FP16's largest finite")
+    assert finding.problem.startswith("The output of one exceeds 65,504, the largest finite")
     assert fp16_overflow(Graph(half), DARK) == []
 
 

@@ -4,7 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tmkd_deploy.gate.evaluate import evaluate
 from tmkd_deploy.gate.gate import gate, select_engine
+from tmkd_deploy.gate.trial_outcome import outcome_of, trial_of
 from tmkd_deploy.recipe.schema import Budgets
 from tmkd_deploy.records.latency import Latency, LatencyRatio, LatencyRow
 from tmkd_deploy.records.measurements import EngineFile, LedgerRow, Measurements
@@ -218,3 +220,16 @@ def test_no_engine_ships_that_is_slower_than_another_accurate_one(times, shares)
     if accurate:
         assert selected in accurate
         assert all(p50[selected] <= p50[name] for name in accurate)
+
+
+def test_a_trial_whose_int8_engine_is_unusable_is_inaccurate_and_says_why():
+    measurements = measured({"fp32": 2.0}, {"fp32": 0.96})
+    broken = Measurements.model_validate(
+        {**measurements.model_dump(), "unusable": {"int8": {"reason": "It is not finite."}}}
+    )
+    outcome = outcome_of(BUDGETS, broken)
+    assert outcome.inaccurate and not outcome.slow
+    trial = trial_of(BUDGETS, broken, ["fc"], 0.5)
+    assert (trial.points, trial.p50_ms, trial.not_kept) == (None, None, ["It is not finite."])
+    with pytest.raises(ValueError, match="no verdict on an unusable engine"):
+        evaluate(Budgets(), broken, "int8")

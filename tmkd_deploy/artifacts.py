@@ -208,15 +208,17 @@ def sweep_drafts(run_folder: Path) -> None:
     Raises:
         ArtifactError: a folder in the run folder is a link, so what it holds is not the run's.
     """
-    folders = [path for path in sorted(run_folder.iterdir()) if path.is_dir()]
+    folders = [
+        path for path in sorted(run_folder.iterdir()) if path.is_dir() and not path.match(_DRAFTS)
+    ]
     for folder in folders:
-        if folder.is_symlink() and not folder.match(_DRAFTS):
+        if folder.is_symlink():
             raise ArtifactError(
                 "This folder of the run is a link, and nothing is written or removed behind it.",
                 where=str(folder),
                 advice="Remove the link, then run the command again.",
             )
-    for place in (run_folder, *(folder for folder in folders if not folder.is_symlink())):
+    for place in (run_folder, *folders):
         for leftover in place.glob(_DRAFTS):
             _remove(leftover)
 

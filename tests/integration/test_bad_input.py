@@ -107,10 +107,16 @@ RECIPE = [
         ('no weights called "pretraind"', "teacher.visual.weights", '"pretrained"'),
     ),
     Case(
-        "arguments-the-student-does-not-take",
+        "a-keyword-that-no-model-takes",
         edit("stem_width: 8", "steam_width: 8"),
         2,
-        ("'resnet10t'", "steam_width", "Correct 'student.model_kwargs'"),
+        ('"steam_width"', "student.model_kwargs.steam_width", '"stem_width"'),
+    ),
+    Case(
+        "a-keyword-that-the-student-does-not-take",
+        edit("stem_width: 8", "embed_dim: 8"),
+        2,
+        ("'resnet10t'", "embed_dim", "Correct 'student.model_kwargs'"),
     ),
 ]
 

@@ -25,18 +25,17 @@ def splits_in(root: Path, classes: Collection[str]) -> dict[Split, Path]:
     if not root.is_dir():
         return {}  # the reader says so
     with reading(root):
-        folders = sorted(
-            (Path(entry) for entry in os.scandir(root) if _is_folder(entry)),
-            key=lambda folder: folder.name,
-        )
+        folders = sorted(filter(_is_folder, root.iterdir()), key=lambda folder: folder.name)
     named = {
         folder: split
         for folder in folders
         if folder.name not in classes and (split := split_named(folder.name))
     }
+    if not named:
+        return {}
     flat = [folder for folder in named if _has_images(folder)]
     others = [folder for folder in folders if folder not in named and _holds_anything(folder)]
-    if not named or (flat == list(named) and len(flat) == 1 and others):
+    if len(flat) == len(named) == 1 and others:
         return {}
     if flat:
         raise _ambiguous(
@@ -77,8 +76,8 @@ def _ambiguous(root: Path, problem: str) -> DataError:
     )
 
 
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    return entry.is_dir() and not entry.name.startswith(".")
+def _is_folder(path: Path) -> bool:
+    return not path.name.startswith(".") and path.is_dir()
 
 
 def _has_images(folder: Path) -> bool:
@@ -88,6 +87,7 @@ def _has_images(folder: Path) -> bool:
 
 def _holds_anything(folder: Path) -> bool:
     """Whether images lie in `folder` or in a folder of it, as in a class folder."""
-    with reading(folder), os.scandir(folder) as entries:
-        inner = [Path(entry) for entry in entries if _is_folder(entry)]
-    return _has_images(folder) or any(map(_has_images, inner))
+    if _has_images(folder):
+        return True
+    with reading(folder):
+        return any(_has_images(inner) for inner in folder.iterdir() if _is_folder(inner))

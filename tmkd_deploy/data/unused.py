@@ -17,7 +17,7 @@ def unused_files(root: Path, used: Collection[Path]) -> list[UnusedFiles]:
     """What lies in `root` beside the images `used`, by reason; a hidden folder counts as one."""
     found: dict[str, UnusedFiles] = {}
     with reading(root):
-        for file in sorted(_all_files(root)):
+        for file in sorted(_all_files(root, used)):
             if file not in used:
                 why = _why(file)
                 earlier = found.get(why)
@@ -41,16 +41,14 @@ def described(unused: list[UnusedFiles]) -> str | None:
     return f"Files that are not used: {'; '.join(parts)}."
 
 
-def _all_files(root: Path) -> Iterator[Path]:
-    for parent, folders, names in os.walk(root, onerror=_raise):
-        yield from (Path(parent, name) for name in names)
-        yield from (Path(parent, name) for name in folders if name.startswith("."))
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in folders:  # a class folder may be a link, which `walk` does not follow
-            if (Path(parent) == root or Path(parent).parent == root) and Path(
-                parent, name
-            ).is_symlink():
-                yield from _all_files(Path(parent, name))
+def _all_files(root: Path, used: Collection[Path]) -> Iterator[Path]:
+    """Every file below `root` and below linked class folders; other links are not followed."""
+    folders = {folder for file in used for folder in file.parents if root in folder.parents}
+    for start in (root, *(folder for folder in folders if folder.is_symlink())):
+        for parent, inner, names in os.walk(start, onerror=_raise):
+            yield from (Path(parent, name) for name in names)
+            yield from (Path(parent, name) for name in inner if name.startswith("."))
+            inner[:] = [name for name in inner if not name.startswith(".")]
 
 
 def _why(file: Path) -> str:

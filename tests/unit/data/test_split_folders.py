@@ -129,6 +129,14 @@ def test_files_beside_the_splits_and_in_linked_classes_are_seen(tmp_path):
     ]
 
 
+def test_links_in_circles_are_not_followed(tmp_path):
+    put(tmp_path / "images", "a/0.png", "b/1.png")
+    (tmp_path / "images" / "a" / "loop").symlink_to(tmp_path / "images")
+    (tmp_path / "images" / "b" / "loop.txt").symlink_to("loop.txt")
+    unused = read(tmp_path / "images").unused
+    assert unused == [UnusedFiles(why="with the suffix .txt", count=1, example="b/loop.txt")]
+
+
 def test_hidden_files_alone_are_not_worth_a_warning(tmp_path):
     put(tmp_path, "a/0.png", "b/1.png")
     (tmp_path / "a" / ".DS_Store").write_text("")

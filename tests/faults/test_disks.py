@@ -85,7 +85,7 @@ def test_a_project_that_cannot_be_written_to(
     ended = warm.run(project, *RUN)
     assert ended.code == 4, ended.told
     assert "Traceback" not in ended.err and "This is a bug" not in ended.err, ended.err
-    assert "Error: " in ended.err and "runs/small" in ended.err and "--runs" in ended.err
+    assert "Where: runs/small" in ended.err and "read and write it" in ended.err
     assert snapshot([project.folder]) == before
     elsewhere = tmp_path / "elsewhere"
     shutil.copytree(project.run_folder, elsewhere / "small", copy_function=shutil.copy)

@@ -14,7 +14,8 @@ MAX_WEBP_PIXELS = 1 << 25
 MAX_ASPECT_RATIO = 100  # resampling coefficients grow with the longer side
 MAX_BYTES = 256 << 20  # holds MAX_PIXELS uncompressed with alpha
 MAX_SCANS = 64  # of a progressive JPEG, where about ten are usual; each visits every pixel
-MAX_RLE_BYTES = 8 << 20  # Pillow decodes run-length encoded BMP files in Python
+# Pillow decodes run-length encoded BMP files and PPM files of text in Python
+MAX_SLOW_BYTES = 8 << 20
 MAX_SEGMENTS = 300_000  # of a JPEG or chunks of a PNG; Pillow keeps a Python object for each
 MAX_TIFF_TAGS = 4096
 MAX_TIFF_VALUES = 100_000  # in one tag; more than the strips or tiles of any allowed image
@@ -63,6 +64,8 @@ def content_problem(encoded: bytes) -> str | None:
             return _tiff_problem(encoded)
         if encoded.startswith(b"BM"):
             return _bmp_problem(encoded)
+        if encoded.startswith((b"P1", b"P2", b"P3")) and len(encoded) > MAX_SLOW_BYTES:
+            return f"It is stored as text and larger than the allowed {MAX_SLOW_BYTES >> 20} MiB."
     except (struct.error, zlib.error, KeyError):
         pass  # it is damaged, which Pillow reports in its own words
     return None
@@ -134,8 +137,8 @@ def _jpeg_problem(encoded: bytes) -> str | None:
 
 def _bmp_problem(encoded: bytes) -> str | None:
     header_size, compression = struct.unpack_from("<I12xI", encoded, 14)
-    if header_size >= 40 and compression in (1, 2) and len(encoded) > MAX_RLE_BYTES:
-        return f"It is run-length encoded and larger than the allowed {MAX_RLE_BYTES >> 20} MiB."
+    if header_size >= 40 and compression in (1, 2) and len(encoded) > MAX_SLOW_BYTES:
+        return f"It is run-length encoded and larger than the allowed {MAX_SLOW_BYTES >> 20} MiB."
     return None
 
 

@@ -219,3 +219,9 @@ def test_rows_are_converted_in_parts_without_a_difference(monkeypatch, mode, ori
     if mode == "RGB":
         upright = np.asarray(ImageOps.exif_transpose(Image.open(file)))
         np.testing.assert_array_equal(whole, upright)
+
+
+@pytest.mark.parametrize("kind", [b"P1", b"P2", b"P3"])
+def test_pixels_as_text_are_limited_because_they_are_slow(kind):
+    header = kind + b" 2000 2000 " + (b"" if kind == b"P1" else b"255 ")
+    refused(header + b"0 " * (5 << 20), "stored as text and larger than the allowed 8 MiB")

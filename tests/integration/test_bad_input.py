@@ -222,7 +222,11 @@ DATA = [
         "duplicate-overlapping",
         in_train(lambda t: shutil.copy(t / "down/000.png", t.parent / "test/down/twin.png")),
         5,
-        ("1 image of the training split repeats an image of a later split", "'train/down/000.png'", "twin.png"),
+        (
+            "1 image of the training split repeats an image of a later split",
+            "'train/down/000.png'",
+            "twin.png",
+        ),
     ),
     Case(
         "corrupt-image",

@@ -90,7 +90,7 @@ def look_alike(alike: Sequence[int], names: Sequence[str]) -> Iterator[DataFindi
             "images_look_alike",
             "warning",
             f"The images of {_count(len(alike), 'class', 'classes')} are nearly all alike, so "
-            "copies cannot be told from different subjects, and may be in several splits.",
+            "copies cannot be distinguished from different subjects, and may be in several splits.",
             "Set 'data.group_by' if several images show the same subject.",
             [names[label] for label in alike],
         )
@@ -173,9 +173,9 @@ def too_few_for(drop_budgets: Mapping[str, float], test_images: int) -> Iterator
             yield _finding(
                 "too_few_test_images",
                 "warning",
-                f"With {test_images:,} test images, a loss of {points:g} points cannot be told "
-                f"from none: about {needed:,} are needed, if two models disagree on every fifth "
-                f"image. The budget {name} may stay undecided.",
+                f"With {test_images:,} test images, a loss of {points:g} points cannot be "
+                f"distinguished from none. That takes about {needed:,} images if two models "
+                f"disagree on every fifth. The budget {name} may stay undecided.",
                 "Add test images, raise 'data.test_fraction', or allow a larger loss.",
                 [],
             )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import io
 import json
 import os
@@ -19,6 +20,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 from unittest import mock
+
+import typer
 
 LONGEST_MESSAGE = 64 << 10
 # what reorders text on a screen, so that a name is not what it seems
@@ -31,6 +34,7 @@ _CHANGES = {
 _PROCESSES = {"subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.fork", "os.kill"}
 _PROCESSES |= {"ctypes.dlopen"}  # of the drivers, by what asks about the machine
 _NEVER = {"socket.connect", "socket.getaddrinfo", "pickle.find_class"}
+_get_command = typer.main.get_command
 _PRODUCT = f"{os.sep}tmkd_deploy{os.sep}"
 
 
@@ -178,6 +182,12 @@ def exit_codes() -> set[int]:
     return {int(code) for code in ExitCode}
 
 
+@functools.cache
+def _commands(app: Any) -> Any:
+    """The tree of commands; building it takes longer than most commands."""
+    return _get_command(app)
+
+
 def command(*arguments: str) -> tuple[int, str, str]:
     """Run the command line in this process; returns its exit code and both streams.
 
@@ -194,7 +204,11 @@ def command(*arguments: str) -> tuple[int, str, str]:
         errors.append(error)
         return explain(error)
 
-    with captured() as streams, mock.patch.object(failures, "explain", remember):
+    with (
+        captured() as streams,
+        mock.patch.object(failures, "explain", remember),
+        mock.patch.object(typer.main, "get_command", _commands),
+    ):
         code = main(list(arguments))
     out, err = streams()
     place = place_of(errors[-1]) if errors else ""

@@ -44,8 +44,12 @@ def test_one_of_two_processes_is_killed(undisturbed: Project, tmp_path: Path, vi
     process = project.start(*command)
     worker = awaited(lambda: worker_of(process.pid), lambda: process.poll() is None)
     os.kill(worker if victim == "its worker" else process.pid, signal.SIGKILL)
+    process.wait(timeout=500)
+    left = await_end_of_session(process.pid, PATIENCE)
+    for orphan in members(process.pid):
+        os.kill(orphan, signal.SIGKILL)  # or its end of the pipes would stay open
     out, err = process.communicate(timeout=500)
-    assert await_end_of_session(process.pid, PATIENCE) == []
+    assert left == [], err
     assert "Traceback" not in err, err
     if victim == "its worker":
         assert process.returncode == 4, (out, err)

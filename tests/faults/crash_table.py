@@ -36,30 +36,29 @@ class Outcome:
 
 @contextlib.contextmanager
 def collected(seed: int, rows: list[Row]) -> Iterator[Outcome]:
-    """Add a round to the table in the folder that CRASH_RESULTS names, if it names one."""
+    """Write the table anew, this round included, if CRASH_RESULTS names a folder for it."""
     outcome, begun = Outcome(seed, rows), time.monotonic()
     try:
         yield outcome
     finally:
         outcome.seconds = round(time.monotonic() - begun, 1)
+        _ended.append(outcome)
         if folder := os.environ.get("CRASH_RESULTS"):
-            _add(Path(folder), outcome)
+            _write(Path(folder))
 
 
-def _add(folder: Path, outcome: Outcome) -> None:
-    file = folder / "crash.json"
-    rounds: list[dict[str, Any]] = []
-    if file.exists():
-        found = json.loads(file.read_text(encoding="utf-8"))
-        rounds = [each for each in found["rounds"] if each["seed"] != outcome.seed]
-    rounds = sorted([*rounds, asdict(outcome)], key=lambda each: int(each["seed"]))
+_ended: list[Outcome] = []
+
+
+def _write(folder: Path) -> None:
     table = {
         "command": "make crash",
+        "restarts": sum(len(each.rows) for each in _ended),
         "machine": f"{os.cpu_count()} cores, {_processor()}, {platform.system()} "
         f"{platform.release()}, Python {platform.python_version()}",
-        "rounds": rounds,
+        "rounds": [asdict(each) for each in _ended],
     }
-    file.write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
+    (folder / "crash.json").write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
     text = _markdown(table)
     (folder / "crash.md").write_text(text, encoding="utf-8")
     print(text)

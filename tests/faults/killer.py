@@ -92,8 +92,8 @@ class _Clock:
         return stage, operation, str(path)
 
     def _stage_of(self, parts: list[str]) -> str:
-        if len(parts) == 1 and parts[0] not in self._stages:
-            return "" if parts == [".lock"] else PUBLISH
+        if len(parts) == 1 and "." in parts[0].lstrip("."):  # such as report.html
+            return PUBLISH
         nested = "/".join(parts[:2])
         return nested if nested in self._stages else parts[0]
 

@@ -15,7 +15,7 @@ from end_state import differences, end_state, half_finished, snapshot
 from project import Project
 
 FULL = ("No space is left on this disk", "Free some space", "--runs")
-STEP = 60_000  # smaller than most of what a stage writes
+STEP = 120_000  # less than the late stages write together
 LATE = ("build", "measure", "gate", "bundle", "report")
 
 

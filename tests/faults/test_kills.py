@@ -156,20 +156,21 @@ def make_stale(folder: Path) -> None:
 def test_a_run_killed_again_and_again(
     undisturbed: Project, images: Path, warm: Warm, tmp_path: Path, number: int
 ) -> None:
-    """Every second round starts with an empty run folder, the others replace old artifacts."""
-    rng = random.Random(SEED + number)
+    """Rounds of even seeds start with an empty run folder, the others replace old artifacts."""
+    seed = SEED + number
+    rng = random.Random(seed)
     project = undisturbed.copy_to(tmp_path / "project")
-    if number % 2:
+    if seed % 2 == 0:
         shutil.rmtree(project.run_folder)
     else:
         make_stale(project.run_folder)
     count = min(ROUND, KILLS - number * ROUND)
     seconds = {name: undisturbed.manifest(name)["seconds"] for name in STAGES[1:-1]}
     this = Round(warm, project, tmp_path / "around", seconds)
-    this.told.append(f"To repeat: CRASH_SEED={SEED + number} CRASH_KILLS={count}")
+    this.told.append(f"To repeat: CRASH_SEED={seed} CRASH_KILLS={count}")
     print(this.told[0])
     before = snapshot([images, this.around / "home" / "mine.txt", project.recipe])
-    with crash_table.collected(SEED + number, this.rows) as outcome:
+    with crash_table.collected(seed, this.rows) as outcome:
         move = rng.randrange(count)
         for index, kill in enumerate(drawn(rng, count)):
             if not this.kill(kill):

@@ -36,7 +36,12 @@ def test_commands_that_start_at_once(undisturbed: Project, warm: Warm, tmp_path:
     assert differences(end_state(project), end_state(undisturbed)) == []
 
 
-@pytest.mark.parametrize("victim", ["the command", "its worker"])
+OUTLIVES = pytest.mark.xfail(
+    strict=True, reason="the worker of a comparison waits for ever when its parent was killed"
+)
+
+
+@pytest.mark.parametrize("victim", [pytest.param("the command", marks=OUTLIVES), "its worker"])
 def test_one_of_two_processes_is_killed(undisturbed: Project, tmp_path: Path, victim: str) -> None:
     """A comparison runs in a process of its own; neither outlives the other."""
     project = undisturbed.copy_to(tmp_path / "project")
@@ -44,8 +49,12 @@ def test_one_of_two_processes_is_killed(undisturbed: Project, tmp_path: Path, vi
     process = project.start(*command)
     worker = awaited(lambda: worker_of(process.pid), lambda: process.poll() is None)
     os.kill(worker if victim == "its worker" else process.pid, signal.SIGKILL)
+    process.wait(timeout=500)
+    left = await_end_of_session(process.pid, PATIENCE)
+    for orphan in members(process.pid):
+        os.kill(orphan, signal.SIGKILL)  # or its end of the pipes would stay open
     out, err = process.communicate(timeout=500)
-    assert await_end_of_session(process.pid, PATIENCE) == []
+    assert left == [], err
     assert "Traceback" not in err, err
     if victim == "its worker":
         assert process.returncode == 4, (out, err)

@@ -37,7 +37,7 @@ def emit_styled(text: str, end: str = "\n") -> None:
 
 def emit_json(value: dict[str, Any]) -> None:
     """Print one JSON object as the only result, in ASCII."""
-    emit_styled(json.dumps(value, indent=1).replace("\x7f", "\\u007f"))
+    emit_styled(json.dumps(value, indent=1))
 
 
 def error(text: str) -> None:

@@ -21,7 +21,7 @@ class Json:
 
     def render(self, report: RunReport) -> str:
         """The summary as JSON text, in ASCII."""
-        return json.dumps(summary(report), indent=1).replace("\x7f", "\\u007f") + "\n"
+        return json.dumps(summary(report), indent=1) + "\n"
 
 
 def summary(report: RunReport) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import os
 import pickle
 import resource
 import struct
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -100,6 +101,16 @@ def test_text_and_nonsense_are_no_checkpoint(tmp_path: Path, content: bytes) -> 
     assert "cannot be read" in refused(tmp_path / "a.pth")
 
 
+def test_what_does_not_begin_like_a_torch_file_does_not_reach_torch(tmp_path: Path) -> None:
+    (tmp_path / "a.pth").write_text("hello, this is text")
+    with tarfile.open(
+        tmp_path / "b.pth", "w"
+    ) as archive:  # an old format, which is unpacked to disk
+        archive.add(tmp_path / "a.pth", "storages")
+    for name in ("a.pth", "b.pth"):
+        assert "it is no torch file" in refused(tmp_path / name)
+
+
 def test_a_compressed_archive_is_refused_before_it_is_unpacked(tmp_path: Path) -> None:
     torch.save(STATE, tmp_path / "a.pth")
     with (
@@ -134,11 +145,12 @@ class Hungry:
     """Asks for memory, which the unpickler grants: `bytearray` is on torch's own list."""
 
     def __reduce__(self) -> tuple[object, tuple[int]]:
-        return bytearray, (1 << 40,)
+        return bytearray, (512 << 20,)
 
 
 @pytest.mark.parametrize("new", [False, True])
-def test_memory_is_bounded_by_the_size_of_the_file(tmp_path: Path, new: bool) -> None:
+def test_memory_is_bounded_by_the_size_of_the_file(tmp_path: Path, monkeypatch, new: bool) -> None:
+    monkeypatch.setattr(checkpoint_file, "MEMORY_BESIDES", 200 << 20)
     before = resource.getrlimit(resource.RLIMIT_AS)
     torch.save({"a": Hungry()}, tmp_path / "a.pth", _use_new_zipfile_serialization=new)
     assert "more memory" in refused(tmp_path / "a.pth")

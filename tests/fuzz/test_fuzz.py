@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from fuzzed import agent_replies
 from fuzzed.recipes import RECIPE
 from fuzzed.targets import TARGETS, missing
 from harness import fuzz
 from invariants import of_command
+
+from tmkd_deploy.errors import DataError
 
 CASES = 3000
 SHARES = sum(target.share for target in TARGETS.values())
@@ -25,6 +29,16 @@ def test_hostile_input_is_refused_in_the_documented_way(name: str) -> None:
     cases = max(20, round(CASES * target.share / SHARES))
     found = fuzz(target, cases, seed=None).found
     assert not found, "\n".join(str(each) for each in found.values())
+
+
+@pytest.mark.parametrize("task", agent_replies.TASKS)
+def test_a_sound_device_is_believed(tmp_path: Path, task: str) -> None:
+    """What the cases are made from is accepted, so that it is the changes that are tested."""
+    lines = [json.dumps(each, separators=(",", ":")) for each in agent_replies.script(task)]
+    case = task, "\n".join([*lines, ""]).encode()
+    (attempt,) = TARGETS["agent replies"].attempts(case, tmp_path)
+    with pytest.raises(DataError) if task == "refused" else contextlib.nullcontext():
+        attempt()
 
 
 @pytest.mark.parametrize(

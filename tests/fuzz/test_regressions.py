@@ -229,6 +229,29 @@ def test_an_engine_whose_logits_are_not_numbers_is_not_measured(tmp_path: Path) 
         )
 
 
+@pytest.mark.parametrize(
+    "first",
+    [
+        "from tmkd_deploy.runtime import verify; verify(sys.argv[1])",
+        "from tmkd_deploy.cli.main import main; main(['bundle', 'verify', sys.argv[1]])",
+    ],
+)
+def test_running_an_engine_leaves_nothing_in_the_home(tmp_path: Path, first: str) -> None:
+    """ONNX Runtime 1.32 keeps a device's number and a database of events to send to its maker."""
+    pytest.importorskip("onnxruntime")
+    home, path = tmp_path / "home", tmp_path / "a.tmkd"
+    home.mkdir()
+    path.write_bytes(bundles.bundle())
+    preamble = (
+        "import os, sys\n"
+        f"os.environ.update(HOME={str(home)!r}, XDG_CACHE_HOME={str(home / 'cache')!r})\n"
+        "os.environ.pop('ORT_DISABLE_TELEMETRY', None)\n"
+    )
+    code, _, err = in_child(preamble + first, str(path))
+    assert code == 0, err
+    assert [str(each) for each in home.rglob("*") if each.is_file()] == []
+
+
 @pytest.mark.parametrize("threads", [0, -1, 10**6, 2**31, 2**70])
 def test_impossible_numbers_of_threads(tmp_path: Path, threads: int) -> None:
     pytest.importorskip("onnxruntime")

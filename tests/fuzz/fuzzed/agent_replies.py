@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import functools
+import hashlib
+import io
 import json
 import shlex
 from pathlib import Path
@@ -25,6 +28,7 @@ HELLO = {
 }
 SHA = "ab" * 32
 ENGINE_BYTES = b"engine"
+BUILT_BYTES = b"built"
 
 
 @functools.cache
@@ -74,7 +78,9 @@ def timed() -> Any:
         mock.Mock(),
         SystemMonitor(),
     )
-    found["blocks"]["fp32"] = [each[:2] for each in found["blocks"]["fp32"][:3]]
+    found["blocks"]["fp32"] = [
+        [round(ms, 2) + 0.01 for ms in each] for each in found["blocks"]["fp32"]
+    ]
     return json.loads(json.dumps(found, default=str))
 
 
@@ -97,34 +103,44 @@ def _error(request: int) -> dict[str, Any]:
     return {"tmkd": 1, "type": "error", "id": request, **words}
 
 
+def _array() -> bytes:
+    import numpy as np
+
+    stream = io.BytesIO()
+    np.save(stream, np.zeros((2, 3), np.float32))
+    return stream.getvalue()
+
+
+def _sent(request: int, content: bytes) -> list[dict[str, Any]]:
+    """The answer to `fetch`."""
+    data = base64.b64encode(content).decode()
+    chunk = {"tmkd": 1, "type": "chunk", "id": request, "offset": 0, "data": data}
+    return [chunk, _result(request, {"bytes": len(content)})]
+
+
 def script(task: str) -> list[dict[str, Any]]:
     """What a sound device sends for a task, in order."""
-    chunk = {"tmkd": 1, "type": "chunk", "offset": 0, "data": "ZW5naW5l"}
-    ready = {"tmkd": 1, "type": "ready", "offset": 0}
+    # it holds every file already, because all answers are there before the first question
+    ready = {"tmkd": 1, "type": "ready", "offset": len(ENGINE_BYTES)}
+    received = {"sha256": SHA, "bytes": len(ENGINE_BYTES)}
     if task == "doctor":
         return [HELLO, *_said(1), _result(1, probed())]
     if task == "latency":
-        done = [_result(number, {"sha256": SHA, "bytes": 6}) for number in (1, 2)]
+        done = [_result(number, received) for number in (1, 2)]
         return [HELLO, {**ready, "id": 1}, *done, *_said(3), _result(3, timed())]
     if task == "logits":
-        done = [_result(number, {"sha256": SHA, "bytes": 6}) for number in (1, 2)]
-        answers = [_result(3, {"logits": SHA}), {**chunk, "id": 4}, _result(4, {"bytes": 6})]
-        return [HELLO, *done, *_said(3), *answers]
+        done = [_result(number, received) for number in (1, 2)]
+        digest = hashlib.sha256(_array()).hexdigest()
+        return [HELLO, *done, *_said(3), _result(3, {"logits": digest}), *_sent(4, _array())]
     if task == "refused":
         return [HELLO, *_said(1), _error(1)]
+    digest = hashlib.sha256(BUILT_BYTES).hexdigest()
     sidecar = {"dla": {"core": None, "gpu_fallback_layers": ["a"]}, "build": {}}
-    built = {
-        "engine": SHA,
-        "bytes": 6,
-        "sidecar": sidecar,
-        "layers": None,
-        "log": SHA,
-        "reused": False,
-    }
+    built = {"engine": digest, "bytes": len(BUILT_BYTES), "sidecar": sidecar, "layers": None}
+    built |= {"log": digest, "reused": False}
     return [
-        *(HELLO, _result(1, probed()), {**ready, "id": 2}, _result(2, {})),
-        *(*_said(3), _result(3, built), {**chunk, "id": 4}, _result(4, {"bytes": 6})),
-        *({**chunk, "id": 5}, _result(5, {"bytes": 6})),
+        *(HELLO, _result(1, probed()), {**ready, "id": 2}, _result(2, received)),
+        *(*_said(3), _result(3, built), *_sent(4, BUILT_BYTES), *_sent(5, BUILT_BYTES)),
     ]
 
 

@@ -167,7 +167,7 @@ TARGETS = [
         lambda: originals()["png"],
         _try_image,
         runtime_errors,
-        share=6,
+        share=8,
         needs=("onnx", "onnxruntime"),
     ),
 ]

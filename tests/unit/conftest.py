@@ -168,10 +168,11 @@ def _recipe() -> Any:
 
 
 def _data() -> Any:
+    from data_record import data_record
     from PIL import Image
     from sklearn.datasets import load_digits
 
-    from tmkd_deploy.data.prepared import DataRecord, PreparedData
+    from tmkd_deploy.data.prepared import PreparedData
 
     raw = load_digits()
     grey = (raw.images * 255 / 16).round().astype(np.uint8)
@@ -180,28 +181,13 @@ def _data() -> Any:
     order = np.random.default_rng(0).permutation(len(images))
     split = {"train": order[:1197], "val": order[1197:1297], "test": order[1297:]}
     names = [str(number) for number in range(CLASSES)]
-    record = DataRecord(
-        source="digits",
-        notes=[],
+    record = data_record(
         class_names=names,
         image_size=SIDE,
         drawn_splits=["val", "test"],
-        split_seed=0,
-        group_by=None,
-        straddling_groups=[],
         train_images=len(split["train"]),
         val_images=len(split["val"]),
         test_images=len(split["test"]),
-        train_counts={},
-        val_counts={},
-        test_counts={},
-        unused=[],
-        skipped=[],
-        overlapping=[],
-        duplicates_within_train=0,
-        train_sha256="",
-        val_sha256="",
-        evaluation_sha256="",
     )
     return PreparedData(
         record,

@@ -5,4 +5,9 @@ It imports the standard library, numpy, the device's runtime and, from this pack
 starts it; it reads requests from standard input and answers in JSON lines of this schema.
 """
 
+import os
+
 SCHEMA = 1
+
+# as `tmkd_deploy/__init__.py` does, which is not sent
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")

@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from data_record import data_record
 from onnx import TensorProto, helper, numpy_helper
 
 from tmkd_deploy import artifacts
 from tmkd_deploy.cli.main import main
-from tmkd_deploy.data.prepared import INDEX, SPLITS, DataRecord, images_name, labels_name
+from tmkd_deploy.data.prepared import INDEX, SPLITS, images_name, labels_name
 from tmkd_deploy.errors import ExitCode
 from tmkd_deploy.export.fp16 import to_fp16
 from tmkd_deploy.records.engine import EngineRecord
@@ -68,20 +69,12 @@ def run_folder(tmp_path: Path) -> Path:
             np.save(draft.folder / labels_name(split), np.zeros(len(images), np.int64))
         index = {split: {"keys": keys} for split in SPLITS}
         (draft.folder / INDEX).write_text(json.dumps(index))
-        draft.record = DataRecord(
+        draft.record = data_record(
             source="",
-            notes=[],
             class_names=["a", "b"],
             image_size=SIDE,
             train_images=len(images),
             test_images=len(images),
-            train_counts={},
-            test_counts={},
-            skipped=[],
-            overlapping=[],
-            duplicates_within_train=0,
-            train_sha256="",
-            evaluation_sha256="",
         )
     with writing("export/student-fp16") as draft:
         onnx.save(to_fp16(graph()), draft.folder / MODEL)

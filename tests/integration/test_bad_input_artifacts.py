@@ -115,7 +115,7 @@ def test_an_artifact_whose_manifest_was_touched_is_not_believed(
     assert project.content() == before
     done = project.run("run", "--json")
     assert done.code == 0, done.told
-    assert "its manifest" in done.err and "The stage gate is done again." in done.err
+    assert "its manifest" in done.err and "The stage gate runs again." in done.err
     assert [stage for stage, reused in done.reused().items() if not reused] == ["gate cpu"]
     assert project.manifest("gate/cpu")["record"]["verdict"]["outcome"] == outcome == "passed"
 

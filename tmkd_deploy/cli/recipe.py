@@ -44,7 +44,7 @@ def init(
 
     starter.write(path, source, target)
     output.emit(f"Wrote {path}. Edit its data and budgets.")
-    output.emit(f"Next: tmkd-deploy recipe check {path}")
+    output.emit(f"Next: tmkd-deploy recipe check {shlex.quote(str(path))}")
 
 
 @app.command()

@@ -56,17 +56,27 @@ def check(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Check a recipe, and the models, targets and files that it names."""
-    from tmkd_deploy.recipe import check as names  # noqa: PLC0415
+    """Check that a recipe can run: its data, models, weights, layers and targets.
+
+    Nothing is trained or downloaded, and no image is opened.
+    """
+    from tmkd_deploy.pipeline.recipe_check import check_recipe  # noqa: PLC0415
     from tmkd_deploy.recipe.load import load  # noqa: PLC0415
 
     warnings: list[str] = []
     recipe = load(path, overrides or (), warnings.append)
-    warnings += names.check(recipe)
+    found = check_recipe(recipe)
+    warnings += found.warnings
     if as_json:
         document = recipe.model_dump(mode="json") if resolved else None
         output.emit_json(
-            {"recipe": str(path), "valid": True, "warnings": warnings, "resolved": document}
+            {
+                "recipe": str(path),
+                "valid": True,
+                "checked": found.checked,
+                "warnings": warnings,
+                "resolved": document,
+            }
         )
         return
     for warning in warnings:
@@ -74,6 +84,7 @@ def check(
     if resolved:
         output.emit(recipe.to_yaml().rstrip())
     else:
+        output.emit("\n".join(f"Checked {each}." for each in found.checked))
         output.emit(f"{path} is valid.")
 
 

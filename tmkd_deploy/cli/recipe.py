@@ -30,20 +30,34 @@ def init(
         DEFAULT_RECIPE
     ),
     source: Annotated[
-        str, typer.Option("--source", help="folder, parquet, webdataset or elpv.")
+        str, typer.Option("--source", help="folder, parquet, webdataset or elpv; without --data.")
     ] = "folder",
+    data: Annotated[
+        Path | None,
+        typer.Option("--data", metavar="DIR", help="Look at these images and suit the recipe."),
+    ] = None,
+    name: Annotated[
+        str, typer.Option("--name", metavar="NAME", help="Names the run folder.")
+    ] = "my-model",
     target: Annotated[
         str, typer.Option("--target", help="A target name; see `targets list`.")
     ] = "cpu",
 ) -> None:
     """Write a short, commented recipe.
 
+    With --data, it suits the images: their size, split, models and epochs, each with its reason.
     Existing files are never overwritten.
     """
-    from tmkd_deploy.recipe import starter  # noqa: PLC0415
+    if data is None:
+        from tmkd_deploy.recipe import starter  # noqa: PLC0415
 
-    starter.write(path, source, target)
-    output.emit(f"Wrote {path}. Edit its data and budgets.")
+        starter.write(path, source, target, name)
+        output.emit(f"Wrote {path}. Edit its data and budgets.")
+    else:
+        from tmkd_deploy.pipeline import proposed_recipe  # noqa: PLC0415
+
+        proposed_recipe.write(path, data, name, target)
+        output.emit(f"Wrote {path}. It says why each value was chosen; edit its budgets.")
     output.emit(f"Next: tmkd-deploy recipe check {shlex.quote(str(path))}")
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tmkd_deploy.cli import output, recipe_of_run
+from tmkd_deploy.cli import output
 from tmkd_deploy.cli.options import DEFAULT_RUNS, AsJson, Runs
 from tmkd_deploy.errors import RequestError
 
@@ -69,6 +69,8 @@ def _explanations(folder: Path, target: str | None, precision: str) -> list[Expl
     else:
         # a target without such an engine is explained only if all lack it
         chosen = [each for each in built if known in built[each]] or list(built)[:1]
+    from tmkd_deploy.cli import recipe_of_run  # noqa: PLC0415
+
     arguments = recipe_of_run.arguments(folder)
     return [explaining.explain(folder, each, known, arguments) for each in chosen]
 

@@ -70,6 +70,9 @@ def test_the_recipe_of_the_readme_is_sound(
     (block,) = blocks(README, "yaml")
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(block.text, encoding="utf-8")
+    for image in ("images/good/1.png", "images/scratch/1.png"):
+        (tmp_path / image).parent.mkdir(parents=True)
+        (tmp_path / image).touch()
     assert main(["recipe", "check", str(recipe)]) == 0, capfd.readouterr().err
 
 

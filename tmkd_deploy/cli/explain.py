@@ -69,7 +69,10 @@ def _explanations(folder: Path, target: str | None, precision: str) -> list[Expl
     else:
         # a target without such an engine is explained only if all lack it
         chosen = [each for each in built if known in built[each]] or list(built)[:1]
-    return [explaining.explain(folder, each, known) for each in chosen]
+    from tmkd_deploy.cli import recipe_of_run  # noqa: PLC0415
+
+    arguments = recipe_of_run.arguments(folder)
+    return [explaining.explain(folder, each, known, arguments) for each in chosen]
 
 
 def _run_folder(run: str, runs: Path) -> Path:

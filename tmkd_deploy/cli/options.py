@@ -68,15 +68,22 @@ class StageOptions:
     as_json: AsJson = False
     quiet: Quiet = False
 
-    def arguments(self) -> str:
-        """The arguments that the next command needs again."""
+    def arguments(self, without: Collection[str] = ()) -> str:
+        """What another command needs to go on with this run, quoted for a shell.
+
+        `without` names options that the other command does not have.
+        """
         words = [] if self.recipe == DEFAULT_RECIPE else [str(self.recipe)]
         for target in self.targets or ():
             words += ["--target", target]
-        if self.device:
+        if self.device and "device" not in without:
             words += ["--device", self.device]
         for override in self.overrides or ():
             words += ["--set", override]
+        if self.runs != DEFAULT_RUNS:
+            words += ["--runs", str(self.runs)]
+        if self.only and "only" not in without:
+            words += ["--only"]
         return shlex.join(words)
 
 

@@ -30,21 +30,35 @@ def init(
         DEFAULT_RECIPE
     ),
     source: Annotated[
-        str, typer.Option("--source", help="folder, parquet, webdataset or elpv.")
+        str, typer.Option("--source", help="folder, parquet, webdataset or elpv; without --data.")
     ] = "folder",
+    data: Annotated[
+        Path | None,
+        typer.Option("--data", metavar="DIR", help="Look at these images and suit the recipe."),
+    ] = None,
+    name: Annotated[
+        str, typer.Option("--name", metavar="NAME", help="Names the run folder.")
+    ] = "my-model",
     target: Annotated[
         str, typer.Option("--target", help="A target name; see `targets list`.")
     ] = "cpu",
 ) -> None:
     """Write a short, commented recipe.
 
+    With --data, it suits the images: their size, split, models and epochs, each with its reason.
     Existing files are never overwritten.
     """
-    from tmkd_deploy.recipe import starter  # noqa: PLC0415
+    if data is None:
+        from tmkd_deploy.recipe import starter  # noqa: PLC0415
 
-    starter.write(path, source, target)
-    output.emit(f"Wrote {path}. Edit its data and budgets.")
-    output.emit(f"Next: tmkd-deploy recipe check {path}")
+        starter.write(path, source, target, name)
+        output.emit(f"Wrote {path}. Edit its data and budgets.")
+    else:
+        from tmkd_deploy.pipeline import proposed_recipe  # noqa: PLC0415
+
+        proposed_recipe.write(path, data, name, target)
+        output.emit(f"Wrote {path}. It says why each value was chosen; edit its budgets.")
+    output.emit(f"Next: tmkd-deploy recipe check {shlex.quote(str(path))}")
 
 
 @app.command()
@@ -56,17 +70,27 @@ def check(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Check a recipe, and the models, targets and files that it names."""
-    from tmkd_deploy.recipe import check as names  # noqa: PLC0415
+    """Check that a recipe can run: its data, models, weights, layers and targets.
+
+    Nothing is trained or downloaded, and no image is opened.
+    """
+    from tmkd_deploy.pipeline.recipe_check import check_recipe  # noqa: PLC0415
     from tmkd_deploy.recipe.load import load  # noqa: PLC0415
 
     warnings: list[str] = []
     recipe = load(path, overrides or (), warnings.append)
-    warnings += names.check(recipe)
+    found = check_recipe(recipe)
+    warnings += found.warnings
     if as_json:
         document = recipe.model_dump(mode="json") if resolved else None
         output.emit_json(
-            {"recipe": str(path), "valid": True, "warnings": warnings, "resolved": document}
+            {
+                "recipe": str(path),
+                "valid": True,
+                "checked": found.checked,
+                "warnings": warnings,
+                "resolved": document,
+            }
         )
         return
     for warning in warnings:
@@ -74,6 +98,7 @@ def check(
     if resolved:
         output.emit(recipe.to_yaml().rstrip())
     else:
+        output.emit("\n".join(f"Checked {each}." for each in found.checked))
         output.emit(f"{path} is valid.")
 
 

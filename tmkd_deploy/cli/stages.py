@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -87,6 +88,8 @@ RUN = StageCommand(
     gated=True,
 )
 
+COMMANDS = (RUN, DISTILL, QUANTIZE, EXPORT, VALIDATE, GATE, BUNDLE, REPORT)
+
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands to `app`, except `quantize` and `bundle`, which have their own modules."""
@@ -109,7 +112,7 @@ def execute(stage: StageCommand, options: StageOptions) -> None:
         from tmkd_deploy.cli import render  # noqa: PLC0415
 
         output.emit_styled(render.run(result))
-        output.emit(_next(stage, result, options.arguments(), exit_code))
+        output.emit(_next(stage, result, options, exit_code))
     raise typer.Exit(int(exit_code))
 
 
@@ -158,9 +161,13 @@ def to_json(stage: StageCommand, result: RunResult, exit_code: ExitCode) -> dict
     }
 
 
-def _next(stage: StageCommand, result: RunResult, arguments: str, exit_code: ExitCode) -> str:
+def _next(
+    stage: StageCommand, result: RunResult, options: StageOptions, exit_code: ExitCode
+) -> str:
     if stage.goal == "report":
-        return f"Next: open {result.folder / 'report.html'}"
+        return f"Next: open {shlex.quote(str(result.folder / 'report.html'))}"
     if exit_code != ExitCode.OK:
+        arguments = options.arguments(REPORT.without)
         return f"Next: see why in the report: tmkd-deploy report {arguments}".rstrip()
-    return f"Next: tmkd-deploy {stage.next} {arguments}".rstrip()
+    following = next(each for each in COMMANDS if each.name == stage.next)
+    return f"Next: tmkd-deploy {following.name} {options.arguments(following.without)}".rstrip()

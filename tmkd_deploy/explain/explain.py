@@ -53,8 +53,10 @@ class _Run:
     excluded_layers: list[str]
 
 
-def explain(run: Path, target: str, precision: Precision) -> Explanation:
+def explain(run: Path, target: str, precision: Precision, arguments: str = "") -> Explanation:
     """Explain the `precision` engine of `target` in the run folder `run`.
+
+    `arguments` are what a command needs to go on with this run: its recipe and --runs, quoted.
 
     Raises:
         RequestError: the target has no engine of this precision.
@@ -106,7 +108,7 @@ def explain(run: Path, target: str, precision: Precision) -> Explanation:
         speed=speed,
         accuracy=accuracy,
         notes=notes,
-        next=_next(found, [*speed, *accuracy]),
+        next=_next(found, [*speed, *accuracy], arguments),
     )
 
 
@@ -195,13 +197,14 @@ def _engine_view(
     return tensorrt.view(found.engines.path(layers), LayerNames(source), record.runtime), []
 
 
-def _next(found: _Run, findings: Sequence[Finding]) -> str:
+def _next(found: _Run, findings: Sequence[Finding], arguments: str) -> str:
     """The command that helps most with these findings."""
-    target = f"--target {found.target}"
+    target = f"{arguments} --target {found.target}".lstrip()
     if found.measured is None:
         return f"tmkd-deploy validate {target}"
     if any(each.kind in _FIXED_BY_EXPORT for each in findings):
-        return f"tmkd-deploy quantize --force, then tmkd-deploy validate {target}"
+        quantize = f"tmkd-deploy quantize {arguments}".rstrip()
+        return f"{quantize} --force, then tmkd-deploy validate {target}"
     blocked = [each.layer for each in findings if each.kind is Kind.BLOCKED_PAIR and each.layer]
     # on other runtimes a blocked pair costs less than excluding the layer would
     if blocked and found.engines.record.runtime == "onnxruntime":
@@ -209,7 +212,7 @@ def _next(found: _Run, findings: Sequence[Finding]) -> str:
         return f"tmkd-deploy validate {target} --set 'quantize.exclude_layers=[{names}]'"
     drops = [each for each in findings if each.kind is Kind.LARGEST_DROP and each.certain]
     if any(RANK_LAYERS in each.advice for each in drops):
-        return RANK_LAYERS
+        return f"{RANK_LAYERS} {arguments}".rstrip()
     if drops:
-        return f"tmkd-deploy report, and look at the ledger of {found.target}"
+        return f"tmkd-deploy report {target}, and look at the ledger of {found.target}"
     return f"tmkd-deploy gate {target}"

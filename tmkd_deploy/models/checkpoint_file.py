@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import torch
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load as from_bytes
 from torch import Tensor
 
@@ -47,6 +48,30 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
     if not isinstance(loaded, dict) or not all(map(_is_entry, loaded.items())):
         raise _unreadable(path, "The checkpoint is not a plain dictionary of tensors.")
     return loaded
+
+
+def read_shapes(path: Path) -> dict[str, Tensor]:
+    """The tensors of a checkpoint on torch's meta device, of safetensors by its header alone.
+
+    Raises:
+        DataError: as `read_checkpoint` does.
+    """
+    if path.suffix != ".safetensors":
+        return {name: tensor.to("meta") for name, tensor in read_checkpoint(path).items()}
+    with open_checkpoint(path) as stream:
+        size = stream.seek(0, 2)
+        stream.seek(0)
+        start = stream.read(8)
+    if len(start) < 8 or struct.unpack("<Q", start)[0] > min(HEADER_BYTES_AT_MOST, size):
+        raise _unreadable(path, "The checkpoint cannot be read: its header is too large.")
+    try:
+        with safe_open(path, "pt") as file:
+            return {
+                name: torch.empty(file.get_slice(name).get_shape(), device="meta")
+                for name in file.keys()  # noqa: SIM118 - it is no mapping
+            }
+    except (SafetensorError, OSError, RuntimeError) as error:
+        raise _unreadable(path, "The checkpoint cannot be read.") from error
 
 
 @contextlib.contextmanager

@@ -6,11 +6,12 @@ import importlib
 from pathlib import Path
 
 import timm
+import torch
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
-from tmkd_deploy.errors import DataError, MissingExtra
-from tmkd_deploy.models.checkpoint_file import read_checkpoint
+from tmkd_deploy.errors import DataError, MissingExtra, RequestError
+from tmkd_deploy.models.checkpoint_file import read_checkpoint, read_shapes
 from tmkd_deploy.models.timm_classifier import Classifier, Network
 
 # Python packages that ship weights: import name and locator class
@@ -40,6 +41,35 @@ def initialise(classifier: Classifier, model: str, weights: str) -> None:
     path = _packaged(weights) if weights in _PACKAGES else Path(weights)
     checkpoint = read_checkpoint(path)
     backbone.load_state_dict(_match(checkpoint, backbone, path))
+
+
+def check_fit(classifier: Classifier, model: str, weights: str) -> None:
+    """Refuse what `initialise` would refuse, but read no tensors and download nothing.
+
+    `classifier` may be on torch's meta device.
+
+    Raises:
+        RequestError: timm has no pretrained weights for `model`.
+        DataError: the checkpoint cannot be read or belongs to another model.
+        MissingExtra: the package with the weights is not installed.
+    """
+    if weights == "none":
+        return
+    if not isinstance(classifier.network, Network):
+        raise TypeError("only an unmodified timm network can be initialised from a checkpoint")
+    backbone = classifier.network.backbone
+    if weights == "pretrained":
+        if not timm.models.is_model_pretrained(model):
+            raise RequestError(
+                f"timm has no pretrained weights for {model!r}.",
+                advice="Choose another model, a weights file, or 'none'.",
+            )
+        with torch.device("meta"):
+            published = timm.create_model(model).state_dict()
+        _match(published, backbone, Path(model))
+        return
+    path = _packaged(weights) if weights in _PACKAGES else Path(weights)
+    _match(read_shapes(path), backbone, path)
 
 
 def save(module: nn.Module, path: Path) -> None:

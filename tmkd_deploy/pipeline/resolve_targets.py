@@ -62,7 +62,7 @@ def resolve_target(target: Target, context: RunContext) -> ResolvedTarget:
     profile, info = _profile(target, context)
     recipe = context.recipe
     refuse_unreadable_opset(profile, recipe.export.opset)
-    precisions = _precisions(target, profile, recipe)
+    precisions = precisions_of(target, profile, recipe)
     builds = [each for each in profile.precisions if each in precisions or each != "int8"]
     release = tensorrt_release(info) if info else None
     variants = {each: variants_for(profile, each, release) for each in builds}
@@ -100,7 +100,12 @@ def _profile(target: Target, context: RunContext) -> tuple[TargetProfile, dict[s
     return profile, info
 
 
-def _precisions(target: Target, profile: TargetProfile, recipe: Recipe) -> list[Precision]:
+def precisions_of(target: Target, profile: TargetProfile, recipe: Recipe) -> list[Precision]:
+    """The engines that may ship to a target, the preferred one first.
+
+    Raises:
+        RequestError: the target has no such engines, or none is left to build.
+    """
     precisions = list(target.precisions or profile.precisions)
     unknown = [each for each in precisions if each not in profile.precisions]
     if unknown:

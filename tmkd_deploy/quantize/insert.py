@@ -22,6 +22,7 @@ from tmkd_deploy.errors import RequestError
 from tmkd_deploy.models.timm_classifier import Classifier
 from tmkd_deploy.quantize.quantizers import ActivationQuantizer, WeightQuantizer
 from tmkd_deploy.records.quant_scheme import QuantScheme
+from tmkd_deploy.suggestions import did_you_mean, nearest
 
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 _WEIGHTED = (nn.Conv1d, nn.Conv2d, nn.Linear)
@@ -152,10 +153,16 @@ def _resolve_names(names: Iterable[str], layers: list[str]) -> set[str]:
         if not matches:
             raise RequestError(
                 f"quantize.exclude_layers names {name!r}, but the student has no such layer.",
-                advice="Its layers are: " + ", ".join(x.removeprefix("backbone.") for x in layers),
+                where="quantize.exclude_layers",
+                advice=_suggested(name, [layer.removeprefix("backbone.") for layer in layers]),
             )
         found.update(matches)
     return found
+
+
+def _suggested(name: str, layers: list[str]) -> str:
+    close = f"{did_you_mean(name, layers)} " if nearest(name, layers) else ""
+    return f"{close}Its layers are: {', '.join(layers)}."
 
 
 def _is_quantizable(node: fx.Node, modules: dict[str, nn.Module]) -> bool:

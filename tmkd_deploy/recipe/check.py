@@ -20,7 +20,7 @@ _FAMILIES = Path(__file__).parent / "families.yaml"
 
 
 def check(recipe: Recipe) -> list[str]:
-    """Look up every model and file that `recipe` names; return warnings.
+    """Look up every model that `recipe` names; return warnings.
 
     Importing timm and open_clip takes seconds, so only `recipe check` and stages that need them
     anyway call this.
@@ -31,7 +31,6 @@ def check(recipe: Recipe) -> list[str]:
     return [
         *_check_timm(recipe),
         *_check_open_clip(recipe),
-        *_missing_files(recipe),
         *_slow_in_int8(recipe),
     ]
 
@@ -85,7 +84,8 @@ def _unchecked(package: str, keys: str) -> str:
     )
 
 
-def _missing_files(recipe: Recipe) -> list[str]:
+def missing_files(recipe: Recipe) -> dict[str, Path]:
+    """The files and folders that `recipe` names and that do not exist, by their keys."""
     files = {
         "data.path": recipe.data.path,
         "data.train": recipe.data.train,
@@ -96,11 +96,7 @@ def _missing_files(recipe: Recipe) -> list[str]:
         "teacher.visual.weights": _file(recipe.teacher.visual.weights),
         "student.weights": _file(recipe.student.weights),
     }
-    return [
-        f"{key}: {path} does not exist."
-        for key, path in files.items()
-        if path is not None and not _exists(path)
-    ]
+    return {key: path for key, path in files.items() if path is not None and not _exists(path)}
 
 
 def _file(weights: str) -> Path | None:

@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from tmkd_deploy.cli.main import main
+from tmkd_deploy.errors import ExitCode
 from tmkd_deploy.recipe.load import load
 from tmkd_deploy.targets import catalog
 
@@ -19,7 +20,9 @@ def here(tmp_path, monkeypatch):
 @pytest.mark.parametrize("source", ["folder", "elpv"])
 def test_a_first_recipe_is_written_and_sound(here, source, capsys) -> None:
     assert main(["recipe", "init", "--source", source, "--target", "rtx-ada"]) == 0
-    (here / "images").mkdir()
+    for name in ("images/good", "images/bad"):
+        (here / name).mkdir(parents=True)
+        (here / name / "1.png").touch()
     assert main(["recipe", "check"]) == 0
     assert capsys.readouterr().out.endswith("recipe.yaml is valid.\n")
     assert load(here / "recipe.yaml").targets[0].target == "rtx-ada"
@@ -40,12 +43,12 @@ def test_a_resolved_recipe_can_be_used_again(here, capsys) -> None:
     assert load(here / "resolved.yaml") == load(here / "recipe.yaml", ["distill.epochs=3"])
 
 
-def test_missing_files_are_warnings(here, capsys) -> None:
+def test_missing_data_are_refused(here, capsys) -> None:
     main(["recipe", "init"])
-    capsys.readouterr()
-    assert main(["recipe", "check", "--json"]) == 0
-    content = json.loads(capsys.readouterr().out)
-    assert content["valid"] and "data.path" in content["warnings"][0]
+    assert main(["recipe", "check"]) == ExitCode.DATA
+    told = capsys.readouterr()
+    assert "Where: data.path" in told.err and f"{here / 'images'} does not exist" in told.err
+    assert "is valid" not in told.out
 
 
 def test_the_schema_is_json_schema(capsys) -> None:

@@ -1,6 +1,7 @@
 """What the stage commands ask of the pipeline, and how they tell what it answers."""
 
 import json
+import shlex
 from pathlib import Path
 
 import pytest
@@ -157,6 +158,40 @@ def test_the_next_command_names_a_recipe_that_is_not_the_default(pipeline, capsy
     Path("my recipe.yaml").write_text(RECIPE)
     main(["distill", "my recipe.yaml"])
     assert capsys.readouterr().out.endswith("Next: tmkd-deploy quantize 'my recipe.yaml'\n")
+
+
+@pytest.mark.parametrize(
+    ("given", "following"),
+    [
+        ("distill --runs 'my runs' --target cpu", "quantize --target cpu --runs 'my runs'"),
+        ("quantize --set name=b", "export --set name=b"),
+        ("export --device ssh://board --target cpu", "validate --target cpu --device ssh://board"),
+        # quantize has no --device
+        ("distill --device ssh://board", "quantize"),
+        ("validate --force --quiet", "gate"),
+        ("gate --only --runs there", "bundle --runs there --only"),
+        ("bundle --only", "report --only"),
+    ],
+)
+def test_the_next_command_goes_on_with_the_same_run(pipeline, given, following, capsys) -> None:
+    assert main(shlex.split(given)) == 0
+    assert capsys.readouterr().out.endswith(f"Next: tmkd-deploy {following}\n")
+    pipeline.asked = {}
+    assert main(shlex.split(following)) == 0, "the next command cannot be run as it was printed"
+    assert pipeline.asked
+
+
+def test_a_failed_gate_leads_to_the_report_of_the_same_run(pipeline, capsys) -> None:
+    pipeline.exit_code = ExitCode.GATE_FAILED
+    assert main(["gate", "--only", "--runs", "my runs"]) == 1
+    out = capsys.readouterr().out
+    assert out.endswith("report: tmkd-deploy report --runs 'my runs' --only\n")
+
+
+def test_the_path_of_the_report_is_quoted(pipeline, capsys) -> None:
+    pipeline.folder = Path("my runs/a")
+    assert main(["run", "--runs", "my runs"]) == 0
+    assert capsys.readouterr().out.endswith("Next: open 'my runs/a/report.html'\n")
 
 
 def test_machines_get_one_json_object_and_nothing_else(pipeline, capsys) -> None:

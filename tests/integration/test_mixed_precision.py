@@ -86,5 +86,9 @@ def test_a_budget_forces_the_planted_layer_out_and_is_kept(planted, capsys) -> N
     assert last["excluded_layers"] == [PLANTED] and last["points"] >= -5 and not last["not_kept"]
     assert facts_of(told, "quantize")["excluded_layers"] == [PLANTED]
     assert facts_of(told, "gate")["verdict"]["outcome"] == "passed"
+    # the engines were tried on one split and the verdict is on another
+    assert facts_of(told, "gate")["measurements"]["split"] == "test"
+    tried = [planted.manifest(f"trial/{count}-excluded")["record"] for count in (0, 1)]
+    assert [each["measurements"]["split"] for each in tried] == ["val", "val"]
     again, told, _ = command(capsys, "gate", *SEARCH)
     assert again == 0 and all(stage["reused"] for stage in told["stages"])

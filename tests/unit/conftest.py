@@ -47,8 +47,8 @@ class Digits:
         )
         return Student(self.classifier(), record, self.folder)
 
-    def top1(self, logits: np.ndarray) -> float:
-        return float((np.asarray(logits).argmax(axis=1) == self.data.labels("test")).mean())
+    def top1(self, logits: np.ndarray, split: str = "test") -> float:
+        return float((np.asarray(logits).argmax(axis=1) == self.data.labels(split)).mean())
 
 
 @pytest.fixture(scope="session")
@@ -168,10 +168,11 @@ def _recipe() -> Any:
 
 
 def _data() -> Any:
+    from data_records import data_record
     from PIL import Image
     from sklearn.datasets import load_digits
 
-    from tmkd_deploy.data.prepared import DataRecord, PreparedData
+    from tmkd_deploy.data.prepared import PreparedData
 
     raw = load_digits()
     grey = (raw.images * 255 / 16).round().astype(np.uint8)
@@ -180,29 +181,7 @@ def _data() -> Any:
     order = np.random.default_rng(0).permutation(len(images))
     split = {"train": order[:1197], "val": order[1197:1297], "test": order[1297:]}
     names = [str(number) for number in range(CLASSES)]
-    record = DataRecord(
-        source="digits",
-        notes=[],
-        class_names=names,
-        image_size=SIDE,
-        drawn_splits=["val", "test"],
-        split_seed=0,
-        group_by=None,
-        straddling_groups=[],
-        train_images=len(split["train"]),
-        val_images=len(split["val"]),
-        test_images=len(split["test"]),
-        train_counts={},
-        val_counts={},
-        test_counts={},
-        unused=[],
-        skipped=[],
-        overlapping=[],
-        duplicates_within_train=0,
-        train_sha256="",
-        val_sha256="",
-        evaluation_sha256="",
-    )
+    record = data_record(names, SIDE)
     return PreparedData(
         record,
         {name: images[rows] for name, rows in split.items()},

@@ -210,6 +210,6 @@ def _load(recipe: Recipe, data: PreparedData, path: Path) -> Classifier:
 
 
 def top1_of(student: Classifier, data: PreparedData) -> float:
-    """The student's top-1 on the test split, in [0, 1], computed on the training device."""
-    predicted = predict(student, data.images("test"), training_device()).argmax(dim=1)
-    return float((predicted.numpy() == data.labels("test")).mean())
+    """The student's top-1 on the validation split, in [0, 1], computed on the training device."""
+    predicted = predict(student, data.images("val"), training_device()).argmax(dim=1)
+    return float((predicted.numpy() == data.labels("val")).mean())

@@ -98,7 +98,7 @@ def train_teacher(
     visual, width = _fine_tuned_visual(recipe, data, device, events, trainer_config)
     weights.save(visual, folder / _VISUAL_WEIGHTS)
     top1 = visual_teacher.top1_by_view(
-        visual, data.images("test"), data.labels("test"), recipe.views, device, events
+        visual, data.images("val"), data.labels("val"), recipe.views, device, events
     )
     events.say(f"The visual teacher's top-1 by view: {visual_teacher.percentages(top1)}.")
     return TeacherRecord(

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from tmkd_deploy.artifacts import Artifact
-from tmkd_deploy.data.prepared import PreparedData
+from tmkd_deploy.data.prepared import PreparedData, Split
 from tmkd_deploy.distill.distill import Student
 from tmkd_deploy.distill.train_teacher import Teachers
 from tmkd_deploy.engines.device_build import TEACHER
@@ -55,14 +55,16 @@ class InTorch:
     student_parameters: int
 
 
-def in_torch(models: Models, data: PreparedData, quant_scheme: QuantScheme) -> InTorch:
-    """Run the models on the test split, the fake-quantized one in `quant_scheme`.
+def in_torch(
+    models: Models, data: PreparedData, split: Split, quant_scheme: QuantScheme
+) -> InTorch:
+    """Run the models on a split, the fake-quantized one in `quant_scheme`.
 
     Raises:
         LogitsError: the logits of a model are not finite.
     """
     return InTorch(
-        _torch_entries(models, quant_scheme, data),
+        _torch_entries(models, quant_scheme, data, split),
         models.teachers.record.visual_parameters,
         models.student.record.parameters,
     )
@@ -71,6 +73,7 @@ def in_torch(models: Models, data: PreparedData, quant_scheme: QuantScheme) -> I
 def measure(
     recipe: Recipe,
     data: PreparedData,
+    split: Split,
     torch_side: InTorch,
     record: EngineRecord,
     onnx: Mapping[str, Path],
@@ -78,11 +81,12 @@ def measure(
     folder: Path,
     events: Events,
 ) -> Measurements:
-    """Measure every engine of a target on the test split, and time them interleaved.
+    """Measure every engine of a target on a split, and time them interleaved.
 
     Args:
         recipe: of the run.
         data: the prepared data.
+        split: the test split for a verdict, the validation split for a choice.
         torch_side: the result of `in_torch`.
         record: of the engines.
         onnx: the ONNX file of each precision that its engine was built from.
@@ -96,8 +100,8 @@ def measure(
     Raises:
         DataError: no engine has finite logits, or the times cannot be right.
     """
-    labels = np.asarray(data.labels("test"))
-    engines = CheckedEngines(record, data, bench, events)
+    labels = np.asarray(data.labels(split))
+    engines = CheckedEngines(record, data, split, bench, events)
     for engine in record.engines:
         engines.check(engine.precision, onnx[engine.precision])
     if not engines.final:
@@ -111,6 +115,7 @@ def measure(
         target=record.target,
         runtime=record.runtime,
         class_names=data.class_names,
+        split=split,
         test_images=len(labels),
         engines=record.engines,
         ledger=ledger([*torch_side.entries, *engines.entries], labels, data.class_names),
@@ -126,11 +131,13 @@ def measure(
     )
 
 
-def _torch_entries(models: Models, quant_scheme: QuantScheme, data: PreparedData) -> list[Entry]:
+def _torch_entries(
+    models: Models, quant_scheme: QuantScheme, data: PreparedData, split: Split
+) -> list[Entry]:
     def logits(model: Classifier, of: str) -> Logits:
-        found = predict(model.to(training_device()), data.images("test"), training_device())
+        found = predict(model.to(training_device()), data.images(split), training_device())
         return Logits(
-            [found.numpy()], of=of, images=data.keys("test"), classes=len(data.class_names)
+            [found.numpy()], of=of, images=data.keys(split), classes=len(data.class_names)
         )
 
     teacher = logits(models.teachers.visual, "the teacher")

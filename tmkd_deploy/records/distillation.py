@@ -13,7 +13,7 @@ VIEW_WEIGHTS = "view_weights.npy"
 
 
 class TeacherRecord(Record):
-    """The visual teacher; top-1 on the test split by view, in [0, 1]."""
+    """The visual teacher; top-1 on the validation split by view, in [0, 1]."""
 
     visual_model: str
     visual_parameters: AtLeastOne
@@ -22,7 +22,7 @@ class TeacherRecord(Record):
 
 
 class TextTeacherRecord(Record):
-    """The text teacher; top-1 on the test split by view, in [0, 1].
+    """The text teacher; top-1 on the validation split by view, in [0, 1].
 
     `model` is the open_clip model, or the file of precomputed embeddings. Without an `image_tower`
     the top-1 is that of the visual teacher's features projected into the text space.
@@ -47,10 +47,10 @@ class ViewWeights(Record):
 
 
 class StudentRecord(Record):
-    """The student; top-1 on the test split, in [0, 1].
+    """The student; top-1 on the validation split, in [0, 1].
 
     `baseline_top1` is that of the same student trained without teachers. `view_captions` name the
-    test images whose views and weights are stored for the report.
+    validation images whose views and weights are stored for the report.
     """
 
     model: str

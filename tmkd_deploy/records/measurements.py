@@ -127,15 +127,18 @@ class Unusable(Record):
 class Measurements(Record):
     """Accuracy and latency of all engines of one target.
 
-    `confusion_by_engine` maps a precision to its confusion matrix on the test split, by true class
-    (row) and predicted class (column). `latency` is None, and `not_measured` says why, if nothing
-    available runs the engines. `unusable` maps engines, by their names in `latency`, to the reason
-    why they have no figures at all: there are none of logits that are not finite.
+    The images are those of `split`: the test split, or the validation split for a trial of a
+    search; `test_images` counts them. `confusion_by_engine` maps a precision to its confusion
+    matrix, by true class (row) and predicted class (column). `latency` is None, and `not_measured`
+    says why, if nothing available runs the engines. `unusable` maps engines, by their names in
+    `latency`, to the reason why they have no figures at all: there are none of logits that are not
+    finite.
     """
 
     target: str
     runtime: RuntimeName
     class_names: list[str]
+    split: Literal["val", "test"] = "test"
     test_images: AtLeastOne
     engines: list[EngineFile]
     ledger: list[LedgerRow]

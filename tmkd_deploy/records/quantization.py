@@ -90,7 +90,8 @@ class Trial(Record):
     """One engine of a search, with the layers excluded in addition to the recipe's.
 
     `estimated_points` is the change in top-1 on training images after calibration without
-    fine-tuning, `points` that of the INT8 engine against the unquantized student on the test split.
+    fine-tuning, `points` that of the INT8 engine against the unquantized student on the validation
+    split.
     `not_kept` explains each budget that it breaks or whose measurement is inconclusive.
     """
 

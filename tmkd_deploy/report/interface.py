@@ -18,7 +18,7 @@ from tmkd_deploy.records.verdict import GateRecord, Outcome
 
 @dataclass(frozen=True)
 class ViewGallery:
-    """Some test images in all views.
+    """Some validation images in all views.
 
     Attributes:
         images: uint8 [k, 3, H, W, 3], k images as RGB pixels in the views rgb, edge and freq.

@@ -267,7 +267,7 @@ def budgets(verdict: Verdict) -> Table:
 def teacher_views(top1_of_view: dict[str, float]) -> Table:
     """Top-1 of the visual teacher by view."""
     return Table(
-        "Top-1 of the visual teacher on each single view.",
+        "Top-1 of the visual teacher on each single view of the validation images.",
         ["View", "Top-1"],
         [[view, formatting.percent(top1)] for view, top1 in top1_of_view.items()],
         numeric=frozenset({1}),

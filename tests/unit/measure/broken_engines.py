@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import onnx
 from colour_bundle import COLOURS, SIDE, colour_model, solid
+from data_records import data_record
 from onnx import TensorProto, helper, numpy_helper
 
-from tmkd_deploy.data.prepared import DataRecord, PreparedData
+from tmkd_deploy.data.prepared import PreparedData
 from tmkd_deploy.engines.engine_file import describe_engine
 from tmkd_deploy.measure.bench import Bench, EngineUnderTest
 from tmkd_deploy.measure.ledger import Entry
@@ -114,6 +115,7 @@ class Stand:
         return measure(
             self.recipe,
             self.data,
+            "test",
             InTorch(entries, 2, 1),
             record,
             onnx_files,
@@ -132,21 +134,7 @@ def stand(folder: Path) -> Stand:
             "targets": [{"target": "cpu"}],
         }
     )
-    record = DataRecord(
-        source="colours",
-        notes=[],
-        class_names=COLOURS,
-        image_size=SIDE,
-        train_images=1,
-        test_images=len(LABELS),
-        train_counts={},
-        test_counts={},
-        skipped=[],
-        overlapping=[],
-        duplicates_within_train=0,
-        train_sha256="",
-        evaluation_sha256="",
-    )
+    record = data_record(COLOURS, SIDE)
     data = PreparedData(
         record, {"test": IMAGES}, {"test": LABELS.astype(np.int64)}, {"test": list(KEYS)}
     )

@@ -7,10 +7,11 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from data_records import data_record
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tmkd_deploy.data.prepared import DataRecord, PreparedData
+from tmkd_deploy.data.prepared import PreparedData
 from tmkd_deploy.errors import DataError
 from tmkd_deploy.quantize.calibration_set import RECORD, draw_calibration_set
 from tmkd_deploy.recipe.schema import Recipe
@@ -30,29 +31,7 @@ def recipe(images, seed=0):
 
 def split(pixels, labels, test_pixels):
     """Data whose images each have a single constant value."""
-    record = DataRecord(
-        source="folder",
-        notes=[],
-        class_names=[f"class {label}" for label in range(max(labels) + 1)],
-        image_size=4,
-        drawn_splits=["val", "test"],
-        split_seed=0,
-        group_by=None,
-        straddling_groups=[],
-        train_images=len(pixels),
-        val_images=0,
-        test_images=len(test_pixels),
-        train_counts={},
-        val_counts={},
-        test_counts={},
-        unused=[],
-        skipped=[],
-        overlapping=[],
-        duplicates_within_train=0,
-        train_sha256="",
-        val_sha256="",
-        evaluation_sha256="",
-    )
+    record = data_record([f"class {label}" for label in range(max(labels) + 1)], 4)
 
     def filled(numbers):
         images = np.zeros((len(numbers), 4, 4, 3), dtype=np.uint8)

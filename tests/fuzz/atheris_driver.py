@@ -43,7 +43,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory(dir=home) as work:
             attempts = target.attempts(case, Path(work))
             found = judge(attempts, target.documented, watch, target.processes)
-        assert not found, f"{found}\nCase: {ascii(case)}"
+        assert not found, f"{found}\nCase: {case!a}"
 
     with atheris.instrument_imports(include=["tmkd_deploy"]):
         for attempt in target.attempts(target.example(), Path(tempfile.mkdtemp(dir=home))):

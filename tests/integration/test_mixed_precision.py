@@ -33,7 +33,8 @@ def planted_run(
     folder = project.run_folder / "distill"
     found: Artifact[StudentRecord] = artifacts.read(folder, "distill", StudentRecord)
     files = {name: found.path(name).read_bytes() for name in found.manifest.files}
-    parameters = load_file(found.path("student.safetensors"))
+    weights = f"{found.record.ships}.safetensors"
+    parameters = load_file(found.path(weights))
     plant(parameters, "network.backbone.")
     with artifacts.writing(
         folder,
@@ -43,7 +44,7 @@ def planted_run(
     ) as draft:
         for name, content in files.items():
             (draft.folder / name).write_bytes(content)
-        save_file(parameters, draft.folder / "student.safetensors")
+        save_file(parameters, draft.folder / weights)
         draft.record = found.record
     return project
 

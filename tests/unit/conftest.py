@@ -34,14 +34,16 @@ class Digits:
 
     def student(self) -> Any:
         from tmkd_deploy.distill.distill import Student
+        from tmkd_deploy.records.candidates import Candidate
         from tmkd_deploy.records.distillation import StudentRecord, ViewWeights
 
         record = StudentRecord(
             model=MODEL,
             parameters=1,
             feature_width=32,
-            top1=1.0,
-            baseline_top1=None,
+            candidates={"distilled": Candidate(top1=1.0, nll=0.0)},
+            ships="distilled",
+            choice="",
             view_weights=ViewWeights(guided_by="nothing", mean={}, mean_by_class={}, histogram={}),
             view_captions=[],
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from tmkd_deploy.measure.statistics import p_value_text
+from tmkd_deploy.proportions import p_value_text
 from tmkd_deploy.records.latency import Latency
 from tmkd_deploy.records.measurements import LedgerRow, Measurements
 from tmkd_deploy.records.types import Precision

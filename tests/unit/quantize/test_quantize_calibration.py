@@ -215,7 +215,8 @@ def test_fine_tuning_through_the_quantizers_with_the_teacher(digits, tmp_path):
             draft.folder,
             SilentEvents(),
         )
-    assert record.post_training_top1 < 0.5
+    assert record.candidates["calibrated"].top1 < 0.5
+    assert record.ships == "fine_tuned"
     assert record.top1 > 0.8
     assert record.excluded_layers == ["fc"] and "fc" not in record.layers
     artifact = artifacts.read(folder, "quantize", QuantizationRecord)

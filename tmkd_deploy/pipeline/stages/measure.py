@@ -94,9 +94,10 @@ class Measure(Stage[ResolvedTarget]):
             models = Models(
                 Teachers.load(job.inputs["teacher"], job.inputs["view_scores"], recipe, data),
                 student,
-                student.baseline(recipe, data),
+                student.other(recipe, data),
                 read_quantized(quantized, recipe, data) if quantized else None,
                 read_control(quantized, recipe, data) if quantized else None,
+                quantized is not None and quantized.record.ships == "fine_tuned",
             )
             return in_torch(models, data, self.subject.judged_on, self.subject.runtime.quant_scheme)
 

@@ -280,6 +280,7 @@ def test_the_summary_round_trips_and_keeps_its_keys(read_back: dict[str, Any]) -
         "targets",
         "machine",
         "stages",
+        "choices",
         "notes",
         "recipe",
     ]

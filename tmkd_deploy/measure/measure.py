@@ -205,7 +205,7 @@ def _torch_entries(
                 "Fake-quantized student",
                 logits(models.quantized, "the fake-quantized student"),
                 origin,
-                _MAY_BE_TRAINING if origin == "student" else None,
+                _MAY_BE_TRAINING if models.fine_tuned and origin == "student" else None,
             )
         )
     return entries

@@ -58,8 +58,8 @@ class LedgerRow(Record):
     that does not. `post_training` rows are alternative quantizations of the student. Results of
     earlier versions may lack the calibration error. The fields from `compared_with` on describe the
     step from the row it names: `change_points` is the change in top-1 in percentage points with its
-    paired 95 % interval, `p_value` comes from the exact McNemar test, `calibration_error_change` is a
-    difference of shares, `flips` has one entry per class with changed predictions, and `note`
+    paired 95 % interval, `p_value` comes from the exact McNemar test, `calibration_error_change` is
+    a difference of shares, `flips` has one entry per class with changed predictions, and `note`
     comments on some significant steps.
     """
 

@@ -44,6 +44,12 @@ class RequestError(TmkdError):
     exit_code = ExitCode.REQUEST
 
 
+class WeakTeacher(TmkdError):  # noqa: N818 - named like its fellows
+    """The teacher is not worth learning from; what was trained is kept."""
+
+    exit_code = ExitCode.GATE_FAILED
+
+
 class EnvironmentProblem(TmkdError):  # noqa: N818 - EnvironmentError is a builtin
     """The machine is not able to: a missing runtime, a full disk, an unreachable device."""
 

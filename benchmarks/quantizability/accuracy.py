@@ -21,7 +21,7 @@ from benchmarks.quantizability.train import (
 from tmkd_deploy.engines.onnxruntime import OnnxRuntime
 from tmkd_deploy.export.torch_to_onnx import to_onnx
 from tmkd_deploy.measure.ledger import Entry, ledger
-from tmkd_deploy.measure.statistics import mcnemar_p_value
+from tmkd_deploy.proportions import mcnemar_p_value
 from tmkd_deploy.records.logits import Logits
 from tmkd_deploy.training.predict import predict
 

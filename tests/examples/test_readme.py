@@ -109,6 +109,7 @@ def test_the_demo_made_tiny(tmp_path: Path) -> None:
         "teacher.visual.epochs": 1,
         "teacher.text.epochs": 1,
         "distill.epochs": 1,
+        "distill.weak_teacher": "warn",
         "distill.cached_augmentations": 1,
         "quantize.epochs": 0,
         "measure.min_runs": 40,

@@ -220,6 +220,7 @@ def test_an_engine_whose_logits_are_not_numbers_is_not_measured(tmp_path: Path) 
         measure(
             mock.Mock(seed=1),
             stated,
+            "test",
             InTorch(entries, 1, 1),
             record,
             {"fp32": engine},

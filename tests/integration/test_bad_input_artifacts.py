@@ -81,9 +81,9 @@ def rewrite_outcome(path: Path) -> None:
 @pytest.mark.parametrize(
     ("file", "damage", "told"),
     [
-        ("distill/student.safetensors", truncate, "truncated"),
-        ("distill/student.safetensors", flip, "altered"),
-        ("distill/student.safetensors", Path.unlink, "missing"),
+        ("distill/distilled.safetensors", truncate, "truncated"),
+        ("distill/distilled.safetensors", flip, "altered"),
+        ("distill/distilled.safetensors", Path.unlink, "missing"),
         ("build/cpu/fp32.onnx", flip, "altered"),
     ],
 )

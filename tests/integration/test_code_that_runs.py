@@ -51,7 +51,7 @@ print(json.dumps({stage: sorted(files) for stage, files in called.items()}))
 """
 QUICK = (
     *("teacher.visual.epochs=1", "teacher.text.epochs=1", "distill.epochs=1"),
-    *("quantize.epochs=1", "quantize.compare=[post_training]"),
+    *("quantize.epochs=1", "quantize.compare=[post_training]", "distill.weak_teacher=warn"),
 )
 
 

@@ -33,7 +33,8 @@ def planted_run(
     folder = project.run_folder / "distill"
     found: Artifact[StudentRecord] = artifacts.read(folder, "distill", StudentRecord)
     files = {name: found.path(name).read_bytes() for name in found.manifest.files}
-    parameters = load_file(found.path("student.safetensors"))
+    weights = f"{found.record.ships}.safetensors"
+    parameters = load_file(found.path(weights))
     plant(parameters, "network.backbone.")
     with artifacts.writing(
         folder,
@@ -43,7 +44,7 @@ def planted_run(
     ) as draft:
         for name, content in files.items():
             (draft.folder / name).write_bytes(content)
-        save_file(parameters, draft.folder / "student.safetensors")
+        save_file(parameters, draft.folder / weights)
         draft.record = found.record
     return project
 
@@ -86,5 +87,9 @@ def test_a_budget_forces_the_planted_layer_out_and_is_kept(planted, capsys) -> N
     assert last["excluded_layers"] == [PLANTED] and last["points"] >= -5 and not last["not_kept"]
     assert facts_of(told, "quantize")["excluded_layers"] == [PLANTED]
     assert facts_of(told, "gate")["verdict"]["outcome"] == "passed"
+    # the engines were tried on one split and the verdict is on another
+    assert facts_of(told, "gate")["measurements"]["split"] == "test"
+    tried = [planted.manifest(f"trial/{count}-excluded")["record"] for count in (0, 1)]
+    assert [each["measurements"]["split"] for each in tried] == ["val", "val"]
     again, told, _ = command(capsys, "gate", *SEARCH)
     assert again == 0 and all(stage["reused"] for stage in told["stages"])

@@ -34,21 +34,23 @@ class Digits:
 
     def student(self) -> Any:
         from tmkd_deploy.distill.distill import Student
+        from tmkd_deploy.records.candidates import Candidate
         from tmkd_deploy.records.distillation import StudentRecord, ViewWeights
 
         record = StudentRecord(
             model=MODEL,
             parameters=1,
             feature_width=32,
-            top1=1.0,
-            baseline_top1=None,
+            candidates={"distilled": Candidate(top1=1.0, nll=0.0)},
+            ships="distilled",
+            choice="",
             view_weights=ViewWeights(guided_by="nothing", mean={}, mean_by_class={}, histogram={}),
             view_captions=[],
         )
         return Student(self.classifier(), record, self.folder)
 
-    def top1(self, logits: np.ndarray) -> float:
-        return float((np.asarray(logits).argmax(axis=1) == self.data.labels("test")).mean())
+    def top1(self, logits: np.ndarray, split: str = "test") -> float:
+        return float((np.asarray(logits).argmax(axis=1) == self.data.labels(split)).mean())
 
 
 @pytest.fixture(scope="session")
@@ -168,7 +170,7 @@ def _recipe() -> Any:
 
 
 def _data() -> Any:
-    from data_record import data_record
+    from data_records import data_record
     from PIL import Image
     from sklearn.datasets import load_digits
 
@@ -181,14 +183,7 @@ def _data() -> Any:
     order = np.random.default_rng(0).permutation(len(images))
     split = {"train": order[:1197], "val": order[1197:1297], "test": order[1297:]}
     names = [str(number) for number in range(CLASSES)]
-    record = data_record(
-        class_names=names,
-        image_size=SIDE,
-        drawn_splits=["val", "test"],
-        train_images=len(split["train"]),
-        val_images=len(split["val"]),
-        test_images=len(split["test"]),
-    )
+    record = data_record(names, SIDE)
     return PreparedData(
         record,
         {name: images[rows] for name, rows in split.items()},

@@ -14,8 +14,9 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from tmkd_deploy.printable import printable
+from tmkd_deploy.records.distillation import StudentRecord
 from tmkd_deploy.records.measurements import Measurements
-from tmkd_deploy.records.quantization import MixedPrecisionRecord
+from tmkd_deploy.records.quantization import MixedPrecisionRecord, QuantizationRecord
 from tmkd_deploy.records.types import Precision
 from tmkd_deploy.records.verdict import GateRecord, Outcome, Verdict
 from tmkd_deploy.report import formatting, tables
@@ -77,6 +78,11 @@ def run(result: RunResult) -> str:
         f"\n{stage.record.summary}"
         for stage in result.stages
         if isinstance(stage.record, MixedPrecisionRecord)
+    )
+    blocks.extend(
+        f"\n{stage.record.choice}"
+        for stage in result.stages
+        if isinstance(stage.record, StudentRecord | QuantizationRecord)
     )
     found = {(stage.target, type(stage.record)): stage.record for stage in result.stages}
     for target in dict.fromkeys(stage.target for stage in result.stages):

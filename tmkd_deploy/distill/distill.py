@@ -4,12 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file
 
 from tmkd_deploy.artifacts import Artifact
 from tmkd_deploy.data.prepared import PreparedData
+from tmkd_deploy.distill.candidates import (
+    Step,
+    Validated,
+    gain_over,
+    near_chance,
+    validate,
+    weak_teacher,
+)
 from tmkd_deploy.distill.gallery import summarise_view_weights, write_gallery
 from tmkd_deploy.distill.losses.total import StudentLoss
 from tmkd_deploy.distill.student import train_student
@@ -24,24 +33,26 @@ from tmkd_deploy.events import Events
 from tmkd_deploy.models import weights
 from tmkd_deploy.models.timm_classifier import Classifier, create, merge_branches, parameters_of
 from tmkd_deploy.recipe.schema import Recipe
-from tmkd_deploy.records.distillation import StudentRecord
+from tmkd_deploy.records.distillation import StudentName, StudentRecord
 from tmkd_deploy.training.batches import TrainingImages
 from tmkd_deploy.training.distributed import training_device
-from tmkd_deploy.training.predict import predict
 from tmkd_deploy.training.schedule import Schedule
 from tmkd_deploy.training.trainer_config import TrainerConfig
 
+_DISTILLATION: Step[StudentName] = Step("Distillation", "baseline", "distilled", "distill.ship")
+_ALONE = (
+    "The distilled student ships; no student was trained without teachers to compare it with "
+    "(distill.baseline)."
+)
 _DISTILLING = "Distilling the student"
 _BASELINE = "Training the baseline student"
-_STUDENT_WEIGHTS = "student.safetensors"
 _LOSS_WEIGHTS = "loss.safetensors"
-_BASELINE_WEIGHTS = "baseline.safetensors"
 _TEACHER_OUTPUTS = "teacher_outputs.safetensors"
 
 
 @dataclass(frozen=True)
 class Student:
-    """A trained student with the loss and teacher outputs it was trained on."""
+    """The student that ships, with the loss and teacher outputs it was trained on."""
 
     classifier: Classifier
     record: StudentRecord
@@ -49,19 +60,24 @@ class Student:
 
     @classmethod
     def load(cls, artifact: Artifact[StudentRecord], recipe: Recipe, data: PreparedData) -> Student:
-        """Load the distilled student with its parallel branches merged."""
-        student = _load(recipe, data, artifact.path(_STUDENT_WEIGHTS))
+        """Load the student with its parallel branches merged."""
+        student = _load(recipe, data, artifact.path(_weights_of(artifact.record.ships)))
         return cls(student, artifact.record, artifact.folder)
 
-    def baseline(self, recipe: Recipe, data: PreparedData) -> Classifier | None:
-        """The student trained without teachers; None unless `distill.baseline` is set."""
-        path = self.folder / _BASELINE_WEIGHTS
-        return _load(recipe, data, path) if path.exists() else None
+    def other(self, recipe: Recipe, data: PreparedData) -> Classifier | None:
+        """The candidate that does not ship; None unless `distill.baseline` is set."""
+        names = [name for name in self.record.candidates if name != self.record.ships]
+        return _load(recipe, data, self.folder / _weights_of(names[0])) if names else None
 
     def teacher_outputs(
         self, recipe: Recipe, data: PreparedData, teachers: Teachers
-    ) -> TeacherOutputSource:
-        """The teachers' outputs on the training images: cached ones, or a live forward pass."""
+    ) -> TeacherOutputSource | None:
+        """The teachers' outputs on the training images: cached ones, or a live forward pass.
+
+        None for the baseline: a student that is better without teachers goes on without them.
+        """
+        if self.record.ships == "baseline":
+            return None
         if recipe.distill.teacher_outputs == "live":
             return LiveTeacherOutputs(teachers.fused(recipe, data, training_device()))
         return CachedTeacherOutputs(**load_file(self.folder / _TEACHER_OUTPUTS))
@@ -81,32 +97,58 @@ def distill(
     events: Events,
     trainer_config: TrainerConfig | None = None,
 ) -> StudentRecord:
-    """Train the student with TMKD, and the baseline if wanted, and write both into `folder`."""
+    """Train the student with TMKD, and the baseline if wanted, and choose the one that ships.
+
+    Both are written into `folder`.
+
+    Raises:
+        LogitsError: the logits of a model are not finite.
+    """
     teacher_outputs = _teacher_outputs(recipe, data, teachers, folder, events)
     student, loss = _train(
         recipe, data, teachers, teacher_outputs, _DISTILLING, events, trainer_config
     )
-    weights.save(student, folder / _STUDENT_WEIGHTS)
+    weights.save(student, folder / _weights_of("distilled"))
     weights.save(loss, folder / _LOSS_WEIGHTS)
-    top1 = top1_of(student, data)
-    baseline_top1 = None
+    distilled, baseline = validate(student, data, "the distilled student"), None
     if recipe.distill.baseline:
-        baseline, _ = _train(recipe, data, teachers, None, _BASELINE, events, trainer_config)
-        weights.save(baseline, folder / _BASELINE_WEIGHTS)
-        baseline_top1 = top1_of(baseline, data)
-        events.say(
-            f"The student's top-1 is {100 * top1:.1f} %; without teachers it is "
-            f"{100 * baseline_top1:.1f} %."
-        )
-    return StudentRecord(
+        alone, _ = _train(recipe, data, teachers, None, _BASELINE, events, trainer_config)
+        weights.save(alone, folder / _weights_of("baseline"))
+        baseline = validate(alone, data, "the baseline student")
+    record = StudentRecord(
         model=recipe.student.model,
         parameters=parameters_of(merge_branches(student)),
         feature_width=loss.to_teacher.in_features,
-        top1=top1,
-        baseline_top1=baseline_top1,
+        **_compared(recipe, distilled, baseline, validate(teachers.visual, data, "the teacher")),
         view_weights=summarise_view_weights(recipe, data, teachers),
         view_captions=write_gallery(recipe, data, teachers, folder),
     )
+    events.say(record.choice)
+    for warning in record.warnings:
+        events.warn(warning)
+    return record
+
+
+def _compared(
+    recipe: Recipe, distilled: Validated, baseline: Validated | None, teacher: Validated
+) -> dict[str, Any]:
+    """The fields of `StudentRecord` on which student ships and what is wrong with it."""
+    if baseline is None:
+        ships: StudentName = "distilled"
+        fields: dict[str, Any] = {"candidates": {ships: distilled.candidate}, "choice": _ALONE}
+    else:
+        gain, teacher_gain = gain_over(baseline, distilled), gain_over(baseline, teacher)
+        ships, choice = _DISTILLATION.choose(gain, recipe.distill.ship)
+        fields = {
+            "candidates": {"distilled": distilled.candidate, "baseline": baseline.candidate},
+            "choice": choice,
+            "gain": gain,
+            "teacher_gain": teacher_gain,
+            "weak_teacher": weak_teacher(teacher, baseline, teacher_gain),
+        }
+    shipped = baseline if baseline and ships == "baseline" else distilled
+    warning = near_chance("The student", shipped)
+    return {**fields, "ships": ships, "warnings": [warning] if warning else []}
 
 
 def _teacher_outputs(
@@ -182,7 +224,7 @@ def _train(
         events,
         description,
         trainer_config=trainer_config,
-        final_metrics=lambda: {"top1": top1_of(student, data)},
+        final_metrics=lambda: {"top1": validate(student, data, "the student").candidate.top1},
     )
     return student, loss
 
@@ -203,13 +245,11 @@ def deployed_student(recipe: Recipe, data: PreparedData) -> Classifier:
     return merge_branches(new_student(recipe, data)[0])
 
 
+def _weights_of(name: StudentName) -> str:
+    return f"{name}.safetensors"
+
+
 def _load(recipe: Recipe, data: PreparedData, path: Path) -> Classifier:
     student, _ = new_student(recipe, data)
     weights.load(student, path)
     return merge_branches(student)
-
-
-def top1_of(student: Classifier, data: PreparedData) -> float:
-    """The student's top-1 on the test split, in [0, 1], computed on the training device."""
-    predicted = predict(student, data.images("test"), training_device()).argmax(dim=1)
-    return float((predicted.numpy() == data.labels("test")).mean())

@@ -1,4 +1,4 @@
-"""What the report shows about views: sample test images in every view, and the view weights."""
+"""What the report shows about views: validation images in every view, and the view weights."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ def write_gallery(
     The images take one from each class, then a second from each, and so on. A view that the recipe
     does not distil from has weight 0.
     """
-    labels = data.labels("test")
+    labels = data.labels("val")
     rows_by_class = [np.flatnonzero(labels == label) for label in range(len(data.class_names))]
     order = [int(rows[nth]) for nth in range(_IMAGES) for rows in rows_by_class if nth < len(rows)]
     chosen = order[:_IMAGES]
-    images = to_float(np.asarray(data.images("test")[chosen]), None, torch.device("cpu"))
+    images = to_float(np.asarray(data.images("val")[chosen]), None, torch.device("cpu"))
     views = make_views(images, recipe.views, list(VIEWS)).permute(1, 0, 3, 4, 2)
     np.save(folder / VIEW_IMAGES, (views * 255).round().to(torch.uint8).numpy())
     weights = np.zeros((len(chosen), len(VIEWS)), np.float32)
     columns = [VIEWS.index(view) for view in recipe.distill.views]
-    weights[:, columns] = teachers.view_weights(recipe, "test", labels)[chosen].numpy()
+    weights[:, columns] = teachers.view_weights(recipe, "val", labels)[chosen].numpy()
     np.save(folder / VIEW_WEIGHTS, weights)
-    keys = data.keys("test")
+    keys = data.keys("val")
     return [f"{keys[index]}, {data.class_names[labels[index]]}" for index in chosen]
 
 

@@ -45,21 +45,21 @@ def score_views(
     """
     settings = recipe.teacher.text
     if settings.embeddings is None:
-        texts, train, test = _clip_scores(recipe, data, events, trainer_config)
+        texts, train, val = _clip_scores(recipe, data, events, trainer_config)
     else:
         if visual is None:
             raise TypeError("precomputed embeddings require the visual teacher")
         embeddings = read_embeddings(settings.embeddings, data.class_names)
-        texts, train, test = _visual_scores(embeddings, recipe, data, visual, events)
-    if not (torch.isfinite(train).all() and torch.isfinite(test).all()):
+        texts, train, val = _visual_scores(embeddings, recipe, data, visual, events)
+    if not (torch.isfinite(train).all() and torch.isfinite(val).all()):
         raise DataError(
             "The text teacher's scores are not finite.",
             where="teacher.text",
             advice="Choose other weights: these contain NaN or infinite values.",
         )
-    tensors = {"texts": texts, "train": train.contiguous(), "test": test.contiguous()}
+    tensors = {"texts": texts, "train": train.contiguous(), "val": val.contiguous()}
     weights.write_tensors(tensors, folder / TEXT_SCORES)
-    correct = test.argmax(dim=2) == torch.from_numpy(data.labels("test")).view(-1, 1)
+    correct = val.argmax(dim=2) == torch.from_numpy(data.labels("val")).view(-1, 1)
     top1 = dict(zip(VIEWS, correct.float().mean(dim=0).tolist(), strict=True))
     events.say(f"The text teacher's top-1 by view: {percentages(top1)}.")
     return TextTeacherRecord(
@@ -92,12 +92,12 @@ def _clip_scores(
             events,
             trainer_config,
         )
-    train, test = (
+    train, val = (
         text_teacher.semantic_scores(text, data.images(split), recipe.views, device, events)
-        for split in ("train", "test")
+        for split in ("train", "val")
     )
     with torch.inference_mode():
-        return text.embed_classes().cpu(), train, test
+        return text.embed_classes().cpu(), train, val
 
 
 def _visual_scores(
@@ -106,13 +106,13 @@ def _visual_scores(
     """cos(W f_v(x), t_{v,k}), with the projection W fitted on the training split."""
     device = training_device()
     visual.to(device).to(memory_format=torch.channels_last)
-    train, test = (
+    train, val = (
         features_by_view(visual, data.images(split), recipe.views, device, events)
-        for split in ("train", "test")
+        for split in ("train", "val")
     )
     projection = fit_projection(train, torch.from_numpy(data.labels("train")), texts)
     return (
         texts,
         projected_scores(train, projection, texts),
-        projected_scores(test, projection, texts),
+        projected_scores(val, projection, texts),
     )

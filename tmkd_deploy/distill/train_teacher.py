@@ -13,6 +13,7 @@ from torch import Tensor
 from tmkd_deploy.artifacts import Artifact
 from tmkd_deploy.data.prepared import PreparedData, Split
 from tmkd_deploy.distill import visual_teacher
+from tmkd_deploy.distill.candidates import near_chance, validate
 from tmkd_deploy.distill.fusion import predicted_classes, semantic_weights, uniform_weights
 from tmkd_deploy.distill.teacher_outputs import FusedTeacher
 from tmkd_deploy.events import Events
@@ -98,14 +99,16 @@ def train_teacher(
     visual, width = _fine_tuned_visual(recipe, data, device, events, trainer_config)
     weights.save(visual, folder / _VISUAL_WEIGHTS)
     top1 = visual_teacher.top1_by_view(
-        visual, data.images("test"), data.labels("test"), recipe.views, device, events
+        visual, data.images("val"), data.labels("val"), recipe.views, device, events
     )
     events.say(f"The visual teacher's top-1 by view: {visual_teacher.percentages(top1)}.")
+    rgb = validate(visual, data, "the visual teacher")
     return TeacherRecord(
         visual_model=recipe.teacher.visual.model,
         visual_parameters=parameters_of(merge_branches(visual)),
         feature_width=width,
         top1_by_view=top1,
+        weakness=near_chance("The teacher", rgb),
     )
 
 

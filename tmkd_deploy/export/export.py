@@ -49,7 +49,7 @@ def export(
         proto = to_fp16(proto)
     _tag(proto, variant)
     onnx.save(proto, folder / MODEL)
-    images = np.asarray(data.images("test")[: recipe.export.parity_images])
+    images = np.asarray(data.images("val")[: recipe.export.parity_images])
     difference, agreement = _parity(folder / MODEL, classifier, images)
     overflowing = first_overflow(proto, images) if in_fp16 else None
     if overflowing is not None:

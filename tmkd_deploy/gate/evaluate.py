@@ -168,7 +168,8 @@ def _engine_size(measurements: Measurements, precision: Precision) -> _Metric | 
 
 
 def _test_set(measurements: Measurements) -> str:
-    return f"on the fixed test set of {measurements.test_images} images"
+    name = {"val": "validation", "test": "test"}[measurements.split]
+    return f"on the fixed {name} set of {measurements.test_images} images"
 
 
 _RULES = {

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tmkd_deploy.data.prepared import PreparedData
+from tmkd_deploy.data.prepared import PreparedData, Split
 from tmkd_deploy.engines.device_build import TEACHER
 from tmkd_deploy.engines.registry import runtime
 from tmkd_deploy.events import Events
@@ -31,13 +31,19 @@ class CheckedEngines:
     """
 
     def __init__(
-        self, record: EngineRecord, data: PreparedData, bench: Bench | None, events: Events
+        self,
+        record: EngineRecord,
+        data: PreparedData,
+        split: Split,
+        bench: Bench | None,
+        events: Events,
     ) -> None:
         self.final: dict[Precision, Logits] = {}
         self.entries: list[Entry] = []
         self.unusable: dict[str, Unusable] = {}
         self._record = record
         self._data = data
+        self._split: Split = split
         self._bench = bench
         self._events = events
 
@@ -49,11 +55,11 @@ class CheckedEngines:
         """
         name = precision.upper()
         with self._refusing(precision, precision):
-            answers = [reference_logits(onnx, self._data.images("test"))]
+            answers = [reference_logits(onnx, self._data.images(self._split))]
             final = reference = self._logits(answers, f"the {name} ONNX file")
             if self._bench is not None:
                 final = self._logits(
-                    self._bench.answers(precision, len(self._data.keys("test"))),
+                    self._bench.answers(precision, len(self._data.keys(self._split))),
                     f"the {name} engine for {self._record.target}",
                 )
             row = f"onnx-{precision}"
@@ -80,7 +86,7 @@ class CheckedEngines:
             label = self._bench.engines_under_test[name].label
             count = TIMED_IMAGES if name == TEACHER else None
             with self._refusing(name, "fp32" if name == TEACHER else "int8"):
-                keys = self._data.keys("test")[:count]
+                keys = self._data.keys(self._split)[:count]
                 answers = self._bench.answers(name, len(keys))
                 checked[name] = self._logits(answers, f"the {label}", keys)
                 if name != TEACHER:
@@ -92,7 +98,7 @@ class CheckedEngines:
     def _logits(
         self, answers: Sequence[np.ndarray], of: str, keys: Sequence[str] | None = None
     ) -> Logits:
-        images = self._data.keys("test") if keys is None else keys
+        images = self._data.keys(self._split) if keys is None else keys
         return Logits(answers, of=of, images=images, classes=len(self._data.class_names))
 
     @contextlib.contextmanager

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tmkd_deploy.measure.statistics import p_value_text
+from tmkd_deploy.proportions import p_value_text
 from tmkd_deploy.records.measurements import ClassFlips
 
 CLASSES_NAMED = 3

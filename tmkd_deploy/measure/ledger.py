@@ -10,7 +10,7 @@ import numpy as np
 
 from tmkd_deploy.measure.confidence import expected_calibration_error, top1_confidence
 from tmkd_deploy.measure.flips import flips_by_class, gain_note, loss_note
-from tmkd_deploy.measure.statistics import (
+from tmkd_deploy.proportions import (
     mcnemar_p_value,
     paired_change_interval,
     share_interval,

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from tmkd_deploy.artifacts import Artifact
-from tmkd_deploy.data.prepared import PreparedData
+from tmkd_deploy.data.prepared import PreparedData, Split
 from tmkd_deploy.distill.distill import Student
 from tmkd_deploy.distill.train_teacher import Teachers
 from tmkd_deploy.engines.device_build import TEACHER
@@ -21,14 +21,20 @@ from tmkd_deploy.measure.unusable import none_usable
 from tmkd_deploy.models.timm_classifier import Classifier
 from tmkd_deploy.quantize.engine_arithmetic import use_engine_arithmetic
 from tmkd_deploy.recipe.schema import Recipe
+from tmkd_deploy.records.distillation import StudentName
 from tmkd_deploy.records.engine import EngineRecord
 from tmkd_deploy.records.logits import Logits
-from tmkd_deploy.records.measurements import Measurements
+from tmkd_deploy.records.measurements import Measurements, Representation
 from tmkd_deploy.records.onnx_model import ComparedRecord
 from tmkd_deploy.records.quant_scheme import QuantScheme
 from tmkd_deploy.training.distributed import training_device
 from tmkd_deploy.training.predict import predict
 
+_STUDENTS: tuple[StudentName, StudentName] = ("distilled", "baseline")
+_REPRESENTATIONS: dict[StudentName, Representation] = {
+    "distilled": "student_distilled",
+    "baseline": "student_baseline",
+}
 _MAY_BE_TRAINING = (
     "Longer training may explain this as well as quantization-aware training does; "
     "quantize.control trains the student equally long without quantizers to separate the two."
@@ -37,40 +43,54 @@ _MAY_BE_TRAINING = (
 
 @dataclass(frozen=True)
 class Models:
-    """The models that the ledger compares; the optional ones are None if the recipe omits them."""
+    """The models that the ledger compares; the optional ones are None if the recipe omits them.
+
+    `other` is the candidate that lost to `student` on the validation split. `fine_tuned` says
+    whether the quantized student was fine-tuned, as the control was.
+    """
 
     teachers: Teachers
     student: Student
-    baseline: Classifier | None
+    other: Classifier | None
     quantized: Classifier | None
     control: Classifier | None = None
+    fine_tuned: bool = True
 
 
 @dataclass(frozen=True)
 class InTorch:
-    """The PyTorch models' ledger entries and sizes."""
+    """The PyTorch models' ledger entries and sizes, and what is wrong with them, in sentences."""
 
     entries: list[Entry]
     teacher_parameters: int
     student_parameters: int
+    concerns: Sequence[str] = ()
 
 
-def in_torch(models: Models, data: PreparedData, quant_scheme: QuantScheme) -> InTorch:
-    """Run the models on the test split, the fake-quantized one in `quant_scheme`.
+def in_torch(
+    models: Models, data: PreparedData, split: Split, quant_scheme: QuantScheme
+) -> InTorch:
+    """Run the models on a split, the fake-quantized one in `quant_scheme`.
 
     Raises:
         LogitsError: the logits of a model are not finite.
     """
+    teacher = models.teachers.record
     return InTorch(
-        _torch_entries(models, quant_scheme, data),
-        models.teachers.record.visual_parameters,
+        _torch_entries(models, quant_scheme, data, split),
+        teacher.visual_parameters,
         models.student.record.parameters,
+        [
+            *([teacher.weakness] if teacher.weakness else []),
+            *models.student.record.concerns,
+        ],
     )
 
 
 def measure(
     recipe: Recipe,
     data: PreparedData,
+    split: Split,
     torch_side: InTorch,
     record: EngineRecord,
     onnx: Mapping[str, Path],
@@ -78,11 +98,12 @@ def measure(
     folder: Path,
     events: Events,
 ) -> Measurements:
-    """Measure every engine of a target on the test split, and time them interleaved.
+    """Measure every engine of a target on a split, and time them interleaved.
 
     Args:
         recipe: of the run.
         data: the prepared data.
+        split: the test split for a verdict, the validation split for a choice.
         torch_side: the result of `in_torch`.
         record: of the engines.
         onnx: the ONNX file of each precision that its engine was built from.
@@ -96,8 +117,8 @@ def measure(
     Raises:
         DataError: no engine has finite logits, or the times cannot be right.
     """
-    labels = np.asarray(data.labels("test"))
-    engines = CheckedEngines(record, data, bench, events)
+    labels = np.asarray(data.labels(split))
+    engines = CheckedEngines(record, data, split, bench, events)
     for engine in record.engines:
         engines.check(engine.precision, onnx[engine.precision])
     if not engines.final:
@@ -111,6 +132,7 @@ def measure(
         target=record.target,
         runtime=record.runtime,
         class_names=data.class_names,
+        split=split,
         test_images=len(labels),
         engines=record.engines,
         ledger=ledger([*torch_side.entries, *engines.entries], labels, data.class_names),
@@ -121,28 +143,32 @@ def measure(
         latency=latency,
         not_measured=None if bench else _not_measured_reason(record),
         unusable=engines.unusable,
+        concerns=list(torch_side.concerns),
         teacher_parameters=torch_side.teacher_parameters,
         student_parameters=torch_side.student_parameters,
     )
 
 
-def _torch_entries(models: Models, quant_scheme: QuantScheme, data: PreparedData) -> list[Entry]:
+def _torch_entries(
+    models: Models, quant_scheme: QuantScheme, data: PreparedData, split: Split
+) -> list[Entry]:
     def logits(model: Classifier, of: str) -> Logits:
-        found = predict(model.to(training_device()), data.images("test"), training_device())
+        found = predict(model.to(training_device()), data.images(split), training_device())
         return Logits(
-            [found.numpy()], of=of, images=data.keys("test"), classes=len(data.class_names)
+            [found.numpy()], of=of, images=data.keys(split), classes=len(data.class_names)
         )
 
     teacher = logits(models.teachers.visual, "the teacher")
     entries = [Entry("teacher", "teacher", "fp32", "Teacher, RGB view", teacher)]
-    if models.baseline is not None:
+    shipped, losing = _STUDENTS if models.student.record.ships == "distilled" else _STUDENTS[::-1]
+    if models.other is not None:
         entries.append(
             Entry(
-                "baseline",
-                "student_baseline",
+                losing,
+                _REPRESENTATIONS[losing],
                 "fp32",
-                "Baseline student",
-                logits(models.baseline, "the baseline student"),
+                f"{losing.capitalize()} student",
+                logits(models.other, f"the {losing} student"),
                 "teacher",
             )
         )
@@ -151,17 +177,17 @@ def _torch_entries(models: Models, quant_scheme: QuantScheme, data: PreparedData
             "student",
             "student",
             "fp32",
-            "Distilled student",
-            logits(models.student.classifier, "the distilled student"),
+            f"{shipped.capitalize()} student",
+            logits(models.student.classifier, f"the {shipped} student"),
             "teacher",
         )
     )
     origin = "student"
     if models.control is not None:
-        origin = "control"
+        origin = "control" if models.fine_tuned else "student"
         entries.append(
             Entry(
-                origin,
+                "control",
                 "student_control",
                 "fp32",
                 "Control student, without quantizers",
@@ -179,7 +205,7 @@ def _torch_entries(models: Models, quant_scheme: QuantScheme, data: PreparedData
                 "Fake-quantized student",
                 logits(models.quantized, "the fake-quantized student"),
                 origin,
-                None if models.control else _MAY_BE_TRAINING,
+                _MAY_BE_TRAINING if models.fine_tuned and origin == "student" else None,
             )
         )
     return entries

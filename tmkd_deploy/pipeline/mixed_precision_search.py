@@ -35,7 +35,7 @@ def search_excluded_layers(context: RunContext, target: ResolvedTarget) -> Recip
     """The recipe, excluding those layers that the INT8 engine of `target` needs in floating point.
 
     The first estimate comes from calibration alone on training images. From there the engines
-    themselves decide, on the test split, which introduces a selection bias over the trials.
+    themselves decide, on the validation split; the test split is left to the verdict.
 
     Raises:
         RequestError: the target has no INT8 engine, or several processes run.
@@ -90,7 +90,9 @@ class Trial(Stage[Exclusion]):
             artifacts={(ref.stage, None): job.inputs[n] for n, ref in _STUDENT_INPUTS.items()},
             results=[],
         )
-        target = dataclasses.replace(self.subject.target, compares_post_training=False)
+        target = dataclasses.replace(
+            self.subject.target, compares_post_training=False, judged_on="val"
+        )
         return TrialRecord(measurements=artifact(own, Ref("measure", target)).record)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from tmkd_deploy.data.split_names import Split
 from tmkd_deploy.records.onnx_model import Variant
 from tmkd_deploy.records.types import Precision
 
@@ -23,6 +24,7 @@ class ResolvedTarget:
     `older_variants` are those that a build kit holds for devices with an older release.
     `device` is the address of the attached device, None where there is none. `machine` describes
     what runs the engines: the device, or this machine; None where nothing at hand does.
+    `judged_on` is the split they are measured on: the test split, except in a search among engines.
     """
 
     name: str
@@ -36,6 +38,7 @@ class ResolvedTarget:
     dla_core: int | None
     machine: dict[str, Any] | None
     compares_post_training: bool
+    judged_on: Split = "test"
 
     @property
     def runs_engines(self) -> bool:

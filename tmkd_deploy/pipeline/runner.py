@@ -112,7 +112,9 @@ def _update(stage: Stage[Any]) -> Artifact[Any]:
         context.process_group.barrier()
     if stage.distributed:
         remove_checkpoints(context, stage.name)
-    return _finish(stage, reused, begun)
+    made = _finish(stage, reused, begun)
+    stage.accept(made.record)
+    return made
 
 
 def _make(stage: Stage[Any], inputs: dict[str, Artifact[Any]], job_fingerprint: str) -> None:

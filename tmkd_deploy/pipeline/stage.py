@@ -72,6 +72,15 @@ class Stage(ABC, Generic[S]):
     def run(self, job: Job) -> Record:
         """Write the artifact's files into `job.folder`; the record is what they mean."""
 
+    def accept(self, record: Any) -> None:
+        """Refuse to go on with what the stage recorded, whether it was made now or reused.
+
+        The artifact is kept: what a user then permits need not be made again.
+
+        Raises:
+            TmkdError: nothing that depends on the stage may run.
+        """
+
     @property
     def label(self) -> str | None:
         """What it runs for; None for a stage that runs once."""

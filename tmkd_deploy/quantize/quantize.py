@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -10,7 +11,8 @@ from torch import fx
 
 from tmkd_deploy.artifacts import Artifact
 from tmkd_deploy.data.prepared import PreparedData
-from tmkd_deploy.distill.distill import Student, deployed_student, top1_of, training_images
+from tmkd_deploy.distill.candidates import Step, Validated, gain_over, validate
+from tmkd_deploy.distill.distill import Student, deployed_student, training_images
 from tmkd_deploy.distill.student import train_student
 from tmkd_deploy.distill.train_teacher import Teachers
 from tmkd_deploy.events import Events
@@ -29,15 +31,19 @@ from tmkd_deploy.quantize.insert import (
 )
 from tmkd_deploy.quantize.scales import calibrate, require_finite_weights
 from tmkd_deploy.recipe.schema import Recipe
+from tmkd_deploy.records.candidates import Gain
 from tmkd_deploy.records.quant_scheme import QuantScheme
-from tmkd_deploy.records.quantization import QuantizationRecord
+from tmkd_deploy.records.quantization import QuantizationRecord, QuantizedName
 from tmkd_deploy.training.distributed import training_device
 from tmkd_deploy.training.schedule import Schedule
 from tmkd_deploy.training.trainer_config import TrainerConfig
 
+_QUANTIZATION: Step[QuantizedName] = Step(
+    "Fine-tuning", "calibrated", "fine_tuned", "quantize.ship", over=" over calibration alone"
+)
+_LABELS = {"calibrated": "calibrated", "fine_tuned": "fine-tuned"}
 _FINE_TUNING = "Fine-tuning through fake quantizers"
 _CONTROL = "Fine-tuning without quantizers"
-_QUANTIZED_WEIGHTS = "quantized.safetensors"
 _CONTROL_WEIGHTS = "control.safetensors"
 
 
@@ -57,56 +63,82 @@ def quantize(
     student after the same fine-tuning without quantizers, if `quantize.control` is set.
 
     Batch norms stay separate during training, have their running statistics frozen in its second
-    half, and are folded exactly at the end.
+    half, and are folded exactly at the end. Both the student that was calibrated only and the one
+    that was then fine-tuned are written; the better on the validation split ships unless the recipe
+    insists.
 
     Raises:
         RequestError: the student cannot be traced, or an excluded layer does not exist.
-        DataError: the calibration images or the student's values do not permit quantization.
+        DataError: the calibration images or the student's values do not permit quantization, or a
+            quantized student's logits are not finite.
     """
     settings = recipe.quantize
     control = copy.deepcopy(student.classifier) if settings.control else None
     classifier = student.classifier
     network, calibration_set = _insert_and_calibrate(recipe, data, classifier, quant_scheme, events)
     calibration_set.write_record(folder)
-    use_quant_scheme(network, quant_scheme)
-    post_training_top1 = top1_of(classifier, data)
-    if settings.epochs:
+    layers, count = quantized_layers(network), len(activation_quantizers(network))
+    excluded_layers = [name for name in weighted_layers(network) if name not in layers]
+
+    def finished(classifier: Classifier, name: QuantizedName) -> Validated:
+        _finish(classifier, quant_scheme, folder / _weights_of(name))
+        return validate(classifier, data, f"the {_LABELS[name]} student")
+
+    found: dict[QuantizedName, Validated] = {}
+    fine_tuned = copy.deepcopy(classifier) if settings.epochs else None
+    found["calibrated"] = finished(classifier, "calibrated")
+    if fine_tuned is not None:
+        use_quant_scheme(fine_tuned.network, quant_scheme)
         _fine_tune(
-            recipe, data, teachers, student, classifier, _FINE_TUNING, events, trainer_config
+            recipe, data, teachers, student, fine_tuned, _FINE_TUNING, events, trainer_config
         )
-    fold_batch_norms(network)
-    require_finite_weights(network)
-    weights.save(classifier, folder / _QUANTIZED_WEIGHTS)
-    use_engine_arithmetic(network, quant_scheme)
-    top1 = top1_of(classifier, data)
-    events.say(
-        f"Quantized, top-1 is {100 * post_training_top1:.1f} % after calibration and "
-        f"{100 * top1:.1f} % after fine-tuning."
-    )
+        found["fine_tuned"] = finished(fine_tuned, "fine_tuned")
     control_top1 = None
     if control is not None:
         _to_training_device(control)
         if settings.epochs:
             _fine_tune(recipe, data, teachers, student, control, _CONTROL, events, trainer_config)
         weights.save(control, folder / _CONTROL_WEIGHTS)
-        control_top1 = top1_of(control, data)
+        control_top1 = validate(control, data, "the control student").candidate.top1
         events.say(f"Fine-tuned without quantizers, top-1 is {100 * control_top1:.1f} %.")
-    layers = quantized_layers(network)
-    excluded_layers = [name for name in weighted_layers(network) if name not in layers]
     for name in excluded_layers:
         events.warn(f"Layer {name} stays in floating point: it is in quantize.exclude_layers.")
+    ships, choice, gain = _choose(recipe, found)
+    events.say(choice)
     return QuantizationRecord(
         layers=[name.removeprefix("backbone.") for name in layers],
         excluded_layers=[name.removeprefix("backbone.") for name in excluded_layers],
-        activation_quantizers=len(activation_quantizers(network)),
+        activation_quantizers=count,
         quant_scheme=quant_scheme.value,
         calibration_method=_calibration_method(recipe),
         calibration_images=len(calibration_set.keys),
         calibration_sha256=calibration_set.sha256,
-        post_training_top1=post_training_top1,
-        top1=top1,
+        candidates={name: each.candidate for name, each in found.items()},
+        ships=ships,
+        choice=choice,
+        gain=gain,
         control_top1=control_top1,
     )
+
+
+def _finish(classifier: Classifier, quant_scheme: QuantScheme, file: Path) -> None:
+    """Fold the batch norms, write the weights, and compute as engines do from now on."""
+    network = classifier.network
+    assert isinstance(network, fx.GraphModule)  # since the quantizers were inserted
+    fold_batch_norms(network)
+    require_finite_weights(network)
+    weights.save(classifier, file)
+    use_engine_arithmetic(network, quant_scheme)
+
+
+def _choose(
+    recipe: Recipe, found: Mapping[QuantizedName, Validated]
+) -> tuple[QuantizedName, str, Gain | None]:
+    """The candidate that ships, why in one sentence, and the gain of fine-tuning."""
+    if "fine_tuned" not in found:
+        return "calibrated", "The student is calibrated only: quantize.epochs is 0.", None
+    gain = gain_over(found["calibrated"], found["fine_tuned"])
+    return *_QUANTIZATION.choose(gain, recipe.quantize.ship), gain
 
 
 def post_training_quantized(
@@ -124,7 +156,7 @@ def read_quantized(
     """Load the quantized student with folded batch norms; it computes in float32 so far."""
     classifier = deployed_student(recipe, data)
     fold_batch_norms(insert_quantizers(classifier, artifact.record.excluded_layers))
-    weights.load(classifier, artifact.path(_QUANTIZED_WEIGHTS))
+    weights.load(classifier, artifact.path(_weights_of(artifact.record.ships)))
     return classifier.eval()
 
 
@@ -202,6 +234,10 @@ def _fine_tune(
         epoch_offset=recipe.distill.teacher_warmup_epochs,
         on_epoch=freeze_statistics,
     )
+
+
+def _weights_of(name: QuantizedName) -> str:
+    return f"{name}.safetensors"
 
 
 def _calibration_method(recipe: Recipe) -> str:

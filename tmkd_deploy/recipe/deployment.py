@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from tmkd_deploy.devices.address import parse
 from tmkd_deploy.errors import RequestError
@@ -40,6 +40,11 @@ class Quantize(Section):
     calibration: Calibration = Field(
         Calibration(), description="How the ranges of activations are calibrated."
     )
+    ship: Literal["best", "fine_tuned", "calibrated"] = Field(
+        "best",
+        description="The quantized student that ships: the one with the higher top-1 on the "
+        "validation split ('best'; the fine-tuned one if both are equal), or the one named.",
+    )
     exclude_layers: list[str] = Field(
         default_factory=list, description="Modules of the student to keep in floating point."
     )
@@ -65,6 +70,12 @@ class Quantize(Section):
         if len(set(methods)) != len(methods):
             raise ValueError("a method is listed twice")
         return methods
+
+    @model_validator(mode="after")
+    def _what_ships_is_made(self) -> Quantize:
+        if self.ship == "fine_tuned" and self.epochs == 0:
+            raise ValueError("'ship: fine_tuned' needs 'epochs' above 0")
+        return self
 
 
 class Export(Section):

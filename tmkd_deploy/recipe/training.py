@@ -237,6 +237,22 @@ class Distill(Section):
         True,
         description="Also train the student without teachers on the same schedule, for comparison.",
     )
+    ship: Literal["best", "distilled", "baseline"] = Field(
+        "best",
+        description="The student that is quantized and ships: the one with the higher top-1 on the "
+        "validation split ('best'; the distilled one if both are equal), or the one named.",
+    )
+    weak_teacher: Literal["stop", "warn"] = Field(
+        "stop",
+        description="Stop the run, or go on with a warning in the verdict, if the teacher is not "
+        "above chance or significantly worse than the student trained without it.",
+    )
+
+    @model_validator(mode="after")
+    def _the_baseline_is_trained(self) -> Distill:
+        if self.ship == "baseline" and not self.baseline:
+            raise ValueError("'ship: baseline' needs 'baseline: true'")
+        return self
 
     @model_validator(mode="after")
     def _views_once(self) -> Distill:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pydantic import Field, model_validator
+
 from tmkd_deploy.artifacts import Record
+from tmkd_deploy.records.candidates import Candidate, Gain
 from tmkd_deploy.records.figures import AtLeastOne, Count, Share
 
 # files of the distill stage: images uint8 [k, 3, H, W, 3] and weights float32 [k, 3] for the report
@@ -13,16 +16,20 @@ VIEW_WEIGHTS = "view_weights.npy"
 
 
 class TeacherRecord(Record):
-    """The visual teacher; top-1 on the test split by view, in [0, 1]."""
+    """The visual teacher; top-1 on the validation split by view, in [0, 1].
+
+    `weakness` is a sentence on a teacher that is not above chance, None otherwise.
+    """
 
     visual_model: str
     visual_parameters: AtLeastOne
     feature_width: AtLeastOne
     top1_by_view: dict[str, Share]
+    weakness: str | None = None
 
 
 class TextTeacherRecord(Record):
-    """The text teacher; top-1 on the test split by view, in [0, 1].
+    """The text teacher; top-1 on the validation split by view, in [0, 1].
 
     `model` is the open_clip model, or the file of precomputed embeddings. Without an `image_tower`
     the top-1 is that of the visual teacher's features projected into the text space.
@@ -46,17 +53,44 @@ class ViewWeights(Record):
     histogram: dict[str, list[Count]]
 
 
-class StudentRecord(Record):
-    """The student; top-1 on the test split, in [0, 1].
+StudentName = Literal["distilled", "baseline"]
 
-    `baseline_top1` is that of the same student trained without teachers. `view_captions` name the
-    test images whose views and weights are stored for the report.
+
+class StudentRecord(Record):
+    """The distilled student and the baseline, the same student trained without teachers.
+
+    The one that `ships` goes on to quantization; `choice` says why in a sentence. `gain` is the
+    distilled student's over the baseline, `teacher_gain` the visual teacher's on the view rgb; both
+    are None without a baseline. `weak_teacher` is a sentence on a teacher that is worse than the
+    baseline, None otherwise, and `warnings` are what else is wrong with the student.
+    `view_captions` name the validation images whose views and weights are stored for the report.
     """
 
     model: str
     parameters: AtLeastOne
     feature_width: AtLeastOne
-    top1: Share
-    baseline_top1: Share | None
+    candidates: dict[StudentName, Candidate]
+    ships: StudentName
+    choice: str
+    gain: Gain | None = None
+    teacher_gain: Gain | None = None
+    weak_teacher: str | None = None
+    warnings: list[str] = Field(default_factory=list)
     view_weights: ViewWeights
     view_captions: list[str]
+
+    @model_validator(mode="after")
+    def _a_candidate_ships(self) -> StudentRecord:
+        if self.ships not in self.candidates:
+            raise ValueError(f"the {self.ships} student ships and is no candidate")
+        return self
+
+    @property
+    def top1(self) -> float:
+        """The top-1 on the validation split of the student that ships, in [0, 1]."""
+        return self.candidates[self.ships].top1
+
+    @property
+    def concerns(self) -> list[str]:
+        """What is wrong with teacher and student, in sentences."""
+        return [*([self.weak_teacher] if self.weak_teacher else []), *self.warnings]

@@ -23,6 +23,7 @@ from tmkd_deploy.records.types import Precision, RuntimeName
 Representation = Literal[
     "teacher",
     "student_baseline",
+    "student_distilled",
     "student",
     "student_control",
     "fake_quantized",
@@ -53,11 +54,12 @@ class ClassFlips(Record):
 class LedgerRow(Record):
     """One representation of the model on the test split; all rows use the same images.
 
-    `post_training` rows are alternative quantizations of the student. Results of earlier versions
-    may lack the calibration error. The fields from `compared_with` on describe the step from the
-    row it names: `change_points` is the change in top-1 in percentage points with its paired 95 %
-    interval, `p_value` comes from the exact McNemar test, `calibration_error_change` is a
-    difference of shares, `flips` has one entry per class with changed predictions, and `note`
+    `student` is the student that ships, and `student_baseline` or `student_distilled` the candidate
+    that does not. `post_training` rows are alternative quantizations of the student. Results of
+    earlier versions may lack the calibration error. The fields from `compared_with` on describe the
+    step from the row it names: `change_points` is the change in top-1 in percentage points with its
+    paired 95 % interval, `p_value` comes from the exact McNemar test, `calibration_error_change` is
+    a difference of shares, `flips` has one entry per class with changed predictions, and `note`
     comments on some significant steps.
     """
 
@@ -127,15 +129,18 @@ class Unusable(Record):
 class Measurements(Record):
     """Accuracy and latency of all engines of one target.
 
-    `confusion_by_engine` maps a precision to its confusion matrix on the test split, by true class
-    (row) and predicted class (column). `latency` is None, and `not_measured` says why, if nothing
-    available runs the engines. `unusable` maps engines, by their names in `latency`, to the reason
-    why they have no figures at all: there are none of logits that are not finite.
+    The images are those of `split`: the test split, or the validation split for a trial of a
+    search; `test_images` counts them. `confusion_by_engine` maps a precision to its confusion
+    matrix, by true class (row) and predicted class (column). `latency` is None, and `not_measured`
+    says why, if nothing available runs the engines. `unusable` maps engines, by their names in
+    `latency`, to the reason why they have no figures at all: there are none of logits that are not
+    finite. `concerns` are sentences on what training left wrong, such as a weak teacher.
     """
 
     target: str
     runtime: RuntimeName
     class_names: list[str]
+    split: Literal["val", "test"] = "test"
     test_images: AtLeastOne
     engines: list[EngineFile]
     ledger: list[LedgerRow]
@@ -143,6 +148,7 @@ class Measurements(Record):
     latency: Latency | None
     not_measured: str | None = None
     unusable: dict[str, Unusable] = Field(default_factory=dict)
+    concerns: list[str] = Field(default_factory=list)
     teacher_parameters: Count
     student_parameters: Count
 

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 from enum import Enum
+from typing import Literal
+
+from pydantic import model_validator
 
 from tmkd_deploy.artifacts import Record
+from tmkd_deploy.records.candidates import Candidate, Gain
 from tmkd_deploy.records.figures import AtLeastOne, Count, Points, Positive, Share
+
+QuantizedName = Literal["calibrated", "fine_tuned"]
 
 
 class QuantizationRecord(Record):
-    """The quantized layers, the calibration, and the accuracy before and after fine-tuning.
+    """The quantized layers, the calibration, and the student before and after fine-tuning.
 
-    Accuracies are top-1 on the test split in [0, 1], computed by fake quantization in
-    `quant_scheme`. `calibration_sha256` is the hash of the calibration images' hashes; the images
-    come from the training split and are listed in `calibration.json` beside the weights.
-    `control_top1` is that of the student fine-tuned without quantizers, None unless
-    `quantize.control` is set.
+    The candidates compute by fake quantization in `quant_scheme`; there is no fine-tuned one if
+    `quantize.epochs` is 0. The one that `ships` is exported; `choice` says why in a sentence, and
+    `gain` is that of fine-tuning. `calibration_sha256` is the hash of the calibration images'
+    hashes; the images come from the training split and are listed in `calibration.json` beside the
+    weights. `control_top1` is the top-1 on the validation split, in [0, 1], of the student
+    fine-tuned without quantizers, None unless `quantize.control` is set.
     """
 
     layers: list[str]
@@ -25,9 +32,22 @@ class QuantizationRecord(Record):
     calibration_method: str
     calibration_images: AtLeastOne
     calibration_sha256: str
-    post_training_top1: Share
-    top1: Share
+    candidates: dict[QuantizedName, Candidate]
+    ships: QuantizedName
+    choice: str
+    gain: Gain | None = None
     control_top1: Share | None = None
+
+    @model_validator(mode="after")
+    def _a_candidate_ships(self) -> QuantizationRecord:
+        if self.ships not in self.candidates:
+            raise ValueError(f"the {self.ships} student ships and is no candidate")
+        return self
+
+    @property
+    def top1(self) -> float:
+        """The top-1 on the validation split of the student that ships, in [0, 1]."""
+        return self.candidates[self.ships].top1
 
 
 class Cost(Record):
@@ -90,7 +110,8 @@ class Trial(Record):
     """One engine of a search, with the layers excluded in addition to the recipe's.
 
     `estimated_points` is the change in top-1 on training images after calibration without
-    fine-tuning, `points` that of the INT8 engine against the unquantized student on the test split.
+    fine-tuning, `points` that of the INT8 engine against the unquantized student on the validation
+    split.
     `not_kept` explains each budget that it breaks or whose measurement is inconclusive.
     """
 

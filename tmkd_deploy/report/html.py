@@ -24,7 +24,7 @@ class ViewThumbnail:
 
 @dataclass(frozen=True)
 class GalleryImage:
-    """One test image in all its views."""
+    """One validation image in all its views."""
 
     caption: str
     views: list[ViewThumbnail]

@@ -18,7 +18,7 @@ from tmkd_deploy.records.verdict import GateRecord, Outcome
 
 @dataclass(frozen=True)
 class ViewGallery:
-    """Some test images in all views.
+    """Some validation images in all views.
 
     Attributes:
         images: uint8 [k, 3, H, W, 3], k images as RGB pixels in the views rgb, edge and freq.
@@ -117,8 +117,8 @@ class RunReport:
     """The contents of a report on one run.
 
     `recipe_yaml` is the resolved recipe without folders, `quantization` is None if it is disabled,
-    `view_weights` are those of the training images, `machine` describes the host, and `notes` are
-    complete sentences.
+    `view_weights` are those of the training images, `machine` describes the host, `choices` say
+    which candidates ship and why, and `notes` are complete sentences too.
     """
 
     name: str
@@ -133,6 +133,7 @@ class RunReport:
     machine: dict[str, str]
     stages: Sequence[StageTime]
     notes: Sequence[str] = ()
+    choices: Sequence[str] = ()
 
     @property
     def outcome(self) -> Outcome:

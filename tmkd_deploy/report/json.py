@@ -39,6 +39,7 @@ def summary(report: RunReport) -> dict[str, Any]:
         "targets": {target.gate.measurements.target: _target(target) for target in report.targets},
         "machine": report.machine,
         "stages": [dataclasses.asdict(stage) for stage in report.stages],
+        "choices": list(report.choices),
         "notes": list(report.notes),
         "recipe": report.recipe_yaml,
     }

@@ -55,6 +55,8 @@ def _blocks(report: RunReport) -> Iterator[str]:
         f"Teacher {escape(report.teacher.model)}, "
         f"student {escape(report.student.model)}."
     )
+    if report.choices:
+        yield escape(" ".join(report.choices))
     for target in report.targets:
         yield from _target(target)
     yield "## Teachers"

@@ -10,12 +10,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tmkd_deploy.records.latency import Latency, LatencyRow
-from tmkd_deploy.records.measurements import EngineFile, LedgerRow, Measurements
+from tmkd_deploy.records.measurements import EngineFile, LedgerRow, Measurements, Representation
 from tmkd_deploy.records.types import Precision
 from tmkd_deploy.records.verdict import GateRecord
 
 TEACHER = "teacher"
 STUDENT_ENGINE: Precision = "fp32"
+
+
+_STUDENTS: tuple[Representation, ...] = ("student_baseline", "student_distilled", "student")
 
 
 @dataclass(frozen=True)
@@ -30,18 +33,16 @@ class SummaryRow:
 
 
 def summary(gate: GateRecord) -> list[SummaryRow]:
-    """Teacher, baseline student, distilled student and, last, the shipped engine.
+    """Teacher, the student that does not ship, the one that does and, last, the shipped engine.
 
-    The baseline student is omitted if it was not trained. It has the distilled student's
-    architecture, so the FP32 engine's latency and size apply to both.
+    The first student is omitted if there is only one. Both have the same architecture, so the FP32
+    engine's latency and size apply to both.
     """
     measured = gate.measurements
     student_latency = measured.engine_latency(STUDENT_ENGINE)
     student_engine = measured.engine_file(STUDENT_ENGINE)
-    baseline = measured.ledger_row("student_baseline")
-    students = [("Distilled student", measured.ledger_row("student"))]
-    if baseline:
-        students.insert(0, ("Baseline student", baseline))
+    rows = [measured.ledger_row(name) for name in _STUDENTS]
+    students = [(row.label, row) for row in rows if row]
     return [
         SummaryRow(
             "Teacher",

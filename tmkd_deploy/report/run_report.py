@@ -14,7 +14,6 @@ from tmkd_deploy.measure.latency import machine
 from tmkd_deploy.recipe.schema import Recipe
 from tmkd_deploy.records.bundle import BundleRecord
 from tmkd_deploy.records.distillation import VIEW_IMAGES, VIEW_WEIGHTS, StudentRecord
-from tmkd_deploy.records.quantization import QuantizationRecord
 from tmkd_deploy.records.verdict import GateRecord
 from tmkd_deploy.report.html import Html
 from tmkd_deploy.report.interface import (
@@ -73,7 +72,8 @@ def write_report(
         view_weights=inputs["student"].record.view_weights,
         machine={name: str(value) for name, value in machine().items()},
         stages=stages,
-        notes=_notes(inputs.get("quantized"), note),
+        notes=_notes(note),
+        choices=_choices(inputs),
     )
     paths = write(report, folder, [Html(), Markdown(), Junit(), Json()])
     return ReportRecord(files=[path.name for path in paths])
@@ -122,15 +122,12 @@ def _quantization(artifact: Artifact[Any] | None) -> QuantizationSummary | None:
     )
 
 
-def _notes(quantized: Artifact[QuantizationRecord] | None, note: str | None) -> list[str]:
+def _choices(inputs: Mapping[str, Artifact[Any]]) -> list[str]:
+    return [inputs[name].record.choice for name in ("student", "quantized") if name in inputs]
+
+
+def _notes(note: str | None) -> list[str]:
     notes = ["Every model was trained once, with the recipe's seed. Other seeds differ."]
-    if quantized:
-        record = quantized.record
-        notes.append(
-            f"Top-1 after post-training quantization (calibration only): "
-            f"{100 * record.post_training_top1:.1f} %; after quantization-aware fine-tuning: "
-            f"{100 * record.top1:.1f} %."
-        )
     return [*notes, note] if note else notes
 
 

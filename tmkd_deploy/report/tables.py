@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from tmkd_deploy.measure.statistics import p_value_text
+from tmkd_deploy.proportions import p_value_text
 from tmkd_deploy.records.latency import Latency
 from tmkd_deploy.records.measurements import LedgerRow, Measurements
 from tmkd_deploy.records.types import Precision
@@ -267,7 +267,7 @@ def budgets(verdict: Verdict) -> Table:
 def teacher_views(top1_of_view: dict[str, float]) -> Table:
     """Top-1 of the visual teacher by view."""
     return Table(
-        "Top-1 of the visual teacher on each single view.",
+        "Top-1 of the visual teacher on each single view of the validation images.",
         ["View", "Top-1"],
         [[view, formatting.percent(top1)] for view, top1 in top1_of_view.items()],
         numeric=frozenset({1}),

@@ -24,8 +24,8 @@ CLASSES = 10
 
 @pytest.fixture
 def few(digits):
-    """200 training and 100 test images of the digits."""
-    data, counts = digits.data, {"train": 200, "test": 100}
+    """200 training and 100 validation images of the digits."""
+    data, counts = digits.data, {"train": 200, "val": 100}
     return PreparedData(
         data.record,
         {split: data.images(split)[:count] for split, count in counts.items()},
@@ -53,7 +53,7 @@ def test_embeddings_are_scored_on_the_visual_teachers_features(digits, few, tmp_
     written = load_file(tmp_path / TEXT_SCORES)
     assert torch.allclose(written["texts"][2], F.normalize(texts, dim=-1))
     assert written["train"].shape == (200, 3, CLASSES)
-    assert written["test"].shape == (100, 3, CLASSES)
+    assert written["val"].shape == (100, 3, CLASSES)
     labels = torch.from_numpy(few.labels("train"))
     assert (written["train"][:, 0].argmax(dim=1) == labels).float().mean() > 0.9
     assert written["train"].abs().max() <= 1 + 1e-5
@@ -70,9 +70,9 @@ def test_clip_needs_no_visual_teacher(digits, few, tmp_path):
     written = load_file(tmp_path / TEXT_SCORES)
     cpu = torch.device("cpu")
     expected = text_teacher.semantic_scores(
-        clip, few.images("test"), recipe.views, cpu, SilentEvents()
+        clip, few.images("val"), recipe.views, cpu, SilentEvents()
     )
-    assert torch.allclose(written["test"], expected, atol=1e-5)
+    assert torch.allclose(written["val"], expected, atol=1e-5)
 
 
 def test_weights_that_are_no_numbers_are_refused(digits, few, tmp_path):
@@ -95,7 +95,7 @@ class TestViewWeights:
         random = torch.Generator().manual_seed(2)
         scores = {
             split: torch.rand(len(digits.data.labels(split)), 3, CLASSES, generator=random)
-            for split in ("train", "test")
+            for split in ("train", "val")
         }
         return dataclasses.replace(digits.teachers, scores=scores)
 
@@ -103,27 +103,27 @@ class TestViewWeights:
     @pytest.mark.parametrize("guide", ["label", "prediction"])
     def test_views_are_scored_on_the_class_that_guides(self, digits, teachers, views, guide):
         recipe = recipe_with(digits, views=views, weights_guided_by=guide)
-        labels = digits.data.labels("test")
+        labels = digits.data.labels("val")
         columns = [("rgb", "edge", "freq").index(view) for view in views]
-        scores = teachers.scores["test"][:, columns]
+        scores = teachers.scores["val"][:, columns]
         classes = torch.from_numpy(labels) if guide == "label" else predicted_classes(scores)
-        found = teachers.view_weights(recipe, "test", labels)
+        found = teachers.view_weights(recipe, "val", labels)
         assert torch.equal(found, semantic_weights(scores, classes, 0.05))
 
     def test_labels_do_not_matter_where_the_prediction_guides(self, digits, teachers):
         recipe = recipe_with(digits, weights_guided_by="prediction")
-        labels = digits.data.labels("test")
+        labels = digits.data.labels("val")
         others = (labels + 1) % CLASSES
-        found = [teachers.view_weights(recipe, "test", each) for each in (labels, others)]
+        found = [teachers.view_weights(recipe, "val", each) for each in (labels, others)]
         assert torch.equal(*found)
         recipe = recipe_with(digits, weights_guided_by="label")
-        found = [teachers.view_weights(recipe, "test", each) for each in (labels, others)]
+        found = [teachers.view_weights(recipe, "val", each) for each in (labels, others)]
         assert not torch.equal(*found)
 
     def test_without_the_text_teacher_all_count_alike(self, digits, teachers):
         recipe = recipe_with(digits, text_weights=False, views=["rgb", "freq"])
-        labels = digits.data.labels("test")
-        found = teachers.view_weights(recipe, "test", labels)
+        labels = digits.data.labels("val")
+        found = teachers.view_weights(recipe, "val", labels)
         assert torch.equal(found, uniform_weights(len(labels), 2))
 
     def test_the_report_shows_the_weights_that_were_used(self, digits, teachers, tmp_path):

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from data_record import data_record
+from data_records import data_record
 from onnx import TensorProto, helper, numpy_helper
 
 from tmkd_deploy import artifacts
@@ -69,13 +69,7 @@ def run_folder(tmp_path: Path) -> Path:
             np.save(draft.folder / labels_name(split), np.zeros(len(images), np.int64))
         index = {split: {"keys": keys} for split in SPLITS}
         (draft.folder / INDEX).write_text(json.dumps(index))
-        draft.record = data_record(
-            source="",
-            class_names=["a", "b"],
-            image_size=SIDE,
-            train_images=len(images),
-            test_images=len(images),
-        )
+        draft.record = data_record(["a", "b"], SIDE)
     with writing("export/student-fp16") as draft:
         onnx.save(to_fp16(graph()), draft.folder / MODEL)
         draft.record = OnnxRecord(

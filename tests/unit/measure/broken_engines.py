@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import onnx
 from colour_bundle import COLOURS, SIDE, colour_model, solid
-from data_record import data_record
+from data_records import data_record
 from onnx import TensorProto, helper, numpy_helper
 
 from tmkd_deploy.data.prepared import PreparedData
@@ -115,6 +115,7 @@ class Stand:
         return measure(
             self.recipe,
             self.data,
+            "test",
             InTorch(entries, 2, 1),
             record,
             onnx_files,
@@ -133,13 +134,7 @@ def stand(folder: Path) -> Stand:
             "targets": [{"target": "cpu"}],
         }
     )
-    record = data_record(
-        source="colours",
-        class_names=COLOURS,
-        image_size=SIDE,
-        train_images=1,
-        test_images=len(LABELS),
-    )
+    record = data_record(COLOURS, SIDE)
     data = PreparedData(
         record, {"test": IMAGES}, {"test": LABELS.astype(np.int64)}, {"test": list(KEYS)}
     )

@@ -10,12 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from tmkd_deploy.measure.statistics import (
+from tmkd_deploy.measure.statistics import median_ratio_interval, percentile_interval
+from tmkd_deploy.proportions import (
     mcnemar_p_value,
-    median_ratio_interval,
     p_value_text,
     paired_change_interval,
-    percentile_interval,
     share_interval,
 )
 

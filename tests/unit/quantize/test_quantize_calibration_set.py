@@ -7,7 +7,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from data_record import data_record
+from data_records import data_record
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -31,13 +31,7 @@ def recipe(images, seed=0):
 
 def split(pixels, labels, test_pixels):
     """Data whose images each have a single constant value."""
-    record = data_record(
-        source="folder",
-        class_names=[f"class {label}" for label in range(max(labels) + 1)],
-        image_size=4,
-        train_images=len(pixels),
-        test_images=len(test_pixels),
-    )
+    record = data_record([f"class {label}" for label in range(max(labels) + 1)], 4)
 
     def filled(numbers):
         images = np.zeros((len(numbers), 4, 4, 3), dtype=np.uint8)

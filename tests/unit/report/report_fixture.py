@@ -83,6 +83,7 @@ def run_report(*targets: TargetReport, class_names: list[str] | None = None) -> 
             StageTime("export", 6.1, True),
             StageTime("measure", 24.9, False),
         ],
+        choices=["Distillation gained 2.1 points; the distilled student ships."],
         notes=["The student was trained with one seed, so differences of seeds are not shown."],
     )
 

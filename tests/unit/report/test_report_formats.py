@@ -188,6 +188,7 @@ def test_markdown_carries_notes_and_flips_and_keeps_hostile_labels_harmless() ->
     rows = ledger()
     rows[-1] = rows[-1].model_copy(update={"label": "<script>alert(1)</script>"})
     text = Markdown().render(run_report(with_measurements(cpu_target(), ledger=rows)))
+    assert "Distillation gained 2.1 points" in text.partition("\n## ")[0]
     assert "- The step to 'Distilled student' lost points, most of them in class" in text
     assert "| defective | 3 | 6 | 0 | functional 6 | functional 3 |" in text
     assert text.count("<details>") == text.count("</details>") == 6
@@ -280,6 +281,7 @@ def test_the_summary_round_trips_and_keeps_its_keys(read_back: dict[str, Any]) -
         "targets",
         "machine",
         "stages",
+        "choices",
         "notes",
         "recipe",
     ]

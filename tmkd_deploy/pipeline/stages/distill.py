@@ -7,6 +7,7 @@ from typing import Any
 from tmkd_deploy.data.prepared import PreparedData
 from tmkd_deploy.pipeline.stage import Job, Ref, Stage, to_jsonable
 from tmkd_deploy.pipeline.training_job import set_threads, trainer_config
+from tmkd_deploy.pipeline.weak_teacher import stop_or_warn
 from tmkd_deploy.recipe.schema import Recipe
 from tmkd_deploy.records.distillation import StudentRecord
 
@@ -41,6 +42,10 @@ class Distill(Stage[None]):
         config = trainer_config(self.context, self.name, job.fingerprint)
         return distill(recipe, data, teachers, job.folder, self.context.events, config)
 
+    def accept(self, record: StudentRecord) -> None:
+        """Stop at a teacher that is worse than the student trained without it."""
+        stop_or_warn(self.context, record.weak_teacher)
+
 
 def student_params(recipe: Recipe) -> dict[str, Any]:
     """What of the recipe a distilled student depends on, except what its teachers depend on."""
@@ -48,6 +53,6 @@ def student_params(recipe: Recipe) -> dict[str, Any]:
         "seed": recipe.seed,
         "views": to_jsonable(recipe.views),
         "student": to_jsonable(recipe.student),
-        "distill": to_jsonable(recipe.distill),
+        "distill": {**to_jsonable(recipe.distill), "weak_teacher": None},
         "training": recipe.training.result_params(),
     }

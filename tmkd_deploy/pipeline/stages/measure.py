@@ -26,11 +26,12 @@ class Measure(Stage[ResolvedTarget]):
     record_type = Measurements
 
     def params(self) -> dict[str, Any]:
-        """The protocol and the machine."""
+        """The protocol, the images and the machine."""
         recipe = self.context.recipe
         return {
             "seed": recipe.seed,
             "measure": to_jsonable(recipe.measure),
+            "split": self.subject.judged_on,
             "machine": self.subject.machine,
         }
 
@@ -71,6 +72,7 @@ class Measure(Stage[ResolvedTarget]):
             return measure(
                 self.context.recipe,
                 data,
+                target.judged_on,
                 in_torch,
                 engines.record,
                 files,
@@ -92,11 +94,12 @@ class Measure(Stage[ResolvedTarget]):
             models = Models(
                 Teachers.load(job.inputs["teacher"], job.inputs["view_scores"], recipe, data),
                 student,
-                student.baseline(recipe, data),
+                student.other(recipe, data),
                 read_quantized(quantized, recipe, data) if quantized else None,
                 read_control(quantized, recipe, data) if quantized else None,
+                quantized is not None and quantized.record.ships == "fine_tuned",
             )
-            return in_torch(models, data, self.subject.runtime.quant_scheme)
+            return in_torch(models, data, self.subject.judged_on, self.subject.runtime.quant_scheme)
 
     @contextmanager
     def _bench(
@@ -107,10 +110,10 @@ class Measure(Stage[ResolvedTarget]):
 
         target, settings = self.subject, self.context.recipe.measure
         if target.device:
-            images = job.inputs["data"].path(images_name("test"))
+            images = job.inputs["data"].path(images_name(target.judged_on))
             with self.context.devices.locked(target.device) as device:
                 yield DeviceBench(engines, images, settings, device)
         elif target.runs_engines:
-            yield LocalBench(engines, data.images("test"), settings, self.context.events)
+            yield LocalBench(engines, data.images(target.judged_on), settings, self.context.events)
         else:
             yield None

@@ -7,6 +7,7 @@ from typing import Any
 from tmkd_deploy.data.prepared import PreparedData
 from tmkd_deploy.pipeline.stage import Job, Ref, Stage, to_jsonable
 from tmkd_deploy.pipeline.training_job import set_threads, trainer_config
+from tmkd_deploy.pipeline.weak_teacher import stop_or_warn
 from tmkd_deploy.records.distillation import TeacherRecord
 
 
@@ -39,6 +40,10 @@ class TrainTeacher(Stage[None]):
         self._create_other_models(data)
         config = trainer_config(self.context, self.name, job.fingerprint)
         return train_teacher(recipe, data, job.folder, self.context.events, config)
+
+    def accept(self, record: TeacherRecord) -> None:
+        """Stop at a teacher near chance, before the text teacher is trained."""
+        stop_or_warn(self.context, record.weakness)
 
     def _create_other_models(self, data: PreparedData) -> None:
         """So that a wrong name or file is reported before hours of training."""

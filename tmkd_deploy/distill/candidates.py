@@ -1,0 +1,149 @@
+"""Comparing trained models on the validation split, where everything is chosen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Generic, Literal, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+from torch import nn
+
+from tmkd_deploy.data.prepared import PreparedData
+from tmkd_deploy.proportions import (
+    mcnemar_p_value,
+    p_value_text,
+    paired_change_interval,
+    share_interval,
+)
+from tmkd_deploy.records.candidates import Candidate, Gain
+from tmkd_deploy.records.logits import Logits
+from tmkd_deploy.records.measurements import SIGNIFICANT
+from tmkd_deploy.training.distributed import training_device
+from tmkd_deploy.training.predict import predict
+
+_LABELS = {
+    "distilled": "the distilled student",
+    "baseline": "the student trained without teachers",
+    "fine_tuned": "the fine-tuned student",
+    "calibrated": "the calibrated student",
+}
+Name = TypeVar("Name", bound=str)
+
+
+@dataclass(frozen=True)
+class Validated:
+    """A model's results on the N validation images: `right` is bool [N].
+
+    `chance` is the top-1 of guessing classes as often as the model predicts them: the agreement
+    that Cohen (1960) expects by chance.
+    """
+
+    candidate: Candidate
+    right: npt.NDArray[np.bool_]
+    chance: float
+
+
+def validate(model: nn.Module, data: PreparedData, of: str) -> Validated:
+    """Run a model on the validation split, on the training device; `of` names it in errors.
+
+    Raises:
+        LogitsError: its logits are not finite.
+    """
+    device = training_device()
+    found = predict(model.to(device), data.images("val"), device).numpy()
+    classes, labels = len(data.class_names), data.labels("val")
+    logits = Logits([found], of=of, images=data.keys("val"), classes=classes)
+    right = logits.predictions == labels
+    frequencies = [np.bincount(each, minlength=classes) for each in (labels, logits.predictions)]
+    return Validated(
+        Candidate(top1=float(right.mean()), nll=_nll(logits.values, labels)),
+        right,
+        float(np.prod(frequencies, axis=0, dtype=float).sum() / len(labels) ** 2),
+    )
+
+
+def gain_over(origin: Validated, model: Validated) -> Gain:
+    """What `model` has over `origin` on the same images."""
+    gained = int((model.right & ~origin.right).sum())
+    lost = int((origin.right & ~model.right).sum())
+    images = len(model.right)
+    low, high = paired_change_interval(gained, lost, images)
+    return Gain(
+        images=images,
+        points=100 * (gained - lost) / images,
+        interval=(100 * low, 100 * high),
+        p_value=mcnemar_p_value(gained, lost),
+    )
+
+
+@dataclass(frozen=True)
+class Step(Generic[Name]):
+    """What leads from one candidate, `origin`, to another, `derived`.
+
+    `change` names it at the head of a sentence, `over` the origin where `change` does not imply it,
+    and `key` is the recipe's on which of the two ships.
+    """
+
+    change: str
+    origin: Name
+    derived: Name
+    key: str
+    over: str = ""
+
+    def choose(self, gain: Gain, wanted: Name | Literal["best"]) -> tuple[Name, str]:
+        """The candidate that ships, and why in one sentence; of equals, the derived one ships."""
+        ships = self.origin if gain.points < 0 else self.derived
+        because = ""
+        if wanted != "best":
+            ships = self.derived if wanted == self.derived else self.origin
+            because = f" because the recipe insists ({self.key})"
+        return ships, (
+            f"{self.change} {_amount(gain)}{self.over} on {gain.images} validation images; "
+            f"{_LABELS[ships]} ships{because}."
+        )
+
+
+def near_chance(of: str, model: Validated) -> str | None:
+    """A sentence if the 95 % interval of a model's top-1 includes chance, or lies below it."""
+    right, images = int(model.right.sum()), len(model.right)
+    low, high = share_interval(right, images)
+    if low > model.chance:
+        return None
+    return (
+        f"{of} is not above chance: its top-1 is {_percent(right / images)} "
+        f"({100 * low:.1f} to {100 * high:.1f}) on {images} validation images, and guessing "
+        f"classes as often as it predicts them would reach {_percent(model.chance)}."
+    )
+
+
+def weak_teacher(teacher: Validated, baseline: Validated, gain: Gain) -> str | None:
+    """A sentence if the teacher is significantly worse than the student trained without it."""
+    if gain.points >= 0 or gain.p_value >= SIGNIFICANT:
+        return None
+    p_value = p_value_text(gain.p_value)
+    return (
+        f"The teacher is worse than the student trained without it: its top-1 is "
+        f"{_percent(teacher.candidate.top1)} on {gain.images} validation images, and the student's "
+        f"{_percent(baseline.candidate.top1)} "
+        f"(McNemar p {p_value if p_value.startswith('<') else f'= {p_value}'})."
+    )
+
+
+def _amount(gain: Gain) -> str:
+    low, high = gain.interval
+    if gain.points < 0:
+        return f"lost {-gain.points:.1f} points ({-high:.1f} to {-low:.1f})"
+    amount = f"{gain.points:.1f}" if gain.points else "0"
+    return f"gained {amount} points ({low:.1f} to {high:.1f})"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
+
+
+def _nll(logits: npt.NDArray[np.float32], labels: npt.NDArray[np.int64]) -> float:
+    """The mean negative log-likelihood in nats of labels [N], for logits [N, C]."""
+    relative = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
+    log_sums = np.log(np.exp(relative).sum(axis=1))
+    return float((log_sums - relative[np.arange(len(labels)), labels]).mean())

@@ -1,0 +1,56 @@
+"""Intervals for shares and for paired changes of shares, and a test for changes."""
+
+from __future__ import annotations
+
+import math
+
+from tmkd_deploy.records.figures import Interval
+
+_Z = 1.959963984540054
+
+
+def share_interval(right: int, total: int) -> Interval:
+    """The 95 % Wilson score interval (1927) of a share."""
+    share = right / total
+    centre = (share + _Z**2 / (2 * total)) / (1 + _Z**2 / total)
+    spread = math.sqrt(share * (1 - share) / total + _Z**2 / (4 * total**2))
+    half = _Z / (1 + _Z**2 / total) * spread
+    # near 0 and 1, rounding may leave the share itself outside
+    return max(0.0, min(share, centre - half)), min(1.0, max(share, centre + half))
+
+
+def paired_change_interval(gained: int, lost: int, total: int) -> Interval:
+    """The 95 % interval of (gained - lost) / total on the same images, in [-1, 1].
+
+    Agresti and Min (2005): the Wald interval for paired proportions after adding 1/2 to each of the
+    four cells, which remains sensible if almost nothing changed.
+    """
+    total_plus = total + 2.0
+    gained_share, lost_share = (gained + 0.5) / total_plus, (lost + 0.5) / total_plus
+    change = gained_share - lost_share
+    variance = (gained_share + lost_share - change**2) / total_plus
+    half = _Z * math.sqrt(max(variance, 0.0))
+    return max(-1.0, change - half), min(1.0, change + half)
+
+
+def mcnemar_p_value(gained: int, lost: int) -> float:
+    """The exact two-sided p-value of a paired change, in (0, 1]; 1 if nothing changed.
+
+    McNemar's test (1947) in its exact form: under the null hypothesis, the smaller count is
+    binomial with n = gained + lost and probability 1/2, so p is the smaller of 1 and
+    2 * (sum of C(n, k) for k from 0 to the smaller count) / 2^n. The sum uses integers, so only the
+    final division rounds (and underflows to 0).
+    """
+    flips = gained + lost
+    term = tail = 1
+    for k in range(1, min(gained, lost) + 1):
+        term = term * (flips - k + 1) // k
+        tail += term
+    return min(1.0, 2 * tail / (1 << flips))
+
+
+def p_value_text(p_value: float) -> str:
+    """A p-value as text, such as '0.032', '0.45' or '< 0.001'."""
+    if p_value < 0.001:
+        return "< 0.001"
+    return f"{p_value:.3f}" if p_value < 0.1 else f"{p_value:.2f}"

@@ -9,7 +9,7 @@ from tmkd_deploy.records.types import Precision
 def warnings(measurements: Measurements, precision: Precision) -> list[str]:
     """Which engines have no figures and why, and whether the one in `precision` never varies."""
     found = [f"Not judged: {each.reason}" for each in measurements.unusable.values()]
-    confusion = measurements.confusion_by_engine.get(precision, [])
+    confusion = measurements.engine_confusion(precision)
     answered = [label for label, column in enumerate(zip(*confusion, strict=True)) if any(column)]
     if len(answered) == 1 and sum(map(any, confusion)) > 1:
         found.append(

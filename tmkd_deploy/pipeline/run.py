@@ -24,6 +24,7 @@ from tmkd_deploy.pipeline.run_lock import only_process_in
 from tmkd_deploy.pipeline.runner import artifact, number_stages
 from tmkd_deploy.pipeline.stage import Ref
 from tmkd_deploy.recipe.schema import Recipe
+from tmkd_deploy.records.verdict import worst
 from tmkd_deploy.report.run_report import publish
 from tmkd_deploy.targets import catalog
 from tmkd_deploy.training.process_group import SingleProcess, process_group
@@ -204,10 +205,9 @@ def _swept(folder: Path, is_main: bool) -> Iterator[None]:
 
 def _exit_code(context: RunContext) -> ExitCode:
     """The worst verdict of the gates that were reached; 0 where none was."""
-    codes = {
-        each.record.verdict.outcome.exit_code
+    outcomes = [
+        each.record.verdict.outcome
         for (stage, _), each in context.artifacts.items()
         if stage == "gate"
-    }
-    worst_first = (ExitCode.GATE_FAILED, ExitCode.INCONCLUSIVE)
-    return next((code for code in worst_first if code in codes), ExitCode.OK)
+    ]
+    return worst(outcomes).exit_code if outcomes else ExitCode.OK

@@ -13,6 +13,7 @@ from tmkd_deploy.records.latency import Latency, LatencyRow
 from tmkd_deploy.records.measurements import EngineFile, LedgerRow, Measurements
 from tmkd_deploy.records.types import Precision
 from tmkd_deploy.records.verdict import GateRecord
+from tmkd_deploy.report import formatting
 
 TEACHER = "teacher"
 STUDENT_ENGINE: Precision = "fp32"
@@ -30,7 +31,7 @@ class SummaryRow:
 
 
 def summary(gate: GateRecord) -> list[SummaryRow]:
-    """Teacher, baseline student, distilled student and, last, the shipped engine.
+    """Teacher, baseline student, distilled student and, last, the selected engine.
 
     The baseline student is omitted if it was not trained. It has the distilled student's
     architecture, so the FP32 engine's latency and size apply to both.
@@ -55,7 +56,7 @@ def summary(gate: GateRecord) -> list[SummaryRow]:
             for name, row in students
         ),
         SummaryRow(
-            f"Shipped engine, {gate.shipped.upper()}",
+            formatting.selected(gate),
             gate.accuracy,
             measured.student_parameters,
             gate.latency,

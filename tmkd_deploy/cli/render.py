@@ -35,6 +35,9 @@ COLOUR = {
 }
 
 
+_FIGURE_AT_MOST = 24  # characters of a figure with its interval that stay on one line
+
+
 def as_text(renderables: Sequence[RenderableType]) -> str:
     """The output of rich for `renderables`, in colour only if standard output is a terminal.
 
@@ -48,7 +51,8 @@ def as_text(renderables: Sequence[RenderableType]) -> str:
         highlight=False,
     )
     for renderable in renderables:
-        console.print(_safe(renderable), markup=False)
+        unbroken = isinstance(renderable, Text) and bool(renderable.no_wrap)
+        console.print(_safe(renderable), markup=False, soft_wrap=unbroken)
     return buffer.getvalue().rstrip("\n")
 
 
@@ -68,9 +72,14 @@ def grid(table: Table, columns: Sequence[str] | None = None) -> RichTable:
     ]
     drawn = RichTable(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     for place in chosen:
+        longest = max((len(row[place]) for row in table.rows), default=0)
+        numeric = place in table.numeric
         drawn.add_column(
             Text(printable(table.columns[place])),
-            justify="right" if place in table.numeric else "left",
+            justify="right" if numeric else "left",
+            # names give way before figures, and nothing is cut
+            no_wrap=numeric and longest <= _FIGURE_AT_MOST,
+            overflow="fold",
         )
     for number, row in enumerate(table.rows):
         style = "bold" if number == table.marked else None
@@ -83,7 +92,9 @@ def run(result: RunResult, *, only_verdicts: bool = False) -> str:
 
     With `only_verdicts`, the tables of measurements are left out.
     """
-    blocks: list[RenderableType] = [_stages(result)]
+    # a folder is to be copied, so it stays on one line, however long
+    folder = Text(f"Run folder: {result.folder}", no_wrap=True)
+    blocks: list[RenderableType] = [folder, "", _stages(result)]
     blocks.extend(
         f"\n{stage.record.summary}"
         for stage in result.stages
@@ -136,12 +147,10 @@ def _stages(result: RunResult) -> RichTable:
             stage.stage,
             stage.target or formatting.NONE,
             "unchanged, reused" if stage.reused else formatting.duration(stage.seconds),
-            str(stage.folder),
         ]
         for stage in result.stages
     ]
-    columns = ["Stage", "Target", "Time", "Folder"]
-    return grid(Table("", columns, rows))
+    return grid(Table("", ["Stage", "Target", "Time"], rows))
 
 
 def _measured(record: Measurements, shipped: Precision | None = None) -> list[RenderableType]:

@@ -97,8 +97,7 @@ def size(count: int) -> str:
 def quantity(value: float, unit: str, interval: tuple[float, float] | None = None) -> str:
     """A budget's limit or measured value with its unit, such as '1.42 ms (1.4 to 1.45)'."""
     if unit == "points" and interval is not None and interval[0] < 0:
-        sides = " to ".join(_side(bound) for bound in interval)
-        return f"{_side(value, ' points')} ({sides})"
+        return f"{_side(value)} ({' to '.join(map(_side, interval))})"
     number = f"{value:.4g}"
     text = f"{number} {'point' if (number, unit) == ('1', 'points') else unit}".strip()
     return text if interval is None else f"{text} ({interval[0]:.4g} to {interval[1]:.4g})"
@@ -138,8 +137,8 @@ def _span(low: float, high: float, digits: int = 1) -> str:
     return f"{low:.{digits}f} to {high:.{digits}f}"
 
 
-def _side(loss: float, unit: str = "") -> str:
-    return f"{abs(loss):.3g}{unit} {'gained' if loss < 0 else 'lost'}"
+def _side(loss: float) -> str:
+    return f"{'gain' if loss < 0 else 'loss'} {abs(loss):.2f}"
 
 
 def _signed(change: float) -> str:

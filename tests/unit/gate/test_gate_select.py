@@ -150,6 +150,7 @@ def test_without_budgets_the_fastest_ships():
     record = gate(Budgets(), measurements, ALL)
     assert record.shipped == "fp32"
     assert record.verdict.outcome is Outcome.NOT_JUDGED
+    assert record.reason.startswith("The FP32 engine is the fastest that may ship, with")
 
 
 def test_unmeasured_engines_ship_in_order_of_preference_and_are_inconclusive():

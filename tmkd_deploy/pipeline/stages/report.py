@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
+from functools import cached_property
 from typing import Any
 
 from tmkd_deploy import artifacts
-from tmkd_deploy.artifacts import read_manifest
+from tmkd_deploy.artifacts import Artifact, read_manifest
 from tmkd_deploy.errors import ArtifactError
 from tmkd_deploy.pipeline.stage import Job, Ref, Stage, to_jsonable
 from tmkd_deploy.printable import printable
@@ -31,7 +31,7 @@ class Report(Stage[None]):
                 each.gate.record.verdict.target: [
                     part.manifest.seal for part in (each.gate, each.bundle) if part
                 ]
-                for each in self._earlier()
+                for each in self._earlier
             },
         }
 
@@ -68,9 +68,10 @@ class Report(Stage[None]):
             times,
             context.note,
             job.folder,
-            self._earlier(),
+            self._earlier,
         )
 
+    @cached_property
     def _earlier(self) -> list[Earlier]:
         """The verdicts in the run folder on targets that this run does not judge.
 
@@ -84,15 +85,22 @@ class Report(Stage[None]):
             try:
                 gate = artifacts.read(folder, "gate", GateRecord)
             except ArtifactError:
+                gate = None
+            if gate is None or gate.record.verdict.target != folder.name:
                 self.context.events.warn(
                     f"The verdict on {printable(folder.name)} cannot be read, so the report leaves "
                     "it out."
                 )
                 continue
-            bundle = None
-            with contextlib.suppress(ArtifactError):
-                bundle = artifacts.read(
-                    self.context.folder / "bundle" / folder.name, "bundle", BundleRecord
-                )
-            found.append(Earlier(gate, bundle))
+            found.append(Earlier(gate, self._bundle_of(gate.record)))
         return found
+
+    def _bundle_of(self, gate: GateRecord) -> Artifact[BundleRecord] | None:
+        """The bundle that was made on this verdict, if there is one."""
+        folder = self.context.folder / "bundle" / gate.verdict.target
+        try:
+            found = artifacts.read(folder, "bundle", BundleRecord)
+        except ArtifactError:
+            return None
+        made_of = (found.record.gate, found.record.precision)
+        return found if made_of == (gate.verdict.outcome, gate.would_ship) else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from tmkd_deploy.records.figures import Interval
 
@@ -54,3 +55,37 @@ def p_value_text(p_value: float) -> str:
     if p_value < 0.001:
         return "< 0.001"
     return f"{p_value:.3f}" if p_value < 0.1 else f"{p_value:.2f}"
+
+
+def mean_interval(shares: Sequence[float], intervals: Sequence[Interval]) -> Interval:
+    """The 95 % interval of the mean of independent shares, from the interval of each.
+
+    Zou and Donner (2008), "MOVER": the distances to the ends are added in quadrature.
+    """
+    mean = sum(shares) / len(shares)
+    pairs = list(zip(shares, intervals, strict=True))
+    below = math.hypot(*(share - low for share, (low, _) in pairs)) / len(shares)
+    above = math.hypot(*(high - share for share, (_, high) in pairs)) / len(shares)
+    return max(0.0, mean - below), min(1.0, mean + above)
+
+
+def images_to_decide_share(share: float, limit: float) -> int | None:
+    """How many images would put the whole 95 % interval of `share` on one side of `limit`.
+
+    This inverts `share_interval`, if the share stays as it is. None if it equals the limit.
+    """
+    if share == limit:
+        return None
+    return math.ceil(_Z**2 * limit * (1 - limit) / (share - limit) ** 2)
+
+
+def images_to_decide_change(gained: int, lost: int, total: int, limit: float) -> int | None:
+    """As `images_to_decide_share`, for a paired change of a share; inverts its interval.
+
+    The images that gain and lose stay the same shares of all. None if the change is the limit.
+    """
+    change = (gained - lost) / total
+    if math.isclose(change, limit, abs_tol=1e-12):
+        return None
+    changed = (gained + lost + 1) / (total + 2)
+    return max(total + 1, math.ceil(_Z**2 * (changed - change**2) / (change - limit) ** 2))

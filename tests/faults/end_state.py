@@ -61,7 +61,7 @@ def _summary(summary: dict[str, Any]) -> dict[str, Any]:
             **_verdict(each["verdict"]),
             "ledger": each["ledger"],
             "confusion": each["confusion"],
-            "shipped": each["shipped"]["engine"],
+            "shipped": each["would_ship"]["engine"],
         }
         for name, each in summary["targets"].items()
     }

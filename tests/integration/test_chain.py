@@ -27,7 +27,12 @@ def summary(complete):
 def test_a_complete_run_ends_with_its_tables(complete) -> None:
     project, done = complete
     assert done.code == 0, done.told
-    for words in ("cpu: accuracy", "p50", "cpu: gate ✓ passed", "Next: open runs/small/report"):
+    others = ", ".join(sorted({*TARGETS} - {"cpu"}, key=TARGETS.index))
+    verdict = f"Verdict: ✓ passed: 1 passed (cpu), {len(TARGETS) - 1} not judged ({others})."
+    for words in (
+        *("cpu: accuracy", "p50", "cpu: gate ✓ passed", "Next: open runs/small/report"),
+        *(verdict, "Nobody has run the INT8 engine."),
+    ):
         assert words in done.out
     assert "The student's top-1 is" in done.err
     assert "Traceback" not in done.err
@@ -57,11 +62,12 @@ def test_each_target_has_ledger_sizes_budgets_and_verdict(summary, target) -> No
     assert found["engines"]
     for engine in found["engines"]:
         assert engine["bytes"] > 0 and len(engine["sha256"]) == 64
-    assert found["verdict"]["outcome"] == "passed"
+    assert found["verdict"]["outcome"] == ("passed" if ran else "not_judged")
     budgets = {check["budget"] for check in found["verdict"]["checks"]}
     expected = {"cpu": {"accuracy", "engine_size_mb"}, "rtx-ada": {"engine_size_mb"}}
     assert budgets == expected.get(target, set())
-    assert sum(map(sum, found["confusion"])) == found["test_images"] == 42
+    assert sum(map(sum, found["confusion"])) == (42 if ran else 0)
+    assert found["test_images"] == 42
 
 
 def test_the_engines_have_learnt_and_agree(summary) -> None:
@@ -271,3 +277,40 @@ def test_two_runs_can_be_compared(project: Project) -> None:
     done = project.run("compare", "runs/small", "runs/small/summary.json")
     assert done.code == 0, done.told
     assert "cpu" in done.out
+
+
+FAILING = ("--set", "targets.cpu.budgets.latency_p50_ms=0.000001")
+
+
+def test_a_failed_gate_ships_nothing_unless_asked(project: Project) -> None:
+    bundles = project.run_folder / "bundle" / "cpu"
+    assert list(bundles.glob("*.tmkd"))
+    done = project.run("bundle", "--target", "cpu", *FAILING)
+    assert done.code == 1, done.told
+    told = " ".join(done.out.split())
+    assert "Nothing is bundled for cpu: its gate failed." in told
+    assert "engine would have shipped" in told and "engine ships" not in told
+    assert not list(bundles.glob("*.tmkd"))
+    assert project.manifest("gate/cpu")["record"]["shipped"] is None
+    insisted = ("--set", "targets.cpu.despite_verdict=true")
+    done = project.run("bundle", "--target", "cpu", *FAILING, *insisted)
+    assert done.code == 0, done.told
+    (bundle,) = bundles.glob("*.tmkd")
+    assert load(bundle).manifest.gate == "failed"
+
+
+def test_a_run_for_one_target_keeps_the_verdict_on_another(project: Project) -> None:
+    done = project.run("report", "--target", "cpu", *FAILING)
+    assert done.code == 0, done.told
+    done = project.run("run", "--target", "jetson", "--json")
+    assert done.code == 3, "nothing of the target that was asked for is judged"
+    summary = json.loads((project.run_folder / "summary.json").read_text(encoding="utf-8"))
+    assert summary["outcome"] == "failed"
+    assert summary["targets"]["cpu"]["outcome"] == "failed"
+    assert summary["targets"]["cpu"]["judged"] and not summary["targets"]["cpu"]["is_stale"]
+    assert summary["targets"]["jetson-orin-nano"]["judged"] is None
+    # a target that is judged again needs no earlier verdict
+    done = project.run("report", "--target", "cpu", "--target", "jetson")
+    summary = json.loads((project.run_folder / "summary.json").read_text(encoding="utf-8"))
+    assert summary["outcome"] == "passed"
+    assert summary["targets"]["cpu"]["judged"] is None

@@ -111,7 +111,11 @@ def test_the_page_shows_itself_without_loading_anything(
     browser: Browser, tmp_path: Path, page: str, width: int
 ) -> None:
     found = look(browser, tmp_path, page, width)
-    assert found["headings"][:3] == ["quickstart", "Verdict", "Teacher, student and shipped engine"]
+    assert found["headings"][:3] == [
+        "quickstart",
+        "Verdict",
+        "Teacher, student and selected engine",
+    ]
     assert len(found["headings"]) == 10
     assert found["invisible"] == []
     assert found["loaded"] == []

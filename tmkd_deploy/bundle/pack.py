@@ -54,8 +54,8 @@ def pack(
 ) -> BundleRecord:
     """Write `into/<name>-<target>.tmkd` and verify it.
 
-    Verification runs the golden images if this machine can run the engine. A gate that did not
-    pass is recorded in the bundle but does not prevent it.
+    Verification runs the golden images if this machine can run the engine. The gate's
+    outcome is recorded in the bundle, whatever it is.
 
     Args:
         golden_images: uint8 [k, image_size, image_size, 3], k >= 1, selected by `clearest_images`.

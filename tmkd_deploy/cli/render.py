@@ -14,18 +14,29 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from tmkd_deploy.printable import printable
+from tmkd_deploy.records.bundle import BundleRecord
 from tmkd_deploy.records.distillation import StudentRecord
 from tmkd_deploy.records.measurements import Measurements
 from tmkd_deploy.records.quantization import MixedPrecisionRecord, QuantizationRecord
 from tmkd_deploy.records.types import Precision
-from tmkd_deploy.records.verdict import GateRecord, Outcome, Verdict
+from tmkd_deploy.records.verdict import GateRecord, Outcome, worst
 from tmkd_deploy.report import formatting, tables
+from tmkd_deploy.report.cover import cover
+from tmkd_deploy.report.run_report import ReportRecord
 from tmkd_deploy.report.tables import Table
 
 if TYPE_CHECKING:
     from tmkd_deploy.pipeline.run import RunResult
 
-COLOUR = {Outcome.PASSED: "green", Outcome.FAILED: "red", Outcome.INCONCLUSIVE: "yellow"}
+COLOUR = {
+    Outcome.PASSED: "green",
+    Outcome.FAILED: "red",
+    Outcome.INCONCLUSIVE: "yellow",
+    Outcome.NOT_JUDGED: "bright_black",
+}
+
+
+_FIGURE_AT_MOST = 24  # characters of a figure with its interval that stay on one line
 
 
 def as_text(renderables: Sequence[RenderableType]) -> str:
@@ -41,7 +52,8 @@ def as_text(renderables: Sequence[RenderableType]) -> str:
         highlight=False,
     )
     for renderable in renderables:
-        console.print(_safe(renderable), markup=False)
+        unbroken = isinstance(renderable, Text) and bool(renderable.no_wrap)
+        console.print(_safe(renderable), markup=False, soft_wrap=unbroken)
     return buffer.getvalue().rstrip("\n")
 
 
@@ -61,9 +73,14 @@ def grid(table: Table, columns: Sequence[str] | None = None) -> RichTable:
     ]
     drawn = RichTable(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     for place in chosen:
+        longest = max((len(row[place]) for row in table.rows), default=0)
+        numeric = place in table.numeric
         drawn.add_column(
             Text(printable(table.columns[place])),
-            justify="right" if place in table.numeric else "left",
+            justify="right" if numeric else "left",
+            # names give way before figures, and nothing is cut
+            no_wrap=numeric and longest <= _FIGURE_AT_MOST,
+            overflow="fold",
         )
     for number, row in enumerate(table.rows):
         style = "bold" if number == table.marked else None
@@ -71,9 +88,14 @@ def grid(table: Table, columns: Sequence[str] | None = None) -> RichTable:
     return drawn
 
 
-def run(result: RunResult) -> str:
-    """The stages of a run and their results, one block per target."""
-    blocks: list[RenderableType] = [_stages(result)]
+def run(result: RunResult, *, only_verdicts: bool = False) -> str:
+    """The stages of a run and their results, one block per target; the verdicts come last.
+
+    With `only_verdicts`, the tables of measurements are left out.
+    """
+    # a folder is to be copied, so it stays on one line, however long
+    folder = Text(f"Run folder: {result.folder}", no_wrap=True)
+    blocks: list[RenderableType] = [folder, "", _stages(result)]
     blocks.extend(
         f"\n{stage.record.summary}"
         for stage in result.stages
@@ -85,13 +107,44 @@ def run(result: RunResult) -> str:
         if isinstance(stage.record, StudentRecord | QuantizationRecord)
     )
     found = {(stage.target, type(stage.record)): stage.record for stage in result.stages}
-    for target in dict.fromkeys(stage.target for stage in result.stages):
+    targets = dict.fromkeys(stage.target for stage in result.stages)
+    for target in () if only_verdicts else targets:
         gated, measured = found.get((target, GateRecord)), found.get((target, Measurements))
         if isinstance(gated, GateRecord):  # includes the measurements
-            blocks.extend([*_measured(gated.measurements, gated.shipped), *_gated(gated)])
+            blocks.extend(_measured(gated.measurements, gated.would_ship))
         elif isinstance(measured, Measurements):
             blocks.extend(_measured(measured))
-    return as_text(blocks)
+    gates = [each.record for each in result.stages if isinstance(each.record, GateRecord)]
+    for gate in sorted(gates, key=_worst_last):
+        blocks.extend(_gated(gate))
+    blocks.extend(
+        f"\n{stage.record.withheld}"
+        for stage in result.stages
+        if isinstance(stage.record, BundleRecord) and stage.record.withheld
+    )
+    return as_text([*blocks, *_overall(result, gates)])
+
+
+def _worst_last(gate: GateRecord) -> int:
+    return (Outcome.NOT_JUDGED, Outcome.PASSED, Outcome.INCONCLUSIVE, Outcome.FAILED).index(
+        gate.verdict.outcome
+    )
+
+
+def _overall(result: RunResult, gates: Sequence[GateRecord]) -> list[RenderableType]:
+    """The verdict over all targets: that of the report, which knows earlier runs, if there is one.
+
+    Empty if nothing was to be judged.
+    """
+    reported = [each.record for each in result.stages if isinstance(each.record, ReportRecord)]
+    if reported:
+        outcome, told = reported[0].outcome, reported[0].verdict
+    elif gates:
+        outcomes = {gate.verdict.target: gate.verdict.outcome for gate in gates}
+        outcome, told = worst(outcomes.values()), formatting.overall(outcomes)
+    else:
+        return []
+    return [Text(f"\nVerdict: {told}", style=f"bold {COLOUR[outcome]}")]
 
 
 def _stages(result: RunResult) -> RichTable:
@@ -100,12 +153,10 @@ def _stages(result: RunResult) -> RichTable:
             stage.stage,
             stage.target or formatting.NONE,
             "unchanged, reused" if stage.reused else formatting.duration(stage.seconds),
-            str(stage.folder),
         ]
         for stage in result.stages
     ]
-    columns = ["Stage", "Target", "Time", "Folder"]
-    return grid(Table("", columns, rows))
+    return grid(Table("", ["Stage", "Target", "Time"], rows))
 
 
 def _measured(record: Measurements, shipped: Precision | None = None) -> list[RenderableType]:
@@ -133,19 +184,25 @@ def _measured(record: Measurements, shipped: Precision | None = None) -> list[Re
 
 
 def _gated(record: GateRecord) -> list[RenderableType]:
-    selected = f"\nSelected engine: {record.shipped.upper()}. {record.reason}"
-    return [selected, *_verdict(record.verdict)]
-
-
-def _verdict(verdict: Verdict) -> list[RenderableType]:
+    verdict = record.verdict
     heading = Text(f"\n{verdict.target}: gate ", style="bold")
     heading.append(formatting.outcome(verdict.outcome), style=COLOUR[verdict.outcome])
-    blocks: list[RenderableType] = [heading]
+    named = "Selected engine" if record.shipped else "Engine that would ship"
+    blocks: list[RenderableType] = [
+        heading,
+        f"{named}: {record.would_ship.upper()}. {record.reason}",
+        " ".join(cover(record)),
+    ]
     blocks.extend(f"Warning: {warning}" for warning in verdict.warnings)
+    if verdict.outcome is Outcome.NOT_JUDGED:
+        blocks.append(f"Not judged: {verdict.not_judged}")
     if not verdict.checks:
-        return [*blocks, "The recipe sets no budgets for this target."]
+        return blocks
     blocks.append(grid(tables.budgets(verdict), ["Budget", "Outcome", "Limit", "Measured"]))
     blocks.extend(
-        check.explanation for check in verdict.checks if check.outcome is not Outcome.PASSED
+        check.explanation
+        for outcome in (Outcome.INCONCLUSIVE, Outcome.FAILED)
+        for check in verdict.checks
+        if check.outcome is outcome
     )
     return blocks

@@ -105,15 +105,24 @@ def command(stage: StageCommand) -> Callable[..., None]:
 def execute(stage: StageCommand, options: StageOptions) -> None:
     """Run the pipeline up to the goal of `stage`, print the result, and exit."""
     result = run_pipeline(stage, options)
-    exit_code = result.exit_code if stage.gated else ExitCode.OK
+    exit_code = result.exit_code if stage.gated else _own_code(stage, result)
     if options.as_json:
         output.emit_json(to_json(stage, result, exit_code))
     else:
         from tmkd_deploy.cli import render  # noqa: PLC0415
 
-        output.emit_styled(render.run(result))
+        output.emit_styled(render.run(result, only_verdicts=stage.goal == "gate"))
         output.emit(_next(stage, result, options, exit_code))
     raise typer.Exit(int(exit_code))
+
+
+def _own_code(stage: StageCommand, result: RunResult) -> ExitCode:
+    """The code of a command that no gate decides: it fails where it was to bundle and did not."""
+    from tmkd_deploy.records.bundle import BundleRecord  # noqa: PLC0415
+
+    bundles = [each.record for each in result.stages if isinstance(each.record, BundleRecord)]
+    withheld = stage.goal == "bundle" and any(each.withheld for each in bundles)
+    return ExitCode.GATE_FAILED if withheld else ExitCode.OK
 
 
 def run_pipeline(stage: StageCommand, options: StageOptions) -> RunResult:

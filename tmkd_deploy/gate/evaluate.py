@@ -1,92 +1,94 @@
 """Evaluate budgets against measurements.
 
-Metrics that are exact for this file and this test set (accuracy, size) pass or fail by their value.
-Latency metrics pass only if the whole 95 % interval is within the budget, fail only if the whole
-interval is outside it, and are inconclusive if the limit lies inside the interval.
+A metric passes only if its whole 95 % interval is within the budget, fails only if the whole
+interval is outside it, and is inconclusive if the limit lies inside the interval. What is exact,
+the size of a file, passes or fails by its value. `docs/explanation/verdict.md` has the rules.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-
+from tmkd_deploy.gate.metrics import Metric, Rule, rule
 from tmkd_deploy.gate.warnings import warnings
 from tmkd_deploy.recipe.schema import Budgets
-from tmkd_deploy.records.figures import Interval
-from tmkd_deploy.records.measurements import Measurements, Representation
+from tmkd_deploy.records.measurements import Measurements
 from tmkd_deploy.records.types import Precision
 from tmkd_deploy.records.verdict import Check, Outcome, Verdict, worst
 
-
-@dataclass(frozen=True)
-class _Metric:
-    """A measured value; `interval` is None if it is exact, `basis` names what it is exact for."""
-
-    measured: float
-    interval: Interval | None = None
-    basis: str = ""
-
-
-@dataclass(frozen=True)
-class _Rule:
-    """What one budget limits. `measure` returns None if the metric was not measured."""
-
-    subject: str
-    unit: str
-    at_least: bool
-    measure: Callable[[Measurements, Precision], _Metric | None]
+_MOST_IMAGES_TOLD = 1_000_000
 
 
 def evaluate(budgets: Budgets, measurements: Measurements, precision: Precision) -> Verdict:
     """Check the engine of one precision against every budget that is set.
 
     The verdict's outcome is the worst of its checks. A metric that was not measured is
-    inconclusive; a target without budgets passes.
+    inconclusive. Without budgets, or if nobody ran the engine, the engine is not judged, unless
+    a budget fails or is inconclusive.
 
     Raises:
-        ValueError: the engine is unusable, so there is nothing to judge.
+        ValueError: the engine is unusable, so there is nothing to judge, or a budget names a class
+            that there is not.
     """
     if precision in measurements.unusable:
         raise ValueError(f"no verdict on an unusable engine: {measurements.unusable[precision]}")
     checks = [
-        _check(budget, limit, measurements, precision)
-        for budget in _RULES
-        if (limit := getattr(budgets, budget)) is not None
+        _check(budget, limit, measurements, precision) for budget, limit in budgets.limits.items()
     ]
+    not_judged = _not_judged(checks, measurements, precision)
+    outcome = worst(check.outcome for check in checks)
     return Verdict(
         target=measurements.target,
-        outcome=worst(check.outcome for check in checks),
+        outcome=Outcome.NOT_JUDGED if not_judged and outcome is Outcome.PASSED else outcome,
         checks=checks,
+        not_judged=not_judged,
         warnings=warnings(measurements, precision),
     )
 
 
+def meets_estimate(check: Check) -> bool:
+    """Whether the measured value itself meets the limit, whatever its interval says."""
+    if check.measured is None:
+        return True
+    sign = 1 if rule(check.budget).at_least else -1
+    return sign * check.measured >= sign * check.limit
+
+
+def _not_judged(
+    checks: list[Check], measurements: Measurements, precision: Precision
+) -> str | None:
+    if not checks:
+        return "The recipe sets no budgets for this target."
+    if not measurements.ran(precision):
+        why = measurements.not_measured or ""
+        return f"Nobody has run the {precision.upper()} engine. {why}".rstrip()
+    return None
+
+
 def _check(budget: str, limit: float, measurements: Measurements, precision: Precision) -> Check:
-    rule = _RULES[budget]
-    metric = rule.measure(measurements, precision)
-    demand = "requires at least" if rule.at_least else "allows"
-    allowed = f"the budget {demand} {_amount(f'{limit:.12g}', rule.unit)}"
+    subject = rule(budget)
+    metric = subject.measure(measurements, precision)
+    demand = "requires at least" if subject.at_least else "allows"
+    allowed = f"the budget {demand} {_amount(f'{limit:.12g}', subject.unit)}"
     if metric is None:
-        reason = measurements.not_measured or "The measurements do not include it."
+        reason = measurements.not_measured or subject.missing
         outcome = Outcome.INCONCLUSIVE
-        explanation = f"{rule.subject} was not measured; {allowed}. {reason}"
+        explanation = f"{subject.subject} was not measured; {allowed}. {reason}"
     else:
-        outcome = _outcome(metric, limit, at_least=rule.at_least)
-        explanation = f"{_stated(rule, metric, limit)}; {allowed}."
+        outcome = _outcome(metric, limit, at_least=subject.at_least)
+        explanation = f"{_stated(subject, metric, limit)}; {allowed}."
         if outcome is Outcome.INCONCLUSIVE:
-            explanation += " The limit lies inside the interval, so this run cannot decide."
+            explanation += f" {_undecided(metric, limit)}"
     return Check(
         budget=budget,
         limit=limit,
         measured=metric.measured if metric else None,
         interval=metric.interval if metric else None,
-        unit=rule.unit,
+        unit=subject.unit,
         outcome=outcome,
         explanation=explanation,
     )
 
 
-def _outcome(metric: _Metric, limit: float, *, at_least: bool) -> Outcome:
+def _outcome(metric: Metric, limit: float, *, at_least: bool) -> Outcome:
     low, high = metric.interval or (metric.measured, metric.measured)
     if (low >= limit) if at_least else (high <= limit):
         return Outcome.PASSED
@@ -95,16 +97,50 @@ def _outcome(metric: _Metric, limit: float, *, at_least: bool) -> Outcome:
     return Outcome.INCONCLUSIVE
 
 
-def _stated(rule: _Rule, metric: _Metric, limit: float) -> str:
-    measured = _amount(_rounded(metric.measured, limit), rule.unit)
+def _undecided(metric: Metric, limit: float) -> str:
+    """Why the run cannot decide, and how many test images would."""
+    if metric.images_to_decide is None:
+        return "The limit lies inside the interval, so this run cannot decide."
+    begun = f"The limit lies inside the interval, so {metric.images} cannot decide"
+    needed = metric.images_to_decide(limit)
+    if needed is None:
+        return f"{begun}; the value is the limit itself, so no number of images would."
+    if needed > _MOST_IMAGES_TOLD:
+        return f"{begun}; it would take more than {_MOST_IMAGES_TOLD:,}."
+    return f"{begun}; about {_two_digits(needed):,} would."
+
+
+def _two_digits(count: int) -> int:
+    """`count`, rounded up to two significant digits."""
+    step = int(10 ** max(0, len(str(count)) - 2))
+    return -(-count // step) * step
+
+
+def _stated(subject: Rule, metric: Metric, limit: float) -> str:
+    name = subject.gain if subject.gain and metric.measured < 0 else subject.subject
+    amount = _amount(_rounded(abs(metric.measured), limit), subject.unit)
+    on = f" on {metric.images}" if metric.images else ""
+    return f"{name} is {amount}{_interval(subject, metric, limit)}{on}"
+
+
+def _interval(subject: Rule, metric: Metric, limit: float) -> str:
     if metric.interval is None:
-        return f"{rule.subject} is {measured} {metric.basis}".rstrip()
+        return ""
+    if subject.gain and metric.interval[0] < 0:
+        low, high = (_side(bound, limit) for bound in metric.interval)
+        return f" (95 % interval: {low} to {high})"
     low, high = (_rounded(bound, limit) for bound in metric.interval)
-    return f"{rule.subject} is {measured} (95 % interval {low} to {_amount(high, rule.unit)})"
+    return f" (95 % interval {low} to {_amount(high, subject.unit)})"
+
+
+def _side(loss: float, limit: float) -> str:
+    """The end of an interval of losses, such as 'a gain of 0.7'."""
+    return f"a {'gain' if loss < 0 else 'loss'} of {_rounded(abs(loss), limit)}"
 
 
 def _amount(number: str, unit: str) -> str:
-    return "1 point" if (number, unit) == ("1", "points") else f"{number} {unit}".rstrip()
+    one = float(number) == 1 and unit == "points"
+    return f"{number} {'point' if one else unit}".rstrip()
 
 
 def _rounded(value: float, limit: float) -> str:
@@ -116,75 +152,3 @@ def _rounded(value: float, limit: float) -> str:
         if same_side and abs(shown - value) <= 0.01 * abs(value):
             return text
     return repr(value)
-
-
-def _p50(measurements: Measurements, precision: Precision) -> _Metric | None:
-    row = measurements.engine_latency(precision)
-    return None if row is None else _Metric(row.p50_ms, row.p50_interval_ms)
-
-
-def _p99(measurements: Measurements, precision: Precision) -> _Metric | None:
-    row = measurements.engine_latency(precision)
-    return None if row is None else _Metric(row.p99_ms, row.p99_interval_ms)
-
-
-def _speedup(measurements: Measurements, precision: Precision) -> _Metric | None:
-    ratios = measurements.latency.ratios if measurements.latency else []
-    for ratio in ratios:
-        if (ratio.numerator, ratio.denominator) == ("teacher", precision):
-            return _Metric(ratio.ratio, ratio.interval)
-        if (ratio.numerator, ratio.denominator) == (precision, "teacher"):
-            low, high = ratio.interval
-            return _Metric(1 / ratio.ratio, (1 / high, 1 / low))
-    return None
-
-
-def _accuracy(measurements: Measurements, precision: Precision) -> _Metric | None:
-    row = measurements.engine_accuracy(precision)
-    return None if row is None else _Metric(row.top1, basis=_test_set(measurements))
-
-
-def _accuracy_drop(measurements: Measurements, precision: Precision) -> _Metric | None:
-    return _drop_from("teacher", measurements, precision)
-
-
-def _quantization_drop(measurements: Measurements, precision: Precision) -> _Metric | None:
-    return _drop_from("student", measurements, precision)
-
-
-def _drop_from(
-    reference: Representation, measurements: Measurements, precision: Precision
-) -> _Metric | None:
-    row, above = measurements.engine_accuracy(precision), measurements.ledger_row(reference)
-    if row is None or above is None:
-        return None
-    # shares are binary fractions: unrounded, 95 % to 94 % would exceed a budget of 1 point
-    return _Metric(round(100 * (above.top1 - row.top1), 9), basis=_test_set(measurements))
-
-
-def _engine_size(measurements: Measurements, precision: Precision) -> _Metric | None:
-    engine = measurements.engine_file(precision)
-    return None if engine is None else _Metric(engine.bytes / 1e6)
-
-
-def _test_set(measurements: Measurements) -> str:
-    name = {"val": "validation", "test": "test"}[measurements.split]
-    return f"on the fixed {name} set of {measurements.test_images} images"
-
-
-_RULES = {
-    "latency_p50_ms": _Rule("The median latency", "ms", False, _p50),
-    "latency_p99_ms": _Rule("The p99 latency", "ms", False, _p99),
-    "speedup_over_teacher": _Rule("The speed-up over the teacher", "times", True, _speedup),
-    "accuracy": _Rule("The top-1 accuracy", "", True, _accuracy),
-    "accuracy_drop_points": _Rule(
-        "The loss of top-1 accuracy against the teacher", "points", False, _accuracy_drop
-    ),
-    "quantization_drop_points": _Rule(
-        "The loss of top-1 accuracy against the unquantized student",
-        "points",
-        False,
-        _quantization_drop,
-    ),
-    "engine_size_mb": _Rule("The engine size", "MB", False, _engine_size),
-}

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from tmkd_deploy.errors import DataError
+from tmkd_deploy.errors import DataError, RequestError
 from tmkd_deploy.gate import reasons
 from tmkd_deploy.gate.evaluate import evaluate
+from tmkd_deploy.gate.reasons import Standing
+from tmkd_deploy.printable import printable
 from tmkd_deploy.recipe.schema import Budgets
 from tmkd_deploy.records.measurements import Measurements
 from tmkd_deploy.records.types import Precision
-from tmkd_deploy.records.verdict import GateRecord, Outcome
+from tmkd_deploy.records.verdict import GateRecord, Outcome, worst
+from tmkd_deploy.suggestions import did_you_mean
 
 
 class Selection(NamedTuple):
@@ -30,24 +33,45 @@ def gate(budgets: Budgets, measurements: Measurements, may_ship: Sequence[Precis
         may_ship: the precisions that may ship, in order of preference.
 
     Raises:
+        RequestError: a budget names a class that there is not.
         DataError: every engine that may ship is unusable, or none was built.
     """
+    refuse_unknown_classes(budgets, measurements.class_names, measurements.target)
     selected = select_engine(budgets, measurements, may_ship)
+    verdict = evaluate(budgets, measurements, selected.precision)
     return GateRecord(
-        shipped=selected.precision,
+        would_ship=selected.precision,
+        shipped=None if verdict.outcome is Outcome.FAILED else selected.precision,
         reason=selected.reason,
-        verdict=evaluate(budgets, measurements, selected.precision),
+        verdict=verdict,
         measurements=measurements,
     )
+
+
+def refuse_unknown_classes(budgets: Budgets, class_names: Sequence[str], target: str) -> None:
+    """Refuse budgets of classes that the data do not have.
+
+    Raises:
+        RequestError: there is such a budget.
+    """
+    for key, limits in (("recall", budgets.recall), ("precision", budgets.precision)):
+        for name in limits:
+            if name not in class_names:
+                raise RequestError(
+                    f"The data have no class {printable(name, 60)!r}.",
+                    where=f"targets.{target}.budgets.{key}",
+                    advice=did_you_mean(name, class_names),
+                )
 
 
 def select_engine(
     budgets: Budgets, measurements: Measurements, may_ship: Sequence[Precision]
 ) -> Selection:
-    """The fastest engine that meets the accuracy budgets, whatever its precision.
+    """The fastest of the engines with the best verdict, whatever its precision.
 
-    If no engine was timed, the first of `may_ship` is selected. If none meets the accuracy budgets,
-    the most accurate one is selected, and fails. Unusable engines are left out.
+    Of engines whose verdicts are equal, those that keep the accuracy budgets come first. If no
+    engine was timed, the first of `may_ship` is selected. If all break the accuracy budgets, the
+    most accurate one is selected, and fails. Unusable engines are left out.
 
     Raises:
         DataError: none is left.
@@ -64,23 +88,21 @@ def select_engine(
     timed = [precision for precision in candidates if precision in p50]
     if not timed:
         return Selection(candidates[0], reasons.unmeasured(candidates[0]))
-    accuracy_budgets = Budgets(
-        accuracy=budgets.accuracy,
-        accuracy_drop_points=budgets.accuracy_drop_points,
-        quantization_drop_points=budgets.quantization_drop_points,
-    )
-    accurate = [
-        precision
-        for precision in p50
-        if evaluate(accuracy_budgets, measurements, precision).outcome is Outcome.PASSED
-    ]
-    eligible = [precision for precision in timed if precision in accurate]
-    if not eligible:
+    standing = {each: _standing(budgets, measurements, each) for each in p50}
+    if all(standing[each].accuracy is Outcome.FAILED for each in timed):
         return Selection(
             max(timed, key=lambda each: _top1(measurements, each)), reasons.NONE_ACCURATE
         )
-    fastest = min(eligible, key=lambda each: p50[each])
-    return Selection(fastest, reasons.fastest(measurements, fastest, accurate, may_ship))
+    selected = min(timed, key=lambda each: (*standing[each].rank, p50[each]))
+    return Selection(selected, reasons.fastest(measurements, selected, standing, may_ship))
+
+
+def _standing(budgets: Budgets, measurements: Measurements, precision: Precision) -> Standing:
+    verdict = evaluate(budgets, measurements, precision)
+    accuracy = worst(
+        check.outcome for check in verdict.checks if check.budget in budgets.of_accuracy.limits
+    )
+    return Standing(verdict, accuracy)
 
 
 def _none_left(measurements: Measurements, may_ship: Sequence[Precision]) -> DataError:

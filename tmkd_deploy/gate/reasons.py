@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from tmkd_deploy.records.figures import Interval
 from tmkd_deploy.records.measurements import Measurements
 from tmkd_deploy.records.types import Precision
+from tmkd_deploy.records.verdict import Outcome, Verdict
 
 NONE_ACCURATE = "No engine meets the accuracy budgets; this is the most accurate one."
 
@@ -16,36 +18,78 @@ def unmeasured(precision: Precision) -> str:
     return f"No engine was measured; {precision.upper()} is this target's first preference."
 
 
+@dataclass(frozen=True)
+class Standing:
+    """The verdict that an engine would get, and the worst outcome of its accuracy budgets."""
+
+    verdict: Verdict
+    accuracy: Outcome
+
+    @property
+    def rank(self) -> tuple[int, int]:
+        """The lower, the better."""
+        return _RANK[self.verdict.outcome], _RANK[self.accuracy]
+
+    @property
+    def merit(self) -> str:
+        """What sets an engine apart that was selected, after "the fastest that"."""
+        if self.verdict.outcome is Outcome.INCONCLUSIVE:
+            return "breaks no budget beyond doubt"
+        if self.accuracy is Outcome.INCONCLUSIVE:
+            return "does not break the accuracy budgets beyond doubt"
+        if self.accuracy is Outcome.PASSED:
+            return "meets the accuracy budgets"
+        return "may ship"
+
+    @property
+    def flaw(self) -> str:
+        """What speaks against an engine of another rank than the selected one."""
+        if self.accuracy is Outcome.FAILED:
+            return "breaks the accuracy budgets"
+        for outcome, words in ((Outcome.FAILED, "breaks"), (Outcome.INCONCLUSIVE, "may break")):
+            found = [each.budget for each in self.verdict.checks if each.outcome is outcome]
+            if found:
+                return f"{words} {' and '.join(found)}"
+        return ""
+
+
+_RANK = {
+    Outcome.PASSED: 0,
+    Outcome.NOT_JUDGED: 0,
+    Outcome.INCONCLUSIVE: 1,
+    Outcome.FAILED: 2,
+}
+
+
 def fastest(
     measurements: Measurements,
-    shipped: Precision,
-    accurate: Sequence[Precision],
+    selected: Precision,
+    standing: Mapping[Precision, Standing],
     may_ship: Sequence[Precision],
 ) -> str:
-    """Why the `shipped` engine was selected, and how the other timed engines compare.
+    """Why the `selected` engine was selected, and how the other timed engines compare.
 
-    `accurate` lists the precisions that meet the accuracy budgets, `may_ship` those that the recipe
-    allows.
+    `may_ship` lists the precisions that the recipe allows.
     """
-    row = measurements.engine_latency(shipped)
+    row = measurements.engine_latency(selected)
     median = f", with a median latency of {row.p50_ms:.3f} ms" if row else ""
     sentences = [
-        f"The {shipped.upper()} engine is the fastest that meets the accuracy budgets{median}."
+        f"The {selected.upper()} engine is the fastest that {standing[selected].merit}{median}."
     ]
     for engine in measurements.engines:
-        found = _time_ratio(measurements, engine.precision, shipped)
-        if engine.precision == shipped or found is None:
+        found = _time_ratio(measurements, engine.precision, selected)
+        if engine.precision == selected or found is None:
             continue
-        name = f"The {engine.precision.upper()} engine"
-        if engine.precision not in accurate:
-            sentences.append(f"{name} breaks the accuracy budgets.")
+        name, other = f"The {engine.precision.upper()} engine", standing[engine.precision]
+        if other.rank > standing[selected].rank and other.flaw:
+            sentences.append(f"{name} {other.flaw}.")
             continue
         only = "" if engine.precision in may_ship else "; it was measured for comparison only"
         sentences.append(f"{name} takes {_formatted(*found)} times as long{only}.")
-    return " ".join([*sentences, *_why_not_int8(measurements, accurate)])
+    return " ".join([*sentences, *_why_not_int8(measurements, standing)])
 
 
-def _why_not_int8(measurements: Measurements, accurate: Sequence[Precision]) -> list[str]:
+def _why_not_int8(measurements: Measurements, standing: Mapping[Precision, Standing]) -> list[str]:
     """Why INT8 does not win, and where to read more; empty if it wins."""
     others = [engine.precision for engine in measurements.engines if engine.precision != "int8"]
     ratios = {each: found for each in others if (found := _time_ratio(measurements, "int8", each))}
@@ -55,6 +99,7 @@ def _why_not_int8(measurements: Measurements, accurate: Sequence[Precision]) -> 
         f"Run `tmkd-deploy explain RUN --target {measurements.target}` for the layers responsible "
         "and what to change."
     )
+    accurate = [each for each, found in standing.items() if found.accuracy is not Outcome.FAILED]
     if "int8" not in accurate:
         return [f"INT8 loses on accuracy: the ledger shows which step lost the points. {hint}"]
     faster = [each for each, (ratio, _) in ratios.items() if ratio > 1 and each in accurate]

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tmkd_deploy.gate.evaluate import evaluate
+from tmkd_deploy.gate.evaluate import evaluate, meets_estimate
 from tmkd_deploy.quantize.mixed_precision import SearchResult, TrialOutcome
 from tmkd_deploy.recipe.schema import Budgets
 from tmkd_deploy.records.measurements import Measurements
 from tmkd_deploy.records.quantization import SearchOutcome, Trial
 from tmkd_deploy.records.verdict import Outcome
-
-_ACCURACY = ("accuracy", "accuracy_drop_points", "quantization_drop_points")
 
 
 def allowed_loss(budgets: Budgets, student_top1: float, teacher_top1: float) -> float:
@@ -31,14 +29,18 @@ def allowed_loss(budgets: Budgets, student_top1: float, teacher_top1: float) -> 
 
 
 def outcome_of(budgets: Budgets, measurements: Measurements) -> TrialOutcome:
-    """Whether the INT8 engine of a trial is accurate and fast enough; not if it is unusable."""
+    """Whether the INT8 engine of a trial is accurate and fast enough; not if it is unusable.
+
+    An engine whose measured accuracy breaks a budget is inaccurate, although the interval may leave
+    it open: excluding more layers may still help.
+    """
     if "int8" in measurements.unusable:
         return TrialOutcome(inaccurate=True, slow=False, conclusive=False)
     checks = evaluate(budgets, measurements, "int8").checks
-    broken = [check.budget for check in checks if check.outcome is Outcome.FAILED]
+    accuracy = budgets.of_accuracy.limits
     return TrialOutcome(
-        inaccurate=any(budget in _ACCURACY for budget in broken),
-        slow=any(budget not in _ACCURACY for budget in broken),
+        inaccurate=any(not meets_estimate(each) for each in checks if each.budget in accuracy),
+        slow=any(each.outcome is Outcome.FAILED for each in checks if each.budget not in accuracy),
         conclusive=all(check.outcome is Outcome.PASSED for check in checks),
     )
 

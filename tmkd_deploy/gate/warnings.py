@@ -10,7 +10,7 @@ def warnings(measurements: Measurements, precision: Precision) -> list[str]:
     """What training left wrong, engines without figures, and an engine that never varies."""
     found = [*measurements.concerns]
     found += [f"Not judged: {each.reason}" for each in measurements.unusable.values()]
-    confusion = measurements.confusion_by_engine.get(precision, [])
+    confusion = measurements.engine_confusion(precision)
     answered = [label for label, column in enumerate(zip(*confusion, strict=True)) if any(column)]
     if len(answered) == 1 and sum(map(any, confusion)) > 1:
         found.append(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,12 @@ from tmkd_deploy.proportions import (
     share_interval,
 )
 from tmkd_deploy.records.logits import Logits
-from tmkd_deploy.records.measurements import SIGNIFICANT, LedgerRow, Representation
+from tmkd_deploy.records.measurements import (
+    SIGNIFICANT,
+    LedgerRow,
+    PairedCounts,
+    Representation,
+)
 from tmkd_deploy.records.types import Precision
 
 
@@ -52,6 +57,8 @@ def ledger(entries: list[Entry], labels: np.ndarray, class_names: Sequence[str])
         step: dict[str, Any] = {}
         if each.entry.compared_with is not None:
             step = _step(evaluated[each.entry.compared_with], each, labels, class_names)
+        if each.entry.representation == "engine":
+            step["against"] = _against(each, evaluated.values())
         rows.append(_row(each, teacher, labels, step))
     return rows
 
@@ -98,6 +105,18 @@ def _row(
         expected_calibration_error=evaluated.calibration_error,
         **step,
     )
+
+
+def _against(engine: _Evaluated, evaluated: Iterable[_Evaluated]) -> dict[str, PairedCounts]:
+    """The engine compared with the teacher and with the unquantized student."""
+    return {
+        other.entry.representation: PairedCounts(
+            gained=int((engine.right & ~other.right).sum()),
+            lost=int((other.right & ~engine.right).sum()),
+        )
+        for other in evaluated
+        if other.entry.representation in ("teacher", "student")
+    }
 
 
 def _step(

@@ -83,6 +83,7 @@ def resolve_target(target: Target, context: RunContext) -> ResolvedTarget:
             and recipe.quantize.compare
             and engine_runtime.name == "onnxruntime"
         ),
+        despite_verdict=target.despite_verdict,
     )
 
 

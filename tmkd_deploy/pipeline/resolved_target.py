@@ -24,6 +24,7 @@ class ResolvedTarget:
     `older_variants` are those that a build kit holds for devices with an older release.
     `device` is the address of the attached device, None where there is none. `machine` describes
     what runs the engines: the device, or this machine; None where nothing at hand does.
+    `despite_verdict` bundles the engine although its gate failed.
     `judged_on` is the split they are measured on: the test split, except in a search among engines.
     """
 
@@ -38,6 +39,7 @@ class ResolvedTarget:
     dla_core: int | None
     machine: dict[str, Any] | None
     compares_post_training: bool
+    despite_verdict: bool
     judged_on: Split = "test"
 
     @property

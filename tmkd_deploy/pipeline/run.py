@@ -15,6 +15,7 @@ from tmkd_deploy.devices.attached_devices import AttachedDevices
 from tmkd_deploy.engines.registry import runtime
 from tmkd_deploy.errors import ExitCode, from_os_error
 from tmkd_deploy.events import Events, SilentEvents
+from tmkd_deploy.gate.gate import refuse_unknown_classes
 from tmkd_deploy.pipeline.concurrency import run_concurrently
 from tmkd_deploy.pipeline.mixed_precision_search import search_excluded_layers
 from tmkd_deploy.pipeline.resolve_targets import requested_targets, resolve_target
@@ -24,6 +25,7 @@ from tmkd_deploy.pipeline.run_lock import only_process_in
 from tmkd_deploy.pipeline.runner import artifact, number_stages
 from tmkd_deploy.pipeline.stage import Ref
 from tmkd_deploy.recipe.schema import Recipe
+from tmkd_deploy.records.verdict import worst
 from tmkd_deploy.report.run_report import publish
 from tmkd_deploy.targets import catalog
 from tmkd_deploy.training.process_group import SingleProcess, process_group
@@ -123,6 +125,8 @@ def run(
 def _run_goal(goal: str, context: RunContext) -> None:
     refs = _refs(goal, context)
     number_stages(context, refs)
+    if goal in _DEVICE_GOALS and not context.only:
+        _refuse_unknown_classes(context)
     if context.process_group.size > 1 and goal not in _TRAINING_GOALS:
         if not context.only:
             _train_all(context)
@@ -141,6 +145,14 @@ def _run_goal(goal: str, context: RunContext) -> None:
                 )
     if goal == "report":
         publish(artifact(context, Ref("report")), context.folder)
+
+
+def _refuse_unknown_classes(context: RunContext) -> None:
+    """Refuse budgets of classes that the data do not have, before anything is trained."""
+    for target in context.targets:
+        if target.budgets.recall or target.budgets.precision:
+            names = artifact(context, Ref("prepare")).record.class_names
+            refuse_unknown_classes(target.budgets, names, target.name)
 
 
 def _refs(goal: str, context: RunContext) -> list[Ref]:
@@ -204,10 +216,9 @@ def _swept(folder: Path, is_main: bool) -> Iterator[None]:
 
 def _exit_code(context: RunContext) -> ExitCode:
     """The worst verdict of the gates that were reached; 0 where none was."""
-    codes = {
-        each.record.verdict.outcome.exit_code
+    outcomes = [
+        each.record.verdict.outcome
         for (stage, _), each in context.artifacts.items()
         if stage == "gate"
-    }
-    worst_first = (ExitCode.GATE_FAILED, ExitCode.INCONCLUSIVE)
-    return next((code for code in worst_first if code in codes), ExitCode.OK)
+    ]
+    return worst(outcomes).exit_code if outcomes else ExitCode.OK

@@ -99,7 +99,10 @@ class Measure(Section):
 
 
 class Budgets(Section):
-    """Limits that the shipped engine must meet; a limit that is not set is not checked."""
+    """Limits that the shipped engine must meet; a limit that is not set is not checked.
+
+    Accuracy and latency are judged by their 95 % intervals.
+    """
 
     latency_p50_ms: Positive | None = Field(None, description="Maximum median latency.")
     latency_p99_ms: Positive | None = Field(None, description="Maximum 99th percentile of latency.")
@@ -109,6 +112,21 @@ class Budgets(Section):
         "from the same run.",
     )
     accuracy: Fraction | None = Field(None, description="Minimum top-1 on the test split.")
+    macro_recall: Fraction | None = Field(
+        None, description="Minimum of the mean of all classes' recall."
+    )
+    worst_class_recall: Fraction | None = Field(
+        None, description="Minimum recall of the class that is recognized worst."
+    )
+    recall: dict[str, Fraction] = Field(
+        default_factory=dict,
+        description="Minimum recall by class: the share of a class's images that are recognized.",
+    )
+    precision: dict[str, Fraction] = Field(
+        default_factory=dict,
+        description="Minimum precision by class: the share of a class's predictions that are "
+        "right.",
+    )
     accuracy_drop_points: NotNegative | None = Field(
         None, description="Maximum loss of top-1 against the teacher, in percentage points."
     )
@@ -119,10 +137,38 @@ class Budgets(Section):
     engine_size_mb: Positive | None = Field(None, description="Maximum size of the engine in MB.")
 
     @property
+    def limits(self) -> dict[str, float]:
+        """Every limit that is set, by its key; those of a class as 'recall.<class>'."""
+        found: dict[str, float] = {}
+        for key in type(self).model_fields:
+            value = getattr(self, key)
+            if isinstance(value, dict):
+                found |= {f"{key}.{name}": limit for name, limit in value.items()}
+            elif value is not None:
+                found[key] = value
+        return found
+
+    @property
+    def of_accuracy(self) -> Budgets:
+        """Those of them that limit accuracy."""
+        return Budgets.model_validate(self.model_dump(include=set(_OF_ACCURACY)))
+
+    @property
     def limits_accuracy(self) -> bool:
-        """Whether any of them limits accuracy."""
+        """Whether any of them limits top-1, which the search for mixed precision estimates."""
         limits = (self.accuracy, self.accuracy_drop_points, self.quantization_drop_points)
         return any(limit is not None for limit in limits)
+
+
+_OF_ACCURACY = (
+    "accuracy",
+    "macro_recall",
+    "worst_class_recall",
+    "recall",
+    "precision",
+    "accuracy_drop_points",
+    "quantization_drop_points",
+)
 
 
 class Target(Section):
@@ -145,6 +191,9 @@ class Target(Section):
         "default. The fp32 and fp16 engines of a target are always built and measured.",
     )
     budgets: Budgets = Field(Budgets(), description="Limits that the shipped engine must meet.")
+    despite_verdict: bool = Field(
+        False, description="Bundle the engine although its gate failed; the bundle says so."
+    )
 
     @field_validator("device")
     @classmethod

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pydantic import model_validator
+
 from tmkd_deploy.artifacts import Record
 from tmkd_deploy.records.figures import AtLeastOne
 from tmkd_deploy.records.types import Precision
@@ -9,11 +11,23 @@ from tmkd_deploy.records.verdict import Outcome
 
 
 class BundleRecord(Record):
-    """The bundle's file name within its artifact, its size and SHA-256, and what it contains."""
+    """The bundle's file name within its artifact, its size and SHA-256, and what it contains.
 
-    file: str
-    bytes: AtLeastOne
-    sha256: str
+    Where the gate failed there is no file, and `withheld` says in sentences what would have
+    shipped and how to insist.
+    """
+
     target: str
     precision: Precision
     gate: Outcome
+    file: str | None = None
+    bytes: AtLeastOne | None = None
+    sha256: str | None = None
+    withheld: str | None = None
+
+    @model_validator(mode="after")
+    def _either_a_file_or_a_reason(self) -> BundleRecord:
+        described = (self.file, self.bytes, self.sha256)
+        if any((each is None) is not bool(self.withheld) for each in described):
+            raise ValueError("a bundle has a file, its size and its hash, or a reason for none")
+        return self

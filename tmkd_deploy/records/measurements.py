@@ -51,6 +51,13 @@ class ClassFlips(Record):
     lost_to: dict[str, Count]
 
 
+class PairedCounts(Record):
+    """The test images that one model classified correctly and another did not, and vice versa."""
+
+    gained: Count
+    lost: Count
+
+
 class LedgerRow(Record):
     """One representation of the model on the test split; all rows use the same images.
 
@@ -60,7 +67,8 @@ class LedgerRow(Record):
     step from the row it names: `change_points` is the change in top-1 in percentage points with its
     paired 95 % interval, `p_value` comes from the exact McNemar test, `calibration_error_change` is
     a difference of shares, `flips` has one entry per class with changed predictions, and `note`
-    comments on some significant steps.
+    comments on some significant steps. `against` compares an engine with the teacher and with the
+    unquantized student, however many steps lie between.
     """
 
     representation: Representation
@@ -81,6 +89,7 @@ class LedgerRow(Record):
     calibration_error_change: Change | None = None
     flips: tuple[ClassFlips, ...] = ()
     note: str | None = None
+    against: dict[Representation, PairedCounts] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _in_order(self) -> LedgerRow:
@@ -196,6 +205,17 @@ class Measurements(Record):
         """The latency of an engine, or of 'teacher'; None if it was not timed."""
         rows = self.latency.rows if self.latency else []
         return next((row for row in rows if row.engine == engine), None)
+
+    def ran(self, precision: Precision) -> bool:
+        """Whether the engine itself was run, on images or for time."""
+        found = (self.engine_accuracy(precision), self.engine_latency(precision))
+        return any(each is not None for each in found)
+
+    def engine_confusion(self, precision: Precision) -> list[list[int]]:
+        """The confusion matrix of an engine; empty if only its ONNX file was run."""
+        if self.engine_accuracy(precision) is None:
+            return []
+        return self.confusion_by_engine.get(precision, [])
 
     def engine_file(self, precision: Precision) -> EngineFile | None:
         """The engine built in `precision`."""

@@ -9,18 +9,28 @@ from pydantic import Field, model_validator
 
 from tmkd_deploy.artifacts import Record
 from tmkd_deploy.errors import ExitCode
-from tmkd_deploy.records.figures import Interval
+from tmkd_deploy.records.figures import Interval, Share
 from tmkd_deploy.records.latency import LatencyRow
 from tmkd_deploy.records.measurements import EngineFile, LedgerRow, Measurements
 from tmkd_deploy.records.types import Precision
 
 
 class Outcome(str, Enum):
-    """Whether a budget is met; inconclusive if the measurement cannot decide."""
+    """Whether budgets are met.
+
+    Inconclusive if the measurement cannot decide; not judged if there is no budget, or if nobody
+    ran the engine.
+    """
 
     PASSED = "passed"
     FAILED = "failed"
     INCONCLUSIVE = "inconclusive"
+    NOT_JUDGED = "not_judged"
+
+    @property
+    def words(self) -> str:
+        """The outcome for people, such as 'not judged'."""
+        return self.value.replace("_", " ")
 
     @property
     def exit_code(self) -> ExitCode:
@@ -29,22 +39,25 @@ class Outcome(str, Enum):
             Outcome.PASSED: ExitCode.OK,
             Outcome.FAILED: ExitCode.GATE_FAILED,
             Outcome.INCONCLUSIVE: ExitCode.INCONCLUSIVE,
+            Outcome.NOT_JUDGED: ExitCode.INCONCLUSIVE,
         }[self]
 
 
 def worst(outcomes: Iterable[Outcome]) -> Outcome:
-    """Failed before inconclusive before passed; passed if there are none."""
+    """Of several checks or targets: failed before inconclusive before passed.
+
+    What was not judged counts only where nothing was.
+    """
     found = set(outcomes)
-    return next(
-        (each for each in (Outcome.FAILED, Outcome.INCONCLUSIVE) if each in found), Outcome.PASSED
-    )
+    order = (Outcome.FAILED, Outcome.INCONCLUSIVE, Outcome.PASSED)
+    return next((each for each in order if each in found), Outcome.NOT_JUDGED)
 
 
 class Check(Record):
     """One budget compared with its measured value.
 
-    `limit` and `measured` are in `unit`. `interval` is the 95 % interval of `measured` for latency
-    metrics, and None for metrics that are exact for this file and this test set.
+    `limit` and `measured` are in `unit`. `interval` is the 95 % interval of `measured`; None for
+    what is exact, the size of a file.
     """
 
     budget: str
@@ -59,57 +72,84 @@ class Check(Record):
     def _nothing_is_decided_without_a_measurement(self) -> Check:
         if self.measured is None and self.outcome is not Outcome.INCONCLUSIVE:
             raise ValueError("a budget whose metric was not measured is inconclusive")
+        if self.outcome is Outcome.NOT_JUDGED:
+            raise ValueError("a budget that is set is judged")
         return self
 
 
 class Verdict(Record):
-    """All checks of one target and the worst of their outcomes; passed if there are no budgets.
+    """All checks of one target and the worst of their outcomes.
 
-    `warnings` are sentences on what the budgets do not cover, such as engines that cannot ship.
+    Where that would be "passed", it is "not judged" if there are no budgets, or if nobody ran the
+    engine; `not_judged` says so in a sentence. `warnings` are sentences on what the budgets do not
+    cover, such as engines that cannot ship.
     """
 
     target: str
     outcome: Outcome
     checks: list[Check]
+    not_judged: str | None = None
     warnings: list[str] = Field(default_factory=list)
 
     @model_validator(mode="after")
     def _the_worst_check_decides(self) -> Verdict:
-        if self.outcome is not worst(check.outcome for check in self.checks):
+        decided = worst(check.outcome for check in self.checks)
+        if decided is Outcome.PASSED and self.not_judged:
+            decided = Outcome.NOT_JUDGED
+        if self.outcome is not decided:
             raise ValueError("a verdict is the worst of its checks")
+        if self.outcome is Outcome.NOT_JUDGED and not self.not_judged:
+            raise ValueError("a verdict of what was not judged says why")
         return self
 
 
 class GateRecord(Record):
-    """The engine that ships for one target, why it was selected, and its verdict."""
+    """The engine that was selected for one target, why, and its verdict.
 
-    shipped: Precision
+    `would_ship` is the selected engine; `shipped` is the same, or None if its verdict is "failed".
+    `threshold` is the decision threshold for `guarded_class`, the class that must not be missed, in
+    [0, 1]; None if the class with the highest score is the answer.
+    """
+
+    would_ship: Precision
+    shipped: Precision | None
     reason: str
     verdict: Verdict
     measurements: Measurements
+    threshold: Share | None = None
+    guarded_class: str | None = None
 
     @model_validator(mode="after")
     def _only_a_usable_engine_ships(self) -> GateRecord:
-        if self.engine is None or self.shipped in self.measurements.unusable:
-            raise ValueError(f"the {self.shipped} engine cannot ship: it is missing or unusable")
+        if self.engine is None or self.would_ship in self.measurements.unusable:
+            raise ValueError(f"the {self.would_ship} engine cannot ship: it is missing or unusable")
+        failed = self.verdict.outcome is Outcome.FAILED
+        if self.shipped != (None if failed else self.would_ship):
+            raise ValueError("the selected engine ships, unless its gate failed")
+        return self
+
+    @model_validator(mode="after")
+    def _what_nobody_ran_has_not_passed(self) -> GateRecord:
+        if self.verdict.outcome is Outcome.PASSED and not self.measurements.ran(self.would_ship):
+            raise ValueError("an engine that nobody ran cannot pass")
         return self
 
     @property
     def accuracy(self) -> LedgerRow | None:
-        """The shipped engine's ledger row; None if the engine was not run."""
-        return self.measurements.engine_accuracy(self.shipped)
+        """The selected engine's ledger row; None if the engine was not run."""
+        return self.measurements.engine_accuracy(self.would_ship)
 
     @property
     def latency(self) -> LatencyRow | None:
-        """The shipped engine's latency; None if it was not timed."""
-        return self.measurements.engine_latency(self.shipped)
+        """The selected engine's latency; None if it was not timed."""
+        return self.measurements.engine_latency(self.would_ship)
 
     @property
     def engine(self) -> EngineFile | None:
-        """The shipped engine's file."""
-        return self.measurements.engine_file(self.shipped)
+        """The selected engine's file."""
+        return self.measurements.engine_file(self.would_ship)
 
     @property
     def confusion(self) -> list[list[int]]:
-        """The shipped engine's confusion matrix; empty if there is none."""
-        return self.measurements.confusion_by_engine.get(self.shipped, [])
+        """The selected engine's confusion matrix; empty if the engine was not run."""
+        return self.measurements.engine_confusion(self.would_ship)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from pydantic import BaseModel, PositiveFloat, PositiveInt, ValidationError
+from pydantic import BaseModel, PositiveFloat, PositiveInt, ValidationError, model_validator
 
 from tmkd_deploy.errors import DataError
 from tmkd_deploy.printable import printable
@@ -37,13 +37,27 @@ class _Latency(BaseModel):
 
 class _Target(BaseModel):
     verdict: _Verdict
-    shipped: _Shipped
+    shipped: _Shipped | None
+    would_ship: _Shipped | None = None  # in version 1, whatever was selected shipped
     test_images: int
     latency: _Latency | None
 
+    @model_validator(mode="after")
+    def _an_engine_was_selected(self) -> _Target:
+        if self.shipped is None and self.would_ship is None:
+            raise ValueError("neither an engine that ships nor one that would")
+        return self
+
+    @property
+    def selected(self) -> _Shipped:
+        """The engine that ships, or would have."""
+        found = self.shipped or self.would_ship
+        assert found is not None
+        return found
+
 
 class _Summary(BaseModel):
-    schema_version: Literal[1]
+    schema_version: Literal[1, 2]
     name: str
     targets: dict[str, _Target]
 
@@ -130,7 +144,7 @@ def _read(content: dict[str, Any], which: str) -> _Summary:
 
 
 def _compare_target(name: str, before: _Target, after: _Target) -> TargetComparison:
-    old, new = before.shipped, after.shipped
+    old, new = before.selected, after.selected
     return TargetComparison(
         target=name,
         shipped_before=old.engine,
@@ -204,7 +218,7 @@ def _table(target: TargetComparison) -> Table:
     same_engine = target.shipped_before == target.shipped_after
     same_verdict = target.verdict_before == target.verdict_after
     return Table(
-        "Shipped engines of the two runs.",
+        "Selected engines of the two runs.",
         ["Metric", "Before", "After", "Change"],
         [
             [
@@ -214,7 +228,7 @@ def _table(target: TargetComparison) -> Table:
                 "same" if same_verdict else "changed",
             ],
             [
-                "Shipped engine",
+                "Selected engine",
                 target.shipped_before.upper(),
                 target.shipped_after.upper(),
                 "same" if same_engine else "changed",

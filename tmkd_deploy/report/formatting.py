@@ -2,25 +2,59 @@
 
 from __future__ import annotations
 
-from tmkd_deploy.records.verdict import Outcome
+from collections.abc import Mapping
+
+from tmkd_deploy.records.verdict import GateRecord, Outcome, worst
 from tmkd_deploy.report.interface import TargetReport
 
 NOT_MEASURED = "not measured"
 NONE = "–"
 
 # a sign beside the word, so that colour is never the only signal
-OUTCOME_SIGN = {Outcome.PASSED: "✓", Outcome.FAILED: "✗", Outcome.INCONCLUSIVE: "?"}
+OUTCOME_SIGN = {
+    Outcome.PASSED: "✓",
+    Outcome.FAILED: "✗",
+    Outcome.INCONCLUSIVE: "?",
+    Outcome.NOT_JUDGED: "–",
+}
 
 
 def outcome(value: Outcome) -> str:
     """A sign and a word, such as '✓ passed'."""
-    return f"{OUTCOME_SIGN[value]} {value.value}"
+    return f"{OUTCOME_SIGN[value]} {value.words}"
+
+
+def overall(outcomes: Mapping[str, Outcome]) -> str:
+    """The verdict over all targets, such as '✓ passed: 1 passed (cpu), 1 not judged (rtx-ada).'."""
+    parts = []
+    for each in Outcome:
+        names = [name for name, found in outcomes.items() if found is each]
+        if names:
+            parts.append(f"{len(names)} {each.words} ({', '.join(names)})")
+    told = f": {', '.join(parts)}" if parts else ""
+    return f"{outcome(worst(outcomes.values()))}{told}."
 
 
 def ships(target: TargetReport) -> str:
-    """One sentence on the selected engine and whether it was bundled."""
-    engine = f"The {target.gate.shipped.upper()} engine"
-    return f"{engine} ships." if target.bundle_file else f"{engine} is selected, but not bundled."
+    """One sentence on the selected engine: whether it ships, and with which reservation."""
+    engine = f"The {target.gate.would_ship.upper()} engine"
+    failed = target.gate.shipped is None
+    if not target.bundle_file:
+        return f"{engine} {'does not ship' if failed else 'is selected, but not bundled'}."
+    reservation = {
+        Outcome.FAILED: "is bundled although its gate failed: the recipe asks for it "
+        "(despite_verdict)",
+        Outcome.INCONCLUSIVE: "is bundled, and marked as inconclusive",
+        Outcome.NOT_JUDGED: "is bundled, and marked as not judged",
+        Outcome.PASSED: "ships",
+    }
+    return f"{engine} {reservation[target.gate.verdict.outcome]}."
+
+
+def selected(gate: GateRecord) -> str:
+    """How tables name the selected engine, such as 'Shipped engine, INT8'."""
+    kind = "Engine that would ship" if gate.shipped is None else "Shipped engine"
+    return f"{kind}, {gate.would_ship.upper()}"
 
 
 def percent(share: float, interval: tuple[float, float] | None = None) -> str:
@@ -62,8 +96,17 @@ def size(count: int) -> str:
 
 def quantity(value: float, unit: str, interval: tuple[float, float] | None = None) -> str:
     """A budget's limit or measured value with its unit, such as '1.42 ms (1.4 to 1.45)'."""
-    text = f"{value:.4g} {unit}".strip()
+    if unit == "points" and interval is not None and interval[0] < 0:
+        return f"{_side(value)} ({' to '.join(map(_side, interval))})"
+    number = f"{value:.4g}"
+    text = f"{number} {'point' if (number, unit) == ('1', 'points') else unit}".strip()
     return text if interval is None else f"{text} ({interval[0]:.4g} to {interval[1]:.4g})"
+
+
+def rate(per_second: float) -> str:
+    """A number of images per second with four digits, such as '16,780 images/s'."""
+    text = f"{per_second:,.0f}" if per_second >= 1000 else f"{per_second:.4g}"
+    return f"{text} images/s"
 
 
 def duration(seconds: float) -> str:
@@ -92,6 +135,10 @@ def ratio_conclusion(interval: tuple[float, float]) -> str:
 
 def _span(low: float, high: float, digits: int = 1) -> str:
     return f"{low:.{digits}f} to {high:.{digits}f}"
+
+
+def _side(loss: float) -> str:
+    return f"{'gain' if loss < 0 else 'loss'} {abs(loss):.2f}"
 
 
 def _signed(change: float) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from tmkd_deploy.printable import printable
 from tmkd_deploy.records.types import VIEWS
 from tmkd_deploy.report import charts, formatting, tables, timing_tables, view_weights
+from tmkd_deploy.report.cover import cover
 from tmkd_deploy.report.interface import RunReport, TargetReport, ViewGallery
 from tmkd_deploy.report.page import data_uri, template
 from tmkd_deploy.report.tables import Table
@@ -35,6 +36,7 @@ class TargetSection:
     """One target's tables and charts; charts are SVG text, None if there is nothing to show."""
 
     report: TargetReport
+    cover: list[str]
     summary: Table
     ledger: Table
     ledger_chart: str | None
@@ -75,11 +77,12 @@ class Html:
 
 def _section(index: int, target: TargetReport) -> TargetSection:
     gate = target.gate
-    measured, shipped = gate.measurements, gate.shipped
+    measured, shipped = gate.measurements, gate.would_ship
     timed = measured.latency
     has_confusion = any(map(any, gate.confusion))
     return TargetSection(
         report=target,
+        cover=cover(gate),
         summary=tables.summary(gate),
         ledger=tables.ledger(measured, shipped),
         ledger_chart=charts.ledger(measured, f"ledger-{index}"),

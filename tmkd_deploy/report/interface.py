@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from tmkd_deploy import artifacts
 from tmkd_deploy.errors import from_os_error
 from tmkd_deploy.records.distillation import ViewWeights
-from tmkd_deploy.records.verdict import GateRecord, Outcome
+from tmkd_deploy.records.verdict import GateRecord, Outcome, worst
 
 
 @dataclass(frozen=True)
@@ -96,11 +96,44 @@ class QuantizationSummary:
 
 @dataclass(frozen=True)
 class TargetReport:
-    """One target: the gate's record, and its bundle's file name and size if there is a bundle."""
+    """One target: the gate's record, and its bundle's file name and size if there is a bundle.
+
+    `judged` is when, in ISO format, if that was before this run; `is_stale` if the model was
+    trained again since.
+    """
 
     gate: GateRecord
     bundle_file: str | None
     bundle_bytes: int | None
+    judged: str | None = None
+    is_stale: bool = False
+
+    @property
+    def name(self) -> str:
+        """The target's name."""
+        return self.gate.measurements.target
+
+    @property
+    def outcome(self) -> Outcome:
+        """The verdict's, but what passed with an older model has not been judged."""
+        found = self.gate.verdict.outcome
+        return Outcome.NOT_JUDGED if self.is_stale and found is Outcome.PASSED else found
+
+    @property
+    def notes(self) -> list[str]:
+        """What a reader must know of the verdict before all else, in sentences."""
+        found = []
+        if self.judged:
+            when = self.judged.replace("T", " ").replace("+00:00", " UTC")
+            found.append(f"This verdict is of {when}, from an earlier run.")
+        if self.is_stale:
+            found.append(
+                "The model was trained again since, so the verdict is of an older one: run the "
+                f"command again with --target {self.name}."
+            )
+        if self.gate.verdict.outcome is Outcome.NOT_JUDGED and self.gate.verdict.not_judged:
+            found.append(f"Not judged: {self.gate.verdict.not_judged}")
+        return found
 
 
 @dataclass(frozen=True)
@@ -137,10 +170,13 @@ class RunReport:
 
     @property
     def outcome(self) -> Outcome:
-        """The worst outcome over all targets: failed, then inconclusive, then passed."""
-        outcomes = {target.gate.verdict.outcome for target in self.targets}
-        worst_first = (Outcome.FAILED, Outcome.INCONCLUSIVE)
-        return next((each for each in worst_first if each in outcomes), Outcome.PASSED)
+        """The worst outcome over all targets, see `worst`."""
+        return worst(self.outcomes.values())
+
+    @property
+    def outcomes(self) -> dict[str, Outcome]:
+        """The outcome of each target."""
+        return {target.name: target.outcome for target in self.targets}
 
 
 class Format(Protocol):

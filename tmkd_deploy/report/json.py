@@ -9,9 +9,11 @@ from typing import Any
 from tmkd_deploy import __version__
 from tmkd_deploy.artifacts import Record
 from tmkd_deploy.records.verdict import GateRecord
+from tmkd_deploy.report import formatting
+from tmkd_deploy.report.cover import cover
 from tmkd_deploy.report.interface import RunReport, TargetReport
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 class Json:
@@ -31,6 +33,7 @@ def summary(report: RunReport) -> dict[str, Any]:
         "tool_version": __version__,
         "name": report.name,
         "outcome": report.outcome.value,
+        "verdict": formatting.overall(report.outcomes),
         "data": {**dataclasses.asdict(report.data), "split_note": report.data.split_note},
         "teacher": dataclasses.asdict(report.teacher),
         "view_weights": _jsonable(report.view_weights),
@@ -49,8 +52,15 @@ def _target(target: TargetReport) -> dict[str, Any]:
     gate = target.gate
     verdict = _jsonable(gate.verdict)
     return {
-        "verdict": {name: verdict[name] for name in ("outcome", "checks", "warnings")},
-        "shipped": _shipped(gate),
+        "outcome": target.outcome.value,
+        "cover": cover(gate),
+        "judged": target.judged,
+        "is_stale": target.is_stale,
+        "verdict": {
+            name: verdict[name] for name in ("outcome", "checks", "not_judged", "warnings")
+        },
+        "shipped": None if gate.shipped is None else _selected(gate),
+        "would_ship": _selected(gate),
         "bundle": {"file": target.bundle_file, "bytes": target.bundle_bytes}
         if target.bundle_file
         else None,
@@ -59,10 +69,10 @@ def _target(target: TargetReport) -> dict[str, Any]:
     }
 
 
-def _shipped(gate: GateRecord) -> dict[str, Any]:
+def _selected(gate: GateRecord) -> dict[str, Any]:
     accuracy, latency, engine = gate.accuracy, gate.latency, gate.engine
     return {
-        "engine": gate.shipped,
+        "engine": gate.would_ship,
         "reason": gate.reason,
         "file": engine.file if engine else None,
         "bytes": engine.bytes if engine else None,

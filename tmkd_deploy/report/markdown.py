@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from tmkd_deploy.printable import printable
 from tmkd_deploy.records.verdict import GateRecord
 from tmkd_deploy.report import formatting, tables, timing_tables, view_weights
+from tmkd_deploy.report.cover import cover
 from tmkd_deploy.report.interface import RunReport, TargetReport
 from tmkd_deploy.report.tables import Table
 
@@ -48,6 +49,9 @@ def _row(cells: Iterator[str] | list[str]) -> str:
 
 def _blocks(report: RunReport) -> Iterator[str]:
     yield f"# {escape(report.name)}: {formatting.outcome(report.outcome)}"
+    yield f"Verdict: {escape(formatting.overall(report.outcomes))}"
+    for target in report.targets:
+        yield f"**{escape(target.name)}.** {escape(' '.join(cover(target.gate)))}"
     yield (
         f"{len(report.data.class_names)} classes, {report.data.train_images:,} training, "
         f"{report.data.val_images:,} validation and {report.data.test_images:,} test images. "
@@ -80,7 +84,9 @@ def _blocks(report: RunReport) -> Iterator[str]:
 def _target(target: TargetReport) -> Iterator[str]:
     gate = target.gate
     measured, verdict = gate.measurements, gate.verdict
-    yield f"## {escape(measured.target)}: {formatting.outcome(verdict.outcome)}"
+    yield f"## {escape(measured.target)}: {formatting.outcome(target.outcome)}"
+    for note in target.notes:
+        yield f"- {escape(note)}"
     yield f"{escape(formatting.ships(target))} {escape(gate.reason)}"
     for warning in verdict.warnings:
         yield f"- Warning: {escape(warning)}"
@@ -89,8 +95,8 @@ def _target(target: TargetReport) -> Iterator[str]:
     for row in measured.ledger:
         if row.note:
             yield f"- {escape(row.note)}"
-    yield table(tables.ledger(measured, gate.shipped))
-    yield table(tables.agreement(measured, gate.shipped))
+    yield table(tables.ledger(measured, gate.would_ship))
+    yield table(tables.agreement(measured, gate.would_ship))
     for row in measured.ledger:
         if row.flips:
             # GitHub treats this line as HTML, where backslashes do not escape
@@ -100,7 +106,7 @@ def _target(target: TargetReport) -> Iterator[str]:
             yield "</details>"
     yield "### Latency"
     yield from _latency(gate)
-    yield table(tables.engines(measured, gate.shipped))
+    yield table(tables.engines(measured, gate.would_ship))
     if any(map(any, gate.confusion)):
         yield "### Most frequent mistakes"
         yield table(tables.confusions(gate))
@@ -120,10 +126,10 @@ def _latency(gate: GateRecord) -> Iterator[str]:
         reason = gate.measurements.not_measured or ""
         yield f"Latency was not measured. {escape(reason)}".rstrip()
         return
-    yield table(tables.latency(timed, gate.shipped))
+    yield table(tables.latency(timed, gate.would_ship))
     if timed.ratios:
         yield table(tables.ratios(timed))
-    speed = timing_tables.speed(timed, gate.shipped)
+    speed = timing_tables.speed(timed, gate.would_ship)
     if speed:
         yield table(speed)
     if timed.conditions:

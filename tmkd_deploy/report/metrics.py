@@ -13,6 +13,7 @@ from tmkd_deploy.records.latency import Latency, LatencyRow
 from tmkd_deploy.records.measurements import EngineFile, LedgerRow, Measurements, Representation
 from tmkd_deploy.records.types import Precision
 from tmkd_deploy.records.verdict import GateRecord
+from tmkd_deploy.report import formatting
 
 TEACHER = "teacher"
 STUDENT_ENGINE: Precision = "fp32"
@@ -33,7 +34,7 @@ class SummaryRow:
 
 
 def summary(gate: GateRecord) -> list[SummaryRow]:
-    """Teacher, the student that does not ship, the one that does and, last, the shipped engine.
+    """Teacher, the student that does not ship, the one that does and, last, the selected engine.
 
     The first student is omitted if there is only one. Both have the same architecture, so the FP32
     engine's latency and size apply to both.
@@ -56,7 +57,7 @@ def summary(gate: GateRecord) -> list[SummaryRow]:
             for name, row in students
         ),
         SummaryRow(
-            f"Shipped engine, {gate.shipped.upper()}",
+            formatting.selected(gate),
             gate.accuracy,
             measured.student_parameters,
             gate.latency,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,8 @@ from tmkd_deploy.measure.latency import machine
 from tmkd_deploy.recipe.schema import Recipe
 from tmkd_deploy.records.bundle import BundleRecord
 from tmkd_deploy.records.distillation import VIEW_IMAGES, VIEW_WEIGHTS, StudentRecord
-from tmkd_deploy.records.verdict import GateRecord
+from tmkd_deploy.records.verdict import GateRecord, Outcome
+from tmkd_deploy.report import formatting
 from tmkd_deploy.report.html import Html
 from tmkd_deploy.report.interface import (
     DataSummary,
@@ -34,9 +37,19 @@ from tmkd_deploy.report.recipe_text import recipe_text
 
 
 class ReportRecord(Record):
-    """The files of a report."""
+    """The files of a report, and the verdict over all its targets as a sentence."""
 
     files: list[str]
+    outcome: Outcome
+    verdict: str
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """The verdict on a target that this run does not judge, and its bundle if there is one."""
+
+    gate: Artifact[GateRecord]
+    bundle: Artifact[BundleRecord] | None
 
 
 def write_report(
@@ -46,6 +59,7 @@ def write_report(
     stages: list[StageTime],
     note: str | None,
     folder: Path,
+    earlier: Sequence[Earlier] = (),
 ) -> ReportRecord:
     """Write every format of the report into `folder`.
 
@@ -57,7 +71,9 @@ def write_report(
         stages: the duration of each stage.
         note: a sentence to add to the report's notes.
         folder: receives the report's files.
+        earlier: the verdicts on other targets that the run folder holds.
     """
+    trained = [inputs[each].manifest.created for each in ("student", "quantized") if each in inputs]
     report = RunReport(
         name=recipe.name,
         recipe_yaml=recipe_text(recipe),
@@ -67,7 +83,10 @@ def write_report(
             model=inputs["student"].record.model, parameters=inputs["student"].record.parameters
         ),
         quantization=_quantization(inputs.get("quantized")),
-        targets=[_target(inputs[f"gate {n}"], inputs.get(f"bundle {n}")) for n in targets],
+        targets=[
+            *(_target(inputs[f"gate {n}"], inputs.get(f"bundle {n}")) for n in targets),
+            *(_earlier(each, max(trained)) for each in earlier),
+        ],
         views=_views(inputs["student"]),
         view_weights=inputs["student"].record.view_weights,
         machine={name: str(value) for name, value in machine().items()},
@@ -76,7 +95,11 @@ def write_report(
         choices=_choices(inputs),
     )
     paths = write(report, folder, [Html(), Markdown(), Junit(), Json()])
-    return ReportRecord(files=[path.name for path in paths])
+    return ReportRecord(
+        files=[path.name for path in paths],
+        outcome=report.outcome,
+        verdict=formatting.overall(report.outcomes),
+    )
 
 
 def publish(artifact: Artifact[ReportRecord], folder: Path) -> None:
@@ -132,10 +155,19 @@ def _notes(note: str | None) -> list[str]:
 
 
 def _target(gate: Artifact[GateRecord], bundle: Artifact[BundleRecord] | None) -> TargetReport:
+    packed = bundle.record if bundle and bundle.record.file else None
     return TargetReport(
         gate=gate.record,
-        bundle_file=f"bundle/{bundle.record.target}/{bundle.record.file}" if bundle else None,
-        bundle_bytes=bundle.record.bytes if bundle else None,
+        bundle_file=f"bundle/{packed.target}/{packed.file}" if packed else None,
+        bundle_bytes=packed.bytes if packed else None,
+    )
+
+
+def _earlier(found: Earlier, trained: str) -> TargetReport:
+    """`trained` is when the model was; both times are UTC in ISO format, in whole seconds."""
+    judged = found.gate.manifest.created
+    return dataclasses.replace(
+        _target(found.gate, found.bundle), judged=judged, is_stale=judged < trained
     )
 
 

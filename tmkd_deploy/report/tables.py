@@ -257,7 +257,7 @@ def budgets(verdict: Verdict) -> Table:
         for check in verdict.checks
     ]
     return Table(
-        f"Budgets of {verdict.target}, with 95 % intervals of latency metrics in parentheses.",
+        f"Budgets of {verdict.target}, with 95 % intervals in parentheses.",
         ["Budget", "Outcome", "Limit", "Measured", "Explanation"],
         rows,
         numeric=frozenset({2, 3}),

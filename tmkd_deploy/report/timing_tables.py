@@ -19,7 +19,7 @@ def speed(timed: Latency, shipped: Precision | None = None) -> Table | None:
         rows.append(
             [
                 row.label,
-                f"{row.throughput.images_per_second:.4g} images/s",
+                formatting.rate(row.throughput.images_per_second),
                 f"{energy.millijoules_per_inference:.3g} mJ" if energy else formatting.NOT_MEASURED,
                 formatting.milliseconds(row.device.p50_ms) if row.device else formatting.NONE,
                 f"{formatting.duration(row.warmup.seconds)}{unfinished}",

@@ -22,7 +22,7 @@ INPUT = {
     "interpolation": "bilinear",
 }
 OUTPUT = {"kind": "logits", "dtype": "float32"}
-OUTCOMES = ("passed", "failed", "inconclusive")
+OUTCOMES = ("passed", "failed", "inconclusive", "not_judged")
 
 T = TypeVar("T")
 
@@ -54,7 +54,7 @@ class Manifest:
         width: of the engine's input in pixels.
         golden_tolerance: largest allowed absolute difference of a golden image's logit.
         threads: number of threads the engine was timed with; None if it was not timed.
-        gate: outcome of the gate: `passed`, `failed` or `inconclusive`.
+        gate: outcome of the gate: `passed`, `failed`, `inconclusive` or `not_judged`.
         gate_checks: the gate's checks with their limits, measured values and explanations.
         accuracy: the measured accuracy; None if not measured.
         latency: the measured latency in milliseconds; None if not measured.

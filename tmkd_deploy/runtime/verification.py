@@ -64,6 +64,10 @@ def verify(path: Path | str) -> VerifyReport:
         warnings.append("The gate failed: this engine breaks a budget of its recipe.")
     if manifest.gate == "inconclusive":
         warnings.append("The gate was inconclusive: it is unknown whether all budgets are met.")
+    if manifest.gate == "not_judged":
+        warnings.append(
+            "This engine was not judged: its recipe sets no budgets, or nobody had run it."
+        )
     largest = None
     try:
         largest = check_golden(contents, open_engine(contents))

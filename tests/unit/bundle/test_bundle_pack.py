@@ -59,13 +59,13 @@ def test_what_was_not_measured_is_recorded_as_such(pack_colours: Pack) -> None:
     assert (manifest.accuracy, manifest.latency, manifest.threads) == (None, None, None)
 
 
-@pytest.mark.parametrize("outcome", [Outcome.FAILED, Outcome.INCONCLUSIVE])
+@pytest.mark.parametrize("outcome", [Outcome.FAILED, Outcome.INCONCLUSIVE, Outcome.NOT_JUDGED])
 def test_a_gate_that_did_not_pass_is_packed_and_shown(pack_colours: Pack, outcome: Outcome) -> None:
     path, record = pack_colours(verdict=verdict(outcome))
     assert record.gate is outcome
     report = verify(path)
     assert report.manifest.gate == outcome.value
-    assert any(outcome.value in warning for warning in report.warnings)
+    assert any(outcome.words in warning for warning in report.warnings)
 
 
 def test_a_passed_gate_gives_no_warning(bundle: Path) -> None:

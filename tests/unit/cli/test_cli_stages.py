@@ -51,7 +51,7 @@ class Pipeline:
             (
                 "gate",
                 "cpu",
-                gate(Budgets(accuracy=0.8), measured, PRECISIONS),
+                gate(Budgets(accuracy=0.78), measured, PRECISIONS),
             ),
         ]
         return pipeline_run.RunResult(

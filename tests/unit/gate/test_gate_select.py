@@ -4,15 +4,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tmkd_deploy.errors import RequestError
 from tmkd_deploy.gate.evaluate import evaluate
 from tmkd_deploy.gate.gate import gate, select_engine
 from tmkd_deploy.gate.trial_outcome import outcome_of, trial_of
+from tmkd_deploy.proportions import share_interval
 from tmkd_deploy.recipe.schema import Budgets
 from tmkd_deploy.records.latency import Latency, LatencyRatio, LatencyRow
-from tmkd_deploy.records.measurements import EngineFile, LedgerRow, Measurements
+from tmkd_deploy.records.measurements import EngineFile, LedgerRow, Measurements, PairedCounts
 from tmkd_deploy.records.verdict import Outcome
 
-CONFUSIONS = {"int8": [[48, 2], [3, 47]], "fp32": [[49, 1], [2, 48]], "fp16": [[40, 10], [9, 41]]}
+CONFUSIONS = {
+    "int8": [[4800, 200], [300, 4700]],
+    "fp32": [[4900, 100], [200, 4800]],
+    "fp16": [[4000, 1000], [900, 4100]],
+}
 
 
 def ledger_row(representation, precision, top1):
@@ -21,9 +27,10 @@ def ledger_row(representation, precision, top1):
         precision=precision,
         label=representation,
         top1=top1,
-        top1_interval=(top1 - 0.02, min(1.0, top1 + 0.02)),
+        top1_interval=share_interval(round(10_000 * top1), 10_000),
         macro_recall=top1,
         agreement_with_teacher=0.9,
+        against={"teacher": PairedCounts(gained=0, lost=round(10_000 * (0.97 - top1)))},
     )
 
 
@@ -74,7 +81,7 @@ def measured(p50, top1, ratios=(), int8_layers=(None, None)):
         target="cpu",
         runtime="onnxruntime",
         class_names=["a", "b"],
-        test_images=100,
+        test_images=10_000,
         engines=engines,
         ledger=[ledger_row("teacher", "fp32", 0.97), ledger_row("student", "fp32", 0.96), *timed],
         confusion_by_engine={name: CONFUSIONS[name] for name in top1},
@@ -128,14 +135,14 @@ def test_where_none_is_accurate_the_most_accurate_stands_and_fails(budgets):
         {"int8": 1.0, "fp32": 2.0, "fp16": 1.5}, {"int8": 0.93, "fp32": 0.96, "fp16": 0.90}
     )
     record = gate(budgets, measurements, ALL)
-    assert record.shipped == "fp32"
+    assert (record.would_ship, record.shipped) == ("fp32", None)
     assert record.reason.startswith("No engine meets the accuracy budgets")
     assert record.verdict.outcome is Outcome.FAILED
 
 
 def test_an_accurate_engine_that_is_too_slow_fails_by_its_latency():
     record = gate(BUDGETS, measured({"int8": 5.0, "fp32": 6.0}, ACCURATE), ALL)
-    assert record.shipped == "int8"
+    assert (record.would_ship, record.shipped) == ("int8", None)
     failed = [check.budget for check in record.verdict.checks if check.outcome is Outcome.FAILED]
     assert failed == ["latency_p50_ms"]
 
@@ -144,7 +151,8 @@ def test_without_budgets_the_fastest_ships():
     measurements = measured({"int8": 2.5, "fp32": 2.0}, {"int8": 0.95, "fp32": 0.10})
     record = gate(Budgets(), measurements, ALL)
     assert record.shipped == "fp32"
-    assert record.verdict.outcome is Outcome.PASSED
+    assert record.verdict.outcome is Outcome.NOT_JUDGED
+    assert record.reason.startswith("The FP32 engine is the fastest that may ship, with")
 
 
 def test_unmeasured_engines_ship_in_order_of_preference_and_are_inconclusive():
@@ -159,6 +167,42 @@ def test_unmeasured_engines_ship_in_order_of_preference_and_are_inconclusive():
 def test_the_gate_records_the_measurements_unchanged():
     before = measured({"int8": 2.5, "fp32": 2.0}, ACCURATE)
     assert gate(BUDGETS, before, ALL).measurements == before
+
+
+def test_an_engine_that_surely_keeps_all_budgets_comes_before_a_faster_one_that_may_not():
+    measurements = measured({"int8": 1.0, "fp32": 2.0}, {"int8": 0.942, "fp32": 0.96})
+    record = gate(BUDGETS, measurements, ALL)
+    assert (record.shipped, record.verdict.outcome) == ("fp32", Outcome.PASSED)
+    assert "The INT8 engine may break accuracy." in record.reason
+
+
+def test_where_accuracy_is_open_the_fastest_is_selected_and_the_reason_says_so():
+    measurements = measured({"int8": 1.0, "fp32": 2.0}, {"int8": 0.938, "fp32": 0.942})
+    record = gate(BUDGETS, measurements, ALL)
+    assert (record.shipped, record.verdict.outcome) == ("int8", Outcome.INCONCLUSIVE)
+    assert "the fastest that breaks no budget beyond doubt" in record.reason
+
+
+def test_a_slower_engine_within_every_budget_comes_before_one_that_breaks_one():
+    measurements = measured({"int8": 2.5, "fp32": 2.0}, ACCURATE)
+    measurements = measurements.model_copy(
+        update={
+            "engines": [
+                each.model_copy(update={"bytes": 9_000_000 if each.precision == "fp32" else 1000})
+                for each in measurements.engines
+            ]
+        }
+    )
+    record = gate(Budgets(accuracy=0.94, engine_size_mb=1.0), measurements, ALL)
+    assert (record.shipped, record.verdict.outcome) == ("int8", Outcome.PASSED)
+    assert "The FP32 engine breaks engine_size_mb." in record.reason
+
+
+def test_a_budget_of_a_class_that_there_is_not_is_refused():
+    with pytest.raises(RequestError, match="The data have no class 'aa'") as error:
+        gate(Budgets(recall={"aa": 0.9}), measured({"int8": 2.5}, {"int8": 0.95}), ALL)
+    assert error.value.where == "targets.cpu.budgets.recall"
+    assert error.value.advice == 'Did you mean "a"?'
 
 
 def reason(p50, top1, **more):

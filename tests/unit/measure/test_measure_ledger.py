@@ -58,6 +58,23 @@ def test_a_worked_example():
     assert low < -100 / 6 < high
 
 
+def test_an_engine_is_paired_with_teacher_and_student_across_all_steps():
+    rows = ledger(
+        entries(
+            teacher=[0, 0, 1, 1, 2, 0],
+            student=[0, 1, 1, 0, 2, 2],
+            fake_quantized=[0, 1, 1, 0, 2, 2],
+            onnx=[0, 0, 1, 0, 0, 0],
+            engine=[0, 1, 1, 1, 0, 0],
+        ),
+        np.array([0, 0, 1, 1, 2, 2]),
+        NAMES,
+    )
+    found = {name: (each.gained, each.lost) for name, each in rows[-1].against.items()}
+    assert found == {"teacher": (0, 2), "student": (1, 2)}
+    assert all(not row.against for row in rows[:-1])
+
+
 def test_rows_are_compared_by_representation_although_keys_differ():
     """A report looks a row's predecessor up by its representation, not by the ledger's own key."""
     decisions = [0, 1, 2, 0]

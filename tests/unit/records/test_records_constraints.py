@@ -12,12 +12,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
-from report_fixture import cpu_gate, cpu_measurements
+from report_fixture import cpu_gate, cpu_measurements, rtx_target
 from test_report_timing_tables import measured_latency
 
 from tmkd_deploy import artifacts
 from tmkd_deploy.artifacts import Record
 from tmkd_deploy.errors import DataError
+from tmkd_deploy.gate.evaluate import evaluate
+from tmkd_deploy.recipe.schema import Budgets
 from tmkd_deploy.records.measurements import Measurements, Unusable
 from tmkd_deploy.records.verdict import Check, GateRecord, Outcome, Verdict, worst
 
@@ -69,7 +71,7 @@ SIGNED = {"change_points", "change_interval", "calibration_error_change", "tempe
 
 @given(st.sampled_from(PLACES), st.floats(-1e300, -1e-3))
 def test_no_count_time_or_share_may_be_negative(place: tuple[Any, ...], value: float) -> None:
-    if SIGNED.intersection(place) or place[-2] == "histogram_edges_ms":
+    if SIGNED.intersection(place) or "histogram_edges_ms" in place:
         return
     with pytest.raises(ValidationError):
         Measurements.model_validate(with_value(place, value))
@@ -142,11 +144,16 @@ def check(outcome: Outcome, measured: float | None = 1.0) -> Check:
     )
 
 
-@given(st.lists(st.sampled_from(Outcome), max_size=4), st.sampled_from(Outcome))
+# what a check may be
+CHECKED = [each for each in Outcome if each is not Outcome.NOT_JUDGED]
+
+
+@given(st.lists(st.sampled_from(CHECKED), max_size=4), st.sampled_from(Outcome))
 def test_a_verdict_is_the_worst_of_its_checks(found: list[Outcome], claimed: Outcome) -> None:
     checks = [check(outcome) for outcome in found]
     if claimed is worst(found):
-        Verdict(target="cpu", outcome=claimed, checks=checks)
+        why = "There are no budgets." if claimed is Outcome.NOT_JUDGED else None
+        Verdict(target="cpu", outcome=claimed, checks=checks, not_judged=why)
         return
     with pytest.raises(ValidationError, match="the worst of its checks"):
         Verdict(target="cpu", outcome=claimed, checks=checks)
@@ -174,9 +181,23 @@ def test_an_unusable_or_missing_engine_cannot_ship() -> None:
         "unusable": {"int8": Unusable(reason="Its logits are not finite.").model_dump()},
     }
     for shipped, measurements in (("int8", broken), ("fp16", PLAIN)):
-        changed = {**record.model_dump(), "shipped": shipped, "measurements": measurements}
+        changed = {**record.model_dump(), "would_ship": shipped, "measurements": measurements}
         with pytest.raises(ValidationError, match="cannot ship"):
             GateRecord.model_validate(changed)
+
+
+def test_nothing_ships_from_a_failed_gate() -> None:
+    failed = cpu_gate(accuracy=0.99)
+    assert (failed.shipped, failed.would_ship) == (None, "int8")
+    with pytest.raises(ValidationError, match="unless its gate failed"):
+        GateRecord.model_validate({**failed.model_dump(), "shipped": "int8"})
+
+
+def test_an_engine_that_nobody_ran_cannot_pass() -> None:
+    gate = rtx_target().gate
+    passed = evaluate(Budgets(engine_size_mb=9.0), cpu_measurements(), "int8")
+    with pytest.raises(ValidationError, match="nobody ran cannot pass"):
+        GateRecord.model_validate({**gate.model_dump(), "verdict": passed.model_dump()})
 
 
 class Figure(Record):

@@ -12,7 +12,7 @@ from tmkd_deploy.recipe.schema import Budgets
 from tmkd_deploy.records.distillation import ViewWeights
 from tmkd_deploy.records.latency import Latency, LatencyRatio, LatencyRow
 from tmkd_deploy.records.measurements import ClassFlips, EngineFile, LedgerRow, Measurements
-from tmkd_deploy.records.verdict import GateRecord
+from tmkd_deploy.records.verdict import GateRecord, Outcome
 from tmkd_deploy.report.interface import (
     DataSummary,
     QuantizationSummary,
@@ -34,7 +34,7 @@ data:
   image_size: 96
 targets:
 - target: cpu
-  budgets: {latency_p99_ms: 3.0, accuracy: 0.8}
+  budgets: {latency_p99_ms: 3.0, accuracy: 0.78}
 - target: rtx-ada
 """
 
@@ -250,11 +250,13 @@ def cpu_measurements(class_names: list[str] | None = None) -> Measurements:
 
 
 def gate_record(measured: Measurements, reason: str, **budgets: float) -> GateRecord:
-    """INT8 ships, for this reason."""
+    """INT8 is selected, for this reason."""
+    verdict = evaluate(Budgets(**budgets), measured, "int8")
     return GateRecord(
-        shipped="int8",
+        would_ship="int8",
+        shipped=None if verdict.outcome is Outcome.FAILED else "int8",
         reason=reason,
-        verdict=evaluate(Budgets(**budgets), measured, "int8"),
+        verdict=verdict,
         measurements=measured,
     )
 
@@ -263,7 +265,7 @@ def cpu_gate(measured: Measurements | None = None, **budgets: float) -> GateReco
     return gate_record(
         measured or cpu_measurements(),
         "It is the fastest engine that meets the budgets.",
-        **(budgets or {"latency_p99_ms": 3.0, "accuracy": 0.8}),
+        **(budgets or {"latency_p99_ms": 3.0, "accuracy": 0.78}),
     )
 
 

@@ -119,7 +119,7 @@ def test_the_markdown_shows_both_sides_and_the_change() -> None:
         )
     )
     assert "| Latency p50 | 2.00 ms | 1.00 ms | −50.0 % |" in text
-    assert "| Shipped engine | FP32 | INT8 | changed |" in text
+    assert "| Selected engine | FP32 | INT8 | changed |" in text
     assert "0.0 %, within noise |" in text
 
 
@@ -127,7 +127,7 @@ def test_the_markdown_shows_both_sides_and_the_change() -> None:
     "content",
     [
         {},
-        {"schema_version": 2, "name": "x", "targets": {}},
+        {"schema_version": 3, "name": "x", "targets": {}},
         {"schema_version": 1, "name": "x", "targets": {"cpu": {}}},
         changed(p50_ms=0),
         changed(p50_ms="fast"),

@@ -273,6 +273,7 @@ def test_the_summary_round_trips_and_keeps_its_keys(read_back: dict[str, Any]) -
         "tool_version",
         "name",
         "outcome",
+        "verdict",
         "data",
         "teacher",
         "view_weights",
@@ -285,12 +286,17 @@ def test_the_summary_round_trips_and_keeps_its_keys(read_back: dict[str, Any]) -
         "notes",
         "recipe",
     ]
-    assert read_back["schema_version"] == 1
+    assert read_back["schema_version"] == 2
     assert set(read_back["targets"]["cpu"]) == {
         "target",
         "runtime",
         "class_names",
         "test_images",
+        "outcome",
+        "cover",
+        "judged",
+        "is_stale",
+        "would_ship",
         "verdict",
         "shipped",
         "bundle",
@@ -330,7 +336,10 @@ def test_measurements_and_verdict_can_be_rebuilt_from_the_summary(
         written = read_back["targets"][gate.measurements.target]
         verdict = Verdict(target=written["target"], **written["verdict"])
         assert verdict == gate.verdict
-        added = ("verdict", "bundle", "shipped", "confusion")
+        added = (
+            *("verdict", "bundle", "shipped", "would_ship", "confusion"),
+            *("outcome", "cover", "judged", "is_stale"),
+        )
         rebuilt = Measurements(**{key: written[key] for key in written if key not in added})
         assert rebuilt == gate.measurements
         assert written["confusion"] == gate.confusion
@@ -432,5 +441,5 @@ def test_the_light_formats_need_neither_jinja2_nor_matplotlib() -> None:
 
 def test_reports_of_any_number_of_targets_render(tmp_path: Path) -> None:
     report: RunReport = dataclasses.replace(run_report(), targets=[])
-    assert report.outcome is Outcome.PASSED
+    assert report.outcome is Outcome.NOT_JUDGED
     assert len(write(report, tmp_path, [Html(), Markdown(), Junit(), Json()])) == 4

@@ -104,10 +104,10 @@ def test_the_first_lines_say_what_each_split_is_for(page: Page) -> None:
 def test_the_sections_come_in_the_order_in_which_they_are_asked_for(page: Page) -> None:
     assert [text for level, text in page.headings if level == 2] == [
         "Verdict",
-        "Teacher, student and shipped engine",
+        "Teacher, student and selected engine",
         "Where accuracy was lost",
         "Latency and engines",
-        "Confusion matrix of the shipped engine",
+        "Confusion matrix of the selected engine",
         "Teacher views",
         "Quantization",
         "Budgets",
@@ -123,7 +123,7 @@ def test_headings_start_at_one_and_skip_no_level(page: Page) -> None:
 
 
 def test_the_verdict_of_each_target_leads_with_word_and_sign(page: Page) -> None:
-    top = page.words[: page.words.index("Teacher, student and shipped engine")]
+    top = page.words[: page.words.index("Teacher, student and selected engine")]
     assert "cpu ✓ passed The INT8 engine ships. It is the fastest engine" in top
     assert "rtx-ada ? inconclusive The INT8 engine is selected, but not bundled." in top
     assert NOT_MEASURED in top
@@ -254,7 +254,7 @@ def test_what_a_run_lacks_is_left_out_or_said() -> None:
     page = Page(Html().render(bare))
     assert page.count("img") == 0
     assert "Quantization is disabled in the recipe." in page.words
-    assert "rtx-ada ✓ passed" in page.words
+    assert "rtx-ada – not judged" in page.words
     assert "The recipe sets no budgets for this target." in page.words
 
 
@@ -285,7 +285,7 @@ def svg_text(svg: str) -> list[str]:
 @given(
     st.lists(
         st.text(
-            st.characters(codec="utf-8", exclude_categories=["Cc", "Cs", "Zl", "Zp", "Cn"]),
+            st.characters(codec="utf-8", exclude_categories=["Cc", "Cf", "Cs", "Zl", "Zp", "Cn"]),
             min_size=1,
             max_size=12,
         ),

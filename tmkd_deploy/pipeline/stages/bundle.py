@@ -11,21 +11,41 @@ from tmkd_deploy.data.prepared import PreparedData
 from tmkd_deploy.pipeline.resolved_target import ResolvedTarget
 from tmkd_deploy.pipeline.stage import Job, Ref, Stage
 from tmkd_deploy.records.bundle import BundleRecord
+from tmkd_deploy.records.verdict import GateRecord
 
 _GOLDEN_IMAGES = 4
 # how far a golden output may differ from the recorded one on another processor, in logits
 _GOLDEN_TOLERANCE = {"fp32": 0.01, "fp16": 0.1, "int8": 0.5}
 
 
+def withheld(gate: GateRecord) -> BundleRecord:
+    """What is recorded in place of a bundle where the gate failed."""
+    target = gate.measurements.target
+    return BundleRecord(
+        target=target,
+        precision=gate.would_ship,
+        gate=gate.verdict.outcome,
+        withheld=f"Nothing is bundled for {target}: its gate failed. The {gate.would_ship.upper()} "
+        f"engine would have shipped; to bundle it all the same, add "
+        f"--set targets.{target}.despite_verdict=true.",
+    )
+
+
 class Bundle(Stage[ResolvedTarget]):
-    """Only for targets whose engine exists; see `ResolvedTarget.needs_kit`."""
+    """Only for targets whose engine exists; see `ResolvedTarget.needs_kit`.
+
+    Where the gate failed, the artifact holds no bundle, and an earlier one is gone.
+    """
 
     name = "bundle"
     record_type = BundleRecord
 
     def params(self) -> dict[str, Any]:
-        """The recipe's name, which the file carries."""
-        return {"name": self.context.recipe.name}
+        """The recipe's name, which the file carries, and whether the verdict counts."""
+        return {
+            "name": self.context.recipe.name,
+            "despite_verdict": self.subject.despite_verdict,
+        }
 
     def inputs(self) -> dict[str, Ref]:
         return {
@@ -37,9 +57,11 @@ class Bundle(Stage[ResolvedTarget]):
 
     def run(self, job: Job) -> BundleRecord:
         gate, prepared = job.inputs["gate"].record, job.inputs["data"]
+        if gate.shipped is None and not self.subject.despite_verdict:
+            return withheld(gate)
         measurements = gate.measurements
-        engine = next(e for e in measurements.engines if e.precision == gate.shipped)
-        logits_file = job.inputs["measured"].path(f"logits-{gate.shipped}.npy")
+        engine = next(e for e in measurements.engines if e.precision == gate.would_ship)
+        logits_file = job.inputs["measured"].path(f"logits-{engine.precision}.npy")
         logits = np.load(logits_file, allow_pickle=False)
         golden = clearest_images(logits, _GOLDEN_IMAGES)
         return pack(

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any
 
-from tmkd_deploy.artifacts import read_manifest
+from tmkd_deploy import artifacts
+from tmkd_deploy.artifacts import Artifact, read_manifest
+from tmkd_deploy.errors import ArtifactError
 from tmkd_deploy.pipeline.stage import Job, Ref, Stage, to_jsonable
+from tmkd_deploy.printable import printable
+from tmkd_deploy.records.bundle import BundleRecord
+from tmkd_deploy.records.verdict import GateRecord
 from tmkd_deploy.report.interface import StageTime
-from tmkd_deploy.report.run_report import ReportRecord, write_report
+from tmkd_deploy.report.run_report import Earlier, ReportRecord, write_report
 
 
 class Report(Stage[None]):
@@ -17,8 +23,17 @@ class Report(Stage[None]):
     record_type = ReportRecord
 
     def params(self) -> dict[str, Any]:
-        """The whole recipe, which the report shows."""
-        return {"recipe": to_jsonable(self.context.recipe), "note": self.context.note}
+        """The whole recipe, which the report shows, and the verdicts of earlier runs."""
+        return {
+            "recipe": to_jsonable(self.context.recipe),
+            "note": self.context.note,
+            "earlier": {
+                each.gate.record.verdict.target: [
+                    part.manifest.seal for part in (each.gate, each.bundle) if part
+                ]
+                for each in self._earlier
+            },
+        }
 
     def inputs(self) -> dict[str, Ref]:
         inputs = {
@@ -46,4 +61,46 @@ class Report(Stage[None]):
             )
             for result in context.results
         ]
-        return write_report(context.recipe, job.inputs, targets, times, context.note, job.folder)
+        return write_report(
+            context.recipe,
+            job.inputs,
+            targets,
+            times,
+            context.note,
+            job.folder,
+            self._earlier,
+        )
+
+    @cached_property
+    def _earlier(self) -> list[Earlier]:
+        """The verdicts in the run folder on targets that this run does not judge.
+
+        What cannot be read counts as absent: it is not this run's to repair.
+        """
+        judged = {target.name for target in self.context.targets}
+        found = []
+        for folder in sorted((self.context.folder / "gate").glob("[!.]*")):
+            if folder.name in judged:
+                continue
+            try:
+                gate = artifacts.read(folder, "gate", GateRecord)
+            except ArtifactError:
+                gate = None
+            if gate is None or gate.record.verdict.target != folder.name:
+                self.context.events.warn(
+                    f"The verdict on {printable(folder.name)} cannot be read, so the report leaves "
+                    "it out."
+                )
+                continue
+            found.append(Earlier(gate, self._bundle_of(gate.record)))
+        return found
+
+    def _bundle_of(self, gate: GateRecord) -> Artifact[BundleRecord] | None:
+        """The bundle that was made on this verdict, if there is one."""
+        folder = self.context.folder / "bundle" / gate.verdict.target
+        try:
+            found = artifacts.read(folder, "bundle", BundleRecord)
+        except ArtifactError:
+            return None
+        made_of = (found.record.gate, found.record.precision)
+        return found if made_of == (gate.verdict.outcome, gate.would_ship) else None

@@ -36,12 +36,7 @@ def test_commands_that_start_at_once(undisturbed: Project, warm: Warm, tmp_path:
     assert differences(end_state(project), end_state(undisturbed)) == []
 
 
-OUTLIVES = pytest.mark.xfail(
-    strict=True, reason="the worker of a comparison waits for ever when its parent was killed"
-)
-
-
-@pytest.mark.parametrize("victim", [pytest.param("the command", marks=OUTLIVES), "its worker"])
+@pytest.mark.parametrize("victim", ["the command", "its worker"])
 def test_one_of_two_processes_is_killed(undisturbed: Project, tmp_path: Path, victim: str) -> None:
     """A comparison runs in a process of its own; neither outlives the other."""
     project = undisturbed.copy_to(tmp_path / "project")

@@ -7,11 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
-from tmkd_deploy.bounded_json import parse_json
 from tmkd_deploy.cli import output
 from tmkd_deploy.cli.options import AsJson
 from tmkd_deploy.errors import DataError, RequestError
-from tmkd_deploy.runtime.regular_file import UnsuitableFileError, open_regular
 
 SUMMARY = "summary.json"
 BYTES_AT_MOST = 32 << 20
@@ -34,6 +32,9 @@ def compare(run_a: RunA, run_b: RunB, as_json: AsJson = False) -> None:
 
 
 def _summary(run: Path) -> dict[str, Any]:
+    from tmkd_deploy.bounded_json import parse_json  # noqa: PLC0415
+    from tmkd_deploy.runtime.regular_file import UnsuitableFileError, open_regular  # noqa: PLC0415
+
     path = run / SUMMARY if run.is_dir() else run
     try:
         with open_regular(path, BYTES_AT_MOST) as stream:

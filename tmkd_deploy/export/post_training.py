@@ -6,8 +6,10 @@ Its ONNX files are measured for comparison and never ship.
 from __future__ import annotations
 
 import multiprocessing
+import os
 import shutil
 import tempfile
+import threading
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -84,7 +86,8 @@ def _by_third_party(tool: str, fp32: Path, images: np.ndarray, file: Path) -> No
     quantize, package, extra = _THIRD_PARTY[tool]
     try:
         # in a separate process, because modelopt patches ONNX Runtime's quantizer
-        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
+        spawn = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(1, spawn, initializer=_end_with_parent) as process:
             process.submit(_quietly, quantize, fp32, images, file).result()
     except ImportError as error:
         raise MissingExtra(f"The comparison {tool!r}", extra, package) from error
@@ -94,6 +97,18 @@ def _by_third_party(tool: str, fp32: Path, images: np.ndarray, file: Path) -> No
             where="quantize.compare",
             advice="Remove it from quantize.compare, or try another version of the tool.",
         ) from error
+
+
+def _end_with_parent() -> None:
+    """Let this process end when the one that started it is killed; it would wait for ever."""
+    parent = multiprocessing.parent_process()
+
+    def wait() -> None:
+        if parent is not None:
+            parent.join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def _quietly(

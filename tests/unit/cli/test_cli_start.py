@@ -54,8 +54,8 @@ def test_light_commands_import_no_training_library(arguments) -> None:
 def test_help_lists_the_commands_in_the_order_of_the_work() -> None:
     lines = run("--help").stdout.partition("Commands:")[2].splitlines()
     commands = [line.split()[0] for line in lines if line.startswith("  ") and line.split()]
-    expected = "run distill quantize export validate gate bundle report compare explain recipe"
-    assert commands[:13] == [*expected.split(), "targets", "doctor"]
+    expected = "run distill quantize export validate gate bundle report compare explain data"
+    assert commands[:14] == [*expected.split(), "recipe", "targets", "doctor"]
 
 
 @pytest.mark.parametrize("arguments", [[], ["recipe"], ["targets"]])

@@ -128,10 +128,10 @@ def similar_but_labelled_differently(
     if pairs:
         yield _finding(
             "similar_images_of_different_classes",
-            "warning",
+            "note",  # in inspection, a defect may be finer than a thumbnail shows
             f"{_count(len(pairs), 'pair')} of nearly the same images "
             f"{'has' if len(pairs) == 1 else 'have'} different classes.",
-            "Look at them: one label of each pair may be wrong.",
+            "Look at them: a label may be wrong, or the difference too fine for a thumbnail.",
             [
                 f"{one.key} ({names[one.label]}) = {other.key} ({names[other.label]})"
                 for one, other in pairs

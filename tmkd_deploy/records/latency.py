@@ -123,7 +123,7 @@ class Reading(Record):
 class PowerMode(Record):
     """A Jetson's power mode."""
 
-    id: int
+    id: Count
     name: str
 
 

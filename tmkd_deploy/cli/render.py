@@ -91,7 +91,7 @@ def grid(table: Table, columns: Sequence[str] | None = None) -> RichTable:
 def run(result: RunResult, *, only_verdicts: bool = False) -> str:
     """The stages of a run and their results, one block per target; the verdicts come last.
 
-    With `only_verdicts`, the tables of measurements are left out.
+    With `only_verdicts`, the tables of measurements are omitted.
     """
     # a folder is to be copied, so it stays on one line, however long
     folder = Text(f"Run folder: {result.folder}", no_wrap=True)

@@ -42,7 +42,7 @@ from tmkd_deploy.training.trainer_config import TrainerConfig
 _DISTILLATION: Step[StudentName] = Step("Distillation", "baseline", "distilled", "distill.ship")
 _ALONE = (
     "The distilled student ships; no student was trained without teachers to compare it with "
-    "(distill.baseline)."
+    "(`distill.baseline`)."
 )
 _DISTILLING = "Distilling the student"
 _BASELINE = "Training the baseline student"

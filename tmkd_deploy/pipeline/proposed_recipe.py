@@ -89,7 +89,7 @@ def _image_size(dataset: EncodedDataset, data: Path) -> tuple[int, str]:
         raise DataError(
             "None of these images can be read.",
             where=str(data),
-            advice="Run: tmkd-deploy data check DIR",
+            advice="Run: tmkd-deploy data check FOLDER",
         )
     side = int(statistics.median(min(each.width, each.height) for each in headers))
     size = max(_SMALLEST, min(_LARGEST, side // _MULTIPLE * _MULTIPLE))
@@ -181,7 +181,7 @@ def _models(size: int, runtime: str) -> dict[str, str]:
             "student_kwargs": "  model_kwargs: {channels: [32, 64, 128, 256], stem_width: 32}\n",
         }
     if packaged:
-        why = "ReLU6, gains from INT8, and its ImageNet weights are at hand"
+        why = "ReLU6, gains from INT8, and its ImageNet weights are installed"
         return lines | {"student": f"tf_efficientnet_lite0 # {why}"}
     if runtime == "onnxruntime":
         why = "ReLU, fast on a CPU and faster in INT8"

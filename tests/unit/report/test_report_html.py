@@ -285,7 +285,9 @@ def svg_text(svg: str) -> list[str]:
 @given(
     st.lists(
         st.text(
-            st.characters(codec="utf-8", exclude_categories=["Cc", "Cf", "Cs", "Zl", "Zp", "Cn"]),
+            st.characters(
+                codec="utf-8", exclude_categories=["Cc", "Cf", "Cs", "Zl", "Zp", "Cn", "Co"]
+            ),
             min_size=1,
             max_size=12,
         ),

@@ -88,8 +88,8 @@ class Report(Stage[None]):
                 gate = None
             if gate is None or gate.record.verdict.target != folder.name:
                 self.context.events.warn(
-                    f"The verdict on {printable(folder.name)} cannot be read, so the report leaves "
-                    "it out."
+                    f"The verdict on {printable(folder.name)} cannot be read, so the report omits "
+                    "it."
                 )
                 continue
             found.append(Earlier(gate, self._bundle_of(gate.record)))

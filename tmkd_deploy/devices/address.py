@@ -38,6 +38,7 @@ class SshAddress:
         return f"ssh://{user}{host}{port}"
 
 
+_LONGEST = 300  # a host's name has at most 253 characters
 Address = LocalAddress | SshAddress
 
 
@@ -54,6 +55,8 @@ def parse(text: str) -> Address:
         address = _from(match)
         if address.port is None or 1 <= address.port <= 65535:
             return address
+    if len(text) > _LONGEST:
+        text = f"{text[:_LONGEST]}…"
     raise RequestError(f"{text!r} is not a device address.", where="device", advice=_advice(text))
 
 

@@ -18,6 +18,8 @@ from mutations import mutated, trees
 
 from fuzzed.target import Attempts, Target, tmkd_errors
 
+CLASSES = 3
+
 HELLO = {
     "tmkd": 1,
     "type": "hello",
@@ -107,7 +109,7 @@ def _array() -> bytes:
     import numpy as np
 
     stream = io.BytesIO()
-    np.save(stream, np.zeros((2, 3), np.float32))
+    np.save(stream, np.zeros((2, CLASSES), np.float32))
     return stream.getvalue()
 
 
@@ -252,7 +254,8 @@ def _use(task: str, device: Any, folder: Path) -> None:
     from tmkd_deploy.events import SilentEvents
     from tmkd_deploy.measure.bench import DeviceBench, EngineUnderTest
     from tmkd_deploy.recipe.schema import Measure
-    from tmkd_deploy.records.measurements import Latency
+    from tmkd_deploy.records.latency import Latency
+    from tmkd_deploy.records.logits import Logits
     from tmkd_deploy.targets import catalog
 
     engine, images = folder / "fp32.onnx", folder / "images.npy"
@@ -270,12 +273,14 @@ def _use(task: str, device: Any, folder: Path) -> None:
         return
     tested = {"fp32": EngineUnderTest("FP32", "onnxruntime", engine)}
     bench = DeviceBench(tested, images, Measure(threads=1), device)
+
+    def checked(answers: Any) -> Logits:
+        return Logits(answers, of="the FP32 engine", images=["a", "b"], classes=CLASSES)
+
     if task == "logits":
-        found = bench.logits("fp32")
-        if not (found.ndim == 2 and len(found) == 2 and np.isfinite(found).all()):
-            raise ViolatedError("meaning", "logits are accepted that are none", "measure/bench.py")
+        checked(bench.answers("fp32", 2))
         return
-    latency: Latency = bench.latency(1)
+    latency: Latency = bench.latency({"fp32": checked([np.zeros((2, CLASSES), np.float32)])}, 1)
     _readable(latency)
 
 

@@ -169,8 +169,6 @@ def _try_commands(raw: bytes, folder: Path) -> Attempts:
     yield from try_bundle(raw, folder)
     path = str(folder / "a.tmkd")
     yield lambda: command("bundle", "show", path)
-    yield lambda: command("bundle", "verify", path)
-    yield lambda: command("bundle", "verify", "--json", path)
 
 
 def _manifests() -> st.SearchStrategy[bytes]:

@@ -34,7 +34,7 @@ def test_a_complete_run_ends_with_its_tables(complete) -> None:
         *(verdict, "Nobody has run the INT8 engine."),
     ):
         assert words in done.out
-    assert "The student's top-1 is" in done.err
+    assert "Distillation gained" in done.err
     assert "Traceback" not in done.err
     assert project.drafts() == []
 

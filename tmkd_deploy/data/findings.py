@@ -175,7 +175,7 @@ def too_few_for(drop_budgets: Mapping[str, float], test_images: int) -> Iterator
                 "warning",
                 f"With {test_images:,} test images, a loss of {points:g} points cannot be "
                 f"distinguished from none. That takes about {needed:,} images if two models "
-                f"disagree on every fifth. {name} may stay undecided.",
+                f"disagree on every fifth, so this may stay undecided: {name}.",
                 "Add test images, raise 'data.test_fraction', or allow a larger loss.",
                 [],
             )

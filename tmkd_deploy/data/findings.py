@@ -173,9 +173,9 @@ def too_few_for(drop_budgets: Mapping[str, float], test_images: int) -> Iterator
             yield _finding(
                 "too_few_test_images",
                 "warning",
-                f"With {test_images:,} test images, a loss of {points:g} points cannot be "
-                f"distinguished from none. That takes about {needed:,} images if two models "
-                f"disagree on every fifth, so this may stay undecided: {name}.",
+                f"The test split is too small to distinguish a loss of {points:g} points from "
+                f"none. It has {test_images:,} images, and about {needed:,} are needed if two "
+                f"models disagree on every fifth. This may stay undecided: {name}.",
                 "Add test images, raise 'data.test_fraction', or allow a larger loss.",
                 [],
             )

@@ -106,7 +106,7 @@ def test_a_recipe_is_checked_with_its_own_budgets(
     _, result = check(tmp_path, capsys, str(recipe), "--set", "data.test_fraction=0.4")
     [found] = [each for each in result["findings"] if each["kind"] == "too_few_test_images"]
     assert "targets.cpu.budgets.accuracy_drop_points" in found["problem"]
-    assert "With 24 test images" in found["problem"]
+    assert "It has 24 images" in found["problem"]
 
 
 @pytest.mark.parametrize("nothing", ["empty", "missing"])

@@ -22,7 +22,7 @@ def splits_in(root: Path, classes: Collection[str]) -> dict[Split, Path]:
         DataError: folders of splits and of classes lie side by side, two folders are the same
             split, there is no training split beside others, or a split has no class folders.
     """
-    if not root.is_dir():
+    if not os.path.isdir(root):  # noqa: PTH112 - Path.is_dir raises if no file can have the name
         return {}  # the reader says so
     with reading(root):
         folders = sorted(filter(_is_folder, root.iterdir()), key=lambda folder: folder.name)

@@ -6,13 +6,15 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
-from tmkd_deploy.data.prepared import UnusedFiles
 from tmkd_deploy.data.split_names import Split
 from tmkd_deploy.errors import DataError
 from tmkd_deploy.runtime.image_limits import MAX_BYTES
 from tmkd_deploy.runtime.regular_file import read_regular
+
+if TYPE_CHECKING:  # records need pydantic; a bare training machine may lack it
+    from tmkd_deploy.data.prepared import UnusedFiles
 
 CORRECT_PATH = "Correct the path in the recipe's section 'data', or place the data there."
 

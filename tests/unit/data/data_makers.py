@@ -59,12 +59,12 @@ def read_source_with_pipe(pipe: Path, key: str):
     """A `read_source` that returns a `PipedImage` in the place of the image `key`."""
 
     def read(spec):
-        dataset, test_start = read_source(spec)
+        dataset = read_source(spec)
         images = [
             PipedImage(str(pipe)) if here == key else image
             for here, image in zip(dataset.keys, dataset.images, strict=True)
         ]
-        return replace(dataset, images=images), test_start
+        return replace(dataset, images=images)
 
     return read
 

@@ -21,7 +21,7 @@ ROWS = [(encoded(number), f"{number}.png", number % 2) for number in range(10)]
 def refused(source, path, match, index=None):
     """`read_source`, or with `index` reading that image, raises a DataError."""
     with pytest.raises(DataError, match=match) as caught:
-        dataset, _ = read_source(Data(source=source, path=path))
+        dataset = read_source(Data(source=source, path=path))
         if index is not None:
             from tmkd_deploy.data.samples import reading
 
@@ -77,7 +77,7 @@ class TestFiles:
     def test_links_to_regular_files_are_followed(self, tmp_path):
         root = make_folder(tmp_path / "images", {"a": 1, "b": 1})
         (root / "a" / "x.png").symlink_to(root / "b" / "000.png")
-        dataset, _ = read_source(Data(source="folder", path=root))
+        dataset = read_source(Data(source="folder", path=root))
         assert dataset.read(1) == dataset.read(2)
 
     @pytest.mark.parametrize("source", ["folder", "parquet", "webdataset"])

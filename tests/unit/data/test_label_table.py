@@ -131,7 +131,7 @@ def test_pipes_are_refused_and_not_waited_for(images):
     os.mkfifo(images / "pipe.png")
     refused(write(images, "image,label\npipe.png,a\n"), "not a regular file", 2)
     os.mkfifo(images / "pipe.csv")
-    refused(images / "pipe.csv", "This is not a file", None)
+    refused(images / "pipe.csv", "it is a pipe or a device", None)
 
 
 def test_a_split_that_is_none_is_named(images):
@@ -191,13 +191,13 @@ def test_damaged_tables_are_refused(images, name, content, told, line):
 
 def test_an_empty_or_missing_table_is_named(images):
     refused(write(images, "image,label\n"), "data set is empty", None)
-    refused(images / "none.csv", "does not exist", None)
+    refused(images / "none.csv", "No such file", None)
     refused(write(images, "image,label\nimages/0.png,a\n"), "single class, 'a'", None)
 
 
 def test_a_table_that_is_too_large_is_not_read(images, monkeypatch):
     monkeypatch.setattr(table_rows, "BYTES_AT_MOST", 1 << 20)
-    refused(write(images, b"x" * ((1 << 20) + 1)), "more than 1 MiB", None)
+    refused(write(images, b"x" * ((1 << 20) + 1)), "larger than 1 MiB", None)
 
 
 def test_the_fingerprint_covers_the_table_and_its_images(images):

@@ -375,6 +375,15 @@ def test_an_earlier_artifact_survives_bad_data(tmp_path, run):
     assert sorted(path.name for path in Path(tmp_path).iterdir()) == ["artifact", "images"]
 
 
+def too_small(warned):
+    """The warnings that these tiny data sets deserve on top of what a test is about."""
+    return [each for each in warned if each.endswith("or merge or remove them.")]
+
+
+def others(warned):
+    return [each for each in warned if each not in too_small(warned)]
+
+
 def test_tracks_stay_in_one_split_and_the_record_says_so(tmp_path, run):
     for label, first in (("a", 0), ("b", 500)):
         (tmp_path / "images" / label).mkdir(parents=True)
@@ -392,7 +401,7 @@ def test_tracks_stay_in_one_split_and_the_record_says_so(tmp_path, run):
     assert record.test_counts == {"a": 8, "b": 8}
     tracks = [{key[2:4] for key in data.keys(split)} for split in SPLITS]
     assert sum(map(len, tracks)) == len(set().union(*tracks)) == 10
-    assert run.events.warned == [] and record.straddling_groups == []
+    assert others(run.events.warned) == [] and record.straddling_groups == []
 
 
 def test_a_table_carries_labels_splits_and_groups_into_the_artifact(tmp_path, run):
@@ -409,7 +418,7 @@ def test_a_table_carries_labels_splits_and_groups_into_the_artifact(tmp_path, ru
     assert (record.train_images, record.val_images) == (4, 4)
     assert (record.drawn_splits, record.group_by) == (["val"], "column")
     assert record.straddling_groups == ["0"]
-    assert run.events.warned == [
+    assert others(run.events.warned) == [
         "1 group has images in more than one split of the data: 0.",
     ]
     assert record.notes == run.events.warned
@@ -424,7 +433,7 @@ def test_a_lone_validation_split_and_unused_files_are_said_and_recorded(tmp_path
     assert [key.split("/")[0] for key in data.keys("test")] == ["val"] * 4
     assert record.drawn_splits == ["val"]
     assert run.events.said == [VAL_IS_TEST]
-    assert run.events.warned == [
+    assert others(run.events.warned) == [
         "Files that are not used: 1 with the suffix .heic, such as 'valid/a/photo.heic'."
     ]
     assert record.notes == [VAL_IS_TEST, *run.events.warned]

@@ -74,6 +74,6 @@ def test_what_cannot_be_read_is_left_out_with_a_warning(tmp_path: Path) -> None:
     report, told = report_in(tmp_path)
     assert report._earlier == report._earlier == []
     assert told.warnings == [
-        f"The verdict on {name} cannot be read, so the report leaves it out."
+        f"The verdict on {name} cannot be read, so the report omits it."
         for name in ("cpu", "other")
     ]

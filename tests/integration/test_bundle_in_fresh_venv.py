@@ -71,7 +71,7 @@ def test_the_command_line_verifies_and_runs_it(fresh: Path, shelf: Path) -> None
     assert "Warning" not in done.stdout
     done = run(command, "bundle", "run", "my-model-cpu.tmkd", "part.png", "--json", cwd=shelf)
     assert done.returncode == 0, done.stderr
-    (prediction,) = json.loads(done.stdout)["predictions"]
+    (prediction,) = map(json.loads, done.stdout.splitlines())
     assert prediction["label"] == "down"
     assert 0 < prediction["confidence"] <= 1
 

@@ -16,7 +16,7 @@ from tmkd_deploy.records.distillation import StudentRecord
 OPTIONS = ("--target", "cpu", "--json", "--set", "quantize.epochs=0")
 SEARCH = (
     *("--set", "quantize.mixed_precision_trials=3", "--set", "targets.cpu.precisions=[int8]"),
-    *("--set", "targets.cpu.budgets.quantization_drop_points=5"),
+    *("--set", "targets.cpu.budgets.quantization_drop_points=30"),
 )
 
 
@@ -80,11 +80,11 @@ def test_a_budget_forces_the_planted_layer_out_and_is_kept(planted, capsys) -> N
     code, told, _ = command(capsys, "gate", *SEARCH)
     sought = facts_of(told, "mixed_precision")
     assert code == 0, sought
-    assert sought["outcome"] == "within"
+    assert sought["outcome"] == "within", sought
     assert facts_of(told, "sensitivity")["layers"][0]["layer"] == PLANTED
     first, last = sought["trials"]
-    assert first["excluded_layers"] == [] and first["points"] < -5 and first["not_kept"]
-    assert last["excluded_layers"] == [PLANTED] and last["points"] >= -5 and not last["not_kept"]
+    assert first["excluded_layers"] == [] and first["points"] < -30 and first["not_kept"]
+    assert last["excluded_layers"] == [PLANTED] and last["points"] >= -30 and not last["not_kept"]
     assert facts_of(told, "quantize")["excluded_layers"] == [PLANTED]
     assert facts_of(told, "gate")["verdict"]["outcome"] == "passed"
     # the engines were tried on one split and the verdict is on another

@@ -10,12 +10,12 @@ import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import imagehash
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
 from tmkd_deploy.data.block import Pixels
+from tmkd_deploy.errors import MissingExtra
 from tmkd_deploy.events import Events
 
 # Chosen on four data sets whose repeats are known: up to here, pairs in NEU-DET and Caltech-101 are
@@ -48,7 +48,15 @@ def find_near_duplicates(
         images: RGB, uint8 [N, H, W, 3].
         rows: the images to compare, at most `MAX_IMAGES`; results are positions in this sequence.
         events: receives progress.
+
+    Raises:
+        MissingExtra: ImageHash is not installed.
     """
+    try:
+        import imagehash  # noqa: PLC0415 - needed only to search, and it imports SciPy
+    except ModuleNotFoundError as error:
+        raise MissingExtra("The search for near-duplicates", "train", "ImageHash") from error
+
     hashes = np.empty(len(rows), dtype=np.uint64)
     thumbnails = np.empty((len(rows), _THUMBNAIL**2), dtype=np.float32)
     task = events.begin("Looking for near-duplicates", len(rows), "images")

@@ -26,7 +26,7 @@ from tmkd_deploy import __version__
 from tmkd_deploy.artifact_files import difference, is_inside, sha256
 from tmkd_deploy.bounded_json import parse_json
 from tmkd_deploy.errors import ArtifactError, DataError
-from tmkd_deploy.runtime.regular_file import UnsuitableFileError, open_regular
+from tmkd_deploy.runtime.regular_file import open_regular
 
 MANIFEST = "manifest.json"
 SCHEMA_VERSION = 1
@@ -179,8 +179,8 @@ def read_manifest(folder: Path) -> Manifest:
             manifest = Manifest.model_validate(parse_json(stream.read(MANIFEST_BYTES_AT_MOST)))
     except FileNotFoundError as error:
         raise _broken(folder, "it has no manifest") from error
-    except UnsuitableFileError as error:
-        raise _broken(folder, f"its manifest cannot be read: {error}") from error
+    except OSError as error:
+        raise _broken(folder, f"its manifest cannot be read: {error.strerror}") from error
     except ValueError as error:  # pydantic's among them
         raise _broken(folder, "its manifest cannot be read") from error
     for name in manifest.files:

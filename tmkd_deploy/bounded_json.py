@@ -10,7 +10,7 @@ DEPTH_AT_MOST = 32
 
 
 def parse_json(content: bytes) -> Any:
-    """The value of `content`: without NaN or infinity, and at most `DEPTH_AT_MOST` levels deep.
+    """The value of `content`: at most `DEPTH_AT_MOST` levels deep, finite, all text valid UTF-8.
 
     Raises:
         ValueError: it is anything else.
@@ -24,6 +24,8 @@ def parse_json(content: bytes) -> Any:
         level = [inner for each in level for inner in _inside(each)]
     if level:
         raise ValueError("nested too deeply")
+    if b"\\ud" in content.lower():  # escapes of half a character, which nothing can encode again
+        json.dumps(value, ensure_ascii=False).encode("utf-8")
     return value
 
 

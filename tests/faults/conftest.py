@@ -11,17 +11,10 @@ import pytest
 from project import Done, Project
 
 sys.path.append(str(Path(__file__).parent))
-from commands import Warm
+from commands import RUN, Warm
 
 pytest.importorskip("torch")
 needs_proc = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks into /proc")
-
-# One target, whose verdict and shipped engine do not depend on how fast this machine is.
-RUN = (
-    "run",
-    *("--target", "cpu", "--set", "targets.cpu.precisions=[int8]"),
-    *("--set", "training.checkpoint_steps=10"),
-)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

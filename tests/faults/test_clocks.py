@@ -7,8 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from commands import Warm
-from conftest import RUN
+from commands import RUN, Warm
 from end_state import differences, end_state
 from project import Project
 

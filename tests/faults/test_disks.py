@@ -9,8 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from commands import Warm
-from conftest import RUN
+from commands import RUN, Warm
 from end_state import differences, end_state, half_finished, snapshot
 from project import Project
 

@@ -18,8 +18,7 @@ from typing import Any
 
 import crash_table
 import pytest
-from commands import Ended, Warm
-from conftest import RUN
+from commands import RUN, Ended, Warm
 from end_state import differences, end_state, half_finished, snapshot
 from killer import CHECKPOINT, PUBLISH, RENAME, SWEEP
 from project import Project

@@ -11,8 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from commands import Attempt, Warm
-from conftest import RUN
+from commands import RUN, Attempt, Warm
 from end_state import differences, end_state
 from processes import await_end_of_session, members
 from project import Project

@@ -19,6 +19,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -27,6 +28,8 @@ from invariants import Violation, Watch, judge
 MEMORY_BYTES = 1 << 30  # that one case of a few kilobytes may need at its peak
 HEADROOM_BYTES = 3 << 30  # of address space, so that no case harms the machine
 FILE_BYTES = 256 << 20
+
+Holds = Callable[[str, Any], None]  # asserts that a case of the named target breaks no promise
 START_SECONDS = 300.0
 
 

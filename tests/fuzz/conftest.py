@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from cage import Cage
+from cage import Cage, Holds
 from fuzzed.targets import TARGETS, missing
 
 SECONDS = 30.0
-
-Holds = Callable[[str, Any], None]
 
 
 @pytest.fixture(scope="module")

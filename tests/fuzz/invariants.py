@@ -87,6 +87,8 @@ class Watch:
         elif event in _CHANGES:
             for path in arguments[: 2 if event in ("os.rename", "os.link", "os.symlink") else 1]:
                 self._changed(event, path)
+        elif event == "socket.connect" and _asks_device_lock(arguments[1]):
+            return
         elif event in _NEVER or (event in _PROCESSES and not self._processes):
             self._seen.append(f"{event}{arguments!r:.200}")
 
@@ -105,6 +107,11 @@ class Watch:
         allowed = _inside(path, self._home) and not _inside(path, self._canary)
         if not allowed and os.fsdecode(path) != os.devnull:
             self._seen.append(f"{event} {os.fsdecode(path)}")
+
+
+def _asks_device_lock(address: Any) -> bool:
+    """Whether this is the agent's machine-wide lock, which is a socket without a file."""
+    return isinstance(address, str) and address.startswith("\0tmkd-deploy-")
 
 
 def _inside(path: Any, folder: str) -> bool:

@@ -2,7 +2,7 @@
 
 Each runs in a cage, because some of them took all memory or never ended. Those that come from
 devices are in test_regressions_devices.py, and data sets, images and run folders in
-test_regressions_data.py.
+test_regressions_data.py. Engines whose logits are no numbers are in tests/unit/measure.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cage import Holds
 from children import in_child
-from conftest import Holds
 from fuzzed import bundles, images, recipes
 from invariants import command
 
@@ -185,51 +185,6 @@ def test_an_engine_that_answers_for_fewer_images(holds: Holds) -> None:
     pytest.importorskip("onnx")
     model = _model(_constant("logits", np.zeros((1, 3), np.float32)))
     holds("bundles", bundles.with_member("engine.onnx", model))
-
-
-def test_an_engine_whose_logits_are_not_numbers_is_not_measured(tmp_path: Path) -> None:
-    for package in ("onnx", "onnxruntime", "torch"):
-        pytest.importorskip(package)
-    from unittest import mock
-
-    import numpy as np
-    from colour_bundle import COLOURS, colour_model, measurements, solid
-
-    from tmkd_deploy.errors import TmkdError
-    from tmkd_deploy.events import SilentEvents
-    from tmkd_deploy.measure.bench import EngineUnderTest, LocalBench
-    from tmkd_deploy.measure.ledger import Entry
-    from tmkd_deploy.measure.measure import InTorch, measure
-    from tmkd_deploy.recipe.schema import Measure
-    from tmkd_deploy.records.engine import EngineRecord
-
-    engine = tmp_path / "fp32.onnx"
-    engine.write_bytes(colour_model(np.full((3, 3), np.nan, np.float32)))
-    photos = np.stack([solid(colour) for colour in COLOURS])
-    under_test = {"fp32": EngineUnderTest("FP32", "onnxruntime", engine)}
-    settings = Measure(threads=1, min_runs=10, min_seconds=0.01, warmup_seconds=0.01)
-    sound = np.eye(3, dtype=np.float32)
-    entries = [
-        Entry("teacher", "teacher", "fp32", "Teacher", sound),
-        Entry("student", "student", "fp32", "Student", sound, "teacher"),
-    ]
-    stated = mock.Mock(class_names=COLOURS)
-    stated.images.return_value, stated.labels.return_value = photos, np.arange(3)
-    record = EngineRecord(
-        target="cpu", runtime="onnxruntime", engines=measurements().engines, kit=[], notes=[]
-    )
-    with pytest.raises(TmkdError):
-        measure(
-            mock.Mock(seed=1),
-            stated,
-            "test",
-            InTorch(entries, 1, 1),
-            record,
-            {"fp32": engine},
-            LocalBench(under_test, photos, settings, SilentEvents()),
-            tmp_path,
-            SilentEvents(),
-        )
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import zlib
 from pathlib import Path
 
 import pytest
-from conftest import Holds
+from cage import Holds
 from fuzzed import files, images, irregular, parquet_shards, tar_shards
 
 pytestmark = pytest.mark.slow  # until they hold, see CONTRIBUTING
@@ -170,8 +170,24 @@ def test_a_lock_that_is_a_link(tmp_path: Path) -> None:
     assert precious.read_text() == "mine"
 
 
+def test_a_manifest_with_half_a_character(holds: Holds) -> None:
+    manifest = files._manifest()
+    manifest["tool_version"] = "\udcff"
+    holds("artifact manifests", (json.dumps(manifest).encode(), False))
+
+
+def test_a_tensor_name_that_is_not_utf_8(holds: Holds) -> None:
+    pytest.importorskip("onnx")
+    from colour_bundle import colour_model
+
+    content = colour_model()
+    assert b"floats" in content
+    holds("onnx files", content.replace(b"floats", b"fl\x9bats", 1))
+
+
 def test_drafts_behind_a_link_stay(tmp_path: Path) -> None:
-    from tmkd_deploy.pipeline.run import _sweep
+    from tmkd_deploy.artifacts import sweep_drafts
+    from tmkd_deploy.errors import ArtifactError
 
     outside = tmp_path / "outside" / ".mine-draft-1"
     outside.mkdir(parents=True)
@@ -179,7 +195,8 @@ def test_drafts_behind_a_link_stay(tmp_path: Path) -> None:
     run.mkdir()
     for name in ("measure", "build", "bundle", "gate"):
         (run / name).symlink_to(outside.parent)
-    _sweep(run)
+    with pytest.raises(ArtifactError, match="link"):
+        sweep_drafts(run)
     assert outside.exists()
 
 

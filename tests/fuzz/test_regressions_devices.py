@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Holds
+from cage import Holds
 from fuzzed import agent_replies
 
 pytestmark = pytest.mark.slow  # until they hold, see CONTRIBUTING
@@ -255,3 +255,16 @@ def test_logits_that_are_none(holds: Holds) -> None:
         script[8] = script[8] | {"data": base64.b64encode(content).decode()}
         lines = [json.dumps(each, separators=(",", ":")).encode() for each in script]
         holds("agent replies", ("logits", b"\n".join(lines) + b"\n"))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b'{"id": 1, "do": "measure", "images": "IMAGES", "engines": ["b"], "settings": {}}',
+        b'{"a":' * 100_000,
+        b'{"id": 1, "do": "clean", "a": ' + b"9" * 5000 + b"}",
+    ],
+    ids=["engines that are no objects", "nested too deeply", "a huge number"],
+)
+def test_requests_that_no_host_sends(holds: Holds, line: bytes) -> None:
+    holds("agent requests", [line, b""])

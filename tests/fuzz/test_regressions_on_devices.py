@@ -106,8 +106,8 @@ def test_an_engine_that_was_altered_in_the_store(tmp_path: Path) -> None:
     with pytest.raises(AgentError) as caught:
         handle({**request, "engine": digests[0], "images": digests[1]}, context)
     assert caught.value.code == "data"
-    assert context.lock_file is not None
-    context.lock_file.close()
+    assert context.device_lock is not None
+    context.device_lock.close()
 
 
 def test_a_forged_lock_does_not_end_another_program(tmp_path: Path) -> None:

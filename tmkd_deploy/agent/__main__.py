@@ -107,7 +107,7 @@ def _serve(context: Context) -> None:
 def _read(line: bytes) -> dict[str, Any]:
     try:
         request = json.loads(line.decode("utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise AgentError(REQUEST, f"The host sent a line that is not JSON: {error}.") from error
     if not isinstance(request, dict) or type(request.get("id")) is not int:
         raise AgentError(REQUEST, "The host sent a request without an integer id.")

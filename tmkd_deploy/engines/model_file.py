@@ -135,7 +135,8 @@ def _check(proto: onnx.ModelProto, file: Path) -> None:
 
     try:
         onnx.checker.check_model(proto)
-    except onnx.checker.ValidationError as error:
+    # the checker passes the bytes of names on, valid UTF-8 or not
+    except (onnx.checker.ValidationError, UnicodeDecodeError) as error:
         raise DataError(
             f"The file is not a valid ONNX graph, or is truncated: {str(error).strip()}",
             where=str(file),

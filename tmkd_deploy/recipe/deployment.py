@@ -42,8 +42,8 @@ class Quantize(Section):
     )
     ship: Literal["best", "fine_tuned", "calibrated"] = Field(
         "best",
-        description="The quantized student that ships: the one with the higher top-1 on the "
-        "validation split ('best'; the fine-tuned one if both are equal), or the one named.",
+        description="The quantized student that ships. 'best': the fine-tuned one, unless it is "
+        "significantly worse than the calibrated one on the validation split. Or the one named.",
     )
     exclude_layers: list[str] = Field(
         default_factory=list, description="Modules of the student to keep in floating point."

@@ -17,6 +17,7 @@ from tmkd_deploy.recipe import override, renamed_keys, validation_errors
 from tmkd_deploy.recipe.renamed_keys import Rename
 from tmkd_deploy.recipe.schema import Recipe
 from tmkd_deploy.recipe.validation_errors import Problem
+from tmkd_deploy.runtime.regular_file import open_regular
 from tmkd_deploy.suggestions import did_you_mean
 from tmkd_deploy.targets import catalog
 from tmkd_deploy.yaml_document import KeyPath, dotted, parse
@@ -107,7 +108,7 @@ def read(path: Path) -> str:
             advice=f"Name the file in it, such as {path / 'recipe.yaml'}",
         )
     try:
-        with path.open("rb") as stream:
+        with open_regular(path) as stream:
             content = stream.read(BYTES_AT_MOST + 1)
     except FileNotFoundError as error:
         beside = [str(other) for other in sorted(path.parent.glob("*.y*ml"))]

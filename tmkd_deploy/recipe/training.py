@@ -239,8 +239,8 @@ class Distill(Section):
     )
     ship: Literal["best", "distilled", "baseline"] = Field(
         "best",
-        description="The student that is quantized and ships: the one with the higher top-1 on the "
-        "validation split ('best'; the distilled one if both are equal), or the one named.",
+        description="The student that is quantized and ships. 'best': the distilled one, unless it "
+        "is significantly worse than the baseline on the validation split. Or the one named.",
     )
     weak_teacher: Literal["stop", "warn"] = Field(
         "stop",

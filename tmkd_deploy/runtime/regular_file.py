@@ -43,6 +43,10 @@ def open_regular(path: Path, limit: int | None = None, *, follow_link: bool = Tr
         descriptor = os.open(path, flags)
     except ValueError as error:  # a NUL character, or one that no file name can contain
         raise UnsuitableFileError("it has a name that no file can have") from error
+    except OSError as error:
+        if error.errno == errno.ENXIO:
+            raise UnsuitableFileError("it is a socket, not a regular file", path) from error
+        raise
     try:
         state = os.fstat(descriptor)
         if stat.S_ISDIR(state.st_mode):

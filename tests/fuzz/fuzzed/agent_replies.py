@@ -50,7 +50,7 @@ def probed() -> Any:
         "tensorrt": "10.3.0",
         "trtexec": {"path": "/usr/src/tensorrt/bin/trtexec", "version": "10.3.0"},
         "cuda": "12.6",
-        "gpu": {"name": "Orin", "sm": "87"},
+        "gpu": {"name": "Orin", "sm": "87", "uuid": None, "memory_mb": None},
         "dla_cores": 0,
         "power_mode": {"id": 0, "name": "15W"},
     }
@@ -76,7 +76,7 @@ def timed() -> Any:
     found = timing.time_interleaved(
         {"fp32": Opened()},
         np.zeros((1, SIDE, SIDE, 3), np.uint8),
-        timing.Settings(warmup_seconds=0.01, min_runs=4, min_seconds=0.01),
+        timing.Settings(warmup_seconds=0.01, min_runs=20, min_seconds=0.01),
         mock.Mock(),
         SystemMonitor(),
     )
@@ -116,8 +116,9 @@ def _array() -> bytes:
 def _sent(request: int, content: bytes) -> list[dict[str, Any]]:
     """The answer to `fetch`."""
     data = base64.b64encode(content).decode()
+    size = {"tmkd": 1, "type": "size", "id": request, "bytes": len(content)}
     chunk = {"tmkd": 1, "type": "chunk", "id": request, "offset": 0, "data": data}
-    return [chunk, _result(request, {"bytes": len(content)})]
+    return [size, chunk, _result(request, {"bytes": len(content)})]
 
 
 def script(task: str) -> list[dict[str, Any]]:
@@ -272,7 +273,8 @@ def _use(task: str, device: Any, folder: Path) -> None:
         device.request("clean")
         return
     tested = {"fp32": EngineUnderTest("FP32", "onnxruntime", engine)}
-    bench = DeviceBench(tested, images, Measure(threads=1), device)
+    settings = Measure(threads=1, warmup_seconds=0.01, min_runs=20, min_seconds=0.01)
+    bench = DeviceBench(tested, images, settings, device)
 
     def checked(answers: Any) -> Logits:
         return Logits(answers, of="the FP32 engine", images=["a", "b"], classes=CLASSES)

@@ -110,8 +110,8 @@ def _try_requests(lines: list[bytes], folder: Path) -> Attempts:
                 except agent_errors() as error:
                     context.writer.error(agent._to_agent_error(error))
         finally:
-            if context.lock_file is not None:
-                context.lock_file.close()
+            if context.device_lock is not None:
+                context.device_lock.close()
             context.writer._out.close()
             sys.path[:] = before
 

@@ -8,9 +8,13 @@ from pathlib import Path
 from hypothesis import strategies as st
 from mutations import TEXTS
 
-from fuzzed.data import png_images, prepare_source
+from fuzzed.data import png_images, prepare_source, sound_folder
 from fuzzed.images import originals
 from fuzzed.target import Attempts, Target, tmkd_errors
+
+
+def _sound() -> list[tuple[bytes, bytes]]:
+    return [(name.encode(), content) for name, content in sound_folder()]
 
 
 @st.composite
@@ -27,9 +31,7 @@ def _folders(draw: st.DrawFn) -> list[tuple[bytes, bytes]]:
         "a" * 250,
         "a\nb",
     ]
-    files = [
-        (f"{kind}/{at}.png".encode(), png_images()[at]) for at in range(4) for kind in ("a", "b")
-    ]
+    files = _sound()
     for _ in range(draw(st.integers(1, 3))):
         at = draw(st.integers(0, len(files) - 1))
         path, content = files[at]
@@ -107,7 +109,7 @@ TARGETS = [
     Target(
         "image folders",
         _folders,
-        lambda: [(f"{name}/{at}.png".encode(), png_images()[at]) for name in "ab" for at in (0, 1)],
+        _sound,
         _try_folder,
         tmkd_errors,
         share=1,

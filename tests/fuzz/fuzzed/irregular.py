@@ -41,10 +41,10 @@ def _make(kind: str, path: Path) -> None:
 
 def _try_irregular(case: tuple[str, str], folder: Path) -> Attempts:
     place, kind = case
-    for name in ("data/a/0.png", "data/a/1.png", "data/b/0.png", "data/b/1.png"):
-        path = folder / name
+    for name, content in data.sound_folder():
+        path = folder / "data" / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data.png_images()[int(name[7]) + 2 * (name[5] == "b")])
+        path.write_bytes(content)
     path = folder / NAMES[place]
     if kind != "sound":
         path.unlink(missing_ok=True)

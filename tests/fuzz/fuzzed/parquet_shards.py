@@ -35,13 +35,14 @@ def table(image: str, label: str, metadata: bytes, codec: str) -> bytes:
     import pyarrow.parquet as pq
 
     rows = [{"bytes": data, "path": f"{at}.png"} for at, data in enumerate(png_images())]
+    turns = [at % 2 for at in range(len(rows))]
     both = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
     images = {
         "struct": lambda: pa.array(rows, both),
         "bytes only": lambda: pa.array([{"bytes": each["bytes"]} for each in rows]),
-        "string": lambda: pa.array(["a", None, "", "b"]),
+        "string": lambda: pa.array(["a", None, "", "b"] * 3),
         "list": lambda: pa.array([[each] for each in rows], pa.list_(both)),
-        "null": lambda: pa.nulls(4),
+        "null": lambda: pa.nulls(len(rows)),
         "nested": lambda: pa.array([{"bytes": {"bytes": each["bytes"]}} for each in rows]),
         "dictionary": lambda: pa.array([{"bytes": each["bytes"], "path": 5} for each in rows]),
         "large": lambda: pa.array(
@@ -49,16 +50,16 @@ def table(image: str, label: str, metadata: bytes, codec: str) -> bytes:
         ),
     }[image]()
     labels = {
-        "int64": lambda: pa.array([0, 1, 0, 1]),
-        "uint8": lambda: pa.array([0, 1, 0, 1], pa.uint8()),
-        "float": lambda: pa.array([0.0, 1.0, 0.0, float("nan")]),
-        "string": lambda: pa.array(["0", "1", "0", "1"]),
-        "null": lambda: pa.nulls(4),
-        "bool": lambda: pa.array([True, False, True, False]),
-        "with null": lambda: pa.array([0, 1, None, 1]),
-        "huge": lambda: pa.array([0, 1, 2**63, 1], pa.uint64()),
-        "negative": lambda: pa.array([0, -1, 0, 1]),
-        "list": lambda: pa.array([[0], [1], [0], [1]]),
+        "int64": lambda: pa.array(turns),
+        "uint8": lambda: pa.array(turns, pa.uint8()),
+        "float": lambda: pa.array([*map(float, turns[1:]), float("nan")]),
+        "string": lambda: pa.array([str(turn) for turn in turns]),
+        "null": lambda: pa.nulls(len(rows)),
+        "bool": lambda: pa.array([turn == 1 for turn in turns]),
+        "with null": lambda: pa.array([None, *turns[1:]]),
+        "huge": lambda: pa.array([2**63, *turns[1:]], pa.uint64()),
+        "negative": lambda: pa.array([-1, *turns[1:]]),
+        "list": lambda: pa.array([[turn] for turn in turns]),
     }[label]()
     table = pa.table({"image": images, "label": labels})
     table = table.replace_schema_metadata(

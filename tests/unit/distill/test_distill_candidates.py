@@ -48,11 +48,18 @@ def gain(points: float) -> Gain:
             "student ships.",
         ),
         (
-            -1.4,
+            -2.4,
             "best",
             "baseline",
-            "Distillation lost 1.4 points (-0.4 to 3.1) on 420 validation images; the student "
+            "Distillation lost 2.4 points (0.6 to 4.1) on 420 validation images; the student "
             "trained without teachers ships.",
+        ),
+        (
+            -1.4,
+            "best",
+            "distilled",
+            "Distillation lost 1.4 points (-0.4 to 3.1) on 420 validation images, which is within "
+            "chance; the distilled student ships.",
         ),
         (
             0.0,
@@ -77,7 +84,7 @@ def gain(points: float) -> Gain:
         ),
     ],
 )
-def test_the_better_ships_unless_the_recipe_insists(points, wanted, ships, sentence):
+def test_the_derived_one_ships_unless_it_lost_beyond_chance(points, wanted, ships, sentence):
     assert STEP.choose(gain(points), wanted) == (ships, sentence)
 
 

@@ -9,7 +9,7 @@ from tmkd_deploy.agent.inference import sessions
 from tmkd_deploy.agent.inference.predict_request import read_images
 from tmkd_deploy.agent.inference.timing import Settings, time_interleaved
 from tmkd_deploy.agent.telemetry.system_monitor import SystemMonitor
-from tmkd_deploy.agent.transport.request_fields import field, optional
+from tmkd_deploy.agent.transport.request_fields import field, objects, optional
 
 if TYPE_CHECKING:
     from tmkd_deploy.agent.transport.context import Context
@@ -27,7 +27,7 @@ def measure(request: dict[str, Any], context: Context) -> dict[str, Any]:
         ImportError: a runtime or numpy is not installed.
     """
     settings = field(request, "settings", dict)
-    engines = field(request, "engines", list)
+    engines = objects(request, "engines")
     names = [field(engine, "name", str) for engine in engines]
     if not names or len(set(names)) < len(names):
         raise AgentError(REQUEST, "The request needs at least one engine, each with a unique name.")

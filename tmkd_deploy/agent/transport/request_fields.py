@@ -26,6 +26,18 @@ def field(request: dict[str, Any], name: str, kind: type[Value]) -> Value:
     return value
 
 
+def objects(request: dict[str, Any], name: str) -> list[dict[str, Any]]:
+    """The field `name`, checked to be a list of objects.
+
+    Raises:
+        AgentError: `request`: the field is missing or of another type.
+    """
+    values = field(request, name, list)
+    return [
+        field({f"{name}[{at}]": value}, f"{name}[{at}]", dict) for at, value in enumerate(values)
+    ]
+
+
 def optional(request: dict[str, Any], name: str, kind: type[Value]) -> Value | None:
     """Like `field`, but None where the field is null or missing."""
     return None if request.get(name) is None else field(request, name, kind)

@@ -129,10 +129,6 @@ class Round:
         self.check(ended.orphans == [], ended)
         self.check("Traceback" not in ended.err and "Exception ignored" not in ended.err, ended)
         self.check(half_finished(self.project) == [], ended)
-        if killed and stage == "build/cpu":
-            # ONNX Runtime's optimised model is in the system's folder, which only its writer cleans
-            for path in (self.around / "tmp").glob("tmp*"):
-                shutil.rmtree(path)
         if interrupted:
             self.check(self.project.drafts() == [], ended)
         self.check(self.left_outside() == [], ended)

@@ -13,6 +13,7 @@ from typing import Any
 
 from tmkd_deploy.printable import printable
 
+_LONGEST_ERROR = 8000  # characters
 
 def emit(text: str) -> None:
     """Print a result. A closed pipe is not an error: the work behind the result is done."""
@@ -41,8 +42,8 @@ def emit_json(value: dict[str, Any]) -> None:
 
 
 def error(text: str) -> None:
-    """Print an error message."""
-    print(printable(text, newlines=True), file=sys.stderr, flush=True)
+    """Print an error message; one that repeats endless input is cut."""
+    print(printable(text, _LONGEST_ERROR, newlines=True), file=sys.stderr, flush=True)
 
 
 def warn(message: str) -> None:

@@ -12,10 +12,11 @@ import numpy as np
 from tmkd_deploy.engines.engine_file import describe_engine
 from tmkd_deploy.engines.interface import Session
 from tmkd_deploy.engines.model_file import read_model, rejected_layer
-from tmkd_deploy.errors import EnvironmentProblem, MissingExtra
+from tmkd_deploy.errors import DataError, EnvironmentProblem, MissingExtra
 from tmkd_deploy.records.measurements import EngineFile
 from tmkd_deploy.records.quant_scheme import QuantScheme
 from tmkd_deploy.records.types import FloatPrecision, Precision, RuntimeName
+from tmkd_deploy.runtime.onnx_check import UnsafeModelError
 from tmkd_deploy.runtime.onnxruntime_session import create_session
 from tmkd_deploy.targets.target_profile import TargetProfile
 
@@ -47,7 +48,7 @@ class OnnxRuntime:
     ) -> EngineFile:
         """Copy the model and count the INT8 layers in the graph as optimised on this machine."""
         proto = read_model(onnx, self.quant_scheme, image_size, profile)
-        kinds = _optimised_kinds(onnx, proto)
+        kinds = _optimised_kinds(onnx, proto, folder)
         engine = folder / f"{precision}.onnx"
         shutil.copyfile(onnx, engine)
         integers = sum(kind in _INTEGER_LAYERS for kind in kinds)
@@ -65,6 +66,12 @@ class _OnnxSession:
             self._session = create_session(str(engine), threads=threads, precise_int8=precise_int8)
         except ImportError as error:
             raise MissingExtra("Running this engine", "onnxruntime", "onnxruntime") from error
+        except UnsafeModelError as error:
+            raise DataError(
+                f"This engine {error.what}, so it is not run.",
+                where=str(engine),
+                advice="Use an engine that tmkd-deploy built, or choose another student.",
+            ) from error
         except Exception as error:  # ONNX Runtime's errors derive directly from Exception
             raise _rejected(engine, error) from error
         self._input = self._session.get_inputs()[0].name
@@ -74,8 +81,11 @@ class _OnnxSession:
         return logits
 
 
-def _optimised_kinds(file: Path, proto: onnx.ModelProto) -> list[str]:
-    """The operators of the model's graph after ONNX Runtime's optimisation on this machine."""
+def _optimised_kinds(file: Path, proto: onnx.ModelProto, scratch: Path) -> list[str]:
+    """The operators of the model's graph after ONNX Runtime's optimisation on this machine.
+
+    The optimised graph is written to `scratch`, which a killed build does not leave behind.
+    """
     try:
         import onnx  # noqa: PLC0415 - needed only by builders
         import onnxruntime  # noqa: PLC0415
@@ -84,7 +94,7 @@ def _optimised_kinds(file: Path, proto: onnx.ModelProto) -> list[str]:
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
     options.log_severity_level = 3
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(dir=scratch) as folder:
         options.optimized_model_filepath = str(Path(folder) / "optimised.onnx")
         try:
             onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])

@@ -49,6 +49,9 @@ Only = Annotated[
 Sensitivity = Annotated[
     bool, typer.Option("--sensitivity", help="Only rank layers by the cost of quantizing each.")
 ]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Only list the stages to run and how long they will take.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object to standard output.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress.")]
 
@@ -65,6 +68,7 @@ class StageOptions:
     runs: Runs = DEFAULT_RUNS
     force: Force = False
     only: Only = False
+    dry_run: DryRun = False
     as_json: AsJson = False
     quiet: Quiet = False
 

@@ -31,7 +31,7 @@ def test_a_plan_names_the_stages_that_then_run(project: Project) -> None:
     change = ("--set", "targets.cpu.budgets.engine_size_mb=4")
     planned = plan(project, *change)
     to_run = [(each["stage"], each["target"]) for each in planned if each["runs"]]
-    assert ("gate", "cpu") == to_run[0] and ("report", None) == to_run[-1]
+    assert to_run[0] == ("gate", "cpu") and to_run[-1] == ("report", None)
     done = project.run("run", "--json", *change)
     stages = done.json()["stages"]
     assert [(each["stage"], each["target"]) for each in planned] == [

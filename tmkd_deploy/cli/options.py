@@ -23,11 +23,20 @@ Overrides = Annotated[
     ),
 ]
 Runs = Annotated[Path, typer.Option("--runs", metavar="DIR", help="Folder of all runs.")]
+
+
+def _target_names() -> list[str]:
+    from tmkd_deploy.targets import catalog  # noqa: PLC0415 - only shell completion asks
+
+    return catalog.names()
+
+
 Targets = Annotated[
     list[str] | None,
     typer.Option(
         "--target",
         metavar="NAME",
+        autocompletion=_target_names,
         help="Only this target, whether in the recipe or not; repeatable.  [default: the recipe's]",
     ),
 ]

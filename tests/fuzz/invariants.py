@@ -141,6 +141,12 @@ def judge(
     return found
 
 
+def _within_own_limit(error: BaseException) -> bool:
+    """Whether it was raised while the product itself limited the memory that it may take."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return any("checkpoint" in frame.f_code.co_filename for frame in frames)
+
+
 def _undocumented(error: BaseException) -> Violation:
     text = f"{type(error).__name__}: {_short(error)}"
     if isinstance(error, MemoryError):
@@ -162,7 +168,7 @@ def of_error(error: BaseException, quotes: bool = False) -> list[Violation]:
     if code is not None and int(code) not in exit_codes() - {0}:
         found.append(Violation("exit code", repr(code), place))
     for cause in _chain(error):
-        if isinstance(cause, MemoryError):
+        if isinstance(cause, MemoryError) and not _within_own_limit(cause):
             found.append(Violation("memory", f"MemoryError behind {problem[:200]!r}", place))
         if isinstance(cause, OSError) and cause.errno in (errno.EFBIG, errno.ENOSPC):
             found.append(Violation("disk", f"a huge file behind {problem[:200]!r}", place))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 import signal
@@ -106,12 +107,19 @@ def _serve(context: Context) -> None:
 
 def _read(line: bytes) -> dict[str, Any]:
     try:
-        request = json.loads(line.decode("utf-8"))
+        request = json.loads(line.decode("utf-8"), parse_constant=_finite, parse_float=_finite)
     except (ValueError, RecursionError) as error:
         raise AgentError(REQUEST, f"The host sent a line that is not JSON: {error}.") from error
     if not isinstance(request, dict) or type(request.get("id")) is not int:
         raise AgentError(REQUEST, "The host sent a request without an integer id.")
     return request
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text} is not a finite number")
+    return number
 
 
 def _to_agent_error(error: Exception) -> AgentError:

@@ -90,7 +90,15 @@ class _ReadAhead:
             self._batches = _batches(file, group)
             self._group, self._images, self._end = (file, group), [], 0
         while row >= self._end:
-            self._images = next(self._batches)
+            images = next(self._batches, None)
+            if images is None:
+                raise DataError(
+                    f"Row group {group} of this shard ends after {self._end} rows, which are fewer "
+                    "than its metadata says.",
+                    where=str(file),
+                    advice="Write or download the shard again.",
+                )
+            self._images = images
             self._end += len(self._images)
         image: bytes | None = self._images[row - self._end + len(self._images)]["bytes"].as_py()
         return image or b""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import resource
 import struct
 import zipfile
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from safetensors.torch import load as from_bytes
 from torch import Tensor
 
 from tmkd_deploy.errors import DataError
+from tmkd_deploy.memory_limit import memory_at_most
 from tmkd_deploy.runtime.regular_file import UnsuitableFileError, open_regular
 
 BYTES_AT_MOST = 16 << 30  # above the largest CLIP models
@@ -100,7 +100,7 @@ def _load(stream: BinaryIO, *, is_safetensors: bool) -> Any:
     stream.seek(0)
     start = stream.read(8)
     stream.seek(0)
-    with _memory_at_most(3 * size + MEMORY_BESIDES):
+    with memory_at_most(3 * size + MEMORY_BESIDES):
         if is_safetensors:
             header = struct.unpack("<Q", start)[0]
             if header > min(HEADER_BYTES_AT_MOST, size):
@@ -139,20 +139,6 @@ class _DirectoryReader:
                 return self._stream.read(DIRECTORY_BYTES_AT_MOST)
             raise UnsuitableFileError("it has too many members")
         return self._stream.read(count)
-
-
-@contextlib.contextmanager
-def _memory_at_most(more: int) -> Iterator[None]:
-    """Let this process have at most `more` bytes of memory on top of what it has."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
-    limit = pages * resource.getpagesize() + more
-    if soft == resource.RLIM_INFINITY or limit < soft:
-        resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
 def _is_entry(entry: tuple[Any, Any]) -> bool:

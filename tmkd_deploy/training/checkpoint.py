@@ -18,8 +18,11 @@ from typing import Any
 import torch
 
 from tmkd_deploy.errors import DataError
+from tmkd_deploy.memory_limit import memory_at_most
+from tmkd_deploy.runtime.regular_file import open_regular
 
 _FORMAT = 2
+_MEMORY_BESIDES = 2 << 30  # what torch and other threads need while a checkpoint is read
 
 
 @dataclass(frozen=True)
@@ -87,7 +90,10 @@ class Checkpoint:
             DataError: the file cannot be read, or belongs to another recipe or training.
         """
         try:
-            saved = torch.load(self.path, map_location="cpu", weights_only=True)
+            with open_regular(self.path) as stream:
+                size = os.fstat(stream.fileno()).st_size
+                with memory_at_most(3 * size + _MEMORY_BESIDES):
+                    saved = torch.load(stream, map_location="cpu", weights_only=True)
         except FileNotFoundError:
             return None
         except Exception as error:  # a truncated file makes the unpickler raise arbitrary errors

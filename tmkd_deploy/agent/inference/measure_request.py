@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from tmkd_deploy.agent.transport.context import Context
 
 
+_LONGEST_SECONDS = 86_400
+
+
 def measure(request: dict[str, Any], context: Context) -> dict[str, Any]:
     """Time the engines of a request in turns; the result is never cached.
 
@@ -56,5 +59,8 @@ def measure(request: dict[str, Any], context: Context) -> dict[str, Any]:
 
 def _seconds(settings: dict[str, Any], name: str) -> float:
     # JSON writers other than Python's may write 1.0 as 1
-    value = settings.get(name)
-    return float(value) if isinstance(value, int) else field(settings, name, float)
+    kind = int if isinstance(settings.get(name), int) else float
+    value: int | float = field(settings, name, kind)
+    if not 0 < value <= _LONGEST_SECONDS:
+        raise AgentError(REQUEST, f"The request asks for {name} of {value!r:.40}.")
+    return float(value)

@@ -183,6 +183,21 @@ def test_a_tensor_name_that_is_not_utf_8(holds: Holds) -> None:
     holds("onnx files", content.replace(b"floats", b"fl\x9bats", 1))
 
 
+def test_a_dimension_whose_name_is_not_utf_8(holds: Holds) -> None:
+    pytest.importorskip("onnx")
+    from colour_bundle import colour_model
+
+    before, _, after = colour_model().rpartition(b"batch")
+    holds("onnx files", before + b"bat\x84h" + after)
+
+
+def test_a_row_group_that_is_shorter_than_its_metadata_says(holds: Holds) -> None:
+    pytest.importorskip("pyarrow")
+    content = bytearray(parquet_shards.table("struct", "int64", b"", "none"))
+    content[5] = 6  # the first page is of another kind
+    holds("parquet shards", bytes(content))
+
+
 def test_drafts_behind_a_link_stay(tmp_path: Path) -> None:
     from tmkd_deploy.artifacts import sweep_drafts
     from tmkd_deploy.errors import ArtifactError

@@ -261,8 +261,17 @@ def test_logits_that_are_none(holds: Holds) -> None:
         b'{"id": 1, "do": "measure", "images": "IMAGES", "engines": ["b"], "settings": {}}',
         b'{"a":' * 100_000,
         b'{"id": 1, "do": "clean", "a": ' + b"9" * 5000 + b"}",
+        b'{"id": 1, "do": "clean", "a": NaN}',
+        b'{"id": 1, "do": "build", "runtime": "onnxruntime", "onnx": "ENGINE", "precision": "fp32",'
+        b' "image_size": 8, "input": "pixels", "typing": "strong", "workspace_mb": 1e999}',
+        b'{"id": 1, "do": "measure", "images": "IMAGES", "engines": [{"name": "fp32", "runtime": '
+        b'"onnxruntime", "engine": "ENGINE"}], "settings": {"threads": 1, "warmup_seconds": -1,'
+        b' "min_runs": 2, "min_seconds": -1000000}}',
     ],
-    ids=["engines that are no objects", "nested too deeply", "a huge number"],
+    ids=[
+        *("engines that are no objects", "nested too deeply", "a huge number", "not a number"),
+        *("infinite memory", "negative seconds"),
+    ],
 )
 def test_requests_that_no_host_sends(holds: Holds, line: bytes) -> None:
     holds("agent requests", [line, b""])

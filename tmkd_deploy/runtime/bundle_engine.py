@@ -38,6 +38,14 @@ class Engine:
             raise broken(
                 contents.path, f"ONNX Runtime cannot open its engine ({_first_line(error)})"
             ) from error
+        try:
+            self._match(contents)
+        except UnicodeDecodeError as error:  # ONNX Runtime decodes names when they are asked for
+            raise broken(contents.path, "a name in its engine is not valid UTF-8") from error
+
+    def _match(self, contents: Contents) -> None:
+        """Compare the session's input and output with the manifest, and remember their names."""
+        manifest = contents.manifest
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
         pixels = [manifest.height, manifest.width, 3]
         fits = (

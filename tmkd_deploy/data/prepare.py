@@ -39,7 +39,7 @@ ROWS_PER_BATCH = 256
 def prepare(spec: Data, folder: Path, events: Events) -> DataRecord:
     """Write the three splits of the data that `spec` names into the empty `folder`.
 
-    The files are {train,val,test}_images.npy (uint8 [N, S, S, 3]), {train,val,test}_labels.npy
+    The files are {train,val,test}_images.npy (uint8 [N, H, W, 3]), {train,val,test}_labels.npy
     (int64 [N]) and index.json (keys and SHA-256 of the decoded pixels of each split).
 
     Raises:
@@ -56,7 +56,7 @@ def prepare(spec: Data, folder: Path, events: Events) -> DataRecord:
         events.warn(not_used)
     _check_disk_space(folder, len(dataset.keys), spec.image_size)
     all_images = folder / "everything.npy"
-    decoded = decode_all(dataset, spec.image_size, spec.workers, all_images, events)
+    decoded = decode_all(dataset, spec, all_images, events)
     skipped = skip_unreadable(decoded, spec.max_corrupt_images, dataset.origin, events)
     given, overlapping = drop_overlap(
         given_splits(decoded.samples),
@@ -92,6 +92,8 @@ def prepare(spec: Data, folder: Path, events: Events) -> DataRecord:
         ],
         class_names=dataset.class_names,
         image_size=spec.image_size,
+        resize=spec.resize,
+        grayscale=spec.grayscale,
         drawn_splits=[split for split in SPLITS if split not in given],
         split_seed=spec.split_seed,
         group_by=spec.group_by or ("column" if dataset.groups else None),
@@ -129,7 +131,7 @@ def _check_disk_space(folder: Path, images: int, size: int) -> None:
 def _write(folder: Path, split: Split, samples: Sequence[Sample], decoded: Pixels) -> str:
     """Write the split's images and labels; return the SHA-256 of both."""
     rows = [sample.row for sample in samples]
-    images = create_images(folder / images_name(split), len(rows), decoded.shape[1])
+    images = create_images(folder / images_name(split), len(rows), *decoded.shape[1:3])
     digest = hashlib.sha256(f"{images.shape}\n".encode())
     for start in range(0, len(rows), ROWS_PER_BATCH):
         block = decoded[rows[start : start + ROWS_PER_BATCH]]

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from tmkd_deploy.artifacts import Artifact, Record
 from tmkd_deploy.data.split_names import SPLITS, Split
 from tmkd_deploy.records.data_check import DataCheckRecord
+from tmkd_deploy.runtime.preprocess import Preprocessing, ResizeMode
 
 __all__ = ["SPLITS", "DataRecord", "PreparedData", "Split", "UnusedFiles"]
 
@@ -45,6 +46,8 @@ class DataRecord(Record):
     notes: list[str]
     class_names: list[str]
     image_size: int
+    resize: ResizeMode = "squash"
+    grayscale: bool = False
     drawn_splits: list[Split]
     split_seed: int
     group_by: str | None
@@ -63,6 +66,11 @@ class DataRecord(Record):
     val_sha256: str
     evaluation_sha256: str
     check: DataCheckRecord
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """How the images were resized, and an application must resize them."""
+        return Preprocessing(self.image_size, self.image_size, self.resize, self.grayscale)
 
 
 @dataclass(frozen=True)
@@ -93,7 +101,7 @@ class PreparedData:
         return self.record.class_names
 
     def images(self, split: Split) -> npt.NDArray[np.uint8]:
-        """RGB images, uint8 [N, S, S, 3], memory-mapped and read-only."""
+        """RGB images, uint8 [N, H, W, 3], memory-mapped and read-only."""
         return self._images[split]
 
     def labels(self, split: Split) -> npt.NDArray[np.int64]:

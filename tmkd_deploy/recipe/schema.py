@@ -101,6 +101,16 @@ class Data(Section):
     image_size: Annotated[int, Field(ge=16, le=1024)] = Field(
         224, description="Height and width of the models' input in pixels."
     )
+    resize: Literal["squash", "letterbox", "crop"] = Field(
+        "squash",
+        description="How images of another shape are made to fit: 'squash' scales both sides on "
+        "their own; 'letterbox' keeps the shapes and fills up with grey; 'crop' takes the centre.",
+    )
+    grayscale: bool = Field(
+        False,
+        description="Reduce images to their brightness, repeated in all three channels, so that "
+        "colour cannot matter and pretrained weights still fit.",
+    )
     max_corrupt_images: Annotated[int, Field(ge=0)] = Field(
         0, description="How many unreadable images may be skipped; each is named in a warning."
     )

@@ -1,8 +1,4 @@
-"""Decode and resize images: the only preprocessing outside the exported graph.
-
-Training and applications share these functions, so a model sees the same pixels on a device as in
-training. Normalisation is part of the exported graph.
-"""
+"""Decode images, in training and in applications alike."""
 
 from __future__ import annotations
 
@@ -70,12 +66,6 @@ def rgb_of(image: Image.Image) -> npt.NDArray[np.uint8]:
     # Pillow applies the orientation of TIFF files itself
     orientation = 1 if image.format == "TIFF" else image.getexif().get(_ORIENTATION, 1)
     return _upright(_rgb(image), orientation)
-
-
-def resize(image: npt.NDArray[np.uint8], height: int, width: int) -> npt.NDArray[np.uint8]:
-    """Resize uint8 [H, W, 3] to uint8 [height, width, 3]; bilinear, antialiased for downscaling."""
-    resized = Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR)
-    return np.array(resized)
 
 
 def _contents(source: Path | bytes) -> bytes:

@@ -19,7 +19,9 @@ from tmkd_deploy.data.samples import Sample
 from tmkd_deploy.data.sources import VAL_IS_TEST
 from tmkd_deploy.errors import DataError, EnvironmentProblem, ExitCode
 from tmkd_deploy.recipe.schema import Data
-from tmkd_deploy.runtime.image import resize
+from tmkd_deploy.runtime.preprocess import Preprocessing
+
+SQUASHED = Preprocessing(16, 16)
 
 
 def apart_from_sizes(sentences):
@@ -78,7 +80,7 @@ def test_a_folder_becomes_three_splits(tmp_path, run):
         ):
             name, number = key.removesuffix(".png").split("/")
             seed = int(number) + (20 if name == "worn" else 0)
-            np.testing.assert_array_equal(image, resize(pixels(seed), 16, 16))
+            np.testing.assert_array_equal(image, SQUASHED(pixels(seed)))
             assert data.class_names[label] == name
 
 
@@ -175,7 +177,7 @@ def test_a_corrupt_image_is_named_and_skipped_only_if_allowed(tmp_path, run):
     for split in SPLITS:
         for image, key in zip(data.images(split), data.keys(split), strict=True):
             seed = int(key[2:5]) + (5 if key[0] == "b" else 0)
-            np.testing.assert_array_equal(image, resize(pixels(seed), 16, 16))
+            np.testing.assert_array_equal(image, SQUASHED(pixels(seed)))
 
 
 def test_an_image_without_bytes_is_corrupt(tmp_path, run):
@@ -253,7 +255,7 @@ def test_training_images_that_repeat_test_images_are_dropped_if_allowed(tmp_path
     assert data.record.duplicates_within_train == 0
     for image, key in zip(data.images("train"), data.keys("train"), strict=True):
         seed = int(key[8:11]) + (4 if key[6] == "b" else 0)
-        np.testing.assert_array_equal(image, resize(pixels(seed), 16, 16))
+        np.testing.assert_array_equal(image, SQUASHED(pixels(seed)))
 
 
 @given(

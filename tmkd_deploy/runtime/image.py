@@ -16,7 +16,8 @@ from tmkd_deploy.runtime.regular_file import read_regular
 # formats that Pillow decodes itself; others, such as EPS, would run external programs
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 _PIXELS_AT_ONCE = 1 << 20
-_ORIENTATION = 0x0112
+ORIENTATION = 0x0112  # the EXIF tag
+TURNED = (5, 6, 7, 8)  # its values that exchange width and height
 
 
 class UnreadableImage(ValueError):  # noqa: N818 - names the state of the image
@@ -64,7 +65,7 @@ def rgb_of(image: Image.Image) -> npt.NDArray[np.uint8]:
     _refuse(size_problem(image.width, image.height, str(image.format)))
     image.load()
     # Pillow applies the orientation of TIFF files itself
-    orientation = 1 if image.format == "TIFF" else image.getexif().get(_ORIENTATION, 1)
+    orientation = 1 if image.format == "TIFF" else image.getexif().get(ORIENTATION, 1)
     return _upright(_rgb(image), orientation)
 
 
@@ -118,7 +119,7 @@ def _upper_byte(grey: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
 
 def _upright(pixels: npt.NDArray[np.uint8], orientation: object) -> npt.NDArray[np.uint8]:
     """Undo the EXIF orientation of `pixels` [H, W, 3]; values other than 2 to 8 mean upright."""
-    if orientation in (5, 6, 7, 8):
+    if orientation in TURNED:
         pixels = pixels.swapaxes(0, 1)
     if orientation in (2, 3, 6, 7):
         pixels = pixels[:, ::-1]

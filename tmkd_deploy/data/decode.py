@@ -17,6 +17,7 @@ from tmkd_deploy.data.split_names import Split
 from tmkd_deploy.data.workers import decode_in_workers
 from tmkd_deploy.events import Events
 from tmkd_deploy.recipe.schema import Data
+from tmkd_deploy.records.types import height_and_width
 from tmkd_deploy.runtime.image import UnreadableImage
 from tmkd_deploy.runtime.preprocess import Preprocessing
 
@@ -39,7 +40,7 @@ class Decoded:
 
 def preprocessing_of(spec: Data) -> Preprocessing:
     """How the images of a recipe are resized."""
-    return Preprocessing(spec.image_size, spec.image_size, spec.resize, spec.grayscale)
+    return Preprocessing(*height_and_width(spec.image_size), spec.resize, spec.grayscale)
 
 
 def decode_all(dataset: EncodedDataset, spec: Data, file: Path, events: Events) -> Decoded:

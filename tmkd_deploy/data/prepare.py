@@ -32,6 +32,7 @@ from tmkd_deploy.data.unused import described
 from tmkd_deploy.errors import EnvironmentProblem
 from tmkd_deploy.events import Events
 from tmkd_deploy.recipe.schema import Data
+from tmkd_deploy.records.types import ImageSize, height_and_width
 
 ROWS_PER_BATCH = 256
 
@@ -115,13 +116,14 @@ def prepare(spec: Data, folder: Path, events: Events) -> DataRecord:
     )
 
 
-def _check_disk_space(folder: Path, images: int, size: int) -> None:
-    needed = 2 * images * size * size * 3  # all images are written before and after the split
+def _check_disk_space(folder: Path, images: int, size: ImageSize) -> None:
+    height, width = height_and_width(size)
+    needed = 2 * images * height * width * 3  # all images are written before and after the split
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise EnvironmentProblem(
-            f"Preparing {images} images of {size} x {size} pixels takes {needed / 1e9:.2f} GB, but "
-            f"only {free / 1e9:.2f} GB are free on this disk.",
+            f"Preparing {images} images of {height} x {width} pixels takes {needed / 1e9:.2f} GB, "
+            f"but only {free / 1e9:.2f} GB are free on this disk.",
             where=str(folder),
             advice="Free some space, choose another folder with --runs, or lower "
             "'data.image_size'.",

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from tmkd_deploy.artifacts import Artifact, Record
 from tmkd_deploy.data.split_names import SPLITS, Split
 from tmkd_deploy.records.data_check import DataCheckRecord
+from tmkd_deploy.records.types import ImageSize, height_and_width
 from tmkd_deploy.runtime.preprocess import Preprocessing, ResizeMode
 
 __all__ = ["SPLITS", "DataRecord", "PreparedData", "Split", "UnusedFiles"]
@@ -45,7 +46,7 @@ class DataRecord(Record):
     source: str
     notes: list[str]
     class_names: list[str]
-    image_size: int
+    image_size: ImageSize
     resize: ResizeMode = "squash"
     grayscale: bool = False
     drawn_splits: list[Split]
@@ -70,7 +71,8 @@ class DataRecord(Record):
     @property
     def preprocessing(self) -> Preprocessing:
         """How the images were resized, and an application must resize them."""
-        return Preprocessing(self.image_size, self.image_size, self.resize, self.grayscale)
+        height, width = height_and_width(self.image_size)
+        return Preprocessing(height, width, self.resize, self.grayscale)
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from tmkd_deploy.errors import RequestError
 from tmkd_deploy.models import cifar_resnet  # noqa: F401 - registers its models with timm
 from tmkd_deploy.models import model_kwargs as keywords
+from tmkd_deploy.records.types import ImageSize, height_and_width
 from tmkd_deploy.suggestions import did_you_mean
 
 
@@ -58,7 +59,12 @@ class Classifier(nn.Module):
 
 
 def create(
-    model: str, classes: int, model_kwargs: Mapping[str, Any], image_size: int, *, scratch: bool
+    model: str,
+    classes: int,
+    model_kwargs: Mapping[str, Any],
+    image_size: ImageSize,
+    *,
+    scratch: bool,
 ) -> tuple[Classifier, int]:
     """A timm `model` with random weights, and the width D of its features.
 
@@ -67,7 +73,7 @@ def create(
 
     Raises:
         RequestError: timm does not know the model, our list or timm refuses `model_kwargs`, or
-            the model does not accept images of `image_size` x `image_size` pixels.
+            the model does not accept images of `image_size`.
     """
     keywords.check(model_kwargs)
     known = timm.list_models()
@@ -84,12 +90,13 @@ def create(
             advice="Correct 'student.model_kwargs' in the recipe.",
         ) from error
     network = Network(backbone).eval()
+    height, width = height_and_width(image_size)
     with torch.inference_mode():
         try:
-            _, features = network(torch.zeros(1, 3, image_size, image_size))
+            _, features = network(torch.zeros(1, 3, height, width))
         except (RuntimeError, AssertionError, AttributeError, IndexError) as error:
             raise RequestError(
-                f"{model!r} does not accept images of {image_size} x {image_size} pixels: {error}.",
+                f"{model!r} does not accept images of {height} x {width} pixels: {error}.",
                 advice="Change 'data.image_size' or the model, or correct its 'model_kwargs'.",
             ) from error
     config = resolve_model_data_config(backbone)

@@ -14,12 +14,13 @@ from tmkd_deploy.models.timm_classifier import (
 )
 from tmkd_deploy.quantize.insert import insert_quantizers
 from tmkd_deploy.recipe.schema import Student, VisualTeacher
+from tmkd_deploy.records.types import ImageSize
 
 
 def create_empty(
-    section: Student | VisualTeacher, classes: int, image_size: int
+    section: Student | VisualTeacher, classes: int, image_size: ImageSize
 ) -> Classifier | None:
-    """The model of a section for images of `image_size` pixels.
+    """The model of a section for images of `image_size`.
 
     None for the few models that compute with values while they are built.
 

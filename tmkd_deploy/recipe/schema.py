@@ -21,6 +21,7 @@ from tmkd_deploy.recipe.training import (
     VisualTeacher,
 )
 from tmkd_deploy.records.class_names import class_name_problem
+from tmkd_deploy.records.types import height_and_width
 from tmkd_deploy.targets.catalog import canonical
 from tmkd_deploy.yaml_document import to_yaml
 
@@ -58,6 +59,9 @@ class Columns(Section):
     group: str | None = Field(
         None, description="Group, see 'group_by'. By default 'group', if there is one."
     )
+
+
+Side = Annotated[int, Field(ge=16, le=1024)]
 
 
 class Data(Section):
@@ -98,8 +102,10 @@ class Data(Section):
         "in one split ('together'), or are split like other images ('ignore').",
     )
     columns: Columns = Field(Columns(), description="The columns of a label table.")
-    image_size: Annotated[int, Field(ge=16, le=1024)] = Field(
-        224, description="Height and width of the models' input in pixels."
+    image_size: Side | Annotated[list[Side], Field(min_length=2, max_length=2)] = Field(
+        224,
+        description="Height and width of the models' input in pixels; a list of both where they "
+        "differ, such as '[64, 192]'.",
     )
     resize: Literal["squash", "letterbox", "crop"] = Field(
         "squash",
@@ -201,6 +207,16 @@ class Recipe(Section):
         names = [canonical(target.target) for target in self.targets]
         if len(set(names)) != len(names):
             raise ValueError("targets: a target is listed twice")
+        return self
+
+    @model_validator(mode="after")
+    def _quarter_turns_fit(self) -> Recipe:
+        height, width = height_and_width(self.data.image_size)
+        if self.distill.augment == "dihedral" and height != width:
+            raise ValueError(
+                "distill.augment: 'dihedral' turns images by a quarter, which needs a square "
+                "data.image_size"
+            )
         return self
 
     @model_validator(mode="after")

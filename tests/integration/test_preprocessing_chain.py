@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from project import Done, Project, new_project
+from safetensors.numpy import load_file
 from striped_images import write_folder
 
 from tmkd_deploy.runtime import load, verify
@@ -22,9 +23,8 @@ def oblong(tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, Done, Pat
     write_folder(root / "train", per_class=30, seed=1, size=40)
     write_folder(root / "test", per_class=8, seed=2, size=40)
     project = new_project(root / "project", root)
-    project.replace(
-        "image_size: 32}", f"image_size: {list(SIZE)}, resize: letterbox, grayscale: true}}"
-    )
+    keys = f"image_size: {list(SIZE)}, resize: letterbox, grayscale: true, mean: auto, std: auto"
+    project.replace("image_size: 32", keys)
     # the kit of a Jetson is built too
     text = project.recipe.read_text(encoding="utf-8").replace("epochs: 8", "epochs: 4")
     start, end = text.index("targets:"), text.index("  - target: jetson")
@@ -45,6 +45,19 @@ def test_the_bundle_knows_how_to_resize(bundle: Path) -> None:
     manifest = verify(bundle).manifest
     assert (manifest.height, manifest.width) == SIZE
     assert (manifest.resize, manifest.grayscale) == ("letterbox", True)
+
+
+def test_the_network_that_ships_subtracts_the_mean_of_the_data(
+    oblong: tuple[Project, Done, Path],
+) -> None:
+    project, done, _ = oblong
+    assert done.code == 0, done.told
+    data = project.manifest("prepare")["record"]
+    assert len(set(data["mean"])) == len(set(data["std"])) == 1, "grey has one mean"
+    student = project.manifest("distill")["record"]["ships"]
+    saved = load_file(project.run_folder / "distill" / f"{student}.safetensors")
+    np.testing.assert_allclose(saved["scale"], 1 / data["std"][0], rtol=1e-6)
+    np.testing.assert_allclose(saved["offset"], -data["mean"][0] / data["std"][0], rtol=1e-6)
 
 
 def test_the_application_computes_what_was_measured(

@@ -23,6 +23,7 @@ from tmkd_deploy.data.data_checks import (
     skip_unreadable,
 )
 from tmkd_deploy.data.decode import create_images, decode_all
+from tmkd_deploy.data.pixel_statistics import channel_statistics
 from tmkd_deploy.data.prepared import INDEX, DataRecord, images_name, labels_name
 from tmkd_deploy.data.samples import Sample
 from tmkd_deploy.data.sources import read_source
@@ -77,6 +78,7 @@ def prepare(spec: Data, folder: Path, events: Events) -> DataRecord:
     hashes = {
         split: _write(folder, split, samples, decoded.images) for split, samples in splits.items()
     }
+    mean, std = _normalisation(spec, folder / images_name("train"))
     _write_index(folder / INDEX, splits)
     all_images.unlink()
     # without the path: the same images in another place are the same data
@@ -95,6 +97,8 @@ def prepare(spec: Data, folder: Path, events: Events) -> DataRecord:
         image_size=spec.image_size,
         resize=spec.resize,
         grayscale=spec.grayscale,
+        mean=mean,
+        std=std,
         drawn_splits=[split for split in SPLITS if split not in given],
         split_seed=spec.split_seed,
         group_by=spec.group_by or ("column" if dataset.groups else None),
@@ -143,6 +147,14 @@ def _write(folder: Path, split: Split, samples: Sequence[Sample], decoded: Pixel
     np.save(folder / labels_name(split), labels, allow_pickle=False)
     digest.update(labels.data)
     return digest.hexdigest()
+
+
+def _normalisation(spec: Data, images: Path) -> tuple[list[float] | None, list[float] | None]:
+    """The recipe's mean and standard deviation, where 'auto' is those of `images`."""
+    if spec.mean != "auto" and spec.std != "auto":
+        return spec.mean, spec.std
+    mean, std = channel_statistics(np.load(images, mmap_mode="r", allow_pickle=False))
+    return mean if spec.mean == "auto" else spec.mean, std if spec.std == "auto" else spec.std
 
 
 def _write_index(file: Path, splits: Splits) -> None:

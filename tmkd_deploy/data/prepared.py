@@ -13,7 +13,7 @@ import numpy.typing as npt
 from tmkd_deploy.artifacts import Artifact, Record
 from tmkd_deploy.data.split_names import SPLITS, Split
 from tmkd_deploy.records.data_check import DataCheckRecord
-from tmkd_deploy.records.types import ImageSize, height_and_width
+from tmkd_deploy.records.types import ImageSize, Normalisation, height_and_width
 from tmkd_deploy.runtime.preprocess import Preprocessing, ResizeMode
 
 __all__ = ["SPLITS", "DataRecord", "PreparedData", "Split", "UnusedFiles"]
@@ -49,6 +49,8 @@ class DataRecord(Record):
     image_size: ImageSize
     resize: ResizeMode = "squash"
     grayscale: bool = False
+    mean: list[float] | None = None
+    std: list[float] | None = None
     drawn_splits: list[Split]
     split_seed: int
     group_by: str | None
@@ -73,6 +75,11 @@ class DataRecord(Record):
         """How the images were resized, and an application must resize them."""
         height, width = height_and_width(self.image_size)
         return Preprocessing(height, width, self.resize, self.grayscale)
+
+    @property
+    def normalisation(self) -> Normalisation | None:
+        """Mean and standard deviation of the models' input; None if the weights decide."""
+        return (self.mean, self.std) if self.mean and self.std else None
 
 
 @dataclass(frozen=True)

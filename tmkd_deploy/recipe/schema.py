@@ -10,7 +10,7 @@ from pydantic import Field, field_validator, model_validator
 from tmkd_deploy.recipe import name_pattern
 from tmkd_deploy.recipe.deployment import Budgets, Calibration, Export, Measure, Quantize, Target
 from tmkd_deploy.recipe.prompts import Prompts
-from tmkd_deploy.recipe.section import Section
+from tmkd_deploy.recipe.section import Fraction, Section
 from tmkd_deploy.recipe.training import (
     Distill,
     Student,
@@ -61,6 +61,7 @@ class Columns(Section):
     )
 
 
+Std = Annotated[float, Field(gt=0.0, le=1.0)]
 Side = Annotated[int, Field(ge=16, le=1024)]
 
 
@@ -117,6 +118,18 @@ class Data(Section):
         description="Reduce images to their brightness, repeated in all three channels, so that "
         "colour cannot matter and pretrained weights still fit.",
     )
+    mean: Literal["auto"] | Annotated[list[Fraction], Field(min_length=3, max_length=3)] | None = (
+        Field(
+            None,
+            description="Mean of red, green and blue in [0, 1] that the models subtract; 'auto' "
+            "computes it on the training split. By default what the weights expect, or 128/255 "
+            "without weights.",
+        )
+    )
+    std: Literal["auto"] | Annotated[list[Std], Field(min_length=3, max_length=3)] | None = Field(
+        None,
+        description="Standard deviation that they then divide by, as for 'mean'; set both or none.",
+    )
     max_corrupt_images: Annotated[int, Field(ge=0)] = Field(
         0, description="How many unreadable images may be skipped; each is named in a warning."
     )
@@ -164,6 +177,12 @@ class Data(Section):
                 raise ValueError("set either 'path' or 'train', 'val' and 'test', not all of them")
         elif self.train is None or (self.val is None and self.test is None):
             raise ValueError("set either 'path' or 'train' with 'test', 'val' or both")
+        return self
+
+    @model_validator(mode="after")
+    def _normalisation_is_whole(self) -> Data:
+        if (self.mean is None) != (self.std is None):
+            raise ValueError("set both 'mean' and 'std', or neither")
         return self
 
     @model_validator(mode="after")

@@ -15,6 +15,7 @@ VIEWS: tuple[View, ...] = ("rgb", "edge", "freq")
 
 LogitLoss = Literal["kd", "dkd", "dist"]
 ImageSize = int | list[int]  # the side of a square, or height and width; in pixels
+Normalisation = tuple[list[float], list[float]]  # mean and standard deviation of R, G, B in [0, 1]
 Augment = Literal["none", "flip", "dihedral", "crop"]
 
 

@@ -13,6 +13,7 @@ from PIL import Image
 
 from tmkd_deploy import artifacts
 from tmkd_deploy.data.data_checks import drop_overlap
+from tmkd_deploy.data.pixel_statistics import channel_statistics
 from tmkd_deploy.data.prepare import prepare
 from tmkd_deploy.data.prepared import SPLITS, DataRecord, PreparedData
 from tmkd_deploy.data.samples import Sample
@@ -440,3 +441,23 @@ def test_a_lone_validation_split_and_unused_files_are_said_and_recorded(tmp_path
     ]
     assert record.notes == [VAL_IS_TEST, *run.events.warned]
     assert [(each.why, each.count) for each in record.unused] == [("with the suffix .heic", 1)]
+
+
+def test_mean_and_standard_deviation_are_those_of_the_training_images(tmp_path, run):
+    make_folder(tmp_path / "images", {"fine": 10, "worn": 10})
+    data = run(source="folder", path=tmp_path / "images", mean="auto", std="auto")
+    train = data.images("train") / 255
+    np.testing.assert_allclose(data.record.mean, train.mean(axis=(0, 1, 2)), atol=6e-5)
+    np.testing.assert_allclose(data.record.std, train.std(axis=(0, 1, 2)), atol=6e-5)
+    everything = np.concatenate([data.images(split) for split in SPLITS]) / 255
+    assert np.abs(everything.mean(axis=(0, 1, 2)) - data.record.mean).max() > 1e-3
+    shutil.rmtree(tmp_path / "artifact")
+    given = run(source="folder", path=tmp_path / "images", mean=[0.1, 0.2, 0.3], std="auto")
+    assert given.record.normalisation == ([0.1, 0.2, 0.3], data.record.std)
+    shutil.rmtree(tmp_path / "artifact")
+    assert run(source="folder", path=tmp_path / "images").record.normalisation is None
+
+
+def test_images_of_one_colour_have_a_standard_deviation_that_divides():
+    images = np.full((2, 4, 4, 3), (0, 51, 255), np.uint8)
+    assert channel_statistics(images) == ([0.0, 0.2, 1.0], [0.0039] * 3)

@@ -1,4 +1,4 @@
-"""Inputs whose height and width differ, from the network to the engines of every runtime."""
+"""Oblong inputs and a mean of their own, from the network to the engines of every runtime."""
 
 import importlib.util
 
@@ -17,6 +17,7 @@ from tmkd_deploy.models.timm_classifier import create
 from tmkd_deploy.targets.catalog import get
 
 SIZE = [32, 48]
+OWN = [0.1, 0.5, 0.7], [0.2, 0.3, 0.9]
 HAS_RTX = importlib.util.find_spec("tensorrt_rtx") is not None
 needs_rtx = pytest.mark.skipif(not HAS_RTX, reason="tensorrt_rtx is not installed")
 
@@ -25,7 +26,7 @@ needs_rtx = pytest.mark.skipif(not HAS_RTX, reason="tensorrt_rtx is not installe
 def exported(tmp_path_factory):
     torch.manual_seed(0)
     arguments = {"channels": [8, 8, 8, 8], "stem_width": 8}
-    classifier, _ = create("resnet10t", 3, arguments, SIZE, scratch=True)
+    classifier, _ = create("resnet10t", 3, arguments, SIZE, scratch=True, normalisation=OWN)
     file = tmp_path_factory.mktemp("oblong") / "model.onnx"
     onnx.save(to_onnx(classifier, SIZE, 20), file)
     return classifier, file

@@ -123,6 +123,20 @@ def test_an_image_size_is_one_side_or_two(refused, size, words) -> None:
     assert words in error.problem and "data.image_size" in error.where
 
 
+@pytest.mark.parametrize(
+    ("keys", "words"),
+    [
+        ("mean: auto", "both 'mean' and 'std'"),
+        ("mean: [124, 116, 104], std: auto", "at most 1"),
+        ("mean: [0.5], std: auto", "at least 3 entries"),
+        ("mean: auto, std: [0, 0.5, 0.5]", "above 0"),
+        ("mean: automatic, std: auto", "'auto' or a list"),
+    ],
+)
+def test_a_normalisation_is_whole_and_in_range(refused, keys, words) -> None:
+    assert words in refused(BASE.replace("elpv", f"elpv, {keys}")).problem
+
+
 def test_quarter_turns_need_square_images(recipe, refused) -> None:
     oblong = BASE.replace("elpv", "elpv, image_size: [64, 96]")
     assert recipe(oblong).data.image_size == [64, 96]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,9 @@ from tmkd_deploy.runtime.regular_file import read_regular
 
 # formats that Pillow decodes itself; others, such as EPS, would run external programs
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+# the brands of HEIF files whose images are HEVC, and those that leave it open
+_HEIC = re.compile(rb"....ftyp(?:he(?:ic|ix|im|is|vc|vx|vm|vs)|mif1|msf1)", re.DOTALL)
+HEIC_NEEDS = "pip install 'tmkd-deploy[heic]'"
 _PIXELS_AT_ONCE = 1 << 20
 ORIENTATION = 0x0112  # the EXIF tag
 TURNED = (5, 6, 7, 8)  # its values that exchange width and height
@@ -31,9 +35,10 @@ def read_rgb(source: Path | bytes) -> npt.NDArray[np.uint8]:
     eight bits, transparent pixels are blended onto white, and only the first frame is used.
 
     Args:
-        source: path or contents of a PNG, JPEG, BMP, GIF, PPM, WebP or TIFF file. A path leads to a
-            regular file. It has at most 256 MiB and 67 million pixels, or 33 million as WebP, and
-            one side is at most 100 times the other.
+        source: path or contents of a PNG, JPEG, BMP, GIF, PPM, WebP or TIFF file, or of a HEIC
+            file where pillow-heif is installed. A path leads to a regular file. It has at most
+            256 MiB and 67 million pixels, or 33 million as WebP, and one side is at most 100 times
+            the other.
 
     Returns:
         RGB pixels, uint8 [H, W, 3].
@@ -44,7 +49,7 @@ def read_rgb(source: Path | bytes) -> npt.NDArray[np.uint8]:
     encoded = _contents(source)
     _refuse(content_problem(encoded))
     try:
-        with Image.open(io.BytesIO(encoded), formats=FORMATS) as image:
+        with open_image(encoded) as image:
             return rgb_of(image)
     except UnreadableImage:
         raise
@@ -58,6 +63,23 @@ def read_rgb(source: Path | bytes) -> npt.NDArray[np.uint8]:
     except Exception as error:
         # Pillow's decoders raise almost any exception on damaged files
         raise UnreadableImage(f"It is damaged: {str(error).rstrip('.')}.") from error
+
+
+def open_image(encoded: bytes) -> Image.Image:
+    """An encoded image of which only the header is read; Pillow's own errors pass through.
+
+    Raises:
+        UnreadableImage: it is a HEIC file, and pillow-heif is not installed.
+    """
+    if not _HEIC.match(encoded):
+        return Image.open(io.BytesIO(encoded), formats=FORMATS)
+    try:
+        from pillow_heif import HeifImageFile  # noqa: PLC0415 - an extra, and few need it
+    except ImportError as error:
+        raise UnreadableImage(f"It is a HEIC file; to read these, run: {HEIC_NEEDS}.") from error
+    # not registered with Pillow: what an application opens elsewhere is its own affair
+    image: Image.Image = HeifImageFile(io.BytesIO(encoded))
+    return image
 
 
 def rgb_of(image: Image.Image) -> npt.NDArray[np.uint8]:

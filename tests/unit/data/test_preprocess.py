@@ -63,6 +63,13 @@ def test_grey_is_luma_in_three_channels() -> None:
     assert (grey == grey[..., :1]).all()
 
 
+def test_luma_is_computed_as_the_bundle_reference_says() -> None:
+    colours = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    grey = Preprocessing(64, 64, grayscale=True)(colours)
+    luma = (colours.astype(np.int64) @ [19595, 38470, 7471] + 32768) >> 16
+    np.testing.assert_array_equal(grey, np.repeat(luma[..., None], 3, axis=2))
+
+
 @pytest.mark.parametrize("mode", MODES)
 def test_an_image_of_the_right_size_stays_as_it_is(mode: ResizeMode) -> None:
     result = Preprocessing(20, 24, mode)(pixels(6))

@@ -81,7 +81,8 @@ def check_preprocessing(contents: Contents) -> int | None:
     if expected.shape != (len(_PICTURES), manifest.height, manifest.width, 3):
         raise broken(contents.path, "its preprocessed pictures do not match its manifest")
     found = preprocessed_pictures(manifest.preprocessing)
-    largest = int(np.abs(found.astype(np.int16) - expected).max())
+    pairs = zip(found, expected, strict=True)
+    largest = max(int(np.abs(is_now.astype(np.int16) - was).max()) for is_now, was in pairs)
     if largest > _PIXEL_TOLERANCE:
         raise BundleError(
             f"Images are resized differently on this machine: a pixel of a built-in picture "

@@ -11,8 +11,6 @@ from commands import RUN, Warm
 from end_state import differences, end_state
 from project import Project
 
-pytestmark = pytest.mark.slow  # until they hold, see CONTRIBUTING
-
 # Each look at the time of day is years before or after the last; monotonic time goes on.
 JUMPING = """
 import datetime, itertools, time

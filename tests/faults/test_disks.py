@@ -13,8 +13,6 @@ from commands import RUN, Warm
 from end_state import differences, end_state, half_finished, snapshot
 from project import Project
 
-pytestmark = pytest.mark.slow  # until they hold, see CONTRIBUTING
-
 FULL = ("No space is left on this disk", "Free some space", "--runs")
 STEP = 120_000  # less than the late stages write together
 LATE = ("build", "measure", "gate", "bundle", "report")

@@ -25,8 +25,6 @@ from project import Project
 
 from tmkd_deploy.artifacts import read_manifest
 
-pytestmark = pytest.mark.slow  # until they hold, see CONTRIBUTING
-
 KILLS = int(os.environ.get("CRASH_KILLS", "20"))
 SEED = int(os.environ.get("CRASH_SEED", "1"))
 ROUND = 20

@@ -16,8 +16,6 @@ from end_state import differences, end_state
 from processes import await_end_of_session, members
 from project import Project
 
-pytestmark = pytest.mark.slow  # until they hold, see CONTRIBUTING
-
 PATIENCE = 60.0
 
 

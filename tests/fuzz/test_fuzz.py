@@ -17,8 +17,6 @@ from invariants import of_command
 
 from tmkd_deploy.errors import DataError
 
-pytestmark = pytest.mark.slow  # until they hold, see CONTRIBUTING
-
 CASES = 3000
 SHARES = sum(target.share for target in TARGETS.values())
 
@@ -29,7 +27,9 @@ def test_hostile_input_is_refused_in_the_documented_way(name: str) -> None:
     if lacking := missing(target):
         pytest.skip(f"{', '.join(lacking)} is not installed")
     cases = max(20, round(CASES * target.share / SHARES))
-    found = fuzz(target, cases, seed=None).found
+    outcome = fuzz(target, cases, seed=None)
+    found = outcome.found
+    assert outcome.cases >= cases / 2  # hypothesis stops early where there are few different ones
     assert not found, "\n".join(str(each) for each in found.values())
 
 

@@ -19,8 +19,6 @@ from children import in_child
 from fuzzed import bundles, images, recipes
 from invariants import command
 
-pytestmark = pytest.mark.slow  # until they hold, see CONTRIBUTING
-
 ESCAPE = "\x1b]52;c;cm0gLXJm\x07\x1b[2J"
 NPY = b"\x93NUMPY\x01\x00"
 

@@ -14,8 +14,6 @@ import pytest
 from cage import Holds
 from fuzzed import files, images, irregular, parquet_shards, tar_shards
 
-pytestmark = pytest.mark.slow  # until they hold, see CONTRIBUTING
-
 ESCAPE = "\x1b]52;c;cm0gLXJm\x07\x1b[2J"
 
 

@@ -20,8 +20,6 @@ import pytest
 from cage import Holds
 from fuzzed import agent_replies
 
-pytestmark = pytest.mark.slow  # until they hold, see CONTRIBUTING
-
 FUZZ = str(Path(__file__).parent)
 OSC = "\x1b]52;c;cm0gLXJm\x07"
 HELLO = json.dumps(agent_replies.HELLO, separators=(",", ":"))
@@ -75,8 +73,8 @@ with mock.patch.object(module, "LocalRoute", lambda: Evil(Path("/dev/null"))):
         use()
     except TmkdError as error:
         ended = "refused: " + str(error)
-import resource
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
+status = Path("/proc/self/status").read_text()  # getrusage counts what forked this process, too
+peak = int(status.partition("VmHWM:")[2].split()[0]) << 10
 print(json.dumps({"ended": ended, "largest": largest, "peak": peak}))
 """
 

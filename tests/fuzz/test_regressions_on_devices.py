@@ -14,8 +14,6 @@ from pathlib import Path
 import pytest
 from fuzzed.targets import TARGETS
 
-pytestmark = pytest.mark.slow  # until they hold, see CONTRIBUTING
-
 SECONDS = 120.0  # after which a test gives up, on the slowest of machines
 assert TARGETS  # whose import finds what bundles are made with
 

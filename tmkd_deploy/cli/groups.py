@@ -37,8 +37,8 @@ class PackByDefault(SuggestingGroup):
     """`bundle` without a command, or followed by a recipe or an option, means `bundle pack`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Insert `pack` unless a command or --help comes first."""
-        if not args or self._is_for_pack(args[0]):
+        """Insert `pack` unless a command or --help comes first, or a shell completes the line."""
+        if not ctx.resilient_parsing and (not args or self._is_for_pack(args[0])):
             args = ["pack", *args]
         return super().parse_args(ctx, args)
 

@@ -33,6 +33,7 @@ from tmkd_deploy.cli.options import stage_command
 from tmkd_deploy.errors import ExitCode, PeerProcessFailed
 
 PROGRAM = "tmkd-deploy"
+_COMPLETION = "_TMKD_DEPLOY_COMPLETE"  # set by a shell that asks what may follow
 
 
 class InOrder(SuggestingGroup):
@@ -46,7 +47,6 @@ class InOrder(SuggestingGroup):
 
 app = typer.Typer(
     cls=InOrder,
-    add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -101,6 +101,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = _invoke(given)
     except BrokenPipeError:
         code = int(ExitCode.INTERRUPTED)
+    except SystemExit as done:  # of shell completion
+        code = int(done.code or 0)
     except BaseException as error:
         code = _report(error, as_json="--json" in given)
     if arguments is None:
@@ -111,6 +113,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _invoke(arguments: list[str]) -> int:
     command = typer.main.get_command(app)
+    if _COMPLETION in os.environ:
+        command.main(arguments, PROGRAM)  # exits
     try:
         with command.make_context(PROGRAM, arguments) as context:
             command.invoke(context)

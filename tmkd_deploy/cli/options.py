@@ -23,11 +23,20 @@ Overrides = Annotated[
     ),
 ]
 Runs = Annotated[Path, typer.Option("--runs", metavar="DIR", help="Folder of all runs.")]
+
+
+def _target_names() -> list[str]:
+    from tmkd_deploy.targets import catalog  # noqa: PLC0415 - only shell completion asks
+
+    return catalog.names()
+
+
 Targets = Annotated[
     list[str] | None,
     typer.Option(
         "--target",
         metavar="NAME",
+        autocompletion=_target_names,
         help="Only this target, whether in the recipe or not; repeatable.  [default: the recipe's]",
     ),
 ]
@@ -49,6 +58,9 @@ Only = Annotated[
 Sensitivity = Annotated[
     bool, typer.Option("--sensitivity", help="Only rank layers by the cost of quantizing each.")
 ]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Only list the stages to run and how long they will take.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object to standard output.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress.")]
 
@@ -65,6 +77,7 @@ class StageOptions:
     runs: Runs = DEFAULT_RUNS
     force: Force = False
     only: Only = False
+    dry_run: DryRun = False
     as_json: AsJson = False
     quiet: Quiet = False
 

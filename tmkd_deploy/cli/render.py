@@ -26,6 +26,7 @@ from tmkd_deploy.report.run_report import ReportRecord
 from tmkd_deploy.report.tables import Table
 
 if TYPE_CHECKING:
+    from tmkd_deploy.pipeline.planned_stage import PlannedStage
     from tmkd_deploy.pipeline.run import RunResult
 
 COLOUR = {
@@ -123,6 +124,29 @@ def run(result: RunResult, *, only_verdicts: bool = False) -> str:
         if isinstance(stage.record, BundleRecord) and stage.record.withheld
     )
     return as_text([*blocks, *_overall(result, gates)])
+
+
+def plan(stages: Sequence[PlannedStage]) -> str:
+    """The stages that a run would go through, and how long it would take."""
+    rows = []
+    for each in stages:
+        expected = "not known" if each.seconds is None else formatting.duration(each.seconds)
+        told = expected if each.runs else "up to date"
+        rows.append([each.stage, each.target or formatting.NONE, told])
+    table = grid(Table("", ["Stage", "Target", "Expected time"], rows))
+    to_run = [each for each in stages if each.runs]
+    if not to_run:
+        return as_text([table, "\nEverything is up to date."])
+    known = formatting.duration(sum(each.seconds or 0 for each in to_run))
+    at_least = "at least " if any(each.seconds is None for each in to_run) else ""
+    return as_text(
+        [
+            table,
+            f"\n{len(to_run)} of {len(stages)} stages to run, which takes {at_least}{known}. "
+            "Trainings were estimated by timing a few steps on this machine; for the other stages "
+            "it is the time of the last run. Nothing was run.",
+        ]
+    )
 
 
 def _worst_last(gate: GateRecord) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shlex
 from collections.abc import Callable
@@ -30,7 +31,7 @@ class StageCommand:
     next: str
     help: str
     gated: bool = False
-    without: tuple[str, ...] = ("only", "sensitivity")
+    without: tuple[str, ...] = ("only", "sensitivity", "dry_run")
 
 
 DISTILL = StageCommand(
@@ -44,7 +45,7 @@ QUANTIZE = StageCommand(
     goal="quantize",
     next="export",
     help="Fine-tune the student for INT8.",
-    without=("only", "device"),
+    without=("only", "device", "dry_run"),
 )
 EXPORT = StageCommand(
     "export",
@@ -64,21 +65,21 @@ GATE = StageCommand(
     next="bundle",
     help="Check the measurements against the recipe's budgets.",
     gated=True,
-    without=("sensitivity",),
+    without=("sensitivity", "dry_run"),
 )
 BUNDLE = StageCommand(
     "bundle",
     goal="bundle",
     next="report",
     help="Pack the engine of each target into one file.",
-    without=("sensitivity",),
+    without=("sensitivity", "dry_run"),
 )
 REPORT = StageCommand(
     "report",
     goal="report",
     next="",
     help="Write report.html and summary.json.",
-    without=("sensitivity",),
+    without=("sensitivity", "dry_run"),
 )
 RUN = StageCommand(
     "run",
@@ -86,6 +87,7 @@ RUN = StageCommand(
     next="",
     help="Run every stage, from the data to the report.",
     gated=True,
+    without=("only", "sensitivity"),
 )
 
 COMMANDS = (RUN, DISTILL, QUANTIZE, EXPORT, VALIDATE, GATE, BUNDLE, REPORT)
@@ -104,6 +106,9 @@ def command(stage: StageCommand) -> Callable[..., None]:
 
 def execute(stage: StageCommand, options: StageOptions) -> None:
     """Run the pipeline up to the goal of `stage`, print the result, and exit."""
+    if options.dry_run:
+        _show_plan(stage, options)
+        return
     result = run_pipeline(stage, options)
     exit_code = result.exit_code if stage.gated else _own_code(stage, result)
     if options.as_json:
@@ -114,6 +119,34 @@ def execute(stage: StageCommand, options: StageOptions) -> None:
         output.emit_styled(render.run(result, only_verdicts=stage.goal == "gate"))
         output.emit(_next(stage, result, options, exit_code))
     raise typer.Exit(int(exit_code))
+
+
+def _show_plan(stage: StageCommand, options: StageOptions) -> None:
+    from tmkd_deploy.cli import progress  # noqa: PLC0415
+    from tmkd_deploy.recipe.load import load  # noqa: PLC0415
+
+    recipe = load(options.recipe, options.overrides or (), output.warn)
+    with progress.listener(options.quiet) as events:
+        from tmkd_deploy.pipeline import run as pipeline_run  # noqa: PLC0415
+
+        stages = pipeline_run.plan_run(
+            recipe,
+            runs=options.runs,
+            goal=stage.goal,
+            targets=options.targets or None,
+            device=options.device,
+            events=events,
+            force=options.force,
+        )
+    if options.as_json:
+        found = [dataclasses.asdict(each) for each in stages]
+        output.emit_json({"command": stage.name, "dry_run": True, "stages": found})
+        return
+    from tmkd_deploy.cli import render  # noqa: PLC0415
+
+    output.emit_styled(render.plan(stages))
+    arguments = options.arguments(stage.without)
+    output.emit(f"Next: tmkd-deploy {stage.name} {arguments}".rstrip())
 
 
 def _own_code(stage: StageCommand, result: RunResult) -> ExitCode:

@@ -13,6 +13,7 @@ from tmkd_deploy.data.split_names import LONG_NAME, SPLITS, Split
 from tmkd_deploy.records.data_check import DataFinding, Severity
 
 EXAMPLES = 20
+LEAK = "near_duplicates_across_splits"
 _Z = 1.959963984540054
 _MAX_IMBALANCE = 10
 _MIN_TEST = 10
@@ -72,7 +73,7 @@ def leaks(
     if by_test:
         share = len(by_test) / total
         yield _finding(
-            "near_duplicates_across_splits",
+            LEAK,
             "error" if share >= 0.01 else "warning",
             f"{_count(len(by_test), 'test image')} of {total:,} ({100 * share:.1f} %) "
             f"{'is' if len(by_test) == 1 else 'are'} nearly the same as a training or validation "

@@ -21,8 +21,8 @@ def evaluate(budgets: Budgets, measurements: Measurements, precision: Precision)
     """Check the engine of one precision against every budget that is set.
 
     The verdict's outcome is the worst of its checks. A metric that was not measured is
-    inconclusive. Without budgets, or if nobody ran the engine, the engine is not judged, unless
-    a budget fails or is inconclusive.
+    inconclusive. Without budgets, if nobody ran the engine, or if the test split repeats training
+    images, the engine is not judged, unless a budget fails or is inconclusive.
 
     Raises:
         ValueError: the engine is unusable, so there is nothing to judge, or a budget names a class
@@ -60,7 +60,7 @@ def _not_judged(
     if not measurements.ran(precision):
         why = measurements.not_measured or ""
         return f"Nobody has run the {precision.upper()} engine. {why}".rstrip()
-    return None
+    return measurements.unfit_split
 
 
 def _check(budget: str, limit: float, measurements: Measurements, precision: Precision) -> Check:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from tmkd_deploy.artifacts import Artifact
+from tmkd_deploy.data.findings import LEAK
 from tmkd_deploy.data.prepared import PreparedData, Split
 from tmkd_deploy.distill.distill import Student
 from tmkd_deploy.distill.train_teacher import Teachers
@@ -21,6 +22,7 @@ from tmkd_deploy.measure.unusable import none_usable
 from tmkd_deploy.models.timm_classifier import Classifier
 from tmkd_deploy.quantize.engine_arithmetic import use_engine_arithmetic
 from tmkd_deploy.recipe.schema import Recipe
+from tmkd_deploy.records.data_check import DataFinding
 from tmkd_deploy.records.distillation import StudentName
 from tmkd_deploy.records.engine import EngineRecord
 from tmkd_deploy.records.logits import Logits
@@ -87,6 +89,11 @@ def in_torch(
     )
 
 
+def _leak(data: PreparedData) -> DataFinding | None:
+    found = [each for each in data.record.check.findings if each.kind == LEAK]
+    return found[0] if found else None
+
+
 def measure(
     recipe: Recipe,
     data: PreparedData,
@@ -128,6 +135,8 @@ def measure(
     latency = engines.latency(recipe.seed)
     for warning in latency.warnings if latency else ():
         events.warn(warning)
+    leak = _leak(data)
+    unfit = leak and leak.severity == "error" and recipe.data.near_duplicates == "together"
     return Measurements(
         target=record.target,
         runtime=record.runtime,
@@ -143,7 +152,8 @@ def measure(
         latency=latency,
         not_measured=None if bench else _not_measured_reason(record),
         unusable=engines.unusable,
-        concerns=list(torch_side.concerns),
+        concerns=[*torch_side.concerns, *([leak.problem] if leak and not unfit else [])],
+        unfit_split=leak.problem if leak and unfit else None,
         teacher_parameters=torch_side.teacher_parameters,
         student_parameters=torch_side.student_parameters,
     )

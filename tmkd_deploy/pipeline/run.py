@@ -18,6 +18,8 @@ from tmkd_deploy.events import Events, SilentEvents
 from tmkd_deploy.gate.gate import refuse_unknown_classes
 from tmkd_deploy.pipeline.concurrency import run_concurrently
 from tmkd_deploy.pipeline.mixed_precision_search import search_excluded_layers
+from tmkd_deploy.pipeline.plan import plan
+from tmkd_deploy.pipeline.planned_stage import PlannedStage
 from tmkd_deploy.pipeline.resolve_targets import requested_targets, resolve_target
 from tmkd_deploy.pipeline.resolved_target import ResolvedTarget
 from tmkd_deploy.pipeline.run_context import RunContext, StageResult
@@ -99,17 +101,8 @@ def run(
     folder = runs / recipe.name
     with process_group() as group:
         is_main = group.is_main_process
-        listener = events if is_main else SilentEvents()
-        context = RunContext(
-            recipe,
-            folder,
-            listener,
-            AttachedDevices(listener),
-            group,
-            runtime(catalog.get(recipe.targets[0].target).runtime).quant_scheme,
-            force=goal if force else None,
-            only=goal if only else None,
-        )
+        context = _new_context(recipe, folder, events if is_main else SilentEvents(), group)
+        context.force, context.only = goal if force else None, goal if only else None
         try:
             with only_process_in(folder) if is_main else nullcontext(), _swept(folder, is_main):
                 context.targets = [resolve_target(target, context) for target in requested]
@@ -122,9 +115,43 @@ def run(
     return RunResult(folder, context.results, _exit_code(context), is_main)
 
 
+def plan_run(
+    recipe: Recipe,
+    *,
+    runs: Path,
+    goal: str,
+    targets: Sequence[str] | None,
+    device: str | None = None,
+    events: Events,
+    force: bool = False,
+) -> list[PlannedStage]:
+    """What `run` would do with these arguments; a search for excluded layers is not foreseen.
+
+    Raises:
+        TmkdError: a target, the data or a model cannot be used.
+    """
+    context = _new_context(recipe, runs / recipe.name, events, SingleProcess())
+    context.force = goal if force else None
+    requested = requested_targets(recipe, targets, device)
+    context.targets = [resolve_target(target, context) for target in requested]
+    return plan(context, _refs(goal, context))
+
+
+def _new_context(
+    recipe: Recipe, folder: Path, events: Events, process_group: SingleProcess
+) -> RunContext:
+    first = catalog.get(recipe.targets[0].target)
+    scheme = runtime(first.runtime).quant_scheme
+    return RunContext(recipe, folder, events, AttachedDevices(events), process_group, scheme)
+
+
 def _run_goal(goal: str, context: RunContext) -> None:
     refs = _refs(goal, context)
     number_stages(context, refs)
+    if not context.only:
+        artifact(context, Ref("prepare"))
+        if context.process_group.is_main_process:
+            context.planned = plan(context, refs)
     if goal in _DEVICE_GOALS and not context.only:
         _refuse_unknown_classes(context)
     if context.process_group.size > 1 and goal not in _TRAINING_GOALS:
@@ -204,9 +231,9 @@ def _searches_layers(recipe: Recipe, goal: str) -> bool:
 @contextlib.contextmanager
 def _swept(folder: Path, is_main: bool) -> Iterator[None]:
     """Remove what a killed process left before, and what an interrupted clean-up leaves now."""
-    if is_main:
-        artifacts.sweep_drafts(folder)
     try:
+        if is_main:
+            artifacts.sweep_drafts(folder)
         yield
     except BaseException:
         if is_main:

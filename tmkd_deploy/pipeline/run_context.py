@@ -14,6 +14,7 @@ from tmkd_deploy.records.quant_scheme import QuantScheme
 
 if TYPE_CHECKING:
     from tmkd_deploy.devices.attached_devices import AttachedDevices
+    from tmkd_deploy.pipeline.planned_stage import PlannedStage
     from tmkd_deploy.pipeline.resolved_target import ResolvedTarget
     from tmkd_deploy.training.process_group import SingleProcess
 
@@ -37,8 +38,8 @@ class RunContext:
     `force` names a stage to run although it is fresh, `only` one to run on artifacts that are taken
     as the run folder holds them. `quant_scheme` is that of the recipe's first target, for which the
     student is quantized. `note` is a sentence for the report. `positions` numbers the stages of the
-    run from 1, for messages. `torch_lock` is held while torch.fx may trace: it replaces
-    `Module.__call__` for the whole process.
+    run from 1, for messages, and `planned` says how long they will take. `torch_lock` is held
+    while torch.fx may trace: it replaces `Module.__call__` for the whole process.
     """
 
     recipe: Recipe
@@ -52,6 +53,7 @@ class RunContext:
     targets: list[ResolvedTarget] = field(default_factory=list)
     note: str | None = None
     positions: dict[tuple[str, str | None], int] = field(default_factory=dict)
+    planned: list[PlannedStage] = field(default_factory=list)
     artifacts: dict[tuple[str, str | None], Artifact[Any]] = field(default_factory=dict)
     results: list[StageResult] = field(default_factory=list)
     torch_lock: threading.Lock = field(default_factory=threading.Lock)

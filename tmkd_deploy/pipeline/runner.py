@@ -14,6 +14,7 @@ from tmkd_deploy import artifacts
 from tmkd_deploy.artifacts import Artifact
 from tmkd_deploy.code_hash import code_hash
 from tmkd_deploy.errors import ArtifactError, RequestError
+from tmkd_deploy.pipeline.planned_stage import remaining
 from tmkd_deploy.pipeline.run_context import RunContext, StageResult
 from tmkd_deploy.pipeline.stage import Job, Ref, Stage
 from tmkd_deploy.pipeline.stage_graph import STAGES
@@ -107,7 +108,8 @@ def _update(stage: Stage[Any]) -> Artifact[Any]:
     if not reused:
         if position := context.positions.get(_key(stage)):
             name = f"{stage.name} {stage.label or ''}".rstrip()
-            context.events.say(f"Stage {position} of {len(context.positions)}: {name}")
+            left = remaining(context.planned, *_key(stage))
+            context.events.say(f"Stage {position} of {len(context.positions)}: {name}{left}")
         _make(stage, inputs, job_fingerprint)
         context.process_group.barrier()
     if stage.distributed:

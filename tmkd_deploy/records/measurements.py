@@ -143,7 +143,8 @@ class Measurements(Record):
     matrix, by true class (row) and predicted class (column). `latency` is None, and `not_measured`
     says why, if nothing available runs the engines. `unusable` maps engines, by their names in
     `latency`, to the reason why they have no figures at all: there are none of logits that are not
-    finite. `concerns` are sentences on what training left wrong, such as a weak teacher.
+    finite. `concerns` are sentences on what else is wrong, such as a weak teacher. `unfit_split`
+    says in a sentence why results on the split say little of new images; None if they do.
     """
 
     target: str
@@ -158,6 +159,7 @@ class Measurements(Record):
     not_measured: str | None = None
     unusable: dict[str, Unusable] = Field(default_factory=dict)
     concerns: list[str] = Field(default_factory=list)
+    unfit_split: str | None = None
     teacher_parameters: Count
     student_parameters: Count
 

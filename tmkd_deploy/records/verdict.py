@@ -18,8 +18,8 @@ from tmkd_deploy.records.types import Precision
 class Outcome(str, Enum):
     """Whether budgets are met.
 
-    Inconclusive if the measurement cannot decide; not judged if there is no budget, or if nobody
-    ran the engine.
+    Inconclusive if the measurement cannot decide; not judged if there is no budget, nobody ran the
+    engine, or the test split repeats training images.
     """
 
     PASSED = "passed"
@@ -80,9 +80,9 @@ class Check(Record):
 class Verdict(Record):
     """All checks of one target and the worst of their outcomes.
 
-    Where that would be "passed", it is "not judged" if there are no budgets, or if nobody ran the
-    engine; `not_judged` says so in a sentence. `warnings` are sentences on what the budgets do not
-    cover, such as engines that cannot ship.
+    Where that would be "passed", it is "not judged" if there are no budgets, nobody ran the engine,
+    or the test split repeats training images; `not_judged` says so in a sentence. `warnings` are
+    sentences on what the budgets do not cover, such as engines that cannot ship.
     """
 
     target: str

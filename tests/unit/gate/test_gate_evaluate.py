@@ -113,6 +113,18 @@ def measured(
     return Measurements(**(values | other))
 
 
+def test_a_split_that_repeats_training_images_is_never_green():
+    leak = "80 test images of 400 (20.0 %) are nearly the same as a training or validation image."
+    budgets = Budgets(engine_size_mb=50)
+    sound, unfit = measured(), measured(unfit_split=leak)
+    assert evaluate(budgets, sound, "int8").outcome is Outcome.PASSED
+    verdict = evaluate(budgets, unfit, "int8")
+    assert (verdict.outcome, verdict.not_judged) == (Outcome.NOT_JUDGED, leak)
+    assert verdict.outcome.exit_code == 3
+    # what fails, fails
+    assert evaluate(Budgets(engine_size_mb=0.001), unfit, "int8").outcome is Outcome.FAILED
+
+
 def engine_file(precision: str, size: int) -> EngineFile:
     return EngineFile(
         precision=precision,

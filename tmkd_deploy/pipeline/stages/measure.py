@@ -33,6 +33,7 @@ class Measure(Stage[ResolvedTarget]):
             "measure": to_jsonable(recipe.measure),
             "split": self.subject.judged_on,
             "machine": self.subject.machine,
+            "near_duplicates": recipe.data.near_duplicates,
         }
 
     def inputs(self) -> dict[str, Ref]:

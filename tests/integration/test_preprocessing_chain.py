@@ -30,6 +30,8 @@ def oblong(tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, Done, Pat
     start, end = text.index("targets:"), text.index("  - target: jetson")
     cpu = "targets:\n  - target: cpu\n    budgets: {accuracy: 0.4}\n"
     project.recipe.write_text(text[:start] + cpu + text[end:], encoding="utf-8")
+    planned = project.run("run", "--dry-run")
+    assert planned.code == 0, planned.told
     return project, project.run("run"), root
 
 

@@ -430,17 +430,17 @@ def test_a_table_carries_labels_splits_and_groups_into_the_artifact(tmp_path, ru
 def test_a_lone_validation_split_and_unused_files_are_said_and_recorded(tmp_path, run):
     make_folder(tmp_path / "images" / "train", {"a": 6, "b": 6})
     make_folder(tmp_path / "images" / "valid", {"a": 2, "b": 2}, first_seed=50)
-    (tmp_path / "images" / "valid" / "a" / "photo.heic").write_bytes(b"not read")
+    (tmp_path / "images" / "valid" / "a" / "photo.avif").write_bytes(b"not read")
     data = run(source="folder", path=tmp_path / "images")
     record = data.record
     assert [key.split("/")[0] for key in data.keys("test")] == ["val"] * 4
     assert record.drawn_splits == ["val"]
     assert run.events.said == [VAL_IS_TEST]
     assert others(run.events.warned) == [
-        "Files that are not used: 1 with the suffix .heic, such as 'valid/a/photo.heic'."
+        "Files that are not used: 1 with the suffix .avif, such as 'valid/a/photo.avif'."
     ]
     assert record.notes == [VAL_IS_TEST, *run.events.warned]
-    assert [(each.why, each.count) for each in record.unused] == [("with the suffix .heic", 1)]
+    assert [(each.why, each.count) for each in record.unused] == [("with the suffix .avif", 1)]
 
 
 def test_mean_and_standard_deviation_are_those_of_the_training_images(tmp_path, run):

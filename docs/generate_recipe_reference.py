@@ -104,11 +104,12 @@ def _type(field: dict[str, Any]) -> str:
     if "anyOf" in field:
         kinds = [_type(each) for each in field["anyOf"] if each.get("type") != "null"]
         return " or ".join(kinds)
-    if "enum" in field:
-        return ", ".join(f"`{value}`" for value in field["enum"])
+    if "enum" in field or "const" in field:
+        return ", ".join(f"`{value}`" for value in field.get("enum", [field.get("const")]))
     kind = field["type"]
     if kind == "array":
-        return f"list of {_type(field['items'])}"
+        exactly = f"exactly {field['minItems']}: " if "maxItems" in field else ""
+        return f"list of {exactly}{_type(field['items'])}"
     if kind == "object":
         return "keys with values"
     if field.get("format") == "path":

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import io
 import json
@@ -25,14 +26,17 @@ from tmkd_deploy.records.measurements import Measurements
 from tmkd_deploy.records.types import Precision, RuntimeName
 from tmkd_deploy.records.verdict import Verdict
 from tmkd_deploy.runtime import BundleError, verify
+from tmkd_deploy.runtime.golden import preprocessed_pictures
 from tmkd_deploy.runtime.manifest import (
     FORMAT_VERSION,
     GOLDEN_INPUTS,
     GOLDEN_OUTPUTS,
+    GOLDEN_PREPROCESSED,
     INPUT,
     MANIFEST,
     OUTPUT,
 )
+from tmkd_deploy.runtime.preprocess import Preprocessing
 
 SUFFIX = ".tmkd"
 
@@ -46,7 +50,7 @@ def pack(
     measurements: Measurements,
     verdict: Verdict,
     class_names: Sequence[str],
-    image_size: int,
+    preprocessing: Preprocessing,
     golden_images: npt.NDArray[np.uint8],
     golden_logits: npt.NDArray[np.float32],
     golden_tolerance: float,
@@ -58,7 +62,8 @@ def pack(
     outcome is recorded in the bundle, whatever it is.
 
     Args:
-        golden_images: uint8 [k, image_size, image_size, 3], k >= 1, selected by `clearest_images`.
+        preprocessing: how the training images were resized.
+        golden_images: uint8 [k, height, width, 3], k >= 1, selected by `clearest_images`.
         golden_logits: float32 [k, classes], this engine's output for the golden images.
         golden_tolerance: the largest allowed difference of a logit on another machine.
 
@@ -76,6 +81,7 @@ def pack(
         f"engine{engine.suffix}": engine.read_bytes(),
         GOLDEN_INPUTS: _npy(golden_images),
         GOLDEN_OUTPUTS: _npy(golden_logits),
+        GOLDEN_PREPROCESSED: _npy(preprocessed_pictures(preprocessing)),
     }
     document = {
         "format_version": FORMAT_VERSION,
@@ -86,7 +92,7 @@ def pack(
         "precision": precision,
         "engine": f"engine{engine.suffix}",
         "class_names": list(class_names),
-        "input": {"height": image_size, "width": image_size, **INPUT},
+        "input": {**dataclasses.asdict(preprocessing), **INPUT},
         "output": OUTPUT,
         "golden": {"tolerance": golden_tolerance},
         "gate": verdict.model_dump(mode="json", include={"outcome", "checks"}),

@@ -12,7 +12,8 @@ import numpy.typing as npt
 
 from tmkd_deploy.data.samples import EncodedImage, reading
 from tmkd_deploy.errors import DataError
-from tmkd_deploy.runtime.image import UnreadableImage, read_rgb, resize
+from tmkd_deploy.runtime.image import UnreadableImage, read_rgb
+from tmkd_deploy.runtime.preprocess import Preprocessing
 
 Pixels = npt.NDArray[np.uint8]
 # SHA-256 of an image's pixels before resizing, or why it could not be decoded
@@ -26,6 +27,7 @@ class Block:
     first: int
     keys: Sequence[str]
     images: Sequence[EncodedImage]
+    preprocess: Preprocessing
 
     def described(self, position: int) -> str:
         """The image at `position` of this block, for messages."""
@@ -35,7 +37,7 @@ class Block:
 def decode_block(
     block: Block, rows: Pixels, started: Callable[[int], None] = lambda _: None
 ) -> list[Outcome]:
-    """Decode a block's images into their rows of `rows`, uint8 [N, S, S, 3]; return their outcomes.
+    """Decode a block's images into their rows of `rows`, uint8 [N, H, W, 3]; return their outcomes.
 
     `started` is called with the position of each image in the block before it is read.
 
@@ -45,7 +47,7 @@ def decode_block(
     outcomes: list[Outcome] = []
     for position, (key, image) in enumerate(zip(block.keys, block.images, strict=True)):
         started(position)
-        outcomes.append(_decode(_read(key, image), rows[block.first + position]))
+        outcomes.append(_decode(_read(key, image), block.preprocess, rows[block.first + position]))
     return outcomes
 
 
@@ -60,12 +62,12 @@ def _read(key: str, image: EncodedImage) -> bytes:
         ) from error
 
 
-def _decode(encoded: bytes, row: Pixels) -> Outcome:
+def _decode(encoded: bytes, preprocess: Preprocessing, row: Pixels) -> Outcome:
     try:
         image = read_rgb(encoded)
     except UnreadableImage as error:
         return error
     digest = hashlib.sha256(f"{image.shape[0]}x{image.shape[1]}\n".encode())
     digest.update(image.data)
-    row[:] = resize(image, row.shape[0], row.shape[1])
+    row[:] = preprocess(image)
     return digest.hexdigest()

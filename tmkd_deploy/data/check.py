@@ -33,7 +33,7 @@ _ORDER = {"error": 0, "warning": 1, "note": 2}
 
 @dataclass(frozen=True)
 class CheckedData:
-    """What was found, and the pictures to show: uint8 [S, S, 3] by key.
+    """What was found, and the pictures to show: uint8 [H, W, 3] by key.
 
     `sheet` lists keys of each class, drawn evenly from its images.
     """
@@ -58,7 +58,7 @@ def check_data(
         DataError: the data are missing, of a single class, wrongly labelled, or cannot be split.
     """
     dataset = read_source(spec)
-    decoded = decode_all(dataset, spec.image_size, spec.workers, folder / "images.npy", events)
+    decoded = decode_all(dataset, spec, folder / "images.npy", events)
     if not decoded.samples:
         raise DataError(
             f"None of the {len(dataset.keys):,} images can be decoded.",

@@ -16,7 +16,10 @@ from tmkd_deploy.data.samples import EncodedDataset, Sample
 from tmkd_deploy.data.split_names import Split
 from tmkd_deploy.data.workers import decode_in_workers
 from tmkd_deploy.events import Events
+from tmkd_deploy.recipe.schema import Data
+from tmkd_deploy.records.types import height_and_width
 from tmkd_deploy.runtime.image import UnreadableImage
+from tmkd_deploy.runtime.preprocess import Preprocessing
 
 IMAGES_PER_BLOCK = 64
 IMAGES_PER_PROCESS = 512  # decoding this many takes longer than starting a process
@@ -24,7 +27,7 @@ IMAGES_PER_PROCESS = 512  # decoding this many takes longer than starting a proc
 
 @dataclass(frozen=True)
 class Decoded:
-    """Resized images uint8 [N, S, S, 3], memory-mapped, and one sample per decoded image.
+    """Preprocessed images uint8 [N, H, W, 3], memory-mapped, and one sample per decoded image.
 
     `unreadable` holds key and reason of each image that could not be decoded; such an image has a
     row but no sample.
@@ -35,13 +38,16 @@ class Decoded:
     unreadable: list[tuple[str, str]]
 
 
-def decode_all(
-    dataset: EncodedDataset, size: int, workers: int, file: Path, events: Events
-) -> Decoded:
-    """Decode every image of `dataset` into the new file `file`, resized to `size` x `size`.
+def preprocessing_of(spec: Data) -> Preprocessing:
+    """How the images of a recipe are resized."""
+    return Preprocessing(*height_and_width(spec.image_size), spec.resize, spec.grayscale)
 
-    Up to `workers` processes share the work; 0 means one per core. A small number of images is
-    decoded in this process. The result does not depend on the number of processes.
+
+def decode_all(dataset: EncodedDataset, spec: Data, file: Path, events: Events) -> Decoded:
+    """Decode every image of `dataset` into the new file `file`, preprocessed as `spec` says.
+
+    Up to `spec.workers` processes share the work; 0 means one per core. A small number of images
+    is decoded in this process. The result does not depend on the number of processes.
 
     Raises:
         DataError: the source itself cannot be read.
@@ -49,11 +55,13 @@ def decode_all(
         OSError: the disk is full.
     """
     count = len(dataset.keys)
-    decoded = Decoded(create_images(file, count, size), [], [])
-    processes = min(workers or os.cpu_count() or 1, count // IMAGES_PER_PROCESS)
+    preprocess = preprocessing_of(spec)
+    images = create_images(file, count, preprocess.height, preprocess.width)
+    decoded = Decoded(images, [], [])
+    processes = min(spec.workers or os.cpu_count() or 1, count // IMAGES_PER_PROCESS)
     outcomes: dict[int, list[Outcome]] = {}
     task = events.begin("Reading images", count, "images")
-    blocks = _decoded_blocks(dataset, processes, file, decoded.images)
+    blocks = _decoded_blocks(_blocks(dataset, preprocess), processes, file, images, dataset.origin)
     try:
         with contextlib.closing(blocks):
             for block, decoded_block in blocks:
@@ -75,14 +83,14 @@ def decode_all(
     return decoded
 
 
-def create_images(file: Path, count: int, size: int) -> Pixels:
-    """A new .npy file of zeros, uint8 [count, size, size, 3], memory-mapped for writing.
+def create_images(file: Path, count: int, height: int, width: int) -> Pixels:
+    """A new .npy file of zeros, uint8 [count, height, width, 3], memory-mapped for writing.
 
     Raises:
         OSError: the disk is full.
     """
     images = np.lib.format.open_memmap(
-        file, mode="w+", dtype=np.uint8, shape=(count, size, size, 3)
+        file, mode="w+", dtype=np.uint8, shape=(count, height, width, 3)
     )
     # Unless space is reserved, writing to the map on a full disk kills the process.
     if hasattr(os, "posix_fallocate"):  # macOS has none
@@ -91,23 +99,23 @@ def create_images(file: Path, count: int, size: int) -> Pixels:
     return images
 
 
-def _blocks(dataset: EncodedDataset) -> list[Block]:
+def _blocks(dataset: EncodedDataset, preprocess: Preprocessing) -> list[Block]:
     starts = range(0, len(dataset.keys), IMAGES_PER_BLOCK)
     return [
         Block(
             first,
             dataset.keys[first : first + IMAGES_PER_BLOCK],
             dataset.images[first : first + IMAGES_PER_BLOCK],
+            preprocess,
         )
         for first in starts
     ]
 
 
 def _decoded_blocks(
-    dataset: EncodedDataset, processes: int, file: Path, rows: Pixels
+    blocks: list[Block], processes: int, file: Path, rows: Pixels, origin: str
 ) -> Generator[tuple[Block, list[Outcome]]]:
-    blocks = _blocks(dataset)
     if processes > 1:
-        yield from decode_in_workers(blocks, processes, file, dataset.origin)
+        yield from decode_in_workers(blocks, processes, file, origin)
     else:
         yield from ((block, decode_block(block, rows)) for block in blocks)

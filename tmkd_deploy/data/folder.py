@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from pathlib import Path
 
 from tmkd_deploy.data.samples import CORRECT_PATH, EncodedDataset, ImageFile, reading
 from tmkd_deploy.errors import DataError
+from tmkd_deploy.runtime.image import HEIC_NEEDS
 
+HEIC_SUFFIXES = frozenset({".heic", ".heif"})
+READS_HEIC = importlib.util.find_spec("pillow_heif") is not None
 SUFFIXES = frozenset(
     {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".gif"}
     | {".ppm", ".pgm", ".pbm", ".pnm"}
+    | (HEIC_SUFFIXES if READS_HEIC else set())
 )
 
 
@@ -43,7 +48,8 @@ def read_folder(root: Path, class_names: list[str] | None) -> EncodedDataset:
             raise DataError(
                 f"The class folder {folder.name!r} contains no images.",
                 where=str(folder),
-                advice=f"Add images ({', '.join(sorted(SUFFIXES))}) or remove the folder.",
+                advice=f"Add images ({', '.join(sorted(SUFFIXES))}) or remove the folder."
+                + ("" if READS_HEIC else f" To read HEIC, run: {HEIC_NEEDS}"),
             )
         images += in_class
         labels += [names.index(folder.name)] * len(in_class)

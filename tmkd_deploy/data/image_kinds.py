@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import io
 import statistics
 from collections import Counter
 from dataclasses import dataclass
 
-from PIL import Image
-
 from tmkd_deploy.data.samples import EncodedDataset
 from tmkd_deploy.events import Events, track
 from tmkd_deploy.records.data_check import ImageKinds
-from tmkd_deploy.runtime.image import FORMATS
+from tmkd_deploy.runtime.image import ORIENTATION, TURNED, open_image
 
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What an image file says of itself; width and height in pixels."""
+    """What an image file says of itself; width and height in pixels, as the image is shown."""
 
     format: str
     mode: str
@@ -55,7 +52,11 @@ def image_kinds(headers: list[Header | None]) -> ImageKinds:
 
 def _header(encoded: bytes) -> Header | None:
     try:
-        with Image.open(io.BytesIO(encoded), formats=FORMATS) as image:
-            return Header(str(image.format), image.mode, image.width, image.height)
-    except Exception:  # Pillow raises almost anything on damaged files; decoding names them
+        with open_image(encoded) as image:
+            size = image.size
+            # without this test, Pillow would decode a PNG to look behind its pixels
+            if "exif" in image.info and image.getexif().get(ORIENTATION) in TURNED:
+                size = size[::-1]
+            return Header(str(image.format), image.mode, *size)
+    except Exception:  # decoders raise almost anything on damaged files; decoding names them
         return None

@@ -17,6 +17,7 @@ from PIL import Image
 from tmkd_deploy.data.block import Pixels
 from tmkd_deploy.errors import MissingExtra
 from tmkd_deploy.events import Events
+from tmkd_deploy.runtime.preprocess import PADDING
 
 # Chosen on four data sets whose repeats are known: up to here, pairs in NEU-DET and Caltech-101 are
 # copies, and those in Magnetic Tile are exposures of one tile; beyond, unrelated images follow.
@@ -62,7 +63,7 @@ def find_near_duplicates(
     task = events.begin("Looking for near-duplicates", len(rows), "images")
     try:
         for place, row in enumerate(rows):
-            image = Image.fromarray(images[row]).convert("L")
+            image = Image.fromarray(_without_bars(images[row])).convert("L")
             hashes[place] = np.packbits(imagehash.phash(image).hash).view(np.uint64)[0]
             thumbnails[place] = _thumbnail(image)
             task.advance()
@@ -74,6 +75,15 @@ def find_near_duplicates(
         if (correlation := float(thumbnails[first] @ thumbnails[second])) >= MIN_CORRELATION
     )
     return list(itertools.islice(pairs, _MAX_PAIRS_PER_IMAGE * len(rows)))
+
+
+def _without_bars(image: Pixels) -> Pixels:
+    """Leave out the bars of letterboxed images [H, W, 3]: equal bars are no likeness."""
+    filled = (image != PADDING).any(axis=2)
+    rows, columns = np.flatnonzero(filled.any(axis=1)), np.flatnonzero(filled.any(axis=0))
+    if not len(rows):
+        return image
+    return image[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
 
 
 def _thumbnail(image: Image.Image) -> npt.NDArray[np.float32]:

@@ -23,6 +23,7 @@ from tmkd_deploy.data.data_checks import (
     skip_unreadable,
 )
 from tmkd_deploy.data.decode import create_images, decode_all
+from tmkd_deploy.data.pixel_statistics import channel_statistics
 from tmkd_deploy.data.prepared import INDEX, DataRecord, images_name, labels_name
 from tmkd_deploy.data.samples import Sample
 from tmkd_deploy.data.sources import read_source
@@ -32,6 +33,7 @@ from tmkd_deploy.data.unused import described
 from tmkd_deploy.errors import EnvironmentProblem
 from tmkd_deploy.events import Events
 from tmkd_deploy.recipe.schema import Data
+from tmkd_deploy.records.types import ImageSize, height_and_width
 
 ROWS_PER_BATCH = 256
 
@@ -39,7 +41,7 @@ ROWS_PER_BATCH = 256
 def prepare(spec: Data, folder: Path, events: Events) -> DataRecord:
     """Write the three splits of the data that `spec` names into the empty `folder`.
 
-    The files are {train,val,test}_images.npy (uint8 [N, S, S, 3]), {train,val,test}_labels.npy
+    The files are {train,val,test}_images.npy (uint8 [N, H, W, 3]), {train,val,test}_labels.npy
     (int64 [N]) and index.json (keys and SHA-256 of the decoded pixels of each split).
 
     Raises:
@@ -56,7 +58,7 @@ def prepare(spec: Data, folder: Path, events: Events) -> DataRecord:
         events.warn(not_used)
     _check_disk_space(folder, len(dataset.keys), spec.image_size)
     all_images = folder / "everything.npy"
-    decoded = decode_all(dataset, spec.image_size, spec.workers, all_images, events)
+    decoded = decode_all(dataset, spec, all_images, events)
     skipped = skip_unreadable(decoded, spec.max_corrupt_images, dataset.origin, events)
     given, overlapping = drop_overlap(
         given_splits(decoded.samples),
@@ -76,6 +78,7 @@ def prepare(spec: Data, folder: Path, events: Events) -> DataRecord:
     hashes = {
         split: _write(folder, split, samples, decoded.images) for split, samples in splits.items()
     }
+    mean, std = _normalisation(spec, folder / images_name("train"))
     _write_index(folder / INDEX, splits)
     all_images.unlink()
     # without the path: the same images in another place are the same data
@@ -92,6 +95,10 @@ def prepare(spec: Data, folder: Path, events: Events) -> DataRecord:
         ],
         class_names=dataset.class_names,
         image_size=spec.image_size,
+        resize=spec.resize,
+        grayscale=spec.grayscale,
+        mean=mean,
+        std=std,
         drawn_splits=[split for split in SPLITS if split not in given],
         split_seed=spec.split_seed,
         group_by=spec.group_by or ("column" if dataset.groups else None),
@@ -113,13 +120,14 @@ def prepare(spec: Data, folder: Path, events: Events) -> DataRecord:
     )
 
 
-def _check_disk_space(folder: Path, images: int, size: int) -> None:
-    needed = 2 * images * size * size * 3  # all images are written before and after the split
+def _check_disk_space(folder: Path, images: int, size: ImageSize) -> None:
+    height, width = height_and_width(size)
+    needed = 2 * images * height * width * 3  # all images are written before and after the split
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise EnvironmentProblem(
-            f"Preparing {images} images of {size} x {size} pixels takes {needed / 1e9:.2f} GB, but "
-            f"only {free / 1e9:.2f} GB are free on this disk.",
+            f"Preparing {images} images of {height} x {width} pixels takes {needed / 1e9:.2f} GB, "
+            f"but only {free / 1e9:.2f} GB are free on this disk.",
             where=str(folder),
             advice="Free some space, choose another folder with --runs, or lower "
             "'data.image_size'.",
@@ -129,7 +137,7 @@ def _check_disk_space(folder: Path, images: int, size: int) -> None:
 def _write(folder: Path, split: Split, samples: Sequence[Sample], decoded: Pixels) -> str:
     """Write the split's images and labels; return the SHA-256 of both."""
     rows = [sample.row for sample in samples]
-    images = create_images(folder / images_name(split), len(rows), decoded.shape[1])
+    images = create_images(folder / images_name(split), len(rows), *decoded.shape[1:3])
     digest = hashlib.sha256(f"{images.shape}\n".encode())
     for start in range(0, len(rows), ROWS_PER_BATCH):
         block = decoded[rows[start : start + ROWS_PER_BATCH]]
@@ -139,6 +147,14 @@ def _write(folder: Path, split: Split, samples: Sequence[Sample], decoded: Pixel
     np.save(folder / labels_name(split), labels, allow_pickle=False)
     digest.update(labels.data)
     return digest.hexdigest()
+
+
+def _normalisation(spec: Data, images: Path) -> tuple[list[float] | None, list[float] | None]:
+    """The recipe's mean and standard deviation, where 'auto' is those of `images`."""
+    if spec.mean != "auto" and spec.std != "auto":
+        return spec.mean, spec.std
+    mean, std = channel_statistics(np.load(images, mmap_mode="r", allow_pickle=False))
+    return mean if spec.mean == "auto" else spec.mean, std if spec.std == "auto" else spec.std
 
 
 def _write_index(file: Path, splits: Splits) -> None:

@@ -13,6 +13,8 @@ import numpy.typing as npt
 from tmkd_deploy.artifacts import Artifact, Record
 from tmkd_deploy.data.split_names import SPLITS, Split
 from tmkd_deploy.records.data_check import DataCheckRecord
+from tmkd_deploy.records.types import ImageSize, Normalisation, height_and_width
+from tmkd_deploy.runtime.preprocess import Preprocessing, ResizeMode
 
 __all__ = ["SPLITS", "DataRecord", "PreparedData", "Split", "UnusedFiles"]
 
@@ -44,7 +46,11 @@ class DataRecord(Record):
     source: str
     notes: list[str]
     class_names: list[str]
-    image_size: int
+    image_size: ImageSize
+    resize: ResizeMode = "squash"
+    grayscale: bool = False
+    mean: list[float] | None = None
+    std: list[float] | None = None
     drawn_splits: list[Split]
     split_seed: int
     group_by: str | None
@@ -63,6 +69,17 @@ class DataRecord(Record):
     val_sha256: str
     evaluation_sha256: str
     check: DataCheckRecord
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """How the images were resized, and an application must resize them."""
+        height, width = height_and_width(self.image_size)
+        return Preprocessing(height, width, self.resize, self.grayscale)
+
+    @property
+    def normalisation(self) -> Normalisation | None:
+        """Mean and standard deviation of the models' input; None if the weights decide."""
+        return (self.mean, self.std) if self.mean and self.std else None
 
 
 @dataclass(frozen=True)
@@ -93,7 +110,7 @@ class PreparedData:
         return self.record.class_names
 
     def images(self, split: Split) -> npt.NDArray[np.uint8]:
-        """RGB images, uint8 [N, S, S, 3], memory-mapped and read-only."""
+        """RGB images, uint8 [N, H, W, 3], memory-mapped and read-only."""
         return self._images[split]
 
     def labels(self, split: Split) -> npt.NDArray[np.int64]:

@@ -6,9 +6,10 @@ import os
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from tmkd_deploy.data.folder import SUFFIXES
+from tmkd_deploy.data.folder import HEIC_SUFFIXES, SUFFIXES
 from tmkd_deploy.data.prepared import UnusedFiles
 from tmkd_deploy.data.samples import reading
+from tmkd_deploy.runtime.image import HEIC_NEEDS
 
 HIDDEN = "hidden"
 
@@ -57,6 +58,8 @@ def _why(file: Path) -> str:
         return HIDDEN
     if suffix in SUFFIXES:
         return "outside the class folders"
+    if suffix in HEIC_SUFFIXES:
+        return f"in HEIC, which {HEIC_NEEDS} would read"
     return f"with the suffix {_shown(Path(suffix[:20]))}" if suffix else "without a suffix"
 
 

@@ -237,6 +237,7 @@ def new_student(recipe: Recipe, data: PreparedData) -> tuple[Classifier, int]:
         recipe.student.model_kwargs,
         recipe.data.image_size,
         scratch=recipe.student.weights == "none",
+        normalisation=data.record.normalisation,
     )
 
 

@@ -19,6 +19,7 @@ from tmkd_deploy.models.checkpoint_file import read_checkpoint
 from tmkd_deploy.quiet import quiet
 from tmkd_deploy.recipe import schema
 from tmkd_deploy.records.types import VIEWS
+from tmkd_deploy.runtime.preprocess import PADDING
 from tmkd_deploy.suggestions import did_you_mean
 from tmkd_deploy.training.batches import to_float
 from tmkd_deploy.training.fit import fit
@@ -48,7 +49,15 @@ class TextTeacher(nn.Module):
         self.image_size: tuple[int, int] = size if isinstance(size, tuple) else (size, size)
 
     def embed_images(self, images: Tensor) -> Tensor:
-        """Images [N, 3, H, W] in [0, 1] to unit vectors [N, d]."""
+        """Images [N, 3, H, W] in [0, 1] to unit vectors [N, d].
+
+        Oblong images are padded to squares with grey, so that their shapes are not distorted.
+        """
+        height, width = images.shape[-2:]
+        if height != width:
+            bars = max(height, width) - width, max(height, width) - height
+            sides = [side for bar in bars for side in (bar // 2, bar - bar // 2)]
+            images = F.pad(images, sides, value=PADDING / 255)
         if images.shape[-2:] != self.image_size:
             images = F.interpolate(
                 images, self.image_size, mode="bilinear", antialias=True, align_corners=False

@@ -18,7 +18,13 @@ from tmkd_deploy.distill.fusion import predicted_classes, semantic_weights, unif
 from tmkd_deploy.distill.teacher_outputs import FusedTeacher
 from tmkd_deploy.events import Events
 from tmkd_deploy.models import weights
-from tmkd_deploy.models.timm_classifier import Classifier, create, merge_branches, parameters_of
+from tmkd_deploy.models.timm_classifier import (
+    Classifier,
+    create,
+    merge_branches,
+    other_normalisation,
+    parameters_of,
+)
 from tmkd_deploy.recipe.schema import Recipe
 from tmkd_deploy.records.distillation import TeacherRecord, TextTeacherRecord
 from tmkd_deploy.records.types import VIEWS
@@ -123,6 +129,7 @@ def _fine_tuned_visual(
     settings = recipe.teacher.visual
     visual, width = _new_visual(recipe, data)
     weights.initialise(visual, settings.model, settings.weights)
+    warn_of_normalisation("teacher.visual", visual, settings.weights, data, events)
     visual.to(device).to(memory_format=torch.channels_last)
     if settings.epochs == 0:
         return visual, width
@@ -145,6 +152,15 @@ def _fine_tuned_visual(
     return visual, width
 
 
+def warn_of_normalisation(
+    key: str, classifier: Classifier, initial: str, data: PreparedData, events: Events
+) -> None:
+    """Warn if the data's own mean and standard deviation do not suit the initial weights."""
+    own = data.record.normalisation
+    if own and (problem := other_normalisation(classifier, own, initial)):
+        events.warn(f"{key}: {problem}")
+
+
 def _new_visual(recipe: Recipe, data: PreparedData) -> tuple[Classifier, int]:
     settings = recipe.teacher.visual
     return create(
@@ -153,4 +169,5 @@ def _new_visual(recipe: Recipe, data: PreparedData) -> tuple[Classifier, int]:
         {},
         recipe.data.image_size,
         scratch=settings.weights == "none",
+        normalisation=data.record.normalisation,
     )

@@ -8,14 +8,14 @@ from pathlib import Path
 from tmkd_deploy.engines.registry import runtime
 from tmkd_deploy.events import Events, track
 from tmkd_deploy.records.engine import EngineRecord
-from tmkd_deploy.records.types import as_precision
+from tmkd_deploy.records.types import ImageSize, as_precision
 from tmkd_deploy.targets.target_profile import TargetProfile
 
 
 def build(
     profile: TargetProfile,
     models: Mapping[str, Path],
-    image_size: int,
+    image_size: ImageSize,
     folder: Path,
     events: Events,
     older: Mapping[str, Path] | None = None,
@@ -25,7 +25,7 @@ def build(
     Args:
         profile: of the target.
         models: the ONNX file of each precision.
-        image_size: height and width in pixels.
+        image_size: of the models' input.
         folder: receives the engines.
         events: receives progress and notes.
         older: ONNX files of the same precisions for an older TensorRT release, for a build kit.

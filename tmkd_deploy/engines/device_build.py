@@ -17,7 +17,7 @@ from tmkd_deploy.events import Events, track
 from tmkd_deploy.records.engine import EngineRecord
 from tmkd_deploy.records.measurements import EngineFile
 from tmkd_deploy.records.onnx_model import INPUT
-from tmkd_deploy.records.types import Precision, as_precision
+from tmkd_deploy.records.types import ImageSize, Precision, as_precision, height_and_width
 from tmkd_deploy.targets.target_profile import TargetProfile
 
 TEACHER = "teacher"
@@ -27,7 +27,7 @@ def build_on_device(
     device: Device,
     profile: TargetProfile,
     models: Mapping[str, Path],
-    image_size: int,
+    image_size: ImageSize,
     dla_core: int | None,
     folder: Path,
     events: Events,
@@ -39,7 +39,7 @@ def build_on_device(
         profile: of the target.
         models: the ONNX file of each precision and of `TEACHER`, which is built in FP32 to be timed
             alongside the student.
-        image_size: height and width in pixels.
+        image_size: of the models' input.
         dla_core: the deep learning accelerator to build for; None for the GPU.
         folder: receives each engine and what the device records about it:
             `<name>.manifest.json`, `<name>.layers.json` and `<name>.builder.log`.
@@ -51,6 +51,7 @@ def build_on_device(
     engines, notes = [], []
     release = tensorrt_release(device.info)
     typing = typing_of(release) if release and profile.runtime == "tensorrt" else "strong"
+    height, width = height_and_width(image_size)
     description = f"Building engines on {device.info['model'] or profile.title}"
     for name, model in track(events, models.items(), description, len(models), "engines"):
         answer = device.request(
@@ -58,7 +59,8 @@ def build_on_device(
             runtime=profile.runtime,
             onnx=device.upload(model),
             precision="fp32" if name == TEACHER else name,
-            image_size=image_size,
+            height=height,
+            width=width,
             input=INPUT,
             typing=typing,
             workspace_mb=profile.workspace_mb,

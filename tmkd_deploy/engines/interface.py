@@ -10,7 +10,7 @@ import numpy as np
 from tmkd_deploy.records.measurements import EngineFile
 from tmkd_deploy.records.onnx_model import Variant
 from tmkd_deploy.records.quant_scheme import QuantScheme
-from tmkd_deploy.records.types import FloatPrecision, Precision, RuntimeName
+from tmkd_deploy.records.types import FloatPrecision, ImageSize, Precision, RuntimeName
 from tmkd_deploy.targets.target_profile import TargetProfile
 
 
@@ -40,7 +40,7 @@ class Runtime(Protocol):
         self,
         onnx: Path,
         precision: Precision,
-        image_size: int,
+        image_size: ImageSize,
         profile: TargetProfile,
         folder: Path,
     ) -> EngineFile:

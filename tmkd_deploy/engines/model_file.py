@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from tmkd_deploy.errors import DataError
 from tmkd_deploy.records.onnx_model import MODULE, QUANT_SCHEME
 from tmkd_deploy.records.quant_scheme import QuantScheme
+from tmkd_deploy.records.types import ImageSize, height_and_width
 from tmkd_deploy.targets.target_profile import TargetProfile
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ _EXPORT_AGAIN = "Export the student again."
 
 
 def read_model(
-    file: Path, quant_scheme: QuantScheme, image_size: int, profile: TargetProfile
+    file: Path, quant_scheme: QuantScheme, image_size: ImageSize, profile: TargetProfile
 ) -> onnx.ModelProto:
     """Read a graph that the target's engine can be built from.
 
@@ -154,8 +155,8 @@ def _refuse_opset(proto: onnx.ModelProto, file: Path, profile: TargetProfile) ->
         )
 
 
-def _refuse_shapes(proto: onnx.ModelProto, file: Path, image_size: int) -> None:
-    wanted = [1, image_size, image_size, 3]
+def _refuse_shapes(proto: onnx.ModelProto, file: Path, image_size: ImageSize) -> None:
+    wanted = [1, *height_and_width(image_size), 3]
     fixed = {tensor.name for tensor in proto.graph.initializer}
     inputs = [entry for entry in proto.graph.input if entry.name not in fixed]
     found = [

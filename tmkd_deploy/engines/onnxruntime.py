@@ -15,7 +15,7 @@ from tmkd_deploy.engines.model_file import read_model, rejected_layer
 from tmkd_deploy.errors import DataError, EnvironmentProblem, MissingExtra
 from tmkd_deploy.records.measurements import EngineFile
 from tmkd_deploy.records.quant_scheme import QuantScheme
-from tmkd_deploy.records.types import FloatPrecision, Precision, RuntimeName
+from tmkd_deploy.records.types import FloatPrecision, ImageSize, Precision, RuntimeName
 from tmkd_deploy.runtime.onnx_check import UnsafeModelError
 from tmkd_deploy.runtime.onnxruntime_session import create_session
 from tmkd_deploy.targets.target_profile import TargetProfile
@@ -42,7 +42,7 @@ class OnnxRuntime:
         self,
         onnx: Path,
         precision: Precision,
-        image_size: int,
+        image_size: ImageSize,
         profile: TargetProfile,
         folder: Path,
     ) -> EngineFile:

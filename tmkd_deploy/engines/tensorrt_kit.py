@@ -16,7 +16,7 @@ from tmkd_deploy.engines.tensorrt_runtime import TensorRTRuntime
 from tmkd_deploy.engines.tensorrt_typing import FLAGS_OPSET, trtexec_flags, typing_of
 from tmkd_deploy.records.measurements import EngineFile
 from tmkd_deploy.records.onnx_model import INPUT
-from tmkd_deploy.records.types import Precision, RuntimeName
+from tmkd_deploy.records.types import ImageSize, Precision, RuntimeName, height_and_width
 from tmkd_deploy.targets.target_profile import TargetProfile
 
 TRTEXEC = "/usr/src/tensorrt/bin/trtexec"
@@ -37,7 +37,7 @@ class TensorRTKit(TensorRTRuntime):
         self,
         onnx: Path,
         precision: Precision,
-        image_size: int,
+        image_size: ImageSize,
         profile: TargetProfile,
         folder: Path,
     ) -> EngineFile:
@@ -73,7 +73,7 @@ class TensorRTKit(TensorRTRuntime):
         return describe_engine(precision, model)
 
 
-def build_command(release: str, precision: Precision, image_size: int) -> list[str]:
+def build_command(release: str, precision: Precision, image_size: ImageSize) -> list[str]:
     """The arguments of the command that builds the engine on a device with a TensorRT release."""
     shape = "x".join(str(length) for length in _shape(image_size))
     model = _older(precision) if typing_of(release) == "flags" else _newer(precision)
@@ -98,11 +98,11 @@ def _older(precision: Precision) -> str:
     return f"{precision}-opset{FLAGS_OPSET}.onnx"
 
 
-def _shape(image_size: int) -> list[int]:
-    return [1, image_size, image_size, 3]
+def _shape(image_size: ImageSize) -> list[int]:
+    return [1, *height_and_width(image_size), 3]
 
 
-def _script(target: str, precision: Precision, image_size: int) -> str:
+def _script(target: str, precision: Precision, image_size: ImageSize) -> str:
     cases = "".join(
         _CASE.format(printed=printed, arguments=" ".join(command[1:]))
         for release, printed in _RELEASES.items()

@@ -13,7 +13,7 @@ from tmkd_deploy.engines.model_file import read_model, rejected_layer
 from tmkd_deploy.engines.tensorrt_runtime import TensorRTRuntime
 from tmkd_deploy.errors import EnvironmentProblem, MissingExtra
 from tmkd_deploy.records.measurements import EngineFile
-from tmkd_deploy.records.types import Precision, RuntimeName
+from tmkd_deploy.records.types import ImageSize, Precision, RuntimeName, height_and_width
 from tmkd_deploy.targets.target_profile import TargetProfile
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class TensorRTRtx(TensorRTRuntime):
         self,
         onnx: Path,
         precision: Precision,
-        image_size: int,
+        image_size: ImageSize,
         profile: TargetProfile,
         folder: Path,
     ) -> EngineFile:
@@ -83,7 +83,7 @@ def _logger(trt: Any) -> Any:
 
 
 def _build(
-    trt: Any, log: Any, file: Path, proto: onnx.ModelProto, image_size: int, capability: str
+    trt: Any, log: Any, file: Path, proto: onnx.ModelProto, image_size: ImageSize, capability: str
 ) -> bytes:
     builder = trt.Builder(log)
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
@@ -103,7 +103,7 @@ def _build(
     config.set_compute_capability(known, 0)
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
     shapes = builder.create_optimization_profile()
-    single = (1, image_size, image_size, 3)
+    single = (1, *height_and_width(image_size), 3)
     shapes.set_shape(network.get_input(0).name, single, single, single)
     config.add_optimization_profile(shapes)
     plan = builder.build_serialized_network(network, config)

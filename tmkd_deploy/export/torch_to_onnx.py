@@ -20,6 +20,7 @@ from tmkd_deploy.models.timm_classifier import Classifier
 from tmkd_deploy.quantize.insert import freeze_weight_scales
 from tmkd_deploy.quiet import quiet
 from tmkd_deploy.records.onnx_model import INPUT, OUTPUT
+from tmkd_deploy.records.types import ImageSize, height_and_width
 
 
 class _PixelsToLogits(nn.Module):
@@ -39,11 +40,11 @@ class _PixelsToLogits(nn.Module):
 
 
 def to_onnx(
-    classifier: Classifier, image_size: int, opset: int, float_weights: bool = False
+    classifier: Classifier, image_size: ImageSize, opset: int, float_weights: bool = False
 ) -> onnx.ModelProto:
     """Export a classifier, fake quantizers included, with a dynamic batch.
 
-    Input `images`: uint8 [N, image_size, image_size, 3], RGB. Output `logits`: float32 [N, C].
+    Input `images`: uint8 [N, H, W, 3], RGB. Output `logits`: float32 [N, C].
     With `float_weights`, quantized weights are stored in float32, followed by a QuantizeLinear.
 
     Raises:
@@ -52,7 +53,7 @@ def to_onnx(
     """
     model = _PixelsToLogits(classifier.cpu()).eval().to(memory_format=torch.contiguous_format)
     freeze_weight_scales(model)
-    example = torch.zeros(2, image_size, image_size, 3, dtype=torch.uint8)
+    example = torch.zeros(2, *height_and_width(image_size), 3, dtype=torch.uint8)
     try:
         with quiet(), torch.no_grad():
             program = torch.onnx.export(

@@ -14,7 +14,10 @@ from torch import Tensor, nn
 from tmkd_deploy.errors import RequestError
 from tmkd_deploy.models import cifar_resnet  # noqa: F401 - registers its models with timm
 from tmkd_deploy.models import model_kwargs as keywords
+from tmkd_deploy.records.types import ImageSize, Normalisation, height_and_width
 from tmkd_deploy.suggestions import did_you_mean
+
+_SAME_NORMALISATION = 0.05  # of 1, about a tenth of a usual standard deviation
 
 
 class Network(nn.Module):
@@ -58,16 +61,23 @@ class Classifier(nn.Module):
 
 
 def create(
-    model: str, classes: int, model_kwargs: Mapping[str, Any], image_size: int, *, scratch: bool
+    model: str,
+    classes: int,
+    model_kwargs: Mapping[str, Any],
+    image_size: ImageSize,
+    *,
+    scratch: bool,
+    normalisation: Normalisation | None = None,
 ) -> tuple[Classifier, int]:
     """A timm `model` with random weights, and the width D of its features.
 
-    Pretrained weights expect the mean and standard deviation that timm lists for the model. With
-    `scratch` both are 128/255, so that pixels become (pixel - 128) / 128 in every channel.
+    It normalises with `normalisation`. By default, that is what pretrained weights expect: the mean
+    and standard deviation that timm lists for the model. With `scratch` both are 128/255, so that
+    pixels become (pixel - 128) / 128 in every channel.
 
     Raises:
         RequestError: timm does not know the model, our list or timm refuses `model_kwargs`, or
-            the model does not accept images of `image_size` x `image_size` pixels.
+            the model does not accept images of `image_size`.
     """
     keywords.check(model_kwargs)
     known = timm.list_models()
@@ -84,19 +94,44 @@ def create(
             advice="Correct 'student.model_kwargs' in the recipe.",
         ) from error
     network = Network(backbone).eval()
+    height, width = height_and_width(image_size)
     with torch.inference_mode():
         try:
-            _, features = network(torch.zeros(1, 3, image_size, image_size))
+            _, features = network(torch.zeros(1, 3, height, width))
         except (RuntimeError, AssertionError, AttributeError, IndexError) as error:
             raise RequestError(
-                f"{model!r} does not accept images of {image_size} x {image_size} pixels: {error}.",
+                f"{model!r} does not accept images of {height} x {width} pixels: {error}.",
                 advice="Change 'data.image_size' or the model, or correct its 'model_kwargs'.",
             ) from error
-    config = resolve_model_data_config(backbone)
-    mean, std = list(config["mean"]), list(config["std"])
-    if scratch:
+    mean, std = normalisation or _listed(backbone)
+    if scratch and not normalisation:
         mean = std = [128 / 255] * 3
     return Classifier(network, mean, std), int(features.shape[1])
+
+
+def other_normalisation(classifier: Classifier, own: Normalisation, weights: str) -> str | None:
+    """A warning if `weights` were trained with another normalisation than `own`."""
+    if weights == "none" or not isinstance(classifier.network, Network):
+        return None
+    listed = _listed(classifier.network.backbone)
+    pairs = zip(own[0] + own[1], listed[0] + listed[1], strict=True)
+    if max(abs(mine - theirs) for mine, theirs in pairs) <= _SAME_NORMALISATION:
+        return None
+    return (
+        f"the weights {weights!r} were trained with mean {_shown(listed[0])} and std "
+        f"{_shown(listed[1])}, but data.mean and data.std are {_shown(own[0])} and "
+        f"{_shown(own[1])}; training has to make up for it."
+    )
+
+
+def _listed(backbone: nn.Module) -> Normalisation:
+    """The mean and standard deviation that timm lists for a model's weights."""
+    config = resolve_model_data_config(backbone)
+    return list(config["mean"]), list(config["std"])
+
+
+def _shown(values: list[float]) -> str:
+    return f"[{', '.join(f'{value:.3g}' for value in values)}]"
 
 
 def merge_branches(classifier: Classifier) -> Classifier:

@@ -10,16 +10,18 @@ from tmkd_deploy.models.timm_classifier import (
     Classifier,
     create,
     merge_branches,
+    other_normalisation,
     parameters_of,
 )
 from tmkd_deploy.quantize.insert import insert_quantizers
-from tmkd_deploy.recipe.schema import Student, VisualTeacher
+from tmkd_deploy.recipe.schema import Data, Student, VisualTeacher
+from tmkd_deploy.records.types import ImageSize
 
 
 def create_empty(
-    section: Student | VisualTeacher, classes: int, image_size: int
+    section: Student | VisualTeacher, classes: int, image_size: ImageSize
 ) -> Classifier | None:
-    """The model of a section for images of `image_size` pixels.
+    """The model of a section for images of `image_size`.
 
     None for the few models that compute with values while they are built.
 
@@ -45,6 +47,19 @@ def described(section: Student | VisualTeacher, classifier: Classifier) -> str:
     """The model, its size and its weights."""
     millions = parameters_of(classifier) / 1e6
     return f"{section.model}, {millions:.2f} M parameters, weights: {section.weights}"
+
+
+def normalisation(
+    section: Student | VisualTeacher, classifier: Classifier, data: Data
+) -> str | None:
+    """A warning if the recipe's mean and standard deviation do not suit the section's weights.
+
+    None also where they are still to be computed.
+    """
+    mean, std = data.mean, data.std
+    if not isinstance(mean, list) or not isinstance(std, list):
+        return None
+    return other_normalisation(classifier, (mean, std), section.weights)
 
 
 def quantize(classifier: Classifier, exclude_layers: list[str]) -> None:

@@ -12,7 +12,7 @@ from collections import Counter, defaultdict
 from pathlib import Path, PurePosixPath
 from string import Template
 
-from tmkd_deploy.data.image_kinds import read_headers
+from tmkd_deploy.data.image_kinds import Header, read_headers
 from tmkd_deploy.data.samples import EncodedDataset
 from tmkd_deploy.data.sources import read_source
 from tmkd_deploy.errors import DataError
@@ -26,6 +26,8 @@ from tmkd_deploy.targets import catalog
 _TEMPLATE = starter.TEMPLATE.with_name("proposed.yaml")
 _HEADERS = 200  # images whose headers are read, evenly spread
 _LARGEST, _SMALLEST, _MULTIPLE = 224, 32, 32
+_SAME_SHAPE = 1.25  # largest by smallest width / height of the middle 80 % of images
+_LEAST_CROPPED = 1.5  # longer by shorter side; a centre crop loses a third of such an image
 _LEAST_FOR_IMAGENET = 64  # pixels; below, a network that shrinks by 32 leaves a single pixel
 _PASSES = 60_000  # of training images at 224 px, more of smaller ones: what a CPU can do in hours
 _SOURCES = {".parquet": "parquet", ".tar": "webdataset"} | dict.fromkeys(
@@ -47,7 +49,8 @@ def write(path: Path, data: Path, name: str, target: str) -> None:
     profile = catalog.get(target)
     source = _source(data)
     dataset = read_source(Data.model_validate({"source": source, "path": data.absolute()}))
-    size, sizes = _image_size(dataset, data)
+    headers = _headers(dataset, data)
+    size, sizes = _image_size(headers)
     training = _count(dataset, "train", 0.68)
     passes = _PASSES * (_LARGEST / size) ** 2
     epochs = max(5, min(40, int(passes // training)))
@@ -58,6 +61,7 @@ def write(path: Path, data: Path, name: str, target: str) -> None:
         found=_found(dataset),
         size=size,
         sizes=sizes,
+        resize=_resize(headers),
         split=_split(dataset),
         group=_group(dataset) if source == "folder" else "",
         **_models(size, profile.runtime),
@@ -78,8 +82,8 @@ def _source(data: Path) -> str:
     return _SOURCES.get(shards[0] if shards else data.suffix.lower(), "folder")
 
 
-def _image_size(dataset: EncodedDataset, data: Path) -> tuple[int, str]:
-    """The size to train at, and the reason for it."""
+def _headers(dataset: EncodedDataset, data: Path) -> list[Header]:
+    """The headers of up to `_HEADERS` images or so, at least one."""
     rows = range(0, len(dataset.keys), max(1, len(dataset.keys) // _HEADERS))
     sample = dataclasses.replace(
         dataset, keys=[dataset.keys[row] for row in rows], images=[dataset.images[r] for r in rows]
@@ -91,11 +95,29 @@ def _image_size(dataset: EncodedDataset, data: Path) -> tuple[int, str]:
             where=str(data),
             advice="Run: tmkd-deploy data check FOLDER",
         )
+    return headers
+
+
+def _image_size(headers: list[Header]) -> tuple[int, str]:
+    """The size to train at, and the reason for it."""
     side = int(statistics.median(min(each.width, each.height) for each in headers))
     size = max(_SMALLEST, min(_LARGEST, side // _MULTIPLE * _MULTIPLE))
     grey = all(each.mode in _GREY for each in headers)
     kind = "grey" if grey else "colour"
     return size, f"{kind} images, short side {side} px in the median"
+
+
+def _resize(headers: list[Header]) -> str:
+    """`resize` where squashing would distort some images in another way than others."""
+    shapes = sorted(each.width / each.height for each in headers)
+    low, high = shapes[len(shapes) // 10], shapes[-1 - len(shapes) // 10]
+    if high / low < _SAME_SHAPE:
+        return ""
+    found = f"width / height runs from {low:.2f} to {high:.2f}"
+    if max(high, 1 / low) < _LEAST_CROPPED:
+        loss = f"{1 - 1 / max(high, 1 / low):.0%}"
+        return f"  resize: crop # {found}; a centre crop loses about {loss}, letterbox nothing\n"
+    return f"  resize: letterbox # {found}, which squash would distort; crop takes the centre\n"
 
 
 def _count(dataset: EncodedDataset, split: str, share: float) -> int:

@@ -128,6 +128,8 @@ class _Check:
                 if len(self._errors) == before:
                     self._result.warnings.append(f"{key}.model: only a run can check this model.")
                 continue
+            if problem := model_check.normalisation(section, classifier, recipe.data):
+                self._result.warnings.append(f"{key}: {problem}")
             weights = f"{key}.weights"
             if weights not in missing:
                 self._attempt(weights, partial(model_check.fit, section, classifier))

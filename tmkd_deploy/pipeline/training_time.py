@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from tmkd_deploy.models.timm_classifier import create
 from tmkd_deploy.pipeline.training_job import set_threads
 from tmkd_deploy.recipe.schema import Recipe
-from tmkd_deploy.records.types import VIEWS
+from tmkd_deploy.records.types import VIEWS, ImageSize, height_and_width
 from tmkd_deploy.training.distributed import training_device
 
 _TIMED_SECONDS = 0.2
@@ -52,11 +52,11 @@ def training_seconds(recipe: Recipe, images: int, classes: int) -> dict[str, flo
 
 
 def _seconds_per_image(
-    model: nn.Module, size: int, classes: int, batch_size: int, *, trains: bool
+    model: nn.Module, size: ImageSize, classes: int, batch_size: int, *, trains: bool
 ) -> float:
     device = training_device()
     count = batch_size if device.type == "cuda" else min(batch_size, _CPU_BATCH)
-    images = torch.rand(count, 3, size, size, device=device)
+    images = torch.rand(count, 3, *height_and_width(size), device=device)
     images = images.contiguous(memory_format=torch.channels_last)
     labels = torch.arange(count, device=device) % classes
     model = model.to(device).train(trains)

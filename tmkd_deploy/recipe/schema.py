@@ -10,7 +10,7 @@ from pydantic import Field, field_validator, model_validator
 from tmkd_deploy.recipe import name_pattern
 from tmkd_deploy.recipe.deployment import Budgets, Calibration, Export, Measure, Quantize, Target
 from tmkd_deploy.recipe.prompts import Prompts
-from tmkd_deploy.recipe.section import Section
+from tmkd_deploy.recipe.section import Fraction, Section
 from tmkd_deploy.recipe.training import (
     Distill,
     Student,
@@ -21,6 +21,7 @@ from tmkd_deploy.recipe.training import (
     VisualTeacher,
 )
 from tmkd_deploy.records.class_names import class_name_problem
+from tmkd_deploy.records.types import height_and_width
 from tmkd_deploy.targets.catalog import canonical
 from tmkd_deploy.yaml_document import to_yaml
 
@@ -58,6 +59,10 @@ class Columns(Section):
     group: str | None = Field(
         None, description="Group, see 'group_by'. By default 'group', if there is one."
     )
+
+
+Std = Annotated[float, Field(gt=0.0, le=1.0)]
+Side = Annotated[int, Field(ge=16, le=1024)]
 
 
 class Data(Section):
@@ -98,8 +103,32 @@ class Data(Section):
         "in one split ('together'), or are split like other images ('ignore').",
     )
     columns: Columns = Field(Columns(), description="The columns of a label table.")
-    image_size: Annotated[int, Field(ge=16, le=1024)] = Field(
-        224, description="Height and width of the models' input in pixels."
+    image_size: Side | Annotated[list[Side], Field(min_length=2, max_length=2)] = Field(
+        224,
+        description="Height and width of the models' input in pixels; a list of both where they "
+        "differ, such as '[64, 192]'.",
+    )
+    resize: Literal["squash", "letterbox", "crop"] = Field(
+        "squash",
+        description="How images of another shape are made to fit: 'squash' scales both sides on "
+        "their own; 'letterbox' keeps the shapes and fills up with grey; 'crop' takes the centre.",
+    )
+    grayscale: bool = Field(
+        False,
+        description="Reduce images to their brightness, repeated in all three channels, so that "
+        "colour cannot matter and pretrained weights still fit.",
+    )
+    mean: Literal["auto"] | Annotated[list[Fraction], Field(min_length=3, max_length=3)] | None = (
+        Field(
+            None,
+            description="Mean of red, green and blue in [0, 1] that the models subtract; 'auto' "
+            "computes it on the training split. By default what the weights expect, or 128/255 "
+            "without weights.",
+        )
+    )
+    std: Literal["auto"] | Annotated[list[Std], Field(min_length=3, max_length=3)] | None = Field(
+        None,
+        description="Standard deviation that they then divide by, as for 'mean'; set both or none.",
     )
     max_corrupt_images: Annotated[int, Field(ge=0)] = Field(
         0, description="How many unreadable images may be skipped; each is named in a warning."
@@ -151,6 +180,12 @@ class Data(Section):
         return self
 
     @model_validator(mode="after")
+    def _normalisation_is_whole(self) -> Data:
+        if (self.mean is None) != (self.std is None):
+            raise ValueError("set both 'mean' and 'std', or neither")
+        return self
+
+    @model_validator(mode="after")
     def _groups_fit_the_source(self) -> Data:
         column = self.group_by is not None and self.group_by.startswith("column:")
         if column and self.source != "table":
@@ -191,6 +226,16 @@ class Recipe(Section):
         names = [canonical(target.target) for target in self.targets]
         if len(set(names)) != len(names):
             raise ValueError("targets: a target is listed twice")
+        return self
+
+    @model_validator(mode="after")
+    def _quarter_turns_fit(self) -> Recipe:
+        height, width = height_and_width(self.data.image_size)
+        if self.distill.augment == "dihedral" and height != width:
+            raise ValueError(
+                "distill.augment: 'dihedral' turns images by a quarter, which needs a square "
+                "data.image_size"
+            )
         return self
 
     @model_validator(mode="after")

@@ -125,6 +125,7 @@ EXPECTED = {
     "less_than": "a number below {lt}",
     "less_than_equal": "a number of at most {le}",
     "too_short": "at least {min_length} entries",
+    "too_long": "at most {max_length} entries",
     "string_pattern_mismatch": "letters, digits, dots, dashes and underscores, at most 64 in all",
 }
 

@@ -14,7 +14,14 @@ View = Literal["rgb", "edge", "freq"]
 VIEWS: tuple[View, ...] = ("rgb", "edge", "freq")
 
 LogitLoss = Literal["kd", "dkd", "dist"]
+ImageSize = int | list[int]  # the side of a square, or height and width; in pixels
+Normalisation = tuple[list[float], list[float]]  # mean and standard deviation of R, G, B in [0, 1]
 Augment = Literal["none", "flip", "dihedral", "crop"]
+
+
+def height_and_width(size: ImageSize) -> tuple[int, int]:
+    """Both sides of an image size in pixels."""
+    return (size, size) if isinstance(size, int) else (size[0], size[1])
 
 
 def as_precision(name: str) -> Precision:

@@ -18,8 +18,8 @@ from tmkd_deploy.runtime.arguments import (
     check_threads,
 )
 from tmkd_deploy.runtime.bundle_engine import Engine, open_engine
-from tmkd_deploy.runtime.golden import check_golden
-from tmkd_deploy.runtime.image import UnreadableImage, resize
+from tmkd_deploy.runtime.golden import check_golden, check_preprocessing
+from tmkd_deploy.runtime.image import UnreadableImage
 from tmkd_deploy.runtime.image_input import ImageInput, pixels_of
 from tmkd_deploy.runtime.manifest import Manifest
 
@@ -60,8 +60,8 @@ class Classifier:
         """Classify one image.
 
         Args:
-            image: any of these, of any size; it is resized to the engine's input (bilinear,
-                antialiased):
+            image: any of these, of any size; it is resized to the engine's input as the training
+                images were:
 
                 - the path of a PNG, JPEG, BMP, WebP or TIFF file, as str or Path,
                 - the bytes of such a file, as bytes, bytearray or memoryview,
@@ -109,7 +109,7 @@ class Classifier:
 
     def _pixels(self, image: object, colour: str, name: str) -> npt.NDArray[np.uint8]:
         try:
-            return resize(pixels_of(image, colour), self.manifest.height, self.manifest.width)
+            return self.manifest.preprocessing(pixels_of(image, colour))
         except UnreadableImage as error:
             if isinstance(image, str | Path):
                 text = str(image)
@@ -139,7 +139,8 @@ def load(path: Path | str, *, threads: int | None = None, verify: bool = True) -
         path: the bundle's `.tmkd` file.
         threads: number of threads for inference, from 1 to 256. The default is the number it was
             measured with, but at most the number of cores available to this process.
-        verify: run the golden images and compare their results. Hashes are always checked.
+        verify: resize the built-in pictures, run the golden images, and compare the results.
+            Hashes are always checked.
 
     Returns:
         A classifier ready for use.
@@ -156,5 +157,6 @@ def load(path: Path | str, *, threads: int | None = None, verify: bool = True) -
     contents = read_archive(file)
     engine = open_engine(contents, threads=threads)
     if verify:
+        check_preprocessing(contents)
         check_golden(contents, engine)
     return Classifier(contents.manifest, engine)

@@ -1,7 +1,7 @@
 """The golden images: a few inputs with the logits that the measured engine produced.
 
 Running them on another machine shows that this file with this runtime computes the same results
-there.
+there. Two built-in pictures show the same of resizing.
 """
 
 from __future__ import annotations
@@ -15,11 +15,14 @@ import numpy.typing as npt
 from tmkd_deploy.runtime.archive import Contents, broken
 from tmkd_deploy.runtime.bundle_engine import Engine
 from tmkd_deploy.runtime.bundle_errors import BundleError
-from tmkd_deploy.runtime.manifest import GOLDEN_INPUTS, GOLDEN_OUTPUTS
+from tmkd_deploy.runtime.manifest import GOLDEN_INPUTS, GOLDEN_OUTPUTS, GOLDEN_PREPROCESSED
+from tmkd_deploy.runtime.preprocess import Preprocessing
 
 Scalar = TypeVar("Scalar", bound=np.generic)
 
 MOST_GOLDEN_IMAGES = 1024
+_PICTURES = ((97, 301), (301, 97))  # heights and widths: one is wide, the other tall
+_PIXEL_TOLERANCE = 2  # processors may round a coefficient differently
 # Exactly what numpy writes. Its own reader parses a header as Python code, with Python's errors.
 _NPY = re.compile(
     rb"\x93NUMPY\x01\x00(?P<size>..)(?P<header>\{'descr': '(?P<type>[|<][a-z]\d)', "
@@ -50,6 +53,53 @@ def golden_arrays(
     ):
         raise broken(contents.path, "its golden images and logits do not match its manifest")
     return images, logits
+
+
+def preprocessed_pictures(preprocess: Preprocessing) -> npt.NDArray[np.uint8]:
+    """What `preprocess` makes of the two built-in pictures, uint8 [2, height, width, 3]."""
+    return np.stack([preprocess(_picture(height, width)) for height, width in _PICTURES])
+
+
+def check_preprocessing(contents: Contents) -> int | None:
+    """Preprocess the built-in pictures and compare the results.
+
+    Returns:
+        The largest difference of a pixel; None for a bundle of format version 1, which has no
+        such pictures.
+
+    Raises:
+        BundleError: a pixel differs by more than 2 of 255, or the arrays have other shapes or
+            types.
+    """
+    manifest = contents.manifest
+    if GOLDEN_PREPROCESSED not in manifest.golden_members:
+        return None
+    try:
+        expected = _read_array(contents.members[GOLDEN_PREPROCESSED], np.uint8)
+    except ValueError as error:
+        raise broken(contents.path, "its preprocessed pictures are no numpy array") from error
+    if expected.shape != (len(_PICTURES), manifest.height, manifest.width, 3):
+        raise broken(contents.path, "its preprocessed pictures do not match its manifest")
+    found = preprocessed_pictures(manifest.preprocessing)
+    pairs = zip(found, expected, strict=True)
+    largest = max(int(np.abs(is_now.astype(np.int16) - was).max()) for is_now, was in pairs)
+    if largest > _PIXEL_TOLERANCE:
+        raise BundleError(
+            f"Images are resized differently on this machine: a pixel of a built-in picture "
+            f"differs by {largest} of 255, but only {_PIXEL_TOLERANCE} is allowed.",
+            where=str(contents.path),
+            advice="Install the Pillow version that the bundle was made with, or make it again.",
+        )
+    return largest
+
+
+def _picture(height: int, width: int) -> npt.NDArray[np.uint8]:
+    """A picture with smooth areas and sharp edges in every channel, the same everywhere."""
+    rows, columns, channels = np.ogrid[:height, :width, :3]
+    picture: npt.NDArray[np.uint8] = (
+        (rows * rows // 16 + 3 * columns + 80 * channels) % 256
+    ).astype(np.uint8)
+    return picture
 
 
 def check_golden(contents: Contents, engine: Engine) -> float:

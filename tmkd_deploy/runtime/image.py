@@ -1,12 +1,9 @@
-"""Decode and resize images: the only preprocessing outside the exported graph.
-
-Training and applications share these functions, so a model sees the same pixels on a device as in
-training. Normalisation is part of the exported graph.
-"""
+"""Decode images, in training and in applications alike."""
 
 from __future__ import annotations
 
 import io
+import re
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +16,12 @@ from tmkd_deploy.runtime.regular_file import read_regular
 
 # formats that Pillow decodes itself; others, such as EPS, would run external programs
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+# the brands of HEIF files whose images are HEVC, and those that leave it open
+_HEIC = re.compile(rb"....ftyp(?:he(?:ic|ix|im|is|vc|vx|vm|vs)|mif1|msf1)", re.DOTALL)
+HEIC_NEEDS = "pip install 'tmkd-deploy[heic]'"
 _PIXELS_AT_ONCE = 1 << 20
-_ORIENTATION = 0x0112
+ORIENTATION = 0x0112  # the EXIF tag
+TURNED = (5, 6, 7, 8)  # its values that exchange width and height
 
 
 class UnreadableImage(ValueError):  # noqa: N818 - names the state of the image
@@ -34,9 +35,10 @@ def read_rgb(source: Path | bytes) -> npt.NDArray[np.uint8]:
     eight bits, transparent pixels are blended onto white, and only the first frame is used.
 
     Args:
-        source: path or contents of a PNG, JPEG, BMP, GIF, PPM, WebP or TIFF file. A path leads to a
-            regular file. It has at most 256 MiB and 67 million pixels, or 33 million as WebP, and
-            one side is at most 100 times the other.
+        source: path or contents of a PNG, JPEG, BMP, GIF, PPM, WebP or TIFF file, or of a HEIC
+            file where pillow-heif is installed. A path leads to a regular file. It has at most
+            256 MiB and 67 million pixels, or 33 million as WebP, and one side is at most 100 times
+            the other.
 
     Returns:
         RGB pixels, uint8 [H, W, 3].
@@ -47,7 +49,7 @@ def read_rgb(source: Path | bytes) -> npt.NDArray[np.uint8]:
     encoded = _contents(source)
     _refuse(content_problem(encoded))
     try:
-        with Image.open(io.BytesIO(encoded), formats=FORMATS) as image:
+        with open_image(encoded) as image:
             return rgb_of(image)
     except UnreadableImage:
         raise
@@ -63,19 +65,30 @@ def read_rgb(source: Path | bytes) -> npt.NDArray[np.uint8]:
         raise UnreadableImage(f"It is damaged: {str(error).rstrip('.')}.") from error
 
 
+def open_image(encoded: bytes) -> Image.Image:
+    """An encoded image of which only the header is read; Pillow's own errors pass through.
+
+    Raises:
+        UnreadableImage: it is a HEIC file, and pillow-heif is not installed.
+    """
+    if not _HEIC.match(encoded):
+        return Image.open(io.BytesIO(encoded), formats=FORMATS)
+    try:
+        from pillow_heif import HeifImageFile  # noqa: PLC0415 - an extra, and few need it
+    except ImportError as error:
+        raise UnreadableImage(f"It is a HEIC file; to read these, run: {HEIC_NEEDS}.") from error
+    # not registered with Pillow: what an application opens elsewhere is its own affair
+    image: Image.Image = HeifImageFile(io.BytesIO(encoded))
+    return image
+
+
 def rgb_of(image: Image.Image) -> npt.NDArray[np.uint8]:
     """The pixels of an open image as `read_rgb` returns them; Pillow's own errors pass through."""
     _refuse(size_problem(image.width, image.height, str(image.format)))
     image.load()
     # Pillow applies the orientation of TIFF files itself
-    orientation = 1 if image.format == "TIFF" else image.getexif().get(_ORIENTATION, 1)
+    orientation = 1 if image.format == "TIFF" else image.getexif().get(ORIENTATION, 1)
     return _upright(_rgb(image), orientation)
-
-
-def resize(image: npt.NDArray[np.uint8], height: int, width: int) -> npt.NDArray[np.uint8]:
-    """Resize uint8 [H, W, 3] to uint8 [height, width, 3]; bilinear, antialiased for downscaling."""
-    resized = Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR)
-    return np.array(resized)
 
 
 def _contents(source: Path | bytes) -> bytes:
@@ -128,7 +141,7 @@ def _upper_byte(grey: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
 
 def _upright(pixels: npt.NDArray[np.uint8], orientation: object) -> npt.NDArray[np.uint8]:
     """Undo the EXIF orientation of `pixels` [H, W, 3]; values other than 2 to 8 mean upright."""
-    if orientation in (5, 6, 7, 8):
+    if orientation in TURNED:
         pixels = pixels.swapaxes(0, 1)
     if orientation in (2, 3, 6, 7):
         pixels = pixels[:, ::-1]

@@ -5,14 +5,18 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
+from tmkd_deploy.runtime.preprocess import Preprocessing, ResizeMode
 from tmkd_deploy.runtime.strict_json import parse_object
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+# Version 1 has no `resize` and `grayscale`: its images are squashed and keep their colours.
+READABLE_VERSIONS = (1, FORMAT_VERSION)
 MANIFEST = "manifest.json"
 GOLDEN_INPUTS = "golden_inputs.npy"
 GOLDEN_OUTPUTS = "golden_outputs.npy"
+GOLDEN_PREPROCESSED = "golden_preprocessed.npy"
 MEMBER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 INPUT = {
     "channels": 3,
@@ -44,6 +48,7 @@ class Manifest:
     """A bundle's description of itself.
 
     Attributes:
+        format_version: 1 or 2.
         name: the recipe's name.
         target: the target the engine was built for.
         runtime: `onnxruntime`, `tensorrt` or `tensorrt_rtx`.
@@ -52,6 +57,8 @@ class Manifest:
         class_names: names of the classes, in the order of the logits.
         height: of the engine's input in pixels.
         width: of the engine's input in pixels.
+        resize: how images of another shape are made to fit: `squash`, `letterbox` or `crop`.
+        grayscale: whether images are reduced to their brightness.
         golden_tolerance: largest allowed absolute difference of a golden image's logit.
         threads: number of threads the engine was timed with; None if it was not timed.
         gate: outcome of the gate: `passed`, `failed`, `inconclusive` or `not_judged`.
@@ -62,6 +69,7 @@ class Manifest:
         files: size and hash of each member, by name.
     """
 
+    format_version: int
     name: str
     target: str
     runtime: str
@@ -70,6 +78,8 @@ class Manifest:
     class_names: tuple[str, ...]
     height: int
     width: int
+    resize: ResizeMode
+    grayscale: bool
     golden_tolerance: float
     threads: int | None
     gate: str
@@ -78,6 +88,17 @@ class Manifest:
     latency: dict[str, Any] | None
     tool_version: str
     files: dict[str, FileEntry]
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """From RGB pixels of any size to the engine's input."""
+        return Preprocessing(self.height, self.width, self.resize, self.grayscale)
+
+    @property
+    def golden_members(self) -> tuple[str, ...]:
+        """The names of the members that verification reads; version 1 lacks the last."""
+        members = (GOLDEN_INPUTS, GOLDEN_OUTPUTS, GOLDEN_PREPROCESSED)
+        return members[:2] if self.format_version == 1 else members
 
 
 def parse(raw: bytes) -> Manifest:
@@ -91,10 +112,10 @@ def parse(raw: bytes) -> Manifest:
     except ValueError as error:
         raise UnfitError(f"its manifest {error}") from error
     version = _take(document, "format_version", int)
-    if version != FORMAT_VERSION:
+    if version not in READABLE_VERSIONS:
         raise UnfitError(
             f"its format version is {version}, "
-            f"but this version of tmkd-deploy reads {FORMAT_VERSION}"
+            f"but this version of tmkd-deploy reads {' and '.join(map(str, READABLE_VERSIONS))}"
         )
     image = _take(document, "input", dict)
     output = _take(document, "output", dict)
@@ -104,7 +125,10 @@ def parse(raw: bytes) -> Manifest:
         _require(image.get(key) == expected, f"input.{key}")
     for key, expected in OUTPUT.items():
         _require(output.get(key) == expected, f"output.{key}")
+    if version == 1:
+        image = {**image, "resize": "squash", "grayscale": False}
     manifest = Manifest(
+        format_version=version,
         name=_take(document, "name", str),
         target=_take(document, "target", str),
         runtime=_take(document, "runtime", str),
@@ -113,6 +137,8 @@ def parse(raw: bytes) -> Manifest:
         class_names=tuple(_take(document, "class_names", list)),
         height=_take(image, "height", int),
         width=_take(image, "width", int),
+        resize=_resize_mode(image),
+        grayscale=_take(image, "grayscale", bool),
         golden_tolerance=_take(golden, "tolerance", float),
         threads=_optional(document, "threads", int),
         gate=_take(gate, "outcome", str),
@@ -136,8 +162,16 @@ def _check(manifest: Manifest) -> None:
     _require(manifest.threads is None or manifest.threads >= 1, "threads")
     _require(manifest.gate in OUTCOMES, "gate.outcome")
     _require(all(isinstance(check, dict) for check in manifest.gate_checks), "gate.checks")
-    _require(manifest.engine not in (GOLDEN_INPUTS, GOLDEN_OUTPUTS), "engine")
-    _require({manifest.engine, GOLDEN_INPUTS, GOLDEN_OUTPUTS} <= set(manifest.files), "files")
+    _require(manifest.engine not in manifest.golden_members, "engine")
+    _require({manifest.engine, *manifest.golden_members} <= set(manifest.files), "files")
+
+
+def _resize_mode(image: dict[str, Any]) -> ResizeMode:
+    mode: ResizeMode
+    for mode in get_args(ResizeMode):
+        if image.get("resize") == mode:
+            return mode
+    raise UnfitError("its manifest's 'input.resize' is missing or invalid")
 
 
 def _files(entries: dict[str, Any]) -> dict[str, FileEntry]:

@@ -9,7 +9,7 @@ from tmkd_deploy.runtime.archive import read_archive
 from tmkd_deploy.runtime.arguments import as_path
 from tmkd_deploy.runtime.bundle_engine import open_engine
 from tmkd_deploy.runtime.bundle_errors import RuntimeMissingError
-from tmkd_deploy.runtime.golden import check_golden, golden_arrays
+from tmkd_deploy.runtime.golden import check_golden, check_preprocessing, golden_arrays
 from tmkd_deploy.runtime.manifest import Manifest
 
 
@@ -59,6 +59,12 @@ def verify(path: Path | str) -> VerifyReport:
     images, _ = golden_arrays(contents)
     manifest = contents.manifest
     checked = [f"The SHA-256 of all {len(contents.members)} files matches the manifest."]
+    difference = check_preprocessing(contents)
+    if difference is not None:
+        checked.append(
+            "Images are resized here as in training; pixels of the built-in pictures differ by at "
+            f"most {difference}."
+        )
     warnings = []
     if manifest.gate == "failed":
         warnings.append("The gate failed: this engine breaks a budget of its recipe.")

@@ -32,7 +32,7 @@ def augmentation_count(kind: Augment, maximum: int) -> int:
 
 
 def apply(images: Tensor, kind: Augment, number: int) -> Tensor:
-    """Augmentation `number` of `kind`, applied to all square images [..., H, W]."""
+    """Augmentation `number` of `kind`, applied to all images [..., H, W]; turns need H = W."""
     turns, mirrored = _NUMBERED[kind][number]
     if mirrored:
         images = images.flip(-1)

@@ -22,7 +22,7 @@ REQUESTS: list[dict[str, Any]] = [
     {"id": 1, "do": "clean"},
     {
         **{"id": 1, "do": "build", "runtime": "onnxruntime", "onnx": "ENGINE", "precision": "fp32"},
-        **{"image_size": 8, "input": "pixels", "typing": "strong", "workspace_mb": 64},
+        **{"height": 8, "width": 8, "input": "pixels", "typing": "strong", "workspace_mb": 64},
         **{"dla_core": None, "compute_capability": None},
     },
     {

@@ -28,6 +28,7 @@ def bundle() -> bytes:
 
     from tmkd_deploy.bundle.pack import pack
     from tmkd_deploy.runtime.onnxruntime_session import create_session
+    from tmkd_deploy.runtime.preprocess import Preprocessing
 
     images = np.stack([solid(colour) for colour in COLOURS])
     logits = create_session(colour_model(), threads=1).run(None, {"pixels": images})[0]
@@ -42,7 +43,7 @@ def bundle() -> bytes:
             measurements=measurements(),
             verdict=verdict(),
             class_names=COLOURS,
-            image_size=SIDE,
+            preprocessing=Preprocessing(SIDE, SIDE),
             golden_images=images,
             golden_logits=logits,
             golden_tolerance=1e-3,

@@ -66,7 +66,8 @@ def arrays(draw: st.DrawFn, original: bytes) -> bytes:
 
 
 def _golden() -> st.SearchStrategy[Any]:
-    return st.sampled_from(["golden_inputs.npy", "golden_outputs.npy"]).flatmap(
+    names = ["golden_inputs.npy", "golden_outputs.npy", "golden_preprocessed.npy"]
+    return st.sampled_from(names).flatmap(
         lambda name: st.tuples(st.just(name), arrays(members()[name]))
     )
 

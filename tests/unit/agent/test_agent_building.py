@@ -34,7 +34,8 @@ def request(onnx, **changes):
         "runtime": "tensorrt_rtx",
         "onnx": onnx,
         "precision": "int8",
-        "image_size": SIDE,
+        "height": SIDE,
+        "width": SIDE,
         "input": "images",
         "typing": "strong",
         "workspace_mb": None,
@@ -99,7 +100,7 @@ def test_an_engine_that_was_cleaned_away_is_built_again(bench, monkeypatch):
     [
         ({"dla_core": 0}, "environment", "finds 0 DLA cores"),
         ({"input": "pixels"}, "data", "pixels (-1, 16, 16, 3)"),
-        ({"image_size": 32}, "data", "images (-1, 16, 16, 3)"),
+        ({"width": 32}, "data", "images (-1, 16, 32, 3)"),
         ({"precision": "int4"}, "request", "'int4'"),
     ],
 )
@@ -173,7 +174,8 @@ def test_the_builder_starts_from_a_zip(tmp_path):
         "onnx": str(tmp_path / "model.onnx"),
         "precision": "int8",
         "input": "images",
-        "image_size": SIDE,
+        "height": SIDE,
+        "width": SIDE,
         "typing": "strong",
         "workspace_mb": 64,
         "dla_core": None,

@@ -134,7 +134,8 @@ JOB = {
     "plan": "m.plan",
     "layers": "l.json",
     "input": "images",
-    "image_size": 96,
+    "height": 96,
+    "width": 128,
     "precision": "int8",
     "typing": "strong",
     "workspace_mb": 512,
@@ -222,7 +223,7 @@ def test_each_release_gets_its_own_options(release, typing, there, absent):
     command = trtexec.build_command("/opt/trtexec", release, {**JOB, "typing": typing})
     assert command[:3] == ["/opt/trtexec", "--onnx=m.onnx", "--saveEngine=m.plan"]
     assert "--memPoolSize=workspace:512" in command
-    assert "--optShapes=images:1x96x96x3" in command
+    assert "--optShapes=images:1x96x128x3" in command
     assert set(there) <= set(command) and not set(absent) & set(command)
 
 
@@ -295,7 +296,8 @@ def test_a_build_by_trtexec_where_there_is_no_module(tmp_path, stand_in):
         "runtime": "tensorrt",
         "onnx": bench.put(model()),
         "precision": "int8",
-        "image_size": SIDE,
+        "height": SIDE,
+        "width": SIDE,
         "input": "images",
         "dla_core": 0,
     }

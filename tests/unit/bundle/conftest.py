@@ -15,6 +15,7 @@ from colour_bundle import COLOURS, SIDE, Pack, colour_model, measurements, solid
 
 from tmkd_deploy.bundle.pack import BundleRecord, pack
 from tmkd_deploy.runtime.onnxruntime_session import create_session
+from tmkd_deploy.runtime.preprocess import Preprocessing
 
 
 @pytest.fixture
@@ -37,7 +38,7 @@ def pack_colours(tmp_path: Path) -> Pack:
             "measurements": measurements(),
             "verdict": verdict(),
             "class_names": COLOURS,
-            "image_size": SIDE,
+            "preprocessing": Preprocessing(SIDE, SIDE),
             "golden_images": images,
             "golden_logits": session.run(None, {"pixels": images})[0],
             "golden_tolerance": 1e-3,

@@ -183,8 +183,8 @@ def test_a_manifest_that_is_not_a_json_object(bundle: Path, text: bytes) -> None
 
 
 def test_a_later_format_says_so(bundle: Path) -> None:
-    with_manifest(bundle, lambda document: document.update(format_version=2))
-    refuses(bundle, "format version is 2")
+    with_manifest(bundle, lambda document: document.update(format_version=3))
+    refuses(bundle, "format version is 3")
 
 
 REQUIRED = {
@@ -215,6 +215,12 @@ def test_a_manifest_with_a_wrong_value(bundle: Path, key: str, value: Any) -> No
     [
         lambda document: document["input"].update(layout="NCHW"),
         lambda document: document["input"].update(height=0),
+        lambda document: document["input"].update(resize="stretch"),
+        lambda document: document["input"].update(resize=["crop"]),
+        lambda document: document["input"].pop("resize"),
+        lambda document: document["input"].update(grayscale=1),
+        lambda document: document["input"].pop("grayscale"),
+        lambda document: document.update(engine="golden_preprocessed.npy"),
         lambda document: document["golden"].update(tolerance=-1),
         lambda document: document["gate"].update(outcome="splendid"),
         lambda document: document["files"]["engine.onnx"].update(sha256="0"),

@@ -18,6 +18,7 @@ from tmkd_deploy.bundle.pack import pack
 from tmkd_deploy.cli.main import main
 from tmkd_deploy.report.json import Json
 from tmkd_deploy.runtime.onnxruntime_session import create_session
+from tmkd_deploy.runtime.preprocess import Preprocessing
 
 
 @pytest.fixture
@@ -33,7 +34,7 @@ def bundle(tmp_path) -> Path:
         measurements=measurements(),
         verdict=verdict(),
         class_names=COLOURS,
-        image_size=SIDE,
+        preprocessing=Preprocessing(SIDE, SIDE),
         golden_images=images,
         golden_logits=create_session(colour_model(), threads=1).run(None, {"pixels": images})[0],
         golden_tolerance=1e-3,

@@ -13,13 +13,16 @@ from PIL import Image
 
 from tmkd_deploy import artifacts
 from tmkd_deploy.data.data_checks import drop_overlap
+from tmkd_deploy.data.pixel_statistics import channel_statistics
 from tmkd_deploy.data.prepare import prepare
 from tmkd_deploy.data.prepared import SPLITS, DataRecord, PreparedData
 from tmkd_deploy.data.samples import Sample
 from tmkd_deploy.data.sources import VAL_IS_TEST
 from tmkd_deploy.errors import DataError, EnvironmentProblem, ExitCode
 from tmkd_deploy.recipe.schema import Data
-from tmkd_deploy.runtime.image import resize
+from tmkd_deploy.runtime.preprocess import Preprocessing
+
+SQUASHED = Preprocessing(16, 16)
 
 
 def apart_from_sizes(sentences):
@@ -78,7 +81,7 @@ def test_a_folder_becomes_three_splits(tmp_path, run):
         ):
             name, number = key.removesuffix(".png").split("/")
             seed = int(number) + (20 if name == "worn" else 0)
-            np.testing.assert_array_equal(image, resize(pixels(seed), 16, 16))
+            np.testing.assert_array_equal(image, SQUASHED(pixels(seed)))
             assert data.class_names[label] == name
 
 
@@ -175,7 +178,7 @@ def test_a_corrupt_image_is_named_and_skipped_only_if_allowed(tmp_path, run):
     for split in SPLITS:
         for image, key in zip(data.images(split), data.keys(split), strict=True):
             seed = int(key[2:5]) + (5 if key[0] == "b" else 0)
-            np.testing.assert_array_equal(image, resize(pixels(seed), 16, 16))
+            np.testing.assert_array_equal(image, SQUASHED(pixels(seed)))
 
 
 def test_an_image_without_bytes_is_corrupt(tmp_path, run):
@@ -253,7 +256,7 @@ def test_training_images_that_repeat_test_images_are_dropped_if_allowed(tmp_path
     assert data.record.duplicates_within_train == 0
     for image, key in zip(data.images("train"), data.keys("train"), strict=True):
         seed = int(key[8:11]) + (4 if key[6] == "b" else 0)
-        np.testing.assert_array_equal(image, resize(pixels(seed), 16, 16))
+        np.testing.assert_array_equal(image, SQUASHED(pixels(seed)))
 
 
 @given(
@@ -427,14 +430,34 @@ def test_a_table_carries_labels_splits_and_groups_into_the_artifact(tmp_path, ru
 def test_a_lone_validation_split_and_unused_files_are_said_and_recorded(tmp_path, run):
     make_folder(tmp_path / "images" / "train", {"a": 6, "b": 6})
     make_folder(tmp_path / "images" / "valid", {"a": 2, "b": 2}, first_seed=50)
-    (tmp_path / "images" / "valid" / "a" / "photo.heic").write_bytes(b"not read")
+    (tmp_path / "images" / "valid" / "a" / "photo.avif").write_bytes(b"not read")
     data = run(source="folder", path=tmp_path / "images")
     record = data.record
     assert [key.split("/")[0] for key in data.keys("test")] == ["val"] * 4
     assert record.drawn_splits == ["val"]
     assert run.events.said == [VAL_IS_TEST]
     assert others(run.events.warned) == [
-        "Files that are not used: 1 with the suffix .heic, such as 'valid/a/photo.heic'."
+        "Files that are not used: 1 with the suffix .avif, such as 'valid/a/photo.avif'."
     ]
     assert record.notes == [VAL_IS_TEST, *run.events.warned]
-    assert [(each.why, each.count) for each in record.unused] == [("with the suffix .heic", 1)]
+    assert [(each.why, each.count) for each in record.unused] == [("with the suffix .avif", 1)]
+
+
+def test_mean_and_standard_deviation_are_those_of_the_training_images(tmp_path, run):
+    make_folder(tmp_path / "images", {"fine": 10, "worn": 10})
+    data = run(source="folder", path=tmp_path / "images", mean="auto", std="auto")
+    train = data.images("train") / 255
+    np.testing.assert_allclose(data.record.mean, train.mean(axis=(0, 1, 2)), atol=6e-5)
+    np.testing.assert_allclose(data.record.std, train.std(axis=(0, 1, 2)), atol=6e-5)
+    everything = np.concatenate([data.images(split) for split in SPLITS]) / 255
+    assert np.abs(everything.mean(axis=(0, 1, 2)) - data.record.mean).max() > 1e-3
+    shutil.rmtree(tmp_path / "artifact")
+    given = run(source="folder", path=tmp_path / "images", mean=[0.1, 0.2, 0.3], std="auto")
+    assert given.record.normalisation == ([0.1, 0.2, 0.3], data.record.std)
+    shutil.rmtree(tmp_path / "artifact")
+    assert run(source="folder", path=tmp_path / "images").record.normalisation is None
+
+
+def test_images_of_one_colour_have_a_standard_deviation_that_divides():
+    images = np.full((2, 4, 4, 3), (0, 51, 255), np.uint8)
+    assert channel_statistics(images) == ([0.0, 0.2, 1.0], [0.0039] * 3)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from tmkd_deploy.runtime.image import UnreadableImage, read_rgb, resize
+from tmkd_deploy.runtime.image import UnreadableImage, read_rgb
 
 
 def saved(image, kind, **options):
@@ -159,20 +159,6 @@ def test_damaged_bytes_only_raise_unreadable_image(kind, changes):
     assert image.dtype == np.uint8
     assert image.ndim == 3
     assert image.shape[2] == 3
-
-
-def test_resize_averages_when_shrinking():
-    board = np.zeros((64, 64, 3), dtype=np.uint8)
-    board[::2, ::2] = board[1::2, 1::2] = 255
-    small = resize(board, 8, 16)
-    assert small.shape == (8, 16, 3)
-    assert small.dtype == np.uint8
-    assert small.flags.writeable
-    assert np.abs(small.astype(int) - 127).max() <= 20
-
-
-def test_resize_to_the_same_size_changes_nothing():
-    np.testing.assert_array_equal(resize(pixels(6), 20, 24), pixels(6))
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")

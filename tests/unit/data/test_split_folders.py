@@ -99,7 +99,7 @@ def test_the_fingerprint_covers_the_images_of_every_split(tmp_path):
 
 def test_every_file_that_is_not_used_is_counted_with_its_reason(tmp_path):
     put(tmp_path, "a/0.png", "b/1.png", "loose.png")
-    for name in ("a/x.heic", "a/y.HEIC", "b/notes.txt", "README", ".git/config", "a/.DS_Store"):
+    for name in ("a/x.avif", "a/y.AVIF", "b/notes.txt", "README", ".git/config", "a/.DS_Store"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("no image")
     data = read(tmp_path)
@@ -107,25 +107,25 @@ def test_every_file_that_is_not_used_is_counted_with_its_reason(tmp_path):
     assert {each.why: (each.count, each.example) for each in data.unused} == {
         "hidden": (2, ".git"),
         "without a suffix": (1, "README"),
-        "with the suffix .heic": (2, "a/x.heic"),
+        "with the suffix .avif": (2, "a/x.avif"),
         "with the suffix .txt": (1, "b/notes.txt"),
         "outside the class folders": (1, "loose.png"),
     }
     sentence = described(data.unused)
-    assert "2 with the suffix .heic, such as 'a/x.heic'" in sentence
+    assert "2 with the suffix .avif, such as 'a/x.avif'" in sentence
     assert "hidden" not in sentence
 
 
 def test_files_beside_the_splits_and_in_linked_classes_are_seen(tmp_path):
     put(tmp_path / "elsewhere", "0.png")
-    (tmp_path / "elsewhere" / "x.heic").write_text("no image")
+    (tmp_path / "elsewhere" / "x.avif").write_text("no image")
     put(tmp_path / "images", "train/b/1.png", "test/a/0.png", "test/b/1.png", "more.jpg")
     (tmp_path / "images" / "train" / "a").symlink_to(tmp_path / "elsewhere")
     data = read(tmp_path / "images")
     assert data.keys[0] == "train/a/0.png"
     assert data.unused == [
         UnusedFiles(why="outside the class folders", count=1, example="more.jpg"),
-        UnusedFiles(why="with the suffix .heic", count=1, example="train/a/x.heic"),
+        UnusedFiles(why="with the suffix .avif", count=1, example="train/a/x.avif"),
     ]
 
 

@@ -51,6 +51,17 @@ def test_classes_are_the_normalised_mean_of_their_prompts(clip):
                 assert torch.allclose(row, mean / mean.norm(), atol=1e-5)
 
 
+@pytest.mark.parametrize("turned", [False, True])
+def test_oblong_images_are_padded_not_distorted(clip, turned):
+    images = torch.rand(2, 3, 40, 60, generator=torch.Generator().manual_seed(0))
+    square = torch.full((2, 3, 60, 60), 128 / 255)
+    square[:, :, 10:50] = images
+    if turned:
+        images, square = images.mT, square.mT
+    with torch.inference_mode():
+        assert torch.equal(clip.embed_images(images), clip.embed_images(square))
+
+
 @pytest.mark.parametrize("form", ["safetensors", "torch", "open_clip training"])
 def test_a_checkpoint_is_used_unchanged(clip, tmp_path, form):
     state = {name: each.contiguous() for name, each in clip.clip.state_dict().items()}

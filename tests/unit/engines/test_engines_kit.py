@@ -166,7 +166,7 @@ def test_the_agent_chooses_the_same_flags():
     trtexec = pytest.importorskip("tmkd_deploy.agent.build.trtexec")
     numbers = {"8.5": (8, 5, 2), "8.6": (8, 6, 2), "10": (10, 3, 0), "11": (11, 1, 0)}
     job = dict.fromkeys(("onnx", "plan", "workspace_mb", "timing_cache", "layers", "dla_core"))
-    job |= {"input": "images", "image_size": 32, "typing": "strong"}
+    job |= {"input": "images", "height": 32, "width": 32, "typing": "strong"}
     shared = ("--int8", "--fp16", "--stronglyTyped", "--buildOnly", "--skipInference")
     for release, number in numbers.items():
         assert trtexec.typing_name(number, "strong") == typing_of(release)

@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from tmkd_deploy.errors import DataError, RequestError
 from tmkd_deploy.models import weights
 from tmkd_deploy.models.checkpoint_file import read_checkpoint
-from tmkd_deploy.models.timm_classifier import create, parameters_of
+from tmkd_deploy.models.timm_classifier import create, other_normalisation, parameters_of
 
 TINY = {"channels": [8, 8, 8, 8], "stem_width": 8}
 
@@ -43,6 +43,24 @@ def test_pixels_are_normalised_as_the_weights_expect(scratch):
     )
     expected = (images - torch.tensor(mean).view(1, -1, 1, 1)) / torch.tensor(std).view(1, -1, 1, 1)
     assert torch.allclose(images * classifier.scale + classifier.offset, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("scratch", [True, False])
+def test_pixels_are_normalised_as_the_data_want(scratch):
+    own = [0.1, 0.2, 0.3], [0.4, 0.5, 0.6]
+    classifier, _ = create("resnet10t", 3, TINY, 32, scratch=scratch, normalisation=own)
+    pixel = torch.tensor([0.5, 0.7, 0.9]).view(1, 3, 1, 1)
+    assert torch.allclose(pixel * classifier.scale + classifier.offset, torch.ones(1, 3, 1, 1))
+
+
+def test_a_normalisation_that_does_not_suit_the_weights_is_named():
+    own = [0.1, 0.2, 0.3], [0.4, 0.5, 0.6]
+    classifier, _ = create("resnet10t", 3, TINY, 32, scratch=False, normalisation=own)
+    problem = other_normalisation(classifier, own, "pretrained")
+    assert "mean [0.485, 0.456, 0.406]" in problem and "are [0.1, 0.2, 0.3]" in problem
+    assert other_normalisation(classifier, own, "none") is None
+    suits = [0.48, 0.46, 0.41], [0.23, 0.22, 0.23]
+    assert other_normalisation(classifier, suits, "pretrained") is None
 
 
 def test_an_unknown_model_suggests_the_nearest():

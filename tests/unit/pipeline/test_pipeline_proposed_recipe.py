@@ -58,6 +58,33 @@ def test_the_size_follows_the_short_side(height, size, student) -> None:
     assert student in (None, recipe.student.model)
 
 
+@pytest.mark.parametrize(
+    ("shapes", "resize", "reason"),
+    [
+        ([(60, 80)], "squash", None),
+        ([(60, 80), (80, 60)], "crop", "from 0.75 to 1.33; a centre crop loses about 25%"),
+        ([(60, 80), (60, 200)], "letterbox", "from 1.33 to 3.33"),
+        ([(60, 80)] * 19 + [(60, 200)], "squash", None),
+    ],
+)
+def test_shapes_that_differ_are_not_squashed(shapes, resize, reason) -> None:
+    for number, name in enumerate(PLAIN):
+        images([name], *shapes[number % len(shapes)])
+    recipe, text = proposed()
+    assert recipe.data.resize == resize
+    assert reason in text if reason else "resize" not in text
+
+
+def test_photographs_count_as_they_are_shown() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turned by a quarter
+    images(PLAIN, 60, 80)
+    for name in PLAIN[::2]:
+        file = Path("my images", name)
+        Image.open(file).save(file, exif=exif)
+    assert proposed()[0].data.resize == "crop"
+
+
 @pytest.mark.parametrize("splits", [("train", "test"), ("train", "val", "test")])
 def test_official_splits_are_respected(splits) -> None:
     images([f"{split}/{name}" for split in splits for name in PLAIN])

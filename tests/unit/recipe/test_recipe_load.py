@@ -108,6 +108,42 @@ def test_a_rule_between_keys_is_told_at_its_section(refused) -> None:
     assert "'path'" in error.problem
 
 
+@pytest.mark.parametrize(
+    ("size", "words"),
+    [
+        ("8", "at least 16"),
+        ("[64]", "at least 2 entries"),
+        ("[64, 64, 3]", "at most 2 entries"),
+        ("[64, 2000]", "at most 1024"),
+        ("64 x 96", "a whole number or a list"),
+    ],
+)
+def test_an_image_size_is_one_side_or_two(refused, size, words) -> None:
+    error = refused(BASE.replace("elpv", f"elpv, image_size: {size}"))
+    assert words in error.problem and "data.image_size" in error.where
+
+
+@pytest.mark.parametrize(
+    ("keys", "words"),
+    [
+        ("mean: auto", "both 'mean' and 'std'"),
+        ("mean: [124, 116, 104], std: auto", "at most 1"),
+        ("mean: [0.5], std: auto", "at least 3 entries"),
+        ("mean: auto, std: [0, 0.5, 0.5]", "above 0"),
+        ("mean: automatic, std: auto", "'auto' or a list"),
+    ],
+)
+def test_a_normalisation_is_whole_and_in_range(refused, keys, words) -> None:
+    assert words in refused(BASE.replace("elpv", f"elpv, {keys}")).problem
+
+
+def test_quarter_turns_need_square_images(recipe, refused) -> None:
+    oblong = BASE.replace("elpv", "elpv, image_size: [64, 96]")
+    assert recipe(oblong).data.image_size == [64, 96]
+    recipe(oblong.replace("96", "64"), "distill.augment=dihedral")
+    assert "a square data.image_size" in refused(oblong, "distill.augment=dihedral").problem
+
+
 @pytest.mark.parametrize("name", ["cqu", "rtx-adda", "jetsn"])
 def test_an_unknown_target_offers_the_nearest(refused, name) -> None:
     error = refused(BASE.replace("cpu", name))

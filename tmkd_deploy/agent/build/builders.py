@@ -98,7 +98,8 @@ def _job(
         "onnx": str(onnx),
         "precision": precision,
         "input": field(request, "input", str),
-        "image_size": field(request, "image_size", int),
+        "height": field(request, "height", int),
+        "width": field(request, "width", int),
         "typing": optional(request, "typing", str) or "strong",
         "free_mb": free,
         "workspace_mb": given,
@@ -185,7 +186,8 @@ def _build_with_trtexec(
 
 
 def _configuration(job: dict[str, Any]) -> dict[str, Any]:
-    names = ("input", "image_size", "workspace_mb", "free_mb", "gpu_fallback", "compute_capability")
+    size = ("input", "height", "width")
+    names = (*size, "workspace_mb", "free_mb", "gpu_fallback", "compute_capability")
     return {name: job[name] for name in names}
 
 

@@ -66,7 +66,7 @@ def _build(trt: Any, log: Any, job: dict[str, Any], folder: Path) -> dict[str, A
     config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, job["workspace_mb"] << 20)
     for flag in typing.builder_flags:
         config.set_flag(getattr(trt.BuilderFlag, flag))
-    config.add_optimization_profile(_profile(builder, network, job["image_size"]))
+    config.add_optimization_profile(_profile(builder, network, job))
     if job["compute_capability"] is not None:
         _set_compute_capability(trt, config, job["compute_capability"])
     refused = [] if job["dla_core"] is None else _use_dla(trt, builder, config, network, job)
@@ -132,8 +132,8 @@ def _parse(trt: Any, log: Any, network: Any, job: dict[str, Any]) -> None:
 def _check_ends(network: Any, job: dict[str, Any]) -> None:
     inputs = [network.get_input(at) for at in range(network.num_inputs)]
     found = [f"{tensor.name} {tuple(tensor.shape)}" for tensor in inputs]
-    side = job["image_size"]
-    wanted = [f"{job['input']} ({batch}, {side}, {side}, 3)" for batch in (-1, 1)]
+    height, width = job["height"], job["width"]
+    wanted = [f"{job['input']} ({batch}, {height}, {width}, 3)" for batch in (-1, 1)]
     if len(found) != 1 or found[0] not in wanted or network.num_outputs != 1:
         raise AgentError(
             DATA,
@@ -144,10 +144,10 @@ def _check_ends(network: Any, job: dict[str, Any]) -> None:
         )
 
 
-def _profile(builder: Any, network: Any, image_size: int) -> Any:
+def _profile(builder: Any, network: Any, job: dict[str, Any]) -> Any:
     """A profile for one image at a time, as from a camera."""
     profile = builder.create_optimization_profile()
-    one = (1, image_size, image_size, 3)
+    one = (1, job["height"], job["width"], 3)
     profile.set_shape(network.get_input(0).name, one, one, one)
     return profile
 

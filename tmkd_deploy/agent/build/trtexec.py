@@ -98,8 +98,7 @@ def build_command(program: str, release: tuple[int, ...], job: dict[str, Any]) -
     Types are strong from 10 on, unless flags are requested and available, as in
     `tensorrt_build.choose_typing`.
     """
-    side = job["image_size"]
-    shape = f"{job['input']}:1x{side}x{side}x3"
+    shape = f"{job['input']}:1x{job['height']}x{job['width']}x3"
     return [
         program,
         f"--onnx={job['onnx']}",
@@ -157,12 +156,11 @@ def time(program: str, engine: Path, job: dict[str, Any], context: Context) -> t
         AgentError: as `check_built`; `environment` also if it takes too long.
     """
     times = context.scratch() / "times.json"
-    side = job["image_size"]
     warmup_ms = int(job["warmup_seconds"] * 1000)
     command = [
         program,
         f"--loadEngine={engine}",
-        f"--shapes={job['input']}:1x{side}x{side}x3",
+        f"--shapes={job['input']}:1x{job['height']}x{job['width']}x3",
         f"--warmUp={warmup_ms}",
         f"--iterations={job['min_runs']}",
         f"--duration={job['min_seconds']:g}",

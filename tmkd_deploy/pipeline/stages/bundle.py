@@ -72,7 +72,7 @@ class Bundle(Stage[ResolvedTarget]):
             measurements=measurements,
             verdict=gate.verdict,
             class_names=measurements.class_names,
-            image_size=prepared.record.image_size,
+            preprocessing=prepared.record.preprocessing,
             golden_images=np.asarray(PreparedData.load(prepared).images("test")[golden]),
             golden_logits=logits[golden],
             golden_tolerance=_GOLDEN_TOLERANCE[engine.precision],

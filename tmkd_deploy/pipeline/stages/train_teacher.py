@@ -50,6 +50,7 @@ class TrainTeacher(Stage[None]):
         from tmkd_deploy.distill import text_teacher
         from tmkd_deploy.distill.distill import new_student
         from tmkd_deploy.distill.text_embeddings import read_embeddings
+        from tmkd_deploy.distill.train_teacher import warn_of_normalisation
         from tmkd_deploy.models import weights
         from tmkd_deploy.recipe.check import check
 
@@ -57,6 +58,7 @@ class TrainTeacher(Stage[None]):
         check(recipe)
         student, _ = new_student(recipe, data)
         weights.initialise(student, recipe.student.model, recipe.student.weights)
+        warn_of_normalisation("student", student, recipe.student.weights, data, self.context.events)
         text = recipe.teacher.text
         if text.embeddings:
             read_embeddings(text.embeddings, data.class_names)

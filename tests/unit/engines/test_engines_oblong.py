@@ -1,0 +1,53 @@
+"""Oblong inputs and a mean of their own, from the network to the engines of every runtime."""
+
+import importlib.util
+
+import numpy as np
+import pytest
+import torch
+
+pytest.importorskip("timm")
+import onnx
+
+from tmkd_deploy.engines.onnxruntime import OnnxRuntime
+from tmkd_deploy.engines.registry import runtime
+from tmkd_deploy.errors import DataError
+from tmkd_deploy.export.torch_to_onnx import to_onnx
+from tmkd_deploy.models.timm_classifier import create
+from tmkd_deploy.targets.catalog import get
+
+SIZE = [32, 48]
+OWN = [0.1, 0.5, 0.7], [0.2, 0.3, 0.9]
+HAS_RTX = importlib.util.find_spec("tensorrt_rtx") is not None
+needs_rtx = pytest.mark.skipif(not HAS_RTX, reason="tensorrt_rtx is not installed")
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    torch.manual_seed(0)
+    arguments = {"channels": [8, 8, 8, 8], "stem_width": 8}
+    classifier, _ = create("resnet10t", 3, arguments, SIZE, scratch=True, normalisation=OWN)
+    file = tmp_path_factory.mktemp("oblong") / "model.onnx"
+    onnx.save(to_onnx(classifier, SIZE, 20), file)
+    return classifier, file
+
+
+@pytest.mark.parametrize(
+    "target", ["cpu", "jetson-orin-nano", pytest.param("rtx-ada", marks=needs_rtx)]
+)
+def test_every_runtime_builds_it(exported, tmp_path, target):
+    builder = runtime(get(target).runtime)
+    assert builder.build(exported[1], "fp32", SIZE, get(target), tmp_path).bytes > 0
+    for other in (32, SIZE[::-1]):
+        with pytest.raises(DataError, match="32 x 48 x 3, but the engine needs"):
+            builder.build(exported[1], "fp32", other, get(target), tmp_path)
+
+
+def test_the_engine_computes_what_the_network_does(exported, tmp_path):
+    classifier, file = exported
+    OnnxRuntime().build(file, "fp32", SIZE, get("cpu"), tmp_path)
+    images = np.random.default_rng(0).integers(0, 256, (4, *SIZE, 3), dtype=np.uint8)
+    with torch.inference_mode():
+        expected = classifier(torch.from_numpy(images).permute(0, 3, 1, 2) / 255)[0].numpy()
+    found = OnnxRuntime().open(tmp_path / "fp32.onnx", threads=1).infer(images)
+    np.testing.assert_allclose(found, expected, atol=1e-4)

@@ -74,7 +74,7 @@ def images_to_decide_share(share: float, limit: float) -> int | None:
 
     This inverts `share_interval`, if the share stays as it is. None if it equals the limit.
     """
-    if share == limit:
+    if math.isclose(share, limit, abs_tol=1e-12):
         return None
     return math.ceil(_Z**2 * limit * (1 - limit) / (share - limit) ** 2)
 

@@ -7,9 +7,12 @@ import re
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from tmkd_deploy.runtime.decision import Decision
 from tmkd_deploy.runtime.strict_json import parse_object
 
 FORMAT_VERSION = 1
+# with a threshold: a reader that ignored it would give other answers than those that were judged
+FORMAT_VERSION_WITH_DECISION = 2
 MANIFEST = "manifest.json"
 GOLDEN_INPUTS = "golden_inputs.npy"
 GOLDEN_OUTPUTS = "golden_outputs.npy"
@@ -60,6 +63,10 @@ class Manifest:
         latency: the measured latency in milliseconds; None if not measured.
         tool_version: the version of tmkd-deploy that created the bundle.
         files: size and hash of each member, by name.
+        guarded_class: the class that must not be missed, with a threshold of its own; None if the
+            class with the highest logit is the answer.
+        threshold: the probability from which an image is of that class, in [0, 1]; None likewise.
+        golden_classes: the classes of the golden images under that threshold; None likewise.
     """
 
     name: str
@@ -78,6 +85,16 @@ class Manifest:
     latency: dict[str, Any] | None
     tool_version: str
     files: dict[str, FileEntry]
+    guarded_class: str | None = None
+    threshold: float | None = None
+    golden_classes: tuple[str, ...] | None = None
+
+    @property
+    def decision(self) -> Decision | None:
+        """How logits become a class; None for the highest."""
+        if self.guarded_class is None or self.threshold is None:
+            return None
+        return Decision(self.class_names.index(self.guarded_class), self.threshold)
 
 
 def parse(raw: bytes) -> Manifest:
@@ -91,10 +108,10 @@ def parse(raw: bytes) -> Manifest:
     except ValueError as error:
         raise UnfitError(f"its manifest {error}") from error
     version = _take(document, "format_version", int)
-    if version != FORMAT_VERSION:
+    if version not in (FORMAT_VERSION, FORMAT_VERSION_WITH_DECISION):
         raise UnfitError(
-            f"its format version is {version}, "
-            f"but this version of tmkd-deploy reads {FORMAT_VERSION}"
+            f"its format version is {version}, but this version of tmkd-deploy reads "
+            f"{FORMAT_VERSION} and {FORMAT_VERSION_WITH_DECISION}"
         )
     image = _take(document, "input", dict)
     output = _take(document, "output", dict)
@@ -121,6 +138,7 @@ def parse(raw: bytes) -> Manifest:
         latency=_optional(document, "latency", dict),
         tool_version=_take(document, "tool_version", str),
         files=_files(_take(document, "files", dict)),
+        **_decision(document, golden, decides=version == FORMAT_VERSION_WITH_DECISION),
     )
     _check(manifest)
     return manifest
@@ -138,6 +156,23 @@ def _check(manifest: Manifest) -> None:
     _require(all(isinstance(check, dict) for check in manifest.gate_checks), "gate.checks")
     _require(manifest.engine not in (GOLDEN_INPUTS, GOLDEN_OUTPUTS), "engine")
     _require({manifest.engine, GOLDEN_INPUTS, GOLDEN_OUTPUTS} <= set(manifest.files), "files")
+    if manifest.threshold is not None:
+        _require(manifest.guarded_class in names, "decision.class")
+        _require(0 <= manifest.threshold <= 1, "decision.threshold")
+    _require(all(name in names for name in manifest.golden_classes or ()), "golden.classes")
+
+
+def _decision(document: dict[str, Any], golden: dict[str, Any], *, decides: bool) -> dict[str, Any]:
+    """The fields of `Manifest` that only the format with a threshold has, and must have."""
+    _require(decides or "decision" not in document, "decision")
+    if not decides:
+        return {}
+    decision = _take(document, "decision", dict)
+    return {
+        "guarded_class": _take(decision, "class", str),
+        "threshold": _take(decision, "threshold", float),
+        "golden_classes": tuple(_take(golden, "classes", list)),
+    }
 
 
 def _files(entries: dict[str, Any]) -> dict[str, FileEntry]:

@@ -183,8 +183,8 @@ def test_a_manifest_that_is_not_a_json_object(bundle: Path, text: bytes) -> None
 
 
 def test_a_later_format_says_so(bundle: Path) -> None:
-    with_manifest(bundle, lambda document: document.update(format_version=2))
-    refuses(bundle, "format version is 2")
+    with_manifest(bundle, lambda document: document.update(format_version=3))
+    refuses(bundle, "format version is 3")
 
 
 REQUIRED = {

@@ -62,6 +62,9 @@ def test_from_the_recipe_to_the_answers_of_the_bundle(guarding, images, capsys) 
     for name in ("report.md", "summary.json", "report.html"):
         text = (guarding.run_folder / name).read_text(encoding="utf-8")
         assert f"chosen on validation images for a recall of {RECALL:g}" in text
+    assert main(["bundle", "evaluate", str(bundle), str(images / "test"), "--json"]) == 0
+    evaluated = json.loads(capsys.readouterr().out)
+    assert evaluated["confusion"] == counted and evaluated["threshold"] == threshold
     assert main(["bundle", "verify", str(bundle)]) == 0
     assert "is valid" in capsys.readouterr().out
 

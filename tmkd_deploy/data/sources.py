@@ -31,10 +31,20 @@ FILES: dict[str, Callable[[Path, Data], list[Path]]] = {
     "parquet": lambda path, _: find_files(path, ".parquet"),
     "webdataset": lambda path, _: webdataset.files(path),
 }
+_SHARDS = (".parquet", ".tar")
+_SOURCES = {".parquet": "parquet", ".tar": "webdataset"} | dict.fromkeys(
+    (".csv", ".json", ".jsonl"), "table"
+)
 VAL_IS_TEST = (
     "The data have a validation split and no test split, so their validation split is the test "
     "split here, and another validation split is held out from the training images."
 )
+
+
+def source_of(path: Path) -> str:
+    """The kind of source that a path denotes: shards, a table, or else a folder."""
+    shards = [suffix for suffix in _SHARDS if any(path.glob(f"*{suffix}"))]
+    return _SOURCES.get(shards[0] if shards else path.suffix.lower(), "folder")
 
 
 def source_fingerprint(spec: Data) -> str:

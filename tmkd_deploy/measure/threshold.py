@@ -24,6 +24,7 @@ from tmkd_deploy.records.logits import Logits
 from tmkd_deploy.runtime.decision import Decision, probabilities
 
 _DIGITS = 4
+_MARGIN = 1e-6  # matters only for scores with so few digits, such as 1
 
 
 @dataclass(frozen=True)
@@ -69,8 +70,8 @@ def decided(
 def choose_threshold(scores: np.ndarray, recall: float) -> float:
     """The threshold that shows `recall`; the largest that misses none if that cannot be shown.
 
-    It is rounded down to four digits, so that the last score stays above it wherever it is
-    computed.
+    It is rounded down to four digits and lies below the last score that it admits, which stays
+    above it wherever it is computed.
 
     Args:
         scores: of the class's own images, its softmax probability, float [n] in [0, 1], n >= 1.
@@ -78,7 +79,8 @@ def choose_threshold(scores: np.ndarray, recall: float) -> float:
     """
     found = fewest_right(len(scores), recall) or len(scores)
     lowest = float(np.sort(scores)[len(scores) - found])
-    return float(Context(prec=_DIGITS, rounding=ROUND_FLOOR).create_decimal_from_float(lowest))
+    below = lowest * (1 - _MARGIN)
+    return float(Context(prec=_DIGITS, rounding=ROUND_FLOOR).create_decimal_from_float(below))
 
 
 def check_guarded_class(asked: schema.Decision, data: DataRecord) -> str | None:

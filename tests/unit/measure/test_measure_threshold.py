@@ -97,19 +97,31 @@ def test_a_higher_recall_never_raises_the_threshold(
 def test_no_larger_threshold_shows_it(scores: np.ndarray, recall: float) -> None:
     needed = fewest_right(len(scores), recall) or len(scores)
     threshold = choose_threshold(scores, recall)
-    larger = max(threshold * 1.001, threshold + 5e-324)  # four digits are kept
+    larger = max(threshold * 1.0011, threshold + 5e-324)  # four digits are kept
     assert (scores > larger).sum() < needed
 
 
 def test_images_with_the_same_score_are_all_found() -> None:
     scores = np.array([0.75] * 60 + [0.25] * 60)
-    assert choose_threshold(scores, 0.5) == choose_threshold(scores, 0.95) == 0.25
-    assert choose_threshold(scores, 0.3) == 0.75
+    assert choose_threshold(scores, 0.5) == choose_threshold(scores, 0.95) == 0.2499
+    assert choose_threshold(scores, 0.3) == 0.7499
 
 
 def test_the_threshold_is_rounded_down() -> None:
     assert choose_threshold(np.array([0.123456]), 0.95) == 0.1234
     assert choose_threshold(np.array([1.23456e-9]), 0.95) == 1.234e-9
+    assert choose_threshold(np.array([1.0]), 0.95) == 0.9999
+    assert choose_threshold(np.array([0.0]), 0.95) == 0
+
+
+def test_new_images_reach_the_recall_19_times_of_20() -> None:
+    random = np.random.default_rng(0)
+    validation = random.uniform(size=(3000, 130))
+    # of new images with such scores, 1 - t lie above t
+    thresholds = np.array([choose_threshold(scores, 0.95) for scores in validation])
+    assert 0.95 <= (1 - thresholds >= 0.95).mean() < 0.99
+    quantiles = np.sort(validation)[:, 130 - 124]  # 124 of 130 are 95.4 %
+    assert 0.4 < (1 - quantiles >= 0.95).mean() < 0.6
 
 
 @given(

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from tmkd_deploy.records.figures import Interval
 
 _Z = 1.959963984540054
+_TAIL = 0.05  # of a one-sided 95 % bound
 
 
 def share_interval(right: int, total: int) -> Interval:
@@ -18,6 +19,33 @@ def share_interval(right: int, total: int) -> Interval:
     half = _Z / (1 + _Z**2 / total) * spread
     # near 0 and 1, rounding may leave the share itself outside
     return max(0.0, min(share, centre - half)), min(1.0, max(share, centre + half))
+
+
+def fewest_right(total: int, share: float) -> int | None:
+    """The fewest of `total` that must be right to show `share`, which lies in (0, 1).
+
+    The one-sided 95 % lower bound of Clopper and Pearson (1934) is then at least `share`: if the
+    true share were `share`, so few mistakes would happen in at most 5 % of all samples. None if
+    even no mistake among `total` does not show it.
+    """
+
+    def probability(wrong: int) -> float:
+        right = total - wrong
+        ways = math.lgamma(total + 1) - math.lgamma(wrong + 1) - math.lgamma(right + 1)
+        return math.exp(ways + wrong * math.log1p(-share) + right * math.log(share))
+
+    wrong, tail = 0, probability(0)
+    while tail <= _TAIL:
+        wrong += 1
+        tail += probability(wrong)
+    return total - wrong + 1 if wrong else None
+
+
+def fewest_to_show(share: float) -> int:
+    """How many images, all of them right, show `share` in the sense of `fewest_right`."""
+    total = max(1, math.ceil(math.log(_TAIL) / math.log(share)))
+    # the logarithm may be off by a rounding
+    return total if fewest_right(total, share) is not None else total + 1
 
 
 def paired_change_interval(gained: int, lost: int, total: int) -> Interval:
@@ -74,7 +102,7 @@ def images_to_decide_share(share: float, limit: float) -> int | None:
 
     This inverts `share_interval`, if the share stays as it is. None if it equals the limit.
     """
-    if share == limit:
+    if math.isclose(share, limit, abs_tol=1e-12):
         return None
     return math.ceil(_Z**2 * limit * (1 - limit) / (share - limit) ** 2)
 

@@ -76,6 +76,22 @@ def test_the_command_line_verifies_and_runs_it(fresh: Path, shelf: Path) -> None
     assert 0 < prediction["confidence"] <= 1
 
 
+def test_the_command_line_evaluates_and_shows_it(fresh: Path, shelf: Path, images: Path) -> None:
+    command, labelled = fresh / "tmkd-deploy", images / "test"
+    given = ("my-model-cpu.tmkd", labelled, "--csv", "rows.csv", "--json")
+    done = run(command, "bundle", "evaluate", *given, cwd=shelf)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["images"] == 42 and sum(map(sum, found["confusion"])) == 42
+    low, high = found["top1_interval"]
+    assert 0.5 < low < found["top1"] <= high
+    assert len((shelf / "rows.csv").read_text(encoding="utf-8").splitlines()) == 43
+    for arguments in (("evaluate", "my-model-cpu.tmkd", labelled), ("show", "my-model-cpu.tmkd")):
+        done = run(command, "bundle", *arguments, cwd=shelf)
+        assert done.returncode == 0, done.stderr
+        assert "small for cpu" in done.stdout
+
+
 @pytest.mark.parametrize("page", ["README.md", "docs/how-to/application.md"])
 def test_the_lines_of_python_in_the_documentation_run_it(
     fresh: Path, shelf: Path, page: str

@@ -26,6 +26,7 @@ from tmkd_deploy.records.measurements import Measurements
 from tmkd_deploy.records.types import Precision, RuntimeName
 from tmkd_deploy.records.verdict import Verdict
 from tmkd_deploy.runtime import BundleError, verify
+from tmkd_deploy.runtime.decision import Decision, decide, margins
 from tmkd_deploy.runtime.golden import preprocessed_pictures
 from tmkd_deploy.runtime.manifest import (
     FORMAT_VERSION,
@@ -55,6 +56,7 @@ def pack(
     golden_logits: npt.NDArray[np.float32],
     golden_tolerance: float,
     into: Path,
+    decision: Decision | None = None,
 ) -> BundleRecord:
     """Write `into/<name>-<target>.tmkd` and verify it.
 
@@ -66,6 +68,8 @@ def pack(
         golden_images: uint8 [k, height, width, 3], k >= 1, selected by `clearest_images`.
         golden_logits: float32 [k, classes], this engine's output for the golden images.
         golden_tolerance: the largest allowed difference of a logit on another machine.
+        decision: the class that must not be missed and its threshold; None if the class with the
+            highest logit is the answer, which older versions can read.
 
     Raises:
         ArtifactError: the engine file does not exist.
@@ -83,7 +87,7 @@ def pack(
         GOLDEN_OUTPUTS: _npy(golden_logits),
         GOLDEN_PREPROCESSED: _npy(preprocessed_pictures(preprocessing)),
     }
-    document = {
+    document: dict[str, Any] = {
         "format_version": FORMAT_VERSION,
         "tool_version": __version__,
         "name": name,
@@ -102,6 +106,13 @@ def pack(
             for member, content in members.items()
         },
     }
+    if decision is not None:
+        document["decision"] = {
+            "class": class_names[decision.label],
+            "threshold": decision.threshold,
+        }
+        decided = decide(golden_logits, decision)
+        document["golden"]["classes"] = [class_names[label] for label in decided]
     manifest = json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
     path = into / f"{name}-{measurements.target}{SUFFIX}"
     _write_zip(path, {MANIFEST: f"{manifest}\n".encode(), **members})
@@ -116,19 +127,21 @@ def pack(
     )
 
 
-def clearest_images(logits: npt.NDArray[np.float32], count: int) -> list[int]:
+def clearest_images(
+    logits: npt.NDArray[np.float32], count: int, decision: Decision | None = None
+) -> list[int]:
     """Indices of at most `count` images suited as golden images, in ascending order.
 
-    Images are taken from the predicted classes in turn, the largest margin over the runner-up
-    first: on another processor, an image near a decision boundary may fall on the other side.
+    Images are taken from the predicted classes in turn, the largest margin first: on another
+    processor, an image near a decision boundary may fall on the other side.
 
     Args:
         logits: float32 [n, classes].
         count: how many images to select.
+        decision: as for `pack`.
     """
-    ordered = np.sort(logits, axis=1)
-    margin = ordered[:, -1] - ordered[:, -2] if logits.shape[1] > 1 else ordered[:, -1]
-    predicted = logits.argmax(axis=1)
+    margin = margins(logits, decision)
+    predicted = decide(logits, decision)
     # sort by rank within the predicted class, then by margin
     rank = np.empty(len(logits), dtype=np.int64)
     for label in np.unique(predicted):

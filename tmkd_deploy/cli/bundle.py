@@ -1,27 +1,34 @@
-"""`bundle`: pack engines into bundles, and verify, show and run bundles."""
+"""`bundle`: pack engines into bundles, and verify, show, run and evaluate bundles."""
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tmkd_deploy.cli import output, stages
 from tmkd_deploy.cli.groups import PackByDefault
-from tmkd_deploy.cli.options import AsJson
-from tmkd_deploy.errors import DataError, EnvironmentProblem, ExitCode, RequestError
+from tmkd_deploy.cli.options import AsJson, Quiet
+from tmkd_deploy.errors import (
+    DataError,
+    EnvironmentProblem,
+    ExitCode,
+    RequestError,
+    from_os_error,
+)
 
 if TYPE_CHECKING:
     from tmkd_deploy.runtime import Prediction
 
 app = typer.Typer(
     cls=PackByDefault,
-    help="Pack engines into bundles; verify, show and run bundles.",
+    help="Pack engines into bundles; verify, show, run and evaluate bundles.",
     rich_markup_mode=None,
 )
 app.command("pack", help=f"{stages.BUNDLE.help} `bundle` without a command does this.")(
@@ -29,6 +36,9 @@ app.command("pack", help=f"{stages.BUNDLE.help} `bundle` without a command does 
 )
 
 BundleFile = Annotated[Path, typer.Argument(metavar="FILE", help="A .tmkd file.")]
+Threads = Annotated[
+    int | None, typer.Option("--threads", min=1, help="Threads.  [default: as measured]")
+]
 
 
 @app.command()
@@ -51,22 +61,20 @@ def verify(file: BundleFile, as_json: AsJson = False) -> None:
 
 @app.command()
 def show(file: BundleFile, as_json: AsJson = False) -> None:
-    """Print the manifest of a bundle."""
-    import dataclasses  # noqa: PLC0415
+    """Say what a bundle is: its classes, verdict, figures and files.
 
+    With --json, print its whole manifest.
+    """
     with _bundle_errors():
         from tmkd_deploy.runtime.archive import read_archive  # noqa: PLC0415
 
-        manifest = dataclasses.asdict(read_archive(file).manifest)
+        contents = read_archive(file)
     if as_json:
-        output.emit_json(manifest)
+        output.emit_json(dataclasses.asdict(contents.manifest))
         return
-    import yaml  # noqa: PLC0415
+    from tmkd_deploy.cli import render_bundle  # noqa: PLC0415
 
-    plain: dict[str, Any] = {
-        key: list(value) if isinstance(value, tuple) else value for key, value in manifest.items()
-    }
-    output.emit(yaml.safe_dump(plain, sort_keys=False, allow_unicode=True).rstrip())
+    output.emit_styled(render_bundle.summary(contents))
 
 
 @app.command()
@@ -75,10 +83,7 @@ def run(
     images: Annotated[
         list[Path], typer.Argument(metavar="IMAGE...", help="Images, or folders of images.")
     ],
-    threads: Annotated[
-        int | None,
-        typer.Option("--threads", min=1, help="Threads.  [default: as measured]"),
-    ] = None,
+    threads: Threads = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object per line and image.")
     ] = False,
@@ -108,6 +113,59 @@ def run(
             f"{unusable} of {len(files)} images cannot be used.",
             advice="Give PNG, JPEG, BMP, WebP or TIFF images that can be read.",
         )
+
+
+@app.command()
+def evaluate(
+    file: BundleFile,
+    data: Annotated[
+        Path,
+        typer.Argument(
+            metavar="DATA",
+            help="A folder with one folder per class, a table, Parquet files or tar shards.",
+        ),
+    ],
+    csv: Annotated[
+        Path | None,
+        typer.Option("--csv", metavar="FILE", help="Write one line per image to this file."),
+    ] = None,
+    threads: Threads = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Count how often a bundle is right on labelled images.
+
+    Accuracy, recall and precision have 95 % intervals. An image that cannot be used is named and
+    not counted; the exit code is 5 if none can.
+    """
+    with _bundle_errors():
+        from tmkd_deploy import runtime  # noqa: PLC0415
+        from tmkd_deploy.bundle import evaluate as evaluation  # noqa: PLC0415
+        from tmkd_deploy.cli import progress  # noqa: PLC0415
+
+        classifier = runtime.load(file, threads=threads)
+        with progress.listener(quiet) as events:
+            found = evaluation.evaluate(classifier, data, events)
+    if csv is not None:
+        _write(csv, evaluation.to_csv(found))
+    if as_json:
+        decision = {
+            name: getattr(classifier.manifest, name) for name in ("guarded_class", "threshold")
+        }
+        output.emit_json({"bundle": str(file), **decision, **evaluation.to_json(found)})
+        return
+    from tmkd_deploy.cli import render_bundle  # noqa: PLC0415
+
+    output.emit_styled(render_bundle.evaluation(found, classifier.manifest))
+
+
+def _write(path: Path, text: str) -> None:
+    from tmkd_deploy.artifacts import write_text  # noqa: PLC0415
+
+    try:
+        write_text(path, text)
+    except OSError as error:
+        raise from_os_error(error) from error
 
 
 def _images_of(path: Path) -> list[Path]:

@@ -20,13 +20,6 @@ if TYPE_CHECKING:
 app = typer.Typer(
     cls=SuggestingGroup, help="Check data before training on them.", rich_markup_mode=None
 )
-_SOURCES = {
-    ".parquet": "parquet",
-    ".tar": "webdataset",
-    ".csv": "table",
-    ".json": "table",
-    ".jsonl": "table",
-}
 _DROP_POINTS = 2.0
 
 
@@ -108,10 +101,10 @@ def _what_to_check(
             where="--set",
             advice="Pass a recipe in place of the data: tmkd-deploy data check recipe.yaml",
         )
+    from tmkd_deploy.data.sources import source_of  # noqa: PLC0415
     from tmkd_deploy.recipe.schema import Data  # noqa: PLC0415
 
-    source = _SOURCES.get(path.suffix, "folder")
-    spec = Data.model_validate({"source": source, "path": path.absolute()})
+    spec = Data.model_validate({"source": source_of(path), "path": path.absolute()})
     return spec, {f"of at most {drop_points:g} points": drop_points}
 
 

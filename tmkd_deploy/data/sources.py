@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -31,10 +32,32 @@ FILES: dict[str, Callable[[Path, Data], list[Path]]] = {
     "parquet": lambda path, _: find_files(path, ".parquet"),
     "webdataset": lambda path, _: webdataset.files(path),
 }
+_SHARDS = (".parquet", ".tar")
+_SOURCES = {".parquet": "parquet", ".tar": "webdataset"} | dict.fromkeys(
+    (".csv", ".json", ".jsonl"), "table"
+)
 VAL_IS_TEST = (
     "The data have a validation split and no test split, so their validation split is the test "
     "split here, and another validation split is held out from the training images."
 )
+
+
+def source_of(path: Path) -> str:
+    """The kind of source that a path denotes: shards, a table, or else a folder.
+
+    Shards beside folders are no source of their own: the folders are the classes.
+
+    Raises:
+        DataError: the folder cannot be read.
+    """
+    if not os.path.isdir(path):  # noqa: PTH112 - Path.is_dir raises if no file can have the name
+        return _SOURCES.get(path.suffix.lower(), "folder")
+    with reading(path):
+        inside = [each for each in path.iterdir() if not each.name.startswith(".")]
+        if any(each.is_dir() for each in inside):
+            return "folder"
+    suffixes = {each.suffix.lower() for each in inside}
+    return next((_SOURCES[suffix] for suffix in _SHARDS if suffix in suffixes), "folder")
 
 
 def source_fingerprint(spec: Data) -> str:

@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from tmkd_deploy.errors import DataError, RequestError
+from tmkd_deploy.errors import DataError
 from tmkd_deploy.gate import reasons
 from tmkd_deploy.gate.evaluate import evaluate
 from tmkd_deploy.gate.reasons import Standing
-from tmkd_deploy.printable import printable
 from tmkd_deploy.recipe.schema import Budgets
+from tmkd_deploy.records.class_names import refuse_unknown_class
 from tmkd_deploy.records.measurements import Measurements
 from tmkd_deploy.records.types import Precision
 from tmkd_deploy.records.verdict import GateRecord, Outcome, worst
-from tmkd_deploy.suggestions import did_you_mean
 
 
 class Selection(NamedTuple):
@@ -45,6 +44,8 @@ def gate(budgets: Budgets, measurements: Measurements, may_ship: Sequence[Precis
         reason=selected.reason,
         verdict=verdict,
         measurements=measurements,
+        threshold=measurements.threshold(selected.precision),
+        guarded_class=measurements.guarded_class,
     )
 
 
@@ -56,12 +57,7 @@ def refuse_unknown_classes(budgets: Budgets, class_names: Sequence[str], target:
     """
     for key, limits in (("recall", budgets.recall), ("precision", budgets.precision)):
         for name in limits:
-            if name not in class_names:
-                raise RequestError(
-                    f"The data have no class {printable(name, 60)!r}.",
-                    where=f"targets.{target}.budgets.{key}",
-                    advice=did_you_mean(name, class_names),
-                )
+            refuse_unknown_class(name, class_names, f"targets.{target}.budgets.{key}")
 
 
 def select_engine(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -155,7 +156,7 @@ def _macro_recall(measurements: Measurements, precision: Precision) -> Metric | 
     images = sum(total for _, total in recalls)
 
     def images_to_decide(limit: float) -> int | None:
-        if mean == limit:
+        if math.isclose(mean, limit, abs_tol=1e-12):
             return None
         # intervals shrink with the root of the number of images
         reach = mean - interval[0] if mean > limit else interval[1] - mean

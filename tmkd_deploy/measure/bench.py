@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from tmkd_deploy.data.split_names import Split
 from tmkd_deploy.devices.device import Device
 from tmkd_deploy.engines.onnxruntime import OnnxRuntime
 from tmkd_deploy.errors import DataError
@@ -42,11 +43,14 @@ class Bench(Protocol):
 
     engines_under_test: Mapping[str, EngineUnderTest]
 
-    def answers(self, name: str, images: int) -> Sequence[np.ndarray]:
-        """What an engine answers for the first `images` test images, as `Logits` checks it."""
+    def answers(self, name: str, split: Split, images: int) -> Sequence[np.ndarray]:
+        """What an engine answers for the first `images` of a split, as `Logits` checks it."""
 
-    def latency(self, checked: Mapping[str, Logits], seed: int) -> Latency:
-        """Time the `checked` engines interleaved; `seed` is for the bootstrap intervals."""
+    def latency(self, checked: Mapping[str, Logits], split: Split, seed: int) -> Latency:
+        """Time the `checked` engines interleaved on images of a split.
+
+        `seed` is for the bootstrap intervals.
+        """
 
 
 class LocalBench:
@@ -55,11 +59,11 @@ class LocalBench:
     def __init__(
         self,
         engines_under_test: Mapping[str, EngineUnderTest],
-        images: np.ndarray,
+        images: Mapping[Split, np.ndarray],
         settings: Measure,
         events: Events,
     ) -> None:
-        """`images`: the test images, uint8 [N, H, W, 3]."""
+        """`images`: of each split that is measured on, uint8 [N, H, W, 3]."""
         self.engines_under_test = engines_under_test
         self._images = images
         self._settings = settings
@@ -69,15 +73,15 @@ class LocalBench:
             for name, engine in engines_under_test.items()
         }
 
-    def answers(self, name: str, images: int) -> list[np.ndarray]:
+    def answers(self, name: str, split: Split, images: int) -> list[np.ndarray]:
         """As `Bench.answers`."""
-        session = self._sessions[name]
-        frames = (np.ascontiguousarray(self._images[at : at + 1]) for at in range(images))
+        session, given = self._sessions[name], self._images[split]
+        frames = (np.ascontiguousarray(given[at : at + 1]) for at in range(images))
         description = f"Evaluating {self.engines_under_test[name].label}"
         tracked = track(self._events, frames, description, images, "images")
         return [session.infer(frame) for frame in tracked]
 
-    def latency(self, checked: Mapping[str, Logits], seed: int) -> Latency:
+    def latency(self, checked: Mapping[str, Logits], split: Split, seed: int) -> Latency:
         """As `Bench.latency`."""
         return measure_latency(
             {
@@ -85,7 +89,7 @@ class LocalBench:
                 for name, each in self._sessions.items()
                 if name in checked
             },
-            np.asarray(self._images[:TIMED_IMAGES]),
+            np.asarray(self._images[split][:TIMED_IMAGES]),
             self._settings,
             seed,
             self._events,
@@ -98,18 +102,18 @@ class DeviceBench:
     def __init__(
         self,
         engines_under_test: Mapping[str, EngineUnderTest],
-        images: Path,
+        images: Mapping[Split, Path],
         settings: Measure,
         device: Device,
     ) -> None:
-        """`images`: the .npy file of the test images, uint8 [N, H, W, 3]."""
+        """`images`: the .npy file of each split that is measured on, uint8 [N, H, W, 3]."""
         self.engines_under_test = engines_under_test
         self._settings = settings
         self._device = device
         self._images = images
         self._sent: dict[str, str] = {}
 
-    def answers(self, name: str, images: int) -> list[np.ndarray]:
+    def answers(self, name: str, split: Split, images: int) -> list[np.ndarray]:
         """As `Bench.answers`.
 
         Raises:
@@ -118,7 +122,7 @@ class DeviceBench:
         answer = self._device.request(
             "predict",
             **self._engine(name),
-            images=self._first(images),
+            images=self._first(split, images),
             threads=self._settings.threads,
         )
         with tempfile.TemporaryDirectory() as folder:
@@ -135,7 +139,7 @@ class DeviceBench:
                     advice="Run again; if this recurs, check the device's disk and its Python.",
                 ) from error
 
-    def latency(self, checked: Mapping[str, Logits], seed: int) -> Latency:
+    def latency(self, checked: Mapping[str, Logits], split: Split, seed: int) -> Latency:
         """As `Bench.latency`."""
         settings = self._settings
         under_test = {
@@ -144,17 +148,17 @@ class DeviceBench:
         timed = self._device.request(
             "measure",
             engines=[{"name": name, **self._engine(name)} for name in under_test],
-            images=self._first(TIMED_IMAGES),
+            images=self._first(split, TIMED_IMAGES),
             settings=settings.model_dump(),
         )
         labels = {name: engine.label for name, engine in under_test.items()}
         return latency_from(timed, labels, settings, seed)
 
-    def _first(self, count: int) -> str:
-        """The name on the device of a file with the first `count` test images."""
-        images = np.load(self._images, mmap_mode="r", allow_pickle=False)
+    def _first(self, split: Split, count: int) -> str:
+        """The name on the device of a file with the first `count` images of a split."""
+        images = np.load(self._images[split], mmap_mode="r", allow_pickle=False)
         if count >= len(images):
-            return self._device.upload(self._images)
+            return self._device.upload(self._images[split])
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "images.npy"
             np.save(file, images[:count], allow_pickle=False)

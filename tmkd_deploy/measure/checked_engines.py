@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,19 +15,22 @@ from tmkd_deploy.events import Events
 from tmkd_deploy.export.export import reference_logits
 from tmkd_deploy.measure.bench import TIMED_IMAGES, Bench
 from tmkd_deploy.measure.ledger import Entry
+from tmkd_deploy.measure.threshold import Guard, decided
 from tmkd_deploy.measure.unusable import unusable
 from tmkd_deploy.records.engine import EngineRecord
 from tmkd_deploy.records.latency import Latency
 from tmkd_deploy.records.logits import Logits, LogitsError
 from tmkd_deploy.records.measurements import Unusable
 from tmkd_deploy.records.types import PRECISIONS, FloatPrecision, Precision
+from tmkd_deploy.runtime.decision import Decision
 
 
 class CheckedEngines:
     """Checks engines one by one.
 
-    `final` are the logits of each usable precision, `entries` the ledger's on the engines,
-    `unusable` says of each other engine why no figure is made of it.
+    `final` has the ledger's entry on the engine of each usable precision, or on its ONNX file if
+    nothing runs the engine; `entries` are all of them, and `unusable` says of each other engine why
+    no figure is made of it.
     """
 
     def __init__(
@@ -36,15 +39,17 @@ class CheckedEngines:
         data: PreparedData,
         split: Split,
         bench: Bench | None,
+        guard: Guard | None,
         events: Events,
     ) -> None:
-        self.final: dict[Precision, Logits] = {}
+        self.final: dict[Precision, Entry] = {}
         self.entries: list[Entry] = []
         self.unusable: dict[str, Unusable] = {}
         self._record = record
         self._data = data
         self._split: Split = split
         self._bench = bench
+        self._guard = guard
         self._events = events
 
     def check(self, precision: Precision, onnx: Path) -> None:
@@ -53,22 +58,26 @@ class CheckedEngines:
         An engine of a file whose own logits are not finite is unusable, whatever it answers: what
         it answers depends on which values the runtime happens to keep in a wider type.
         """
-        name = precision.upper()
+        name, target = precision.upper(), self._record.target
         with self._refusing(precision, precision):
-            answers = [reference_logits(onnx, self._data.images(self._split))]
-            final = reference = self._logits(answers, f"the {name} ONNX file")
-            if self._bench is not None:
-                final = self._logits(
-                    self._bench.answers(precision, len(self._data.keys(self._split))),
-                    f"the {name} engine for {self._record.target}",
-                )
+            logits, decision = self._decided(
+                f"the {name} ONNX file",
+                lambda split: [reference_logits(onnx, self._data.images(split))],
+            )
             row = f"onnx-{precision}"
             origin = "fake_quantized" if precision == "int8" else "student"
-            self.final[precision] = final
-            self.entries.append(Entry(row, "onnx", precision, f"ONNX, {name}", reference, origin))
+            label = f"ONNX, {name}"
+            found = [Entry(row, "onnx", precision, label, logits, origin, decision=decision)]
             if self._bench is not None:
-                label = f"{name} engine, {self._record.target}"
-                self.entries.append(Entry(precision, "engine", precision, label, final, row))
+                logits, decision = self._decided(
+                    f"the {name} engine for {target}", self._answers(self._bench, precision)
+                )
+                label = f"{name} engine, {target}"
+                found.append(
+                    Entry(precision, "engine", precision, label, logits, row, decision=decision)
+                )
+            self.final[precision] = found[-1]
+            self.entries += found
 
     def latency(self, seed: int) -> Latency | None:
         """Time the usable engines; None if nothing runs them.
@@ -78,28 +87,39 @@ class CheckedEngines:
         """
         if self._bench is None:
             return None
-        checked: dict[str, Logits] = {}
-        checked.update(self.final.items())
+        checked: dict[str, Logits] = {name: entry.logits for name, entry in self.final.items()}
         for name in self._bench.engines_under_test:
             if name in PRECISIONS:
                 continue
             label = self._bench.engines_under_test[name].label
-            count = TIMED_IMAGES if name == TEACHER else None
             with self._refusing(name, "fp32" if name == TEACHER else "int8"):
-                keys = self._data.keys(self._split)[:count]
-                answers = self._bench.answers(name, len(keys))
-                checked[name] = self._logits(answers, f"the {label}", keys)
-                if name != TEACHER:
-                    self.entries.append(
-                        Entry(name, "post_training", "int8", label, checked[name], "student")
+                if name == TEACHER:
+                    keys = self._data.keys(self._split)[:TIMED_IMAGES]
+                    timed = self._bench.answers(name, self._split, len(keys))
+                    checked[name] = self._logits(timed, f"the {label}", keys)
+                    continue
+                logits, decision = self._decided(f"the {label}", self._answers(self._bench, name))
+                checked[name] = logits
+                self.entries.append(
+                    Entry(
+                        name, "post_training", "int8", label, logits, "student", decision=decision
                     )
-        return self._bench.latency(checked, seed)
+                )
+        return self._bench.latency(checked, self._split, seed)
 
-    def _logits(
-        self, answers: Sequence[np.ndarray], of: str, keys: Sequence[str] | None = None
-    ) -> Logits:
-        images = self._data.keys(self._split) if keys is None else keys
-        return Logits(answers, of=of, images=images, classes=len(self._data.class_names))
+    def _answers(self, bench: Bench, name: str) -> Callable[[Split], Sequence[np.ndarray]]:
+        return lambda split: bench.answers(name, split, len(self._data.keys(split)))
+
+    def _decided(
+        self, of: str, answers: Callable[[Split], Sequence[np.ndarray]]
+    ) -> tuple[Logits, Decision | None]:
+        def logits_on(split: Split) -> Logits:
+            return self._logits(answers(split), of, self._data.keys(split))
+
+        return decided(logits_on, self._split, self._guard)
+
+    def _logits(self, answers: Sequence[np.ndarray], of: str, keys: Sequence[str]) -> Logits:
+        return Logits(answers, of=of, images=keys, classes=len(self._data.class_names))
 
     @contextlib.contextmanager
     def _refusing(self, name: str, precision: Precision) -> Iterator[None]:

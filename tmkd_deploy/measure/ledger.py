@@ -23,6 +23,7 @@ from tmkd_deploy.records.measurements import (
     Representation,
 )
 from tmkd_deploy.records.types import Precision
+from tmkd_deploy.runtime.decision import Decision, decide
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,8 @@ class Entry:
     """One representation with its logits on the test split.
 
     `key` identifies it within the ledger, `compared_with` is the key of the entry it is derived
-    from, and `gain_note` is added to the note on a significant gain.
+    from, and `gain_note` is added to the note on a significant gain. `decision` says how its logits
+    become a class; None for the highest.
     """
 
     key: str
@@ -40,6 +42,12 @@ class Entry:
     logits: Logits
     compared_with: str | None = None
     gain_note: str | None = None
+    decision: Decision | None = None
+
+    @property
+    def predictions(self) -> np.ndarray:
+        """The predicted class of each image, integers [N]."""
+        return decide(self.logits.values, self.decision)
 
 
 def ledger(entries: list[Entry], labels: np.ndarray, class_names: Sequence[str]) -> list[LedgerRow]:
@@ -63,11 +71,10 @@ def ledger(entries: list[Entry], labels: np.ndarray, class_names: Sequence[str])
     return rows
 
 
-def confusion_matrix(logits: Logits, labels: np.ndarray) -> list[list[int]]:
+def confusion_matrix(predictions: np.ndarray, labels: np.ndarray, classes: int) -> list[list[int]]:
     """Counts by true class (row) and predicted class (column)."""
-    classes = logits.values.shape[1]
     counts = np.zeros((classes, classes), dtype=int)
-    np.add.at(counts, (labels, logits.predictions), 1)
+    np.add.at(counts, (labels, predictions), 1)
     rows: list[list[int]] = counts.tolist()
     return rows
 
@@ -83,10 +90,11 @@ class _Evaluated:
 
 
 def _evaluate(entry: Entry, labels: np.ndarray) -> _Evaluated:
-    predictions = entry.logits.predictions
-    right = predictions == labels
-    error = expected_calibration_error(top1_confidence(entry.logits.values), right)
-    return _Evaluated(entry, predictions, right, error)
+    # calibration is that of the scores, whatever is decided on them
+    foremost = entry.logits.predictions == labels
+    error = expected_calibration_error(top1_confidence(entry.logits.values), foremost)
+    predictions = entry.predictions
+    return _Evaluated(entry, predictions, predictions == labels, error)
 
 
 def _row(
@@ -103,6 +111,7 @@ def _row(
         macro_recall=float(np.mean(recalls)),
         agreement_with_teacher=float((evaluated.predictions == teacher.predictions).mean()),
         expected_calibration_error=evaluated.calibration_error,
+        threshold=evaluated.entry.decision.threshold if evaluated.entry.decision else None,
         **step,
     )
 

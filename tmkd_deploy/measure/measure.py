@@ -18,10 +18,11 @@ from tmkd_deploy.events import Events
 from tmkd_deploy.measure.bench import Bench, EngineUnderTest
 from tmkd_deploy.measure.checked_engines import CheckedEngines
 from tmkd_deploy.measure.ledger import Entry, confusion_matrix, ledger
+from tmkd_deploy.measure.threshold import Guard, check_guarded_class, decided
 from tmkd_deploy.measure.unusable import none_usable
 from tmkd_deploy.models.timm_classifier import Classifier
 from tmkd_deploy.quantize.engine_arithmetic import use_engine_arithmetic
-from tmkd_deploy.recipe.schema import Recipe
+from tmkd_deploy.recipe import schema
 from tmkd_deploy.records.data_check import DataFinding
 from tmkd_deploy.records.distillation import StudentName
 from tmkd_deploy.records.engine import EngineRecord
@@ -29,6 +30,7 @@ from tmkd_deploy.records.logits import Logits
 from tmkd_deploy.records.measurements import Measurements, Representation
 from tmkd_deploy.records.onnx_model import ComparedRecord
 from tmkd_deploy.records.quant_scheme import QuantScheme
+from tmkd_deploy.records.types import Precision
 from tmkd_deploy.training.distributed import training_device
 from tmkd_deploy.training.predict import predict
 
@@ -70,16 +72,21 @@ class InTorch:
 
 
 def in_torch(
-    models: Models, data: PreparedData, split: Split, quant_scheme: QuantScheme
+    models: Models,
+    data: PreparedData,
+    split: Split,
+    quant_scheme: QuantScheme,
+    asked: schema.Decision,
 ) -> InTorch:
     """Run the models on a split, the fake-quantized one in `quant_scheme`.
 
     Raises:
         LogitsError: the logits of a model are not finite.
+        RequestError: the recipe asks for a decision that the data do not allow.
     """
     teacher = models.teachers.record
     return InTorch(
-        _torch_entries(models, quant_scheme, data, split),
+        _torch_entries(models, quant_scheme, data, split, Guard.of(asked, data)),
         teacher.visual_parameters,
         models.student.record.parameters,
         [
@@ -95,7 +102,7 @@ def _leak(data: PreparedData) -> DataFinding | None:
 
 
 def measure(
-    recipe: Recipe,
+    recipe: schema.Recipe,
     data: PreparedData,
     split: Split,
     torch_side: InTorch,
@@ -123,15 +130,18 @@ def measure(
 
     Raises:
         DataError: no engine has finite logits, or the times cannot be right.
+        RequestError: as for `in_torch`.
     """
     labels = np.asarray(data.labels(split))
-    engines = CheckedEngines(record, data, split, bench, events)
+    guard = Guard.of(recipe.decision, data)
+    engines = CheckedEngines(record, data, split, bench, guard, events)
     for engine in record.engines:
         engines.check(engine.precision, onnx[engine.precision])
     if not engines.final:
         raise none_usable(record.target, engines.unusable)
-    for precision, logits in engines.final.items():
-        np.save(folder / f"logits-{precision}.npy", logits.values, allow_pickle=False)
+    for precision, final in engines.final.items():
+        np.save(folder / f"logits-{precision}.npy", final.logits.values, allow_pickle=False)
+    few = check_guarded_class(recipe.decision, data.record)
     latency = engines.latency(recipe.seed)
     for warning in latency.warnings if latency else ():
         events.warn(warning)
@@ -146,77 +156,70 @@ def measure(
         engines=record.engines,
         ledger=ledger([*torch_side.entries, *engines.entries], labels, data.class_names),
         confusion_by_engine={
-            precision: confusion_matrix(logits, labels)
-            for precision, logits in engines.final.items()
+            precision: confusion_matrix(final.predictions, labels, len(data.class_names))
+            for precision, final in engines.final.items()
         },
         latency=latency,
         not_measured=None if bench else _not_measured_reason(record),
         unusable=engines.unusable,
-        concerns=[*torch_side.concerns, *([leak.problem] if leak and not unfit else [])],
+        concerns=[
+            *torch_side.concerns,
+            *([leak.problem] if leak and not unfit else []),
+            *([few] if few else []),
+        ],
         unfit_split=leak.problem if leak and unfit else None,
         teacher_parameters=torch_side.teacher_parameters,
         student_parameters=torch_side.student_parameters,
+        guarded_class=recipe.decision.guarded_class,
+        guarded_recall=recipe.decision.recall if guard else None,
     )
 
 
 def _torch_entries(
-    models: Models, quant_scheme: QuantScheme, data: PreparedData, split: Split
+    models: Models, quant_scheme: QuantScheme, data: PreparedData, split: Split, guard: Guard | None
 ) -> list[Entry]:
-    def logits(model: Classifier, of: str) -> Logits:
-        found = predict(model.to(training_device()), data.images(split), training_device())
-        return Logits(
-            [found.numpy()], of=of, images=data.keys(split), classes=len(data.class_names)
+    def entry(
+        key: str,
+        representation: Representation,
+        label: str,
+        model: Classifier,
+        of: str,
+        compared_with: str | None = "teacher",
+        gain_note: str | None = None,
+    ) -> Entry:
+        def logits_on(which: Split) -> Logits:
+            found = predict(model.to(training_device()), data.images(which), training_device())
+            keys = data.keys(which)
+            return Logits([found.numpy()], of=of, images=keys, classes=len(data.class_names))
+
+        logits, decision = decided(logits_on, split, guard)
+        precision: Precision = "int8" if representation == "fake_quantized" else "fp32"
+        return Entry(
+            key, representation, precision, label, logits, compared_with, gain_note, decision
         )
 
-    teacher = logits(models.teachers.visual, "the teacher")
-    entries = [Entry("teacher", "teacher", "fp32", "Teacher, RGB view", teacher)]
+    entries = [
+        entry(
+            "teacher", "teacher", "Teacher, RGB view", models.teachers.visual, "the teacher", None
+        )
+    ]
     shipped, losing = _STUDENTS if models.student.record.ships == "distilled" else _STUDENTS[::-1]
     if models.other is not None:
-        entries.append(
-            Entry(
-                losing,
-                _REPRESENTATIONS[losing],
-                "fp32",
-                f"{losing.capitalize()} student",
-                logits(models.other, f"the {losing} student"),
-                "teacher",
-            )
-        )
-    entries.append(
-        Entry(
-            "student",
-            "student",
-            "fp32",
-            f"{shipped.capitalize()} student",
-            logits(models.student.classifier, f"the {shipped} student"),
-            "teacher",
-        )
-    )
+        label, of = f"{losing.capitalize()} student", f"the {losing} student"
+        entries.append(entry(losing, _REPRESENTATIONS[losing], label, models.other, of))
+    label, of = f"{shipped.capitalize()} student", f"the {shipped} student"
+    entries.append(entry("student", "student", label, models.student.classifier, of))
     origin = "student"
     if models.control is not None:
         origin = "control" if models.fine_tuned else "student"
-        entries.append(
-            Entry(
-                "control",
-                "student_control",
-                "fp32",
-                "Control student, without quantizers",
-                logits(models.control, "the control student"),
-                "student",
-            )
-        )
+        label, of = "Control student, without quantizers", "the control student"
+        entries.append(entry("control", "student_control", label, models.control, of, "student"))
     if models.quantized is not None:
         use_engine_arithmetic(models.quantized.network, quant_scheme)
+        note = _MAY_BE_TRAINING if models.fine_tuned and origin == "student" else None
+        label, of = "Fake-quantized student", "the fake-quantized student"
         entries.append(
-            Entry(
-                "fake_quantized",
-                "fake_quantized",
-                "int8",
-                "Fake-quantized student",
-                logits(models.quantized, "the fake-quantized student"),
-                origin,
-                _MAY_BE_TRAINING if models.fine_tuned and origin == "student" else None,
-            )
+            entry("fake_quantized", "fake_quantized", label, models.quantized, of, origin, note)
         )
     return entries
 

@@ -173,6 +173,7 @@ def _params(recipe: Recipe, target: ResolvedTarget) -> dict[str, Any]:
         "quantize": {**to_jsonable(recipe.quantize), "mixed_precision_trials": None},
         "export": to_jsonable(recipe.export),
         "measure": to_jsonable(recipe.measure),
+        "decision": to_jsonable(recipe.decision),
         "target": target.profile.model_dump(mode="json"),
         "precisions": target.precisions,
         "machine": target.machine,

@@ -14,7 +14,7 @@ from string import Template
 
 from tmkd_deploy.data.image_kinds import Header, read_headers
 from tmkd_deploy.data.samples import EncodedDataset
-from tmkd_deploy.data.sources import read_source
+from tmkd_deploy.data.sources import read_source, source_of
 from tmkd_deploy.errors import DataError
 from tmkd_deploy.events import SilentEvents
 from tmkd_deploy.printable import printable
@@ -30,9 +30,6 @@ _SAME_SHAPE = 1.25  # largest by smallest width / height of the middle 80 % of i
 _LEAST_CROPPED = 1.5  # longer by shorter side; a centre crop loses a third of such an image
 _LEAST_FOR_IMAGENET = 64  # pixels; below, a network that shrinks by 32 leaves a single pixel
 _PASSES = 60_000  # of training images at 224 px, more of smaller ones: what a CPU can do in hours
-_SOURCES = {".parquet": "parquet", ".tar": "webdataset"} | dict.fromkeys(
-    (".csv", ".json", ".jsonl"), "table"
-)
 _TRACK = re.compile(r"([^_-]+)([_-])\d+")
 _GREY = {"1", "L", "LA", "I", "I;16", "F"}
 
@@ -47,7 +44,7 @@ def write(path: Path, data: Path, name: str, target: str) -> None:
         DataError: there are no such data, or they cannot be used.
     """
     profile = catalog.get(target)
-    source = _source(data)
+    source = source_of(data)
     dataset = read_source(Data.model_validate({"source": source, "path": data.absolute()}))
     headers = _headers(dataset, data)
     size, sizes = _image_size(headers)
@@ -75,11 +72,6 @@ def write(path: Path, data: Path, name: str, target: str) -> None:
     )
     from_text(text, path)
     starter.write_new(path, text)
-
-
-def _source(data: Path) -> str:
-    shards = [suffix for suffix in (".parquet", ".tar") if any(data.glob(f"*{suffix}"))]
-    return _SOURCES.get(shards[0] if shards else data.suffix.lower(), "folder")
 
 
 def _headers(dataset: EncodedDataset, data: Path) -> list[Header]:

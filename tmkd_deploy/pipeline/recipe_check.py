@@ -17,6 +17,7 @@ from tmkd_deploy.errors import DataError, EnvironmentProblem, MissingExtra, Requ
 from tmkd_deploy.pipeline.resolve_targets import precisions_of
 from tmkd_deploy.recipe import check as names
 from tmkd_deploy.recipe.schema import Data, Recipe, Student, Target, VisualTeacher
+from tmkd_deploy.records.class_names import refuse_unknown_class
 from tmkd_deploy.targets import catalog
 from tmkd_deploy.targets.resolve import require_this_machine
 
@@ -63,6 +64,10 @@ class _Check:
         data = None
         if not any(key.startswith("data.") for key in missing):
             data = self._attempt("data", self._data)
+        guarded = recipe.decision.guarded_class
+        if data and guarded is not None:
+            key = "decision.guarded_class"
+            self._attempt(key, partial(refuse_unknown_class, guarded, data.class_names, key))
         if self._attempt("", self._names) and importlib.util.find_spec("timm"):
             self._models(len(data.class_names) if data else 2, set(missing))
             embeddings = recipe.teacher.text.embeddings

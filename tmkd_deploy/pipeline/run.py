@@ -16,6 +16,7 @@ from tmkd_deploy.engines.registry import runtime
 from tmkd_deploy.errors import ExitCode, from_os_error
 from tmkd_deploy.events import Events, SilentEvents
 from tmkd_deploy.gate.gate import refuse_unknown_classes
+from tmkd_deploy.measure.threshold import check_guarded_class
 from tmkd_deploy.pipeline.concurrency import run_concurrently
 from tmkd_deploy.pipeline.mixed_precision_search import search_excluded_layers
 from tmkd_deploy.pipeline.plan import plan
@@ -175,7 +176,12 @@ def _run_goal(goal: str, context: RunContext) -> None:
 
 
 def _refuse_unknown_classes(context: RunContext) -> None:
-    """Refuse budgets of classes that the data do not have, before anything is trained."""
+    """Refuse classes of the recipe that the data do not have, before anything is trained."""
+    decision = context.recipe.decision
+    if decision.guarded_class is not None:
+        few = check_guarded_class(decision, artifact(context, Ref("prepare")).record)
+        if few:
+            context.events.warn(few)
     for target in context.targets:
         if target.budgets.recall or target.budgets.precision:
             names = artifact(context, Ref("prepare")).record.class_names

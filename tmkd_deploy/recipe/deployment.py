@@ -1,4 +1,4 @@
-"""The recipe's sections on deployment: quantization, export, measurement, targets and budgets."""
+"""The recipe's sections on deployment, from quantization to targets and their budgets."""
 
 from __future__ import annotations
 
@@ -169,6 +169,19 @@ _OF_ACCURACY = (
     "accuracy_drop_points",
     "quantization_drop_points",
 )
+
+
+class Decision(Section):
+    """How scores become a class: by default, the highest wins."""
+
+    guarded_class: str | None = Field(
+        None,
+        description="The class that must not be missed. An image is of this class if its "
+        "probability reaches a threshold, which is chosen on the validation split for 'recall'.",
+    )
+    recall: Annotated[float, Field(gt=0.0, lt=1.0)] = Field(
+        0.95, description="Recall of that class that the validation images must show."
+    )
 
 
 class Target(Section):

@@ -8,7 +8,15 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from tmkd_deploy.recipe import name_pattern
-from tmkd_deploy.recipe.deployment import Budgets, Calibration, Export, Measure, Quantize, Target
+from tmkd_deploy.recipe.deployment import (
+    Budgets,
+    Calibration,
+    Decision,
+    Export,
+    Measure,
+    Quantize,
+    Target,
+)
 from tmkd_deploy.recipe.prompts import Prompts
 from tmkd_deploy.recipe.section import Fraction, Section
 from tmkd_deploy.recipe.training import (
@@ -30,6 +38,7 @@ __all__ = [
     "Calibration",
     "Columns",
     "Data",
+    "Decision",
     "Distill",
     "Export",
     "Measure",
@@ -219,6 +228,9 @@ class Recipe(Section):
     quantize: Quantize = Field(Quantize(), description="Quantization of the student.")
     export: Export = Field(Export(), description="Export to ONNX.")
     measure: Measure = Field(Measure(), description="Latency measurement.")
+    decision: Decision = Field(
+        Decision(), description="How scores become a class: by default, the highest wins."
+    )
     targets: list[Target] = Field(min_length=1, description="The devices to build for.")
 
     @model_validator(mode="after")

@@ -68,7 +68,8 @@ class LedgerRow(Record):
     paired 95 % interval, `p_value` comes from the exact McNemar test, `calibration_error_change` is
     a difference of shares, `flips` has one entry per class with changed predictions, and `note`
     comments on some significant steps. `against` compares an engine with the teacher and with the
-    unquantized student, however many steps lie between.
+    unquantized student, however many steps lie between. `threshold` is the model's own decision
+    threshold for `Measurements.guarded_class`; every figure but the calibration error follows it.
     """
 
     representation: Representation
@@ -90,6 +91,7 @@ class LedgerRow(Record):
     flips: tuple[ClassFlips, ...] = ()
     note: str | None = None
     against: dict[Representation, PairedCounts] = Field(default_factory=dict)
+    threshold: Share | None = None
 
     @model_validator(mode="after")
     def _in_order(self) -> LedgerRow:
@@ -143,8 +145,10 @@ class Measurements(Record):
     matrix, by true class (row) and predicted class (column). `latency` is None, and `not_measured`
     says why, if nothing available runs the engines. `unusable` maps engines, by their names in
     `latency`, to the reason why they have no figures at all: there are none of logits that are not
-    finite. `concerns` are sentences on what else is wrong, such as a weak teacher. `unfit_split`
-    says in a sentence why results on the split say little of new images; None if they do.
+    finite. `concerns` are sentences on what the verdict rests on, such as a weak teacher.
+    `unfit_split` says in a sentence why results on the split say little of new images; None if they
+    do. `guarded_class` is the class that must not be missed, and `guarded_recall` what its
+    thresholds were chosen for; None if the highest score decides.
     """
 
     target: str
@@ -162,6 +166,18 @@ class Measurements(Record):
     unfit_split: str | None = None
     teacher_parameters: Count
     student_parameters: Count
+    guarded_class: str | None = None
+    guarded_recall: Share | None = None
+
+    @model_validator(mode="after")
+    def _the_guarded_class_has_thresholds(self) -> Measurements:
+        if self.guarded_class is None:
+            return self
+        if self.guarded_class not in self.class_names:
+            raise ValueError("the guarded class must be one of the classes")
+        if any(row.threshold is None for row in self.ledger):
+            raise ValueError("every model must have a threshold for the guarded class")
+        return self
 
     @model_validator(mode="after")
     def _confusions_count_the_test_images(self) -> Measurements:
@@ -202,6 +218,11 @@ class Measurements(Record):
     def engine_accuracy(self, precision: Precision) -> LedgerRow | None:
         """The ledger row of an engine; None if the engine was not run."""
         return self.ledger_row("engine", precision)
+
+    def threshold(self, precision: Precision) -> float | None:
+        """The decision threshold of an engine; of its ONNX file if the engine was not run."""
+        row = self.engine_accuracy(precision) or self.ledger_row("onnx", precision)
+        return row.threshold if row else None
 
     def engine_latency(self, engine: str) -> LatencyRow | None:
         """The latency of an engine, or of 'teacher'; None if it was not timed."""

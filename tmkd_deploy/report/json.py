@@ -73,6 +73,7 @@ def _selected(gate: GateRecord) -> dict[str, Any]:
     accuracy, latency, engine = gate.accuracy, gate.latency, gate.engine
     return {
         "engine": gate.would_ship,
+        "threshold": gate.threshold,
         "reason": gate.reason,
         "file": engine.file if engine else None,
         "bytes": engine.bytes if engine else None,

@@ -51,7 +51,7 @@ def summary(gate: GateRecord) -> Table:
         )
     return Table(
         f"Top-1 on {gate.measurements.test_images} test images, with 95 % intervals in "
-        "parentheses.",
+        f"parentheses.{_decided(gate.measurements)}",
         ["Model", "Top-1", "Parameters", "Median latency", "Size"],
         rows,
         numeric=frozenset({1, 2, 3, 4}),
@@ -77,11 +77,21 @@ def ledger(measured: Measurements, shipped: Precision | None = None) -> Table:
     return Table(
         f"Top-1 on {measured.test_images} test images and its change in percentage points, with "
         "95 % intervals in parentheses (paired for changes). Gained and lost count the images that "
-        "became correct and incorrect; p is two-sided, from the exact McNemar test.",
+        "became correct and incorrect; p is two-sided, from the exact McNemar test."
+        f"{_decided(measured)}",
         ["Representation", "Top-1", "Change", "Against", "Gained / lost", "p", "Conclusion"],
         rows,
         numeric=frozenset({1, 2, 4, 5}),
         marked=_shipped_row(measured, shipped),
+    )
+
+
+def _decided(measured: Measurements) -> str:
+    if measured.guarded_class is None:
+        return ""
+    return (
+        f' Each model has its own threshold for "{measured.guarded_class}", chosen on validation '
+        f"images for a recall of {measured.guarded_recall:g}."
     )
 
 

@@ -18,6 +18,7 @@ from tmkd_deploy.runtime.arguments import (
     check_threads,
 )
 from tmkd_deploy.runtime.bundle_engine import Engine, open_engine
+from tmkd_deploy.runtime.decision import decide, probabilities
 from tmkd_deploy.runtime.golden import check_golden, check_preprocessing
 from tmkd_deploy.runtime.image import UnreadableImage
 from tmkd_deploy.runtime.image_input import ImageInput, pixels_of
@@ -31,7 +32,8 @@ class Prediction:
     Attributes:
         label: name of the predicted class.
         index: position of `label` in the classifier's `class_names`.
-        confidence: softmax probability of the predicted class, in (0, 1].
+        confidence: softmax probability of the predicted class, in [0, 1]. It is not always the
+            highest if the bundle has a decision threshold.
         probabilities: softmax probabilities of all classes by name, in [0, 1]; they sum to 1.
         logits: raw outputs of the engine, float32 [classes].
     """
@@ -47,7 +49,8 @@ class Classifier:
     """A loaded bundle; create it with `load`. It is safe to share between threads.
 
     Attributes:
-        manifest: the bundle's description of itself.
+        manifest: the bundle's description of itself; if it has a decision threshold, predictions
+            follow it.
         class_names: names of the classes, in the order of the logits.
     """
 
@@ -117,19 +120,19 @@ class Classifier:
             raise UnreadableImage(f"{name} cannot be used. {error}") from error
 
     def _classify(self, images: list[npt.NDArray[np.uint8]]) -> list[Prediction]:
-        return [self._prediction(logits) for logits in self._engine.logits(np.stack(images))]
-
-    def _prediction(self, logits: npt.NDArray[np.float32]) -> Prediction:
-        exponentials = np.exp(logits.astype(np.float64) - logits.max())
-        probabilities = (exponentials / exponentials.sum()).tolist()
-        index = int(logits.argmax())
-        return Prediction(
-            label=self.class_names[index],
-            index=index,
-            confidence=probabilities[index],
-            probabilities=dict(zip(self.class_names, probabilities, strict=True)),
-            logits=logits,
-        )
+        logits = self._engine.logits(np.stack(images))
+        decided = decide(logits, self.manifest.decision).tolist()
+        shares = probabilities(logits).tolist()
+        return [
+            Prediction(
+                label=self.class_names[index],
+                index=index,
+                confidence=row[index],
+                probabilities=dict(zip(self.class_names, row, strict=True)),
+                logits=found,
+            )
+            for index, row, found in zip(decided, shares, logits, strict=True)
+        ]
 
 
 def load(path: Path | str, *, threads: int | None = None, verify: bool = True) -> Classifier:

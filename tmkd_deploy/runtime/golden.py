@@ -15,6 +15,7 @@ import numpy.typing as npt
 from tmkd_deploy.runtime.archive import Contents, broken
 from tmkd_deploy.runtime.bundle_engine import Engine
 from tmkd_deploy.runtime.bundle_errors import BundleError
+from tmkd_deploy.runtime.decision import decide
 from tmkd_deploy.runtime.manifest import GOLDEN_INPUTS, GOLDEN_OUTPUTS, GOLDEN_PREPROCESSED
 from tmkd_deploy.runtime.preprocess import Preprocessing
 
@@ -48,8 +49,9 @@ def golden_arrays(
     count = len(images)
     fitting_images = images.shape == (count, manifest.height, manifest.width, 3)
     fitting_logits = logits.shape == (count, len(manifest.class_names))
+    fitting_classes = manifest.golden_classes is None or len(manifest.golden_classes) == count
     if not 1 <= count <= MOST_GOLDEN_IMAGES or not (
-        fitting_images and fitting_logits and np.isfinite(logits).all()
+        fitting_images and fitting_logits and fitting_classes and np.isfinite(logits).all()
     ):
         raise broken(contents.path, "its golden images and logits do not match its manifest")
     return images, logits
@@ -121,13 +123,12 @@ def check_golden(contents: Contents, engine: Engine) -> float:
             f"a golden image's logit differs by {largest:.4g}, but only "
             f"{manifest.golden_tolerance:.4g} is allowed",
         )
-    for index, (is_now, was) in enumerate(zip(logits.argmax(1), expected.argmax(1), strict=True)):
+    names = manifest.class_names
+    found = [names[label] for label in decide(logits, manifest.decision)]
+    recorded = manifest.golden_classes or [names[label] for label in decide(expected, None)]
+    for index, (is_now, was) in enumerate(zip(found, recorded, strict=True)):
         if is_now != was:
-            raise _disagrees(
-                contents,
-                f"golden image {index} is now {manifest.class_names[is_now]!r} "
-                f"instead of {manifest.class_names[was]!r}",
-            )
+            raise _disagrees(contents, f"golden image {index} is now {is_now!r} instead of {was!r}")
     return largest
 
 

@@ -7,11 +7,13 @@ import re
 from dataclasses import dataclass
 from typing import Any, TypeVar, get_args
 
+from tmkd_deploy.runtime.decision import Decision
 from tmkd_deploy.runtime.preprocess import Preprocessing, ResizeMode
 from tmkd_deploy.runtime.strict_json import parse_object
 
 FORMAT_VERSION = 2
-# Version 1 has no `resize` and `grayscale`: its images are squashed and keep their colours.
+# Version 1 has no `resize`, `grayscale` and `decision`: its images are squashed and keep their
+# colours, and the highest logit is the answer.
 READABLE_VERSIONS = (1, FORMAT_VERSION)
 MANIFEST = "manifest.json"
 GOLDEN_INPUTS = "golden_inputs.npy"
@@ -67,6 +69,10 @@ class Manifest:
         latency: the measured latency in milliseconds; None if not measured.
         tool_version: the version of tmkd-deploy that created the bundle.
         files: size and hash of each member, by name.
+        guarded_class: the class that must not be missed, with a threshold of its own; None if the
+            class with the highest logit is the answer.
+        threshold: the probability from which an image is of that class, in [0, 1]; None likewise.
+        golden_classes: the classes of the golden images under that threshold; None likewise.
     """
 
     format_version: int
@@ -88,6 +94,16 @@ class Manifest:
     latency: dict[str, Any] | None
     tool_version: str
     files: dict[str, FileEntry]
+    guarded_class: str | None = None
+    threshold: float | None = None
+    golden_classes: tuple[str, ...] | None = None
+
+    @property
+    def decision(self) -> Decision | None:
+        """How logits become a class; None for the highest."""
+        if self.guarded_class is None or self.threshold is None:
+            return None
+        return Decision(self.class_names.index(self.guarded_class), self.threshold)
 
     @property
     def preprocessing(self) -> Preprocessing:
@@ -147,6 +163,7 @@ def parse(raw: bytes) -> Manifest:
         latency=_optional(document, "latency", dict),
         tool_version=_take(document, "tool_version", str),
         files=_files(_take(document, "files", dict)),
+        **_decision(document, golden, version),
     )
     _check(manifest)
     return manifest
@@ -164,6 +181,24 @@ def _check(manifest: Manifest) -> None:
     _require(all(isinstance(check, dict) for check in manifest.gate_checks), "gate.checks")
     _require(manifest.engine not in manifest.golden_members, "engine")
     _require({manifest.engine, *manifest.golden_members} <= set(manifest.files), "files")
+    if manifest.threshold is not None:
+        _require(manifest.guarded_class in names, "decision.class")
+        _require(0 <= manifest.threshold <= 1, "decision.threshold")
+    _require(all(name in names for name in manifest.golden_classes or ()), "golden.classes")
+
+
+def _decision(document: dict[str, Any], golden: dict[str, Any], version: int) -> dict[str, Any]:
+    """The fields of `Manifest` on a threshold; none if there is no `decision`."""
+    if "decision" not in document:
+        _require("classes" not in golden, "decision")
+        return {}
+    _require(version > 1, "decision")  # which readers of that version would ignore
+    decision = _take(document, "decision", dict)
+    return {
+        "guarded_class": _take(decision, "class", str),
+        "threshold": _take(decision, "threshold", float),
+        "golden_classes": tuple(_take(golden, "classes", list)),
+    }
 
 
 def _resize_mode(image: dict[str, Any]) -> ResizeMode:

@@ -274,15 +274,17 @@ def _use(task: str, device: Any, folder: Path) -> None:
         return
     tested = {"fp32": EngineUnderTest("FP32", "onnxruntime", engine)}
     settings = Measure(threads=1, warmup_seconds=0.01, min_runs=20, min_seconds=0.01)
-    bench = DeviceBench(tested, images, settings, device)
+    bench = DeviceBench(tested, {"test": images}, settings, device)
 
     def checked(answers: Any) -> Logits:
         return Logits(answers, of="the FP32 engine", images=["a", "b"], classes=CLASSES)
 
     if task == "logits":
-        checked(bench.answers("fp32", 2))
+        checked(bench.answers("fp32", "test", 2))
         return
-    latency: Latency = bench.latency({"fp32": checked([np.zeros((2, CLASSES), np.float32)])}, 1)
+    latency: Latency = bench.latency(
+        {"fp32": checked([np.zeros((2, CLASSES), np.float32)])}, "test", 1
+    )
     _readable(latency)
 
 

@@ -20,13 +20,14 @@ NEEDS = ("onnx", "onnxruntime")
 
 @functools.cache
 def bundle() -> bytes:
-    """A small real bundle."""
+    """A small real bundle with all that one may have."""
     import tempfile
 
     import numpy as np
     from colour_bundle import COLOURS, SIDE, colour_model, measurements, solid, verdict
 
     from tmkd_deploy.bundle.pack import pack
+    from tmkd_deploy.runtime.decision import Decision
     from tmkd_deploy.runtime.onnxruntime_session import create_session
     from tmkd_deploy.runtime.preprocess import Preprocessing
 
@@ -48,6 +49,7 @@ def bundle() -> bytes:
             golden_logits=logits,
             golden_tolerance=1e-3,
             into=Path(folder),
+            decision=Decision(1, 0.01),
         )
         return (Path(folder) / record.file).read_bytes()
 

@@ -8,7 +8,7 @@ import time
 import pytest
 from data_makers import encoded, make_elpv, make_folder, make_parquet, make_tar
 
-from tmkd_deploy.data.sources import read_source, source_fingerprint
+from tmkd_deploy.data.sources import read_source, source_fingerprint, source_of
 from tmkd_deploy.errors import DataError, ExitCode, MissingExtra
 from tmkd_deploy.recipe.schema import Data
 
@@ -31,6 +31,34 @@ def refused(source, path, match, **more):
     assert caught.value.where
     assert caught.value.advice
     return caught.value
+
+
+@pytest.mark.parametrize(
+    ("names", "source"),
+    [
+        (["a.tar", "b.tar", "notes.txt"], "webdataset"),
+        (["a.parquet", ".cache/x"], "parquet"),
+        (["a.tar", "fine/0.png", "worn/0.png"], "folder"),
+        (["0.png"], "folder"),
+        ([], "folder"),
+    ],
+)
+def test_a_folder_holds_shards_or_class_folders(tmp_path, names, source):
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert source_of(tmp_path) == source
+
+
+@pytest.mark.parametrize(
+    ("name", "source"),
+    [
+        *(("a.TAR", "webdataset"), ("a.parquet", "parquet"), ("a.jsonl", "table")),
+        *(("a.csv", "table"), ("absent", "folder"), ("n" * 5000, "folder")),
+    ],
+)
+def test_a_file_is_known_by_its_suffix(tmp_path, name, source):
+    assert source_of(tmp_path / name) == source
 
 
 class TestFolder:

@@ -256,6 +256,7 @@ def test_as_many_images_as_are_asked_for_do_decide_a_share() -> None:
     low, _ = share_interval(round(0.82 * needed), needed)
     assert low == pytest.approx(0.8, abs=0.001)
     assert images_to_decide_share(0.8, 0.8) is None
+    assert images_to_decide_share(0.0, 5e-179) is None
 
 
 def test_as_many_images_as_are_asked_for_do_decide_a_change() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from tmkd_deploy.engines.engine_file import describe_engine
 from tmkd_deploy.measure.bench import Bench, EngineUnderTest
 from tmkd_deploy.measure.ledger import Entry
 from tmkd_deploy.measure.measure import InTorch, measure
+from tmkd_deploy.measure.threshold import Guard, decided
 from tmkd_deploy.recipe.schema import Recipe
 from tmkd_deploy.records.engine import EngineRecord
 from tmkd_deploy.records.logits import Logits
@@ -26,8 +27,10 @@ KEYS = [f"{colour}-{number}.png" for number in range(4) for colour in COLOURS]
 IMAGES = np.stack([solid(colour) for _ in range(4) for colour in COLOURS])
 LABELS = np.array([0, 1, 2] * 4)
 
-# operators after the sound logits, each (type, constant operand, attributes)
-BREAKS: dict[str, list[tuple[str, float | list[float] | None, dict[str, Any]]]] = {
+# an operator after the sound logits: type, constant operand, attributes
+Step = tuple[str, float | list[float] | None, dict[str, Any]]
+
+BREAKS: dict[str, list[Step]] = {
     "nan": [("Neg", None, {}), ("Sqrt", None, {})],
     "inf": [("Div", 0.0, {})],
     "half": [("Mul", 1e6, {}), ("Cast", None, {"to": TensorProto.FLOAT16})],
@@ -53,9 +56,13 @@ def engine(kind: str) -> bytes:
         return colour_model()
     if kind == "classes":
         return colour_model(np.ones((4, 3), np.float32))
+    return followed_by(BREAKS[kind], TYPES.get(kind, TensorProto.FLOAT))
+
+
+def followed_by(steps: list[Step], answers: int = TensorProto.FLOAT) -> bytes:
+    """The sound classifier with operators after its logits; `answers` is the type of the last."""
     proto = onnx.load_from_string(colour_model())
     last = proto.graph.node[-1]
-    steps = BREAKS[kind]
     last.output[0] = "sound"
     for at, (operator, operand, attributes) in enumerate(steps):
         inputs = ["sound" if at == 0 else f"step{at}"]
@@ -65,7 +72,7 @@ def engine(kind: str) -> bytes:
             proto.graph.initializer.append(constant)
         output = "logits" if at == len(steps) - 1 else f"step{at + 1}"
         proto.graph.node.append(helper.make_node(operator, inputs, [output], **attributes))
-    proto.graph.output[0].type.tensor_type.elem_type = TYPES.get(kind, TensorProto.FLOAT)
+    proto.graph.output[0].type.tensor_type.elem_type = answers
     return bytes(proto.SerializeToString())
 
 
@@ -98,6 +105,8 @@ class Stand:
         self, files: dict[str, Path], bench: Bench | None, events: Any, source: Path | None = None
     ) -> Measurements:
         sound = Logits([np.eye(3)[LABELS]], of="the student", images=KEYS, classes=3)
+        guard = Guard.of(self.recipe.decision, self.data)
+        _, decision = decided(lambda _: sound, "test", guard)
         precisions = [name for name in files if name in ("fp32", "fp16", "int8")]
         record = EngineRecord(
             target="cpu",
@@ -111,6 +120,7 @@ class Stand:
             Entry("student", "student", "fp32", "Student", sound, "teacher"),
             Entry("fake_quantized", "fake_quantized", "int8", "Fake", sound, "student"),
         ]
+        entries = [replace(entry, decision=decision) for entry in entries]
         onnx_files = dict.fromkeys(precisions, source or self.onnx)
         return measure(
             self.recipe,

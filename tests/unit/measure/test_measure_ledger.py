@@ -259,5 +259,5 @@ def test_results_of_an_earlier_version_are_read_and_judged_by_their_interval():
 
 
 def test_confusions_are_by_true_class_and_decision():
-    found = confusion_matrix(logits_of([0, 1, 1, 2], classes=4), np.array([0, 0, 1, 1]))
+    found = confusion_matrix(np.array([0, 1, 1, 2]), np.array([0, 0, 1, 1]), classes=4)
     assert found == [[1, 1, 0, 0], [0, 1, 1, 0], [0, 0, 0, 0], [0, 0, 0, 0]]

@@ -36,7 +36,7 @@ def open_bench(where: str, stand: Stand, monkeypatch: pytest.MonkeyPatch) -> Ite
     """Opens engines on this machine, or through a session with the real agent."""
     settings, events = stand.recipe.measure, RecordedEvents()
     if where == "here":
-        images = stand.data.images("test")
+        images = {"test": stand.data.images("test")}
         yield lambda files: LocalBench(under_test(files), images, settings, events)
         return
     monkeypatch.setenv("TMKD_DEPLOY_AGENT_HOME", str(stand.folder / "agent"))
@@ -44,7 +44,7 @@ def open_bench(where: str, stand: Stand, monkeypatch: pytest.MonkeyPatch) -> Ite
     np.save(file, stand.data.images("test"))
     with Device(LocalAddress(), events) as device:
         device.lock()
-        yield lambda files: DeviceBench(under_test(files), file, settings, device)
+        yield lambda files: DeviceBench(under_test(files), {"test": file}, settings, device)
 
 
 @pytest.mark.parametrize(
@@ -186,7 +186,7 @@ def test_a_file_of_a_device_that_is_no_array_is_refused(stand: Stand, content: b
     images = stand.folder / "images.npy"
     np.save(images, stand.data.images("test"))
     device: Any = Stranger(content)
-    bench = DeviceBench(under_test(files), images, stand.recipe.measure, device)
+    bench = DeviceBench(under_test(files), {"test": images}, stand.recipe.measure, device)
     with pytest.raises(DataError, match="logits for the FP32 student cannot be read"):
         stand.measure(files, bench, RecordedEvents())
 

@@ -60,7 +60,9 @@ def test_of_a_class_that_must_not_be_missed_alone_is_told_with_its_threshold() -
     )
     assert cover(gate) == [
         'Of 1,000 "defective" images, 3 (1 to 12) are taken for "functional" (measured on 623).',
-        'An image counts as "defective" from a score of 0.12 upwards.',
+        'Of 100 "functional" images, 11 (9 to 13) are taken for "defective" (measured on 1,345).',
+        'An image counts as "defective" from a score of 0.12 upwards, a threshold chosen on '
+        "validation images.",
     ]
 
 

@@ -296,6 +296,8 @@ def test_the_summary_round_trips_and_keeps_its_keys(read_back: dict[str, Any]) -
         "cover",
         "judged",
         "is_stale",
+        "guarded_class",
+        "guarded_recall",
         "would_ship",
         "verdict",
         "shipped",

@@ -12,6 +12,7 @@ from tmkd_deploy.pipeline.resolved_target import ResolvedTarget
 from tmkd_deploy.pipeline.stage import Job, Ref, Stage
 from tmkd_deploy.records.bundle import BundleRecord
 from tmkd_deploy.records.verdict import GateRecord
+from tmkd_deploy.runtime.decision import Decision
 
 _GOLDEN_IMAGES = 4
 # how far a golden output may differ from the recorded one on another processor, in logits
@@ -63,7 +64,8 @@ class Bundle(Stage[ResolvedTarget]):
         engine = next(e for e in measurements.engines if e.precision == gate.would_ship)
         logits_file = job.inputs["measured"].path(f"logits-{engine.precision}.npy")
         logits = np.load(logits_file, allow_pickle=False)
-        golden = clearest_images(logits, _GOLDEN_IMAGES)
+        decision = _decision(gate)
+        golden = clearest_images(logits, _GOLDEN_IMAGES, decision)
         return pack(
             name=self.context.recipe.name,
             engine=job.inputs["engines"].path(engine.file),
@@ -77,4 +79,11 @@ class Bundle(Stage[ResolvedTarget]):
             golden_logits=logits[golden],
             golden_tolerance=_GOLDEN_TOLERANCE[engine.precision],
             into=job.folder,
+            decision=decision,
         )
+
+
+def _decision(gate: GateRecord) -> Decision | None:
+    if gate.guarded_class is None or gate.threshold is None:
+        return None
+    return Decision(gate.measurements.class_names.index(gate.guarded_class), gate.threshold)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from tmkd_deploy.data.prepared import PreparedData, images_name
+from tmkd_deploy.data.prepared import PreparedData, Split, images_name
 from tmkd_deploy.engines.device_build import TEACHER, engine_name
 from tmkd_deploy.pipeline.resolved_target import ResolvedTarget
 from tmkd_deploy.pipeline.stage import Job, Ref, Stage, to_jsonable
@@ -26,12 +26,13 @@ class Measure(Stage[ResolvedTarget]):
     record_type = Measurements
 
     def params(self) -> dict[str, Any]:
-        """The protocol, the images and the machine."""
+        """The protocol, the images, how they are decided on, and the machine."""
         recipe = self.context.recipe
         return {
             "seed": recipe.seed,
             "measure": to_jsonable(recipe.measure),
             "split": self.subject.judged_on,
+            "decision": to_jsonable(recipe.decision),
             "machine": self.subject.machine,
             "near_duplicates": recipe.data.near_duplicates,
         }
@@ -100,7 +101,10 @@ class Measure(Stage[ResolvedTarget]):
                 read_control(quantized, recipe, data) if quantized else None,
                 quantized is not None and quantized.record.ships == "fine_tuned",
             )
-            return in_torch(models, data, self.subject.judged_on, self.subject.runtime.quant_scheme)
+            target = self.subject
+            return in_torch(
+                models, data, target.judged_on, target.runtime.quant_scheme, recipe.decision
+            )
 
     @contextmanager
     def _bench(
@@ -110,11 +114,13 @@ class Measure(Stage[ResolvedTarget]):
         from tmkd_deploy.measure.bench import DeviceBench, LocalBench
 
         target, settings = self.subject, self.context.recipe.measure
+        splits: tuple[Split, ...] = ("val", "test")
         if target.device:
-            images = job.inputs["data"].path(images_name(target.judged_on))
+            files = {split: job.inputs["data"].path(images_name(split)) for split in splits}
             with self.context.devices.locked(target.device) as device:
-                yield DeviceBench(engines, images, settings, device)
+                yield DeviceBench(engines, files, settings, device)
         elif target.runs_engines:
-            yield LocalBench(engines, data.images(target.judged_on), settings, self.context.events)
+            images = {split: data.images(split) for split in splits}
+            yield LocalBench(engines, images, settings, self.context.events)
         else:
             yield None

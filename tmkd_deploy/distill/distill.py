@@ -34,7 +34,9 @@ from tmkd_deploy.models import weights
 from tmkd_deploy.models.timm_classifier import Classifier, create, merge_branches, parameters_of
 from tmkd_deploy.recipe.schema import Recipe
 from tmkd_deploy.records.distillation import StudentName, StudentRecord
+from tmkd_deploy.records.training import TrainingCurve
 from tmkd_deploy.training.batches import TrainingImages
+from tmkd_deploy.training.best_epoch import Validation
 from tmkd_deploy.training.distributed import training_device
 from tmkd_deploy.training.schedule import Schedule
 from tmkd_deploy.training.trainer_config import TrainerConfig
@@ -105,14 +107,17 @@ def distill(
         LogitsError: the logits of a model are not finite.
     """
     teacher_outputs = _teacher_outputs(recipe, data, teachers, folder, events)
-    student, loss = _train(
+    student, loss, curve = _train(
         recipe, data, teachers, teacher_outputs, _DISTILLING, events, trainer_config
     )
+    curves: dict[StudentName, TrainingCurve | None] = {"distilled": curve}
     weights.save(student, folder / _weights_of("distilled"))
     weights.save(loss, folder / _LOSS_WEIGHTS)
     distilled, baseline = validate(student, data, "the distilled student"), None
     if recipe.distill.baseline:
-        alone, _ = _train(recipe, data, teachers, None, _BASELINE, events, trainer_config)
+        alone, _, curves["baseline"] = _train(
+            recipe, data, teachers, None, _BASELINE, events, trainer_config
+        )
         weights.save(alone, folder / _weights_of("baseline"))
         baseline = validate(alone, data, "the baseline student")
     record = StudentRecord(
@@ -122,6 +127,7 @@ def distill(
         **_compared(recipe, distilled, baseline, validate(teachers.visual, data, "the teacher")),
         view_weights=summarise_view_weights(recipe, data, teachers),
         view_captions=write_gallery(recipe, data, teachers, folder),
+        curves={name: curve for name, curve in curves.items() if curve is not None},
     )
     events.say(record.choice)
     for warning in record.warnings:
@@ -196,7 +202,7 @@ def _train(
     description: str,
     events: Events,
     trainer_config: TrainerConfig | None,
-) -> tuple[Classifier, StudentLoss]:
+) -> tuple[Classifier, StudentLoss, TrainingCurve | None]:
     device = training_device()
     torch.manual_seed(recipe.seed)
     student, width = new_student(recipe, data)
@@ -214,7 +220,7 @@ def _train(
         lr_schedule=settings.lr_schedule,
     )
     images = training_images(recipe, data)
-    train_student(
+    curve = train_student(
         student,
         loss,
         images,
@@ -225,8 +231,9 @@ def _train(
         description,
         trainer_config=trainer_config,
         final_metrics=lambda: {"top1": validate(student, data, "the student").candidate.top1},
+        validation=Validation(student, data.images("val"), data.labels("val"), settings),
     )
-    return student, loss
+    return student, loss, curve
 
 
 def new_student(recipe: Recipe, data: PreparedData) -> tuple[Classifier, int]:

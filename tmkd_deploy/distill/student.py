@@ -10,7 +10,9 @@ from torch import Tensor, nn
 from tmkd_deploy.distill.losses.total import StudentLoss, TeacherOutputs
 from tmkd_deploy.distill.teacher_outputs import TeacherOutputSource
 from tmkd_deploy.events import Events
+from tmkd_deploy.records.training import TrainingCurve
 from tmkd_deploy.training.batches import TrainingImages
+from tmkd_deploy.training.best_epoch import Validation
 from tmkd_deploy.training.fit import fit
 from tmkd_deploy.training.schedule import Schedule
 from tmkd_deploy.training.step import Step, batch_of
@@ -31,7 +33,8 @@ def train_student(
     epoch_offset: int = 0,
     on_epoch: Callable[[int], object] | None = None,
     final_metrics: Callable[[], Mapping[str, float]] | None = None,
-) -> None:
+    validation: Validation | None = None,
+) -> TrainingCurve | None:
     """Minimise `loss` over `data`; without `teacher_outputs` on the labels only.
 
     Args:
@@ -48,6 +51,7 @@ def train_student(
         epoch_offset: added to the epoch that the loss sees.
         on_epoch: called with the epoch at every step, after the student enters training mode.
         final_metrics: more metrics for the trackers, computed after the last step.
+        validation: what the student is held against, and which of its weights are kept.
     """
     trainer_config = trainer_config or TrainerConfig()
     with trainer_config.distributed_forward(student, device) as forward:
@@ -65,7 +69,7 @@ def train_student(
             value: Tensor = loss(logits, features, gather(batch.labels), teacher, epoch)
             return value
 
-        fit(
+        return fit(
             [*student.parameters(), *loss.parameters()],
             len(data),
             schedule,
@@ -77,4 +81,5 @@ def train_student(
             terms=lambda: loss.terms,
             trainer_config=trainer_config,
             final_metrics=final_metrics,
+            validation=validation,
         )

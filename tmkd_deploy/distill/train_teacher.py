@@ -21,8 +21,10 @@ from tmkd_deploy.models import weights
 from tmkd_deploy.models.timm_classifier import Classifier, create, merge_branches, parameters_of
 from tmkd_deploy.recipe.schema import Recipe
 from tmkd_deploy.records.distillation import TeacherRecord, TextTeacherRecord
+from tmkd_deploy.records.training import TrainingCurve
 from tmkd_deploy.records.types import VIEWS
 from tmkd_deploy.training.batches import TrainingImages
+from tmkd_deploy.training.best_epoch import Validation
 from tmkd_deploy.training.distributed import training_device
 from tmkd_deploy.training.schedule import Schedule
 from tmkd_deploy.training.trainer_config import TrainerConfig
@@ -96,7 +98,10 @@ def train_teacher(
     """Fine-tune the visual teacher on the training split and write it into `folder`."""
     device = training_device()
     torch.manual_seed(recipe.seed)
-    visual, width = _fine_tuned_visual(recipe, data, device, events, trainer_config)
+    visual, width = _new_visual(recipe, data)
+    weights.initialise(visual, recipe.teacher.visual.model, recipe.teacher.visual.weights)
+    visual.to(device).to(memory_format=torch.channels_last)
+    curve = _fine_tune(visual, recipe, data, device, events, trainer_config)
     weights.save(visual, folder / _VISUAL_WEIGHTS)
     top1 = visual_teacher.top1_by_view(
         visual, data.images("val"), data.labels("val"), recipe.views, device, events
@@ -109,23 +114,22 @@ def train_teacher(
         feature_width=width,
         top1_by_view=top1,
         weakness=near_chance("The teacher", rgb),
+        curve=curve,
     )
 
 
-def _fine_tuned_visual(
+def _fine_tune(
+    visual: Classifier,
     recipe: Recipe,
     data: PreparedData,
     device: torch.device,
     events: Events,
     trainer_config: TrainerConfig | None,
-) -> tuple[Classifier, int]:
-    """The visual teacher and its feature width, fine-tuned on one random view of each image."""
+) -> TrainingCurve | None:
+    """Fine-tune on one random view of each image; None if the recipe sets no epochs."""
     settings = recipe.teacher.visual
-    visual, width = _new_visual(recipe, data)
-    weights.initialise(visual, settings.model, settings.weights)
-    visual.to(device).to(memory_format=torch.channels_last)
     if settings.epochs == 0:
-        return visual, width
+        return None
     schedule = Schedule(
         epochs=settings.epochs,
         batch_size=settings.batch_size,
@@ -139,10 +143,16 @@ def _fine_tuned_visual(
         recipe.distill.augment,
         max_augmentations=8,
     )
-    visual_teacher.fine_tune(
-        visual, images, recipe.views, schedule, device, events, trainer_config=trainer_config
+    return visual_teacher.fine_tune(
+        visual,
+        images,
+        recipe.views,
+        schedule,
+        device,
+        events,
+        trainer_config=trainer_config,
+        validation=Validation(visual, data.images("val"), data.labels("val"), settings),
     )
-    return visual, width
 
 
 def _new_visual(recipe: Recipe, data: PreparedData) -> tuple[Classifier, int]:

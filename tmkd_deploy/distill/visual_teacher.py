@@ -13,8 +13,10 @@ from torch import Tensor, nn
 from tmkd_deploy.distill.settings import ViewSettings
 from tmkd_deploy.distill.views import make_views, one_view_each
 from tmkd_deploy.events import Events, track
+from tmkd_deploy.records.training import TrainingCurve
 from tmkd_deploy.records.types import VIEWS, View
 from tmkd_deploy.training.batches import Batch, TrainingImages, to_float
+from tmkd_deploy.training.best_epoch import Validation
 from tmkd_deploy.training.fit import fit
 from tmkd_deploy.training.schedule import Schedule
 from tmkd_deploy.training.step import Step, batch_of
@@ -33,10 +35,11 @@ def fine_tune(
     *,
     trained_views: Sequence[View] = VIEWS,
     trainer_config: TrainerConfig | None = None,
-) -> None:
+    validation: Validation | None = None,
+) -> TrainingCurve | None:
     """Train `visual` on one of `trained_views` of each image, drawn at random in every epoch.
 
-    It learns all of them at the cost of one.
+    It learns all of them at the cost of one, and is validated on the images themselves.
     """
     view_indices = torch.tensor([VIEWS.index(view) for view in trained_views])
     trainer_config = trainer_config or TrainerConfig()
@@ -56,7 +59,7 @@ def fine_tune(
             labels = step.shard.gather(batch.labels)
             return F.cross_entropy(logits, labels, label_smoothing=0.1)
 
-        fit(
+        return fit(
             visual.parameters(),
             len(images),
             schedule,
@@ -66,6 +69,7 @@ def fine_tune(
             modules=[visual],
             prepare=prepare,
             trainer_config=trainer_config,
+            validation=validation,
         )
 
 

@@ -11,6 +11,7 @@ from pydantic_core import PydanticCustomError
 
 from tmkd_deploy.models import model_kwargs as keywords
 from tmkd_deploy.recipe.section import Count, NotNegative, Positive, Section
+from tmkd_deploy.recipe.training_keys import EmaDecay, Keep, Patience
 from tmkd_deploy.records.types import VIEWS, Augment, LogitLoss, View
 
 
@@ -49,6 +50,9 @@ class VisualTeacher(Section):
     weight_decay: NotNegative = Field(
         0.02, description="Weight decay of AdamW; not applied to biases and norms."
     )
+    keep: Keep = "auto"
+    patience: Patience = None
+    ema_decay: EmaDecay = None
 
 
 class TextTeacher(Section):
@@ -191,6 +195,9 @@ class Distill(Section):
         description="'cosine' decays along a cosine after a short warm-up; 'multistep' divides "
         "the learning rate by ten at 5/8, 6/8 and 7/8 of the epochs.",
     )
+    keep: Keep = "auto"
+    patience: Patience = None
+    ema_decay: EmaDecay = None
     augment: Augment = Field(
         "flip",
         description="'flip' mirrors left-right; 'dihedral' adds quarter turns and mirrors; 'crop' "

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from tmkd_deploy import artifacts
 from tmkd_deploy.errors import from_os_error
 from tmkd_deploy.records.distillation import ViewWeights
+from tmkd_deploy.records.training import TrainingCurve
 from tmkd_deploy.records.verdict import GateRecord, Outcome, worst
 
 
@@ -151,7 +152,8 @@ class RunReport:
 
     `recipe_yaml` is the resolved recipe without folders, `quantization` is None if it is disabled,
     `view_weights` are those of the training images, `machine` describes the host, `choices` say
-    which candidates ship and why, and `notes` are complete sentences too.
+    which candidates ship and why, and `notes` are complete sentences too. `curves` are those of the
+    trainings "teacher", "distilled" and "baseline" as far as there were any.
     """
 
     name: str
@@ -167,6 +169,7 @@ class RunReport:
     stages: Sequence[StageTime]
     notes: Sequence[str] = ()
     choices: Sequence[str] = ()
+    curves: Mapping[str, TrainingCurve] = field(default_factory=dict)
 
     @property
     def outcome(self) -> Outcome:

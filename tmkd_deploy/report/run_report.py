@@ -16,6 +16,7 @@ from tmkd_deploy.measure.latency import machine
 from tmkd_deploy.recipe.schema import Recipe
 from tmkd_deploy.records.bundle import BundleRecord
 from tmkd_deploy.records.distillation import VIEW_IMAGES, VIEW_WEIGHTS, StudentRecord
+from tmkd_deploy.records.training import TrainingCurve
 from tmkd_deploy.records.verdict import GateRecord, Outcome
 from tmkd_deploy.report import formatting
 from tmkd_deploy.report.html import Html
@@ -93,6 +94,7 @@ def write_report(
         stages=stages,
         notes=_notes(note),
         choices=_choices(inputs),
+        curves=_curves(inputs["teacher"], inputs["student"]),
     )
     paths = write(report, folder, [Html(), Markdown(), Junit(), Json()])
     return ReportRecord(
@@ -147,6 +149,11 @@ def _quantization(artifact: Artifact[Any] | None) -> QuantizationSummary | None:
 
 def _choices(inputs: Mapping[str, Artifact[Any]]) -> list[str]:
     return [inputs[name].record.choice for name in ("student", "quantized") if name in inputs]
+
+
+def _curves(teacher: Artifact[Any], student: Artifact[Any]) -> dict[str, TrainingCurve]:
+    of_teacher = {"teacher": teacher.record.curve} if teacher.record.curve else {}
+    return {**of_teacher, **student.record.curves}
 
 
 def _notes(note: str | None) -> list[str]:

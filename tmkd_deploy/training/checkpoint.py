@@ -1,7 +1,8 @@
 """Checkpoints: everything a training needs to resume after its process was killed.
 
 Random numbers are functions of the seed and the step (see `randomness`), so the weights, the
-optimizer's state and the number of completed steps are sufficient.
+optimizer's state, the number of completed steps and what was found on the validation split so far
+are sufficient.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import torch
 
 from tmkd_deploy.errors import DataError
 
-_FORMAT = 2
+_FORMAT = 3
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from tmkd_deploy.distill.candidates import (
     weak_teacher,
 )
 from tmkd_deploy.distill.gallery import summarise_view_weights, write_gallery
+from tmkd_deploy.distill.losses.labels import class_weights
 from tmkd_deploy.distill.losses.total import StudentLoss
 from tmkd_deploy.distill.student import train_student
 from tmkd_deploy.distill.teacher_outputs import (
@@ -84,9 +85,9 @@ class Student:
             return LiveTeacherOutputs(teachers.fused(recipe, data, training_device()))
         return CachedTeacherOutputs(**load_file(self.folder / _TEACHER_OUTPUTS))
 
-    def loss(self, recipe: Recipe, teachers: Teachers) -> StudentLoss:
+    def loss(self, recipe: Recipe, data: PreparedData, teachers: Teachers) -> StudentLoss:
         """The loss it was trained with, projections included, for further fine-tuning."""
-        loss = student_loss(recipe, teachers, self.record.feature_width)
+        loss = student_loss(recipe, data, teachers, self.record.feature_width)
         weights.load(loss, self.folder / _LOSS_WEIGHTS)
         return loss
 
@@ -179,10 +180,15 @@ def _teacher_outputs(
     return cache
 
 
-def student_loss(recipe: Recipe, teachers: Teachers, student_width: int) -> StudentLoss:
+def student_loss(
+    recipe: Recipe, data: PreparedData, teachers: Teachers, student_width: int
+) -> StudentLoss:
     """The loss with the recipe's constants; its text targets are the mean over the views."""
     texts = torch.nn.functional.normalize(teachers.texts.mean(dim=0), dim=-1)
-    return StudentLoss(recipe.distill, student_width, teachers.record.feature_width, texts)
+    labels, classes = torch.from_numpy(data.labels("train")), len(data.class_names)
+    by_class = class_weights(recipe.distill.class_weights, labels, classes)
+    width = teachers.record.feature_width
+    return StudentLoss(recipe.distill, student_width, width, texts, by_class)
 
 
 def training_images(recipe: Recipe, data: PreparedData) -> TrainingImages:
@@ -208,7 +214,7 @@ def _train(
     student, width = new_student(recipe, data)
     weights.initialise(student, recipe.student.model, recipe.student.weights)
     student.to(device).to(memory_format=torch.channels_last)
-    loss = student_loss(recipe, teachers, width).to(device)
+    loss = student_loss(recipe, data, teachers, width).to(device)
     settings = recipe.distill
     schedule = Schedule(
         epochs=settings.epochs,

@@ -15,6 +15,7 @@ from tmkd_deploy.data.prepared import PreparedData, Split
 from tmkd_deploy.distill import visual_teacher
 from tmkd_deploy.distill.candidates import near_chance, validate
 from tmkd_deploy.distill.fusion import predicted_classes, semantic_weights, uniform_weights
+from tmkd_deploy.distill.losses.labels import class_weights
 from tmkd_deploy.distill.teacher_outputs import FusedTeacher
 from tmkd_deploy.events import Events
 from tmkd_deploy.models import weights
@@ -137,9 +138,10 @@ def _fine_tune(
         weight_decay=settings.weight_decay,
         seed=recipe.seed,
     )
+    labels = torch.from_numpy(data.labels("train"))
     images = TrainingImages(
         data.images("train"),
-        torch.from_numpy(data.labels("train")),
+        labels,
         recipe.distill.augment,
         max_augmentations=8,
     )
@@ -152,6 +154,7 @@ def _fine_tune(
         events,
         trainer_config=trainer_config,
         validation=Validation(visual, data.images("val"), data.labels("val"), settings),
+        class_weights=class_weights(settings.class_weights, labels, len(data.class_names)),
     )
 
 

@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tmkd_deploy.distill.losses.labels import label_loss
 from tmkd_deploy.distill.settings import ViewSettings
 from tmkd_deploy.distill.views import make_views, one_view_each
 from tmkd_deploy.events import Events, track
@@ -36,13 +36,16 @@ def fine_tune(
     trained_views: Sequence[View] = VIEWS,
     trainer_config: TrainerConfig | None = None,
     validation: Validation | None = None,
+    class_weights: Tensor | None = None,
 ) -> TrainingCurve | None:
     """Train `visual` on one of `trained_views` of each image, drawn at random in every epoch.
 
     It learns all of them at the cost of one, and is validated on the images themselves.
+    `class_weights` [C] weight the images by their class.
     """
     view_indices = torch.tensor([VIEWS.index(view) for view in trained_views])
     trainer_config = trainer_config or TrainerConfig()
+    weights = None if class_weights is None else class_weights.to(device)
     with trainer_config.distributed_forward(visual, device) as forward:
 
         def prepare(step: Step) -> Batch:
@@ -57,7 +60,7 @@ def fine_tune(
             batch = batch_of(step)
             logits, _ = forward(batch.images, step.shard)
             labels = step.shard.gather(batch.labels)
-            return F.cross_entropy(logits, labels, label_smoothing=0.1)
+            return label_loss(logits, labels, weights, smoothing=0.1)
 
         return fit(
             visual.parameters(),

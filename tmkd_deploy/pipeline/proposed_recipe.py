@@ -27,6 +27,7 @@ _TEMPLATE = starter.TEMPLATE.with_name("proposed.yaml")
 _HEADERS = 200  # images whose headers are read, evenly spread
 _LARGEST, _SMALLEST, _MULTIPLE = 224, 32, 32
 _LEAST_FOR_IMAGENET = 64  # pixels; below, a network that shrinks by 32 leaves a single pixel
+_IMBALANCED = 5  # times the images of the smallest class in the largest
 _PASSES = 60_000  # of training images at 224 px, more of smaller ones: what a CPU can do in hours
 _SOURCES = {".parquet": "parquet", ".tar": "webdataset"} | dict.fromkeys(
     (".csv", ".json", ".jsonl"), "table"
@@ -60,6 +61,7 @@ def write(path: Path, data: Path, name: str, target: str) -> None:
         sizes=sizes,
         split=_split(dataset),
         group=_group(dataset) if source == "folder" else "",
+        **_class_weights(dataset),
         **_models(size, profile.runtime),
         epochs=epochs,
         teacher_epochs=max(3, min(10, epochs // 3)),
@@ -114,6 +116,21 @@ def _found(dataset: EncodedDataset) -> str:
         f"{len(dataset.keys):,} images of {len(dataset.class_names)} classes; "
         f"the rarest, {name!r}, has {counts[rarest]:,}"
     )
+
+
+def _class_weights(dataset: EncodedDataset) -> dict[str, str]:
+    """The lines that weight the classes of teacher and student, where some are far larger."""
+    splits = dataset.splits or ["train"] * len(dataset.labels)
+    pairs = zip(dataset.labels, splits, strict=True)
+    counts = Counter(label for label, split in pairs if split == "train").values()
+    times = max(counts, default=1) / min(counts, default=1)
+    if times < _IMBALANCED:
+        return {"teacher_class_weights": "", "class_weights": ""}
+    line = f"class_weights: balanced # the largest class has {times:.0f} times the images of the "
+    return {
+        "teacher_class_weights": f"    {line}smallest\n",
+        "class_weights": f"  {line}smallest\n",
+    }
 
 
 def _split(dataset: EncodedDataset) -> str:

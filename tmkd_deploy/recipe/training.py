@@ -11,7 +11,7 @@ from pydantic_core import PydanticCustomError
 
 from tmkd_deploy.models import model_kwargs as keywords
 from tmkd_deploy.recipe.section import Count, NotNegative, Positive, Section
-from tmkd_deploy.recipe.training_keys import EmaDecay, Keep, Patience
+from tmkd_deploy.recipe.training_keys import ClassWeights, EmaDecay, Keep, Patience
 from tmkd_deploy.records.types import VIEWS, Augment, LogitLoss, View
 
 
@@ -53,6 +53,7 @@ class VisualTeacher(Section):
     keep: Keep = "auto"
     patience: Patience = None
     ema_decay: EmaDecay = None
+    class_weights: ClassWeights = "none"
 
 
 class TextTeacher(Section):
@@ -198,6 +199,7 @@ class Distill(Section):
     keep: Keep = "auto"
     patience: Patience = None
     ema_decay: EmaDecay = None
+    class_weights: ClassWeights = "none"
     augment: Augment = Field(
         "flip",
         description="'flip' mirrors left-right; 'dihedral' adds quarter turns and mirrors; 'crop' "

@@ -28,3 +28,10 @@ EmaDecay = Annotated[
         "kept in their place, such as 0.999; null averages nothing.",
     ),
 ]
+ClassWeights = Annotated[
+    Literal["none", "balanced"],
+    Field(
+        description="Weights of the classes in the cross-entropy with the labels. 'balanced': the "
+        "inverse of the frequency, at most 10 times the weight of the largest class."
+    ),
+]

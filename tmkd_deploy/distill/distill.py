@@ -108,16 +108,20 @@ def distill(
         LogitsError: the logits of a model are not finite.
     """
     teacher_outputs = _teacher_outputs(recipe, data, teachers, folder, events)
-    student, loss, curve = _train(
-        recipe, data, teachers, teacher_outputs, _DISTILLING, events, trainer_config
+    student, width, loaded = _initialised(recipe, data, recipe.student.weights)
+    loss = student_loss(recipe, data, teachers, width)
+    curve = _train(
+        student, loss, recipe, data, teacher_outputs, _DISTILLING, events, trainer_config
     )
     curves: dict[StudentName, TrainingCurve | None] = {"distilled": curve}
     weights.save(student, folder / _weights_of("distilled"))
     weights.save(loss, folder / _LOSS_WEIGHTS)
     distilled, baseline = validate(student, data, "the distilled student"), None
     if recipe.distill.baseline:
-        alone, _, curves["baseline"] = _train(
-            recipe, data, teachers, None, _BASELINE, events, trainer_config
+        alone, *_ = _initialised(recipe, data, loaded)
+        by_label = student_loss(recipe, data, teachers, width)
+        curves["baseline"] = _train(
+            alone, by_label, recipe, data, None, _BASELINE, events, trainer_config
         )
         weights.save(alone, folder / _weights_of("baseline"))
         baseline = validate(alone, data, "the baseline student")
@@ -129,6 +133,7 @@ def distill(
         view_weights=summarise_view_weights(recipe, data, teachers),
         view_captions=write_gallery(recipe, data, teachers, folder),
         curves={name: curve for name, curve in curves.items() if curve is not None},
+        weights=weights.recorded_name(loaded),
     )
     events.say(record.choice)
     for warning in record.warnings:
@@ -200,21 +205,26 @@ def training_images(recipe: Recipe, data: PreparedData) -> TrainingImages:
     )
 
 
+def _initialised(recipe: Recipe, data: PreparedData, start: str) -> tuple[Classifier, int, str]:
+    """A new student, the width of its features, and what `start` stands for if it is "auto"."""
+    torch.manual_seed(recipe.seed)
+    student, width = new_student(recipe, data)
+    return student, width, weights.initialise(student, recipe.student.model, start)
+
+
 def _train(
+    student: Classifier,
+    loss: StudentLoss,
     recipe: Recipe,
     data: PreparedData,
-    teachers: Teachers,
     teacher_outputs: TeacherOutputSource | None,
     description: str,
     events: Events,
     trainer_config: TrainerConfig | None,
-) -> tuple[Classifier, StudentLoss, TrainingCurve | None]:
+) -> TrainingCurve | None:
     device = training_device()
-    torch.manual_seed(recipe.seed)
-    student, width = new_student(recipe, data)
-    weights.initialise(student, recipe.student.model, recipe.student.weights)
     student.to(device).to(memory_format=torch.channels_last)
-    loss = student_loss(recipe, data, teachers, width).to(device)
+    loss.to(device)
     settings = recipe.distill
     schedule = Schedule(
         epochs=settings.epochs,
@@ -226,7 +236,7 @@ def _train(
         lr_schedule=settings.lr_schedule,
     )
     images = training_images(recipe, data)
-    curve = train_student(
+    return train_student(
         student,
         loss,
         images,
@@ -239,7 +249,6 @@ def _train(
         final_metrics=lambda: {"top1": validate(student, data, "the student").candidate.top1},
         validation=Validation(student, data.images("val"), data.labels("val"), settings),
     )
-    return student, loss, curve
 
 
 def new_student(recipe: Recipe, data: PreparedData) -> tuple[Classifier, int]:

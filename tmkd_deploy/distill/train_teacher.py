@@ -22,7 +22,7 @@ from tmkd_deploy.models import weights
 from tmkd_deploy.models.timm_classifier import Classifier, create, merge_branches, parameters_of
 from tmkd_deploy.recipe.schema import Recipe
 from tmkd_deploy.records.distillation import TeacherRecord, TextTeacherRecord
-from tmkd_deploy.records.training import TrainingCurve
+from tmkd_deploy.records.training import TrainingCurve, origin
 from tmkd_deploy.records.types import VIEWS
 from tmkd_deploy.training.batches import TrainingImages
 from tmkd_deploy.training.best_epoch import Validation
@@ -100,7 +100,9 @@ def train_teacher(
     device = training_device()
     torch.manual_seed(recipe.seed)
     visual, width = _new_visual(recipe, data)
-    weights.initialise(visual, recipe.teacher.visual.model, recipe.teacher.visual.weights)
+    settings = recipe.teacher.visual
+    loaded = weights.recorded_name(weights.initialise(visual, settings.model, settings.weights))
+    events.say(f"The visual teacher starts from {origin(loaded)}.")
     visual.to(device).to(memory_format=torch.channels_last)
     curve = _fine_tune(visual, recipe, data, device, events, trainer_config)
     weights.save(visual, folder / _VISUAL_WEIGHTS)
@@ -110,12 +112,13 @@ def train_teacher(
     events.say(f"The visual teacher's top-1 by view: {visual_teacher.percentages(top1)}.")
     rgb = validate(visual, data, "the visual teacher")
     return TeacherRecord(
-        visual_model=recipe.teacher.visual.model,
+        visual_model=settings.model,
         visual_parameters=parameters_of(merge_branches(visual)),
         feature_width=width,
         top1_by_view=top1,
         weakness=near_chance("The teacher", rgb),
         curve=curve,
+        weights=loaded,
     )
 
 

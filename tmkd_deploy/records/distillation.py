@@ -20,7 +20,8 @@ class TeacherRecord(Record):
     """The visual teacher; top-1 on the validation split by view, in [0, 1].
 
     `weakness` is a sentence on a teacher that is not above chance, None otherwise. `curve` is None
-    if it was not trained.
+    if it was not trained. `weights` is what it started from: a weights file's name, or as in the
+    recipe, but never "auto"; None in older records.
     """
 
     visual_model: str
@@ -29,6 +30,7 @@ class TeacherRecord(Record):
     top1_by_view: dict[str, Share]
     weakness: str | None = None
     curve: TrainingCurve | None = None
+    weights: str | None = None
 
 
 class TextTeacherRecord(Record):
@@ -67,7 +69,8 @@ class StudentRecord(Record):
     are None without a baseline. `weak_teacher` is a sentence on a teacher that is worse than the
     baseline, None otherwise, and `warnings` are what else is wrong with the student.
     `view_captions` name the validation images whose views and weights are stored for the report,
-    and `curves` show how each candidate was trained.
+    and `curves` show how each candidate was trained. `weights` is what they started from, as in
+    `TeacherRecord`.
     """
 
     model: str
@@ -83,6 +86,7 @@ class StudentRecord(Record):
     view_weights: ViewWeights
     view_captions: list[str]
     curves: dict[StudentName, TrainingCurve] = Field(default_factory=dict)
+    weights: str | None = None
 
     @model_validator(mode="after")
     def _a_candidate_ships(self) -> StudentRecord:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import model_validator
 
 from tmkd_deploy.artifacts import Record
+from tmkd_deploy.printable import printable
 from tmkd_deploy.records.figures import AtLeastOne, NotNegative, Share
 
 
@@ -57,3 +58,14 @@ class TrainingCurve(Record):
             f"The {weights} of epoch {self.kept} were kept, the best on validation images with a "
             f"top-1 of {top1[self.kept]:.1f} %; the last had {top1[last]:.1f} %: {ended}."
         )
+
+
+def origin(weights: str) -> str:
+    """What a training started from, in words; `weights` are a recipe's, but no longer "auto"."""
+    if weights == "none":
+        return "random weights"
+    if weights == "pretrained":
+        return "the pretrained weights that timm provides"
+    if weights.startswith("package:"):
+        return f"the pretrained weights of {weights}"
+    return f"the weights file {printable(weights, 60)}"

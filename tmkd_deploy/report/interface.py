@@ -68,6 +68,7 @@ class TeacherSummary:
 
     `top1_of_view` is the visual teacher's top-1 on each single view, by view name.
     `text_zero_shot_top1` is the text teacher's zero-shot top-1, None if it has no image tower.
+    `weights` is what the visual teacher started from, None if that was not recorded.
     """
 
     model: str
@@ -75,14 +76,16 @@ class TeacherSummary:
     top1_of_view: dict[str, float]
     text_model: str
     text_zero_shot_top1: float | None = None
+    weights: str | None = None
 
 
 @dataclass(frozen=True)
 class StudentSummary:
-    """The student's timm model name and number of parameters."""
+    """The student's timm model name, number of parameters, and what it started from if known."""
 
     model: str
     parameters: int
+    weights: str | None = None
 
 
 @dataclass(frozen=True)

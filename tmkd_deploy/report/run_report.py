@@ -80,9 +80,7 @@ def write_report(
         recipe_yaml=recipe_text(recipe),
         data=_data(inputs["data"]),
         teacher=_teacher(inputs["teacher"], inputs["view_scores"]),
-        student=StudentSummary(
-            model=inputs["student"].record.model, parameters=inputs["student"].record.parameters
-        ),
+        student=_student(inputs["student"].record),
         quantization=_quantization(inputs.get("quantized")),
         targets=[
             *(_target(inputs[f"gate {n}"], inputs.get(f"bundle {n}")) for n in targets),
@@ -132,7 +130,12 @@ def _teacher(teacher: Artifact[Any], view_scores: Artifact[Any]) -> TeacherSumma
         top1_of_view=record.top1_by_view,
         text_model=text.model,
         text_zero_shot_top1=text.top1_by_view["rgb"] if text.image_tower else None,
+        weights=record.weights,
     )
+
+
+def _student(record: StudentRecord) -> StudentSummary:
+    return StudentSummary(model=record.model, parameters=record.parameters, weights=record.weights)
 
 
 def _quantization(artifact: Artifact[Any] | None) -> QuantizationSummary | None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from tmkd_deploy.records.training import TrainingCurve
+from tmkd_deploy.records.training import TrainingCurve, origin
 from tmkd_deploy.report import charts, formatting
+from tmkd_deploy.report.interface import RunReport
 from tmkd_deploy.report.tables import Table
 
 _TITLES = {
@@ -38,6 +39,12 @@ def trainings(curves: Mapping[str, TrainingCurve]) -> list[Training]:
         )
         for name, curve in curves.items()
     ]
+
+
+def origins(report: RunReport) -> list[str]:
+    """What teacher and students started from, in sentences; none where that was not recorded."""
+    found = {"visual teacher": report.teacher.weights, "students": report.student.weights}
+    return [f"The {who} started from {origin(each)}." for who, each in found.items() if each]
 
 
 def epochs(curve: TrainingCurve) -> Table:

@@ -11,7 +11,13 @@ from tmkd_deploy.models.timm_classifier import create
 
 def recipe_with(digits, **visual):
     """The digits' recipe with a teacher of a second an epoch."""
-    settings = {"model": "test_resnet", "batch_size": 64, "learning_rate": 0.01, **visual}
+    settings = {
+        "model": "test_resnet",
+        "weights": "none",
+        "batch_size": 64,
+        "learning_rate": 0.01,
+        **visual,
+    }
     given = digits.recipe.model_dump(mode="json")
     given["teacher"]["visual"] = settings
     return type(digits.recipe).model_validate(given)

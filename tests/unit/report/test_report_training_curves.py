@@ -38,6 +38,20 @@ def test_each_training_has_a_chart_a_table_and_its_choice():
     assert baseline.choice == "The weights of the last epoch were kept: epoch 12 of 12."
 
 
+def test_the_page_says_what_the_models_started_from():
+    report = run_report()
+    page = Html().render(
+        dataclasses.replace(
+            report,
+            teacher=dataclasses.replace(report.teacher, weights="package:efficientnet-lite0"),
+            student=dataclasses.replace(report.student, weights="none"),
+        )
+    )
+    assert "The visual teacher started from the pretrained weights of package:effic" in page
+    assert "The students started from random weights." in page
+    assert "started from" not in Html().render(report), "an older run did not record it"
+
+
 def test_a_run_without_curves_has_no_such_section():
     page = Html().render(dataclasses.replace(run_report(), curves={}))
     assert 'id="training"' not in page

@@ -201,7 +201,11 @@ def training_images(recipe: Recipe, data: PreparedData) -> TrainingImages:
     settings = recipe.distill
     labels = torch.from_numpy(data.labels("train"))
     return TrainingImages(
-        data.images("train"), labels, settings.augment, settings.cached_augmentations
+        data.images("train"),
+        labels,
+        settings.augment,
+        settings.cached_augmentations,
+        settings.augmentations,
     )
 
 

@@ -147,6 +147,7 @@ def _fine_tune(
         labels,
         recipe.distill.augment,
         max_augmentations=8,
+        augmentations=settings.augmentations,
     )
     return visual_teacher.fine_tune(
         visual,

@@ -11,7 +11,7 @@ from pydantic_core import PydanticCustomError
 
 from tmkd_deploy.models import model_kwargs as keywords
 from tmkd_deploy.recipe.section import Count, NotNegative, Positive, Section
-from tmkd_deploy.recipe.training_keys import ClassWeights, EmaDecay, Keep, Patience
+from tmkd_deploy.recipe.training_keys import Augmentations, ClassWeights, EmaDecay, Keep, Patience
 from tmkd_deploy.records.types import VIEWS, Augment, LogitLoss, View
 
 
@@ -55,6 +55,9 @@ class VisualTeacher(Section):
     patience: Patience = None
     ema_decay: EmaDecay = None
     class_weights: ClassWeights = "none"
+    augmentations: Augmentations = Field(
+        default_factory=list, description="More augmentations, as for the student."
+    )
 
 
 class TextTeacher(Section):
@@ -206,6 +209,11 @@ class Distill(Section):
         description="'flip' mirrors left-right; 'dihedral' adds quarter turns and mirrors; 'crop' "
         "mirrors and shifts by up to an eighth of the image, and needs live teacher outputs.",
     )
+    augmentations: Augmentations = Field(
+        default_factory=list,
+        description="More augmentations, applied after 'augment' in the order of this list's "
+        "type; they need live teacher outputs.",
+    )
     ce_weight: NotNegative = Field(1.0, description="Weight of the cross-entropy with the labels.")
     logit_loss: LogitLoss = Field("kd", description="Logit term of the loss.")
     dkd_beta: NotNegative = Field(
@@ -270,4 +278,10 @@ class Distill(Section):
             raise ValueError("a view is listed twice")
         if self.augment == "crop" and self.teacher_outputs == "cached":
             raise ValueError("the augmentation 'crop' cannot be cached: set teacher_outputs: live")
+        if self.augmentations and self.teacher_outputs == "cached":
+            names = ", ".join(self.augmentations)
+            raise ValueError(
+                f"what these augmentations make of an image differs in every step, so no teacher "
+                f"output of it can be cached: {names}. Set teacher_outputs: live, or remove them"
+            )
         return self

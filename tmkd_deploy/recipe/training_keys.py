@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
+
+from tmkd_deploy.records.types import Augmentation
 
 Keep = Annotated[
     Literal["auto", "best", "last"],
@@ -35,3 +37,12 @@ ClassWeights = Annotated[
         "inverse of the frequency, at most 10 times the weight of the largest class."
     ),
 ]
+
+
+def _once(listed: list[Augmentation]) -> list[Augmentation]:
+    if len(set(listed)) != len(listed):
+        raise ValueError("an augmentation is listed twice")
+    return listed
+
+
+Augmentations = Annotated[list[Augmentation], AfterValidator(_once)]

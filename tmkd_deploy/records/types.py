@@ -15,6 +15,7 @@ VIEWS: tuple[View, ...] = ("rgb", "edge", "freq")
 
 LogitLoss = Literal["kd", "dkd", "dist"]
 Augment = Literal["none", "flip", "dihedral", "crop"]
+Augmentation = Literal["random_resized_crop", "trivialaugment", "color_jitter", "random_erasing"]
 
 
 def as_precision(name: str) -> Precision:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -10,13 +11,15 @@ from torch import Tensor, nn
 from tmkd_deploy.distill.losses.total import StudentLoss, TeacherOutputs
 from tmkd_deploy.distill.teacher_outputs import TeacherOutputSource
 from tmkd_deploy.events import Events
-from tmkd_deploy.records.training import TrainingCurve
 from tmkd_deploy.training.batches import TrainingImages
-from tmkd_deploy.training.best_epoch import Validation
 from tmkd_deploy.training.fit import fit
 from tmkd_deploy.training.schedule import Schedule
 from tmkd_deploy.training.step import Step, batch_of
 from tmkd_deploy.training.trainer_config import TrainerConfig
+
+if TYPE_CHECKING:
+    from tmkd_deploy.records.training import TrainingCurve
+    from tmkd_deploy.training.best_epoch import Validation
 
 
 def train_student(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -13,14 +14,16 @@ from tmkd_deploy.distill.losses.labels import label_loss
 from tmkd_deploy.distill.settings import ViewSettings
 from tmkd_deploy.distill.views import make_views, one_view_each
 from tmkd_deploy.events import Events, track
-from tmkd_deploy.records.training import TrainingCurve
 from tmkd_deploy.records.types import VIEWS, View
 from tmkd_deploy.training.batches import Batch, TrainingImages, to_float
-from tmkd_deploy.training.best_epoch import Validation
 from tmkd_deploy.training.fit import fit
 from tmkd_deploy.training.schedule import Schedule
 from tmkd_deploy.training.step import Step, batch_of
 from tmkd_deploy.training.trainer_config import TrainerConfig
+
+if TYPE_CHECKING:
+    from tmkd_deploy.records.training import TrainingCurve
+    from tmkd_deploy.training.best_epoch import Validation
 
 _BATCH = 64
 

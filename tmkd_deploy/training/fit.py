@@ -7,17 +7,15 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from tmkd_deploy.errors import RequestError
 from tmkd_deploy.events import Events, Task
-from tmkd_deploy.records.training import TrainingCurve
 from tmkd_deploy.training import distributed, memory
 from tmkd_deploy.training.batches import Batch
-from tmkd_deploy.training.best_epoch import BestEpoch, Validation
 from tmkd_deploy.training.checkpoint import Checkpoint
 from tmkd_deploy.training.distributed import BatchShard
 from tmkd_deploy.training.divergence import DivergenceDetector, StepResult
@@ -27,6 +25,10 @@ from tmkd_deploy.training.schedule import Schedule
 from tmkd_deploy.training.step import Step, prepared
 from tmkd_deploy.training.tracking import MetricWriter
 from tmkd_deploy.training.trainer_config import TrainerConfig
+
+if TYPE_CHECKING:
+    from tmkd_deploy.records.training import TrainingCurve
+    from tmkd_deploy.training.best_epoch import BestEpoch, Validation
 
 _LOG_INTERVAL = 20
 _MAX_GRADIENT_NORM = 5.0
@@ -162,6 +164,9 @@ class _Training:
         for module in self.modules:
             distributed.broadcast([*module.parameters(), *module.buffers()])
         if self.validation:
+            # records need pydantic; a training without validation needs torch alone
+            from tmkd_deploy.training.best_epoch import BestEpoch  # noqa: PLC0415
+
             epochs = self.schedule.epochs
             self.best_epoch = BestEpoch(
                 self.validation, self.modules, self.images, epochs, self.device

@@ -1,7 +1,6 @@
 """Pretrained weights: from the cache, a server that does not answer, and what 'auto' stands for."""
 
 import socket
-import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 
@@ -112,14 +111,12 @@ def test_pretrained_is_not_replaced_by_anything_else():
 
 
 def test_a_server_that_keeps_silent_is_given_up(monkeypatch):
-    """It accepts the connection and sends nothing; the client alone would try for a minute."""
+    """It accepts the connection and sends nothing: without a limit, this test would hang."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         use_endpoint(monkeypatch, silent.getsockname()[1])
         monkeypatch.setattr("tmkd_deploy.models.pretrained._SECONDS", 0.5)
-        started = time.monotonic()
         with pytest.raises(DataError, match=constants.ENDPOINT):
             weights.initialise(network(SMALL), SMALL, "pretrained")
-        assert time.monotonic() - started < 30
 
 
 def test_offline_by_the_users_choice_asks_nobody(monkeypatch):

@@ -15,6 +15,7 @@ from tmkd_deploy.printable import printable
 
 _LONGEST_ERROR = 8000  # characters
 
+
 def emit(text: str) -> None:
     """Print a result. A closed pipe is not an error: the work behind the result is done."""
     emit_styled(printable(text, newlines=True))

@@ -102,7 +102,7 @@ RECIPE = [
     ),
     Case(
         "unknown-weights",
-        edit("visual: {", "visual: {weights: pretraind, "),
+        edit("weights: none", "weights: pretraind"),
         2,
         ('no weights called "pretraind"', "teacher.visual.weights", '"pretrained"'),
     ),

@@ -29,8 +29,10 @@ def checkpoint(name: str, key: str, content: bytes | None) -> Callable[[Project]
             save_file({"conv1.weight": np.zeros((3, 3), np.float32)}, path)
         else:
             path.write_bytes(content)
-        project.replace(f"{key}: {{", f"{key}: {{WEIGHTS: {name}, ")
-        project.replace("WEIGHTS", "checkpoint" if key == "text" else "weights")
+        if key == "text":
+            project.replace("text: {", f"text: {{checkpoint: {name}, ")
+        else:
+            project.replace("weights: none", f"weights: {name}")
 
     return spoil
 

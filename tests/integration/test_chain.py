@@ -273,6 +273,14 @@ def test_only_refuses_what_is_not_there(project: Project) -> None:
     assert project.content() == before
 
 
+def test_the_summary_says_how_every_model_was_trained(summary) -> None:
+    assert list(summary["training"]) == ["teacher", "distilled", "baseline"]
+    for curve in summary["training"].values():
+        assert [each["epoch"] for each in curve["epochs"]] == list(range(1, 9))
+        assert curve["epochs"][-1]["top1"] is not None and curve["choice"]
+    assert summary["teacher"]["weights"] == summary["student"]["weights"] == "none"
+
+
 def test_two_runs_can_be_compared(project: Project) -> None:
     done = project.run("compare", "runs/small", "runs/small/summary.json")
     assert done.code == 0, done.told

@@ -19,6 +19,7 @@ SCHEDULE = (
     *("--set", "distill.epochs=6", "--set", "training.checkpoint_steps=3"),
     *("--set", "distill.optimizer=sgd", "--set", "distill.learning_rate=0.05"),
     *("--set", "distill.batch_size=17"),
+    *("--set", "distill.keep=best", "--set", "distill.ema_decay=0.9"),
 )
 STUDENTS = ("distilled", "baseline")
 

@@ -28,7 +28,7 @@ name: small
 threads: 1
 data: {source: folder, train: IMAGES/train, test: IMAGES/test, image_size: 32}
 teacher:
-  visual: {model: test_resnet, epochs: 8, batch_size: 16, learning_rate: 0.004}
+  visual: {model: test_resnet, weights: none, epochs: 8, batch_size: 16, learning_rate: 0.004}
   text: {epochs: 1, batch_size: 16}
 student:
   model: resnet10t

@@ -20,6 +20,7 @@ from tmkd_deploy.distill.candidates import (
     weak_teacher,
 )
 from tmkd_deploy.distill.gallery import summarise_view_weights, write_gallery
+from tmkd_deploy.distill.losses.labels import class_weights
 from tmkd_deploy.distill.losses.total import StudentLoss
 from tmkd_deploy.distill.student import train_student
 from tmkd_deploy.distill.teacher_outputs import (
@@ -34,7 +35,9 @@ from tmkd_deploy.models import weights
 from tmkd_deploy.models.timm_classifier import Classifier, create, merge_branches, parameters_of
 from tmkd_deploy.recipe.schema import Recipe
 from tmkd_deploy.records.distillation import StudentName, StudentRecord
+from tmkd_deploy.records.training import TrainingCurve
 from tmkd_deploy.training.batches import TrainingImages
+from tmkd_deploy.training.best_epoch import Validation
 from tmkd_deploy.training.distributed import training_device
 from tmkd_deploy.training.schedule import Schedule
 from tmkd_deploy.training.trainer_config import TrainerConfig
@@ -82,9 +85,9 @@ class Student:
             return LiveTeacherOutputs(teachers.fused(recipe, data, training_device()))
         return CachedTeacherOutputs(**load_file(self.folder / _TEACHER_OUTPUTS))
 
-    def loss(self, recipe: Recipe, teachers: Teachers) -> StudentLoss:
+    def loss(self, recipe: Recipe, data: PreparedData, teachers: Teachers) -> StudentLoss:
         """The loss it was trained with, projections included, for further fine-tuning."""
-        loss = student_loss(recipe, teachers, self.record.feature_width)
+        loss = student_loss(recipe, data, teachers, self.record.feature_width)
         weights.load(loss, self.folder / _LOSS_WEIGHTS)
         return loss
 
@@ -105,14 +108,21 @@ def distill(
         LogitsError: the logits of a model are not finite.
     """
     teacher_outputs = _teacher_outputs(recipe, data, teachers, folder, events)
-    student, loss = _train(
-        recipe, data, teachers, teacher_outputs, _DISTILLING, events, trainer_config
+    student, width, loaded = _initialised(recipe, data, recipe.student.weights)
+    loss = student_loss(recipe, data, teachers, width)
+    curve = _train(
+        student, loss, recipe, data, teacher_outputs, _DISTILLING, events, trainer_config
     )
+    curves: dict[StudentName, TrainingCurve | None] = {"distilled": curve}
     weights.save(student, folder / _weights_of("distilled"))
     weights.save(loss, folder / _LOSS_WEIGHTS)
     distilled, baseline = validate(student, data, "the distilled student"), None
     if recipe.distill.baseline:
-        alone, _ = _train(recipe, data, teachers, None, _BASELINE, events, trainer_config)
+        alone, *_ = _initialised(recipe, data, loaded)
+        by_label = student_loss(recipe, data, teachers, width)
+        curves["baseline"] = _train(
+            alone, by_label, recipe, data, None, _BASELINE, events, trainer_config
+        )
         weights.save(alone, folder / _weights_of("baseline"))
         baseline = validate(alone, data, "the baseline student")
     record = StudentRecord(
@@ -122,6 +132,8 @@ def distill(
         **_compared(recipe, distilled, baseline, validate(teachers.visual, data, "the teacher")),
         view_weights=summarise_view_weights(recipe, data, teachers),
         view_captions=write_gallery(recipe, data, teachers, folder),
+        curves={name: curve for name, curve in curves.items() if curve is not None},
+        weights=weights.recorded_name(loaded),
     )
     events.say(record.choice)
     for warning in record.warnings:
@@ -173,10 +185,15 @@ def _teacher_outputs(
     return cache
 
 
-def student_loss(recipe: Recipe, teachers: Teachers, student_width: int) -> StudentLoss:
+def student_loss(
+    recipe: Recipe, data: PreparedData, teachers: Teachers, student_width: int
+) -> StudentLoss:
     """The loss with the recipe's constants; its text targets are the mean over the views."""
     texts = torch.nn.functional.normalize(teachers.texts.mean(dim=0), dim=-1)
-    return StudentLoss(recipe.distill, student_width, teachers.record.feature_width, texts)
+    labels, classes = torch.from_numpy(data.labels("train")), len(data.class_names)
+    by_class = class_weights(recipe.distill.class_weights, labels, classes)
+    width = teachers.record.feature_width
+    return StudentLoss(recipe.distill, student_width, width, texts, by_class)
 
 
 def training_images(recipe: Recipe, data: PreparedData) -> TrainingImages:
@@ -184,25 +201,34 @@ def training_images(recipe: Recipe, data: PreparedData) -> TrainingImages:
     settings = recipe.distill
     labels = torch.from_numpy(data.labels("train"))
     return TrainingImages(
-        data.images("train"), labels, settings.augment, settings.cached_augmentations
+        data.images("train"),
+        labels,
+        settings.augment,
+        settings.cached_augmentations,
+        settings.augmentations,
     )
 
 
+def _initialised(recipe: Recipe, data: PreparedData, start: str) -> tuple[Classifier, int, str]:
+    """A new student, the width of its features, and what `start` stands for if it is "auto"."""
+    torch.manual_seed(recipe.seed)
+    student, width = new_student(recipe, data)
+    return student, width, weights.initialise(student, recipe.student.model, start)
+
+
 def _train(
+    student: Classifier,
+    loss: StudentLoss,
     recipe: Recipe,
     data: PreparedData,
-    teachers: Teachers,
     teacher_outputs: TeacherOutputSource | None,
     description: str,
     events: Events,
     trainer_config: TrainerConfig | None,
-) -> tuple[Classifier, StudentLoss]:
+) -> TrainingCurve | None:
     device = training_device()
-    torch.manual_seed(recipe.seed)
-    student, width = new_student(recipe, data)
-    weights.initialise(student, recipe.student.model, recipe.student.weights)
     student.to(device).to(memory_format=torch.channels_last)
-    loss = student_loss(recipe, teachers, width).to(device)
+    loss.to(device)
     settings = recipe.distill
     schedule = Schedule(
         epochs=settings.epochs,
@@ -214,7 +240,7 @@ def _train(
         lr_schedule=settings.lr_schedule,
     )
     images = training_images(recipe, data)
-    train_student(
+    return train_student(
         student,
         loss,
         images,
@@ -225,8 +251,8 @@ def _train(
         description,
         trainer_config=trainer_config,
         final_metrics=lambda: {"top1": validate(student, data, "the student").candidate.top1},
+        validation=Validation(student, data.images("val"), data.labels("val"), settings),
     )
-    return student, loss
 
 
 def new_student(recipe: Recipe, data: PreparedData) -> tuple[Classifier, int]:

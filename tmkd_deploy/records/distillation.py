@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from tmkd_deploy.artifacts import Record
 from tmkd_deploy.records.candidates import Candidate, Gain
 from tmkd_deploy.records.figures import AtLeastOne, Count, Share
+from tmkd_deploy.records.training import TrainingCurve
 
 # files of the distill stage: images uint8 [k, 3, H, W, 3] and weights float32 [k, 3] for the report
 VIEW_IMAGES = "views.npy"
@@ -18,7 +19,9 @@ VIEW_WEIGHTS = "view_weights.npy"
 class TeacherRecord(Record):
     """The visual teacher; top-1 on the validation split by view, in [0, 1].
 
-    `weakness` is a sentence on a teacher that is not above chance, None otherwise.
+    `weakness` is a sentence on a teacher that is not above chance, None otherwise. `curve` is None
+    if it was not trained. `weights` is what it started from: a weights file's name, or as in the
+    recipe, but never "auto"; None in older records.
     """
 
     visual_model: str
@@ -26,6 +29,8 @@ class TeacherRecord(Record):
     feature_width: AtLeastOne
     top1_by_view: dict[str, Share]
     weakness: str | None = None
+    curve: TrainingCurve | None = None
+    weights: str | None = None
 
 
 class TextTeacherRecord(Record):
@@ -63,7 +68,9 @@ class StudentRecord(Record):
     distilled student's over the baseline, `teacher_gain` the visual teacher's on the view rgb; both
     are None without a baseline. `weak_teacher` is a sentence on a teacher that is worse than the
     baseline, None otherwise, and `warnings` are what else is wrong with the student.
-    `view_captions` name the validation images whose views and weights are stored for the report.
+    `view_captions` name the validation images whose views and weights are stored for the report,
+    and `curves` show how each candidate was trained. `weights` is what they started from, as in
+    `TeacherRecord`.
     """
 
     model: str
@@ -78,6 +85,8 @@ class StudentRecord(Record):
     warnings: list[str] = Field(default_factory=list)
     view_weights: ViewWeights
     view_captions: list[str]
+    curves: dict[StudentName, TrainingCurve] = Field(default_factory=dict)
+    weights: str | None = None
 
     @model_validator(mode="after")
     def _a_candidate_ships(self) -> StudentRecord:

@@ -16,6 +16,7 @@ from tmkd_deploy.printable import printable
 from tmkd_deploy.records.distillation import ViewWeights
 from tmkd_deploy.records.latency import Latency
 from tmkd_deploy.records.measurements import Measurements
+from tmkd_deploy.records.training import TrainingCurve
 from tmkd_deploy.records.types import Precision
 from tmkd_deploy.records.verdict import GateRecord
 from tmkd_deploy.report import metrics
@@ -181,6 +182,39 @@ def view_weights(weights: ViewWeights, name: str) -> str:
             axes.spines["left"].set_visible(False)
         axes.set_xlim(0, 1)
         axes.set_xlabel("view weight")
+        return _svg(figure, name)
+
+
+def training(curve: TrainingCurve, name: str) -> str:
+    """Top-1 and losses by epoch; a dashed line marks the epoch whose weights were kept.
+
+    `name` prefixes the SVG's ids, which must be unique on a page.
+
+    Raises:
+        MissingExtra: matplotlib is not installed.
+    """
+    top1 = [(each.epoch, 100 * each.top1) for each in curve.epochs if each.top1 is not None]
+    nll = [(each.epoch, each.nll) for each in curve.epochs if each.nll is not None]
+    loss = [(each.epoch, each.loss) for each in curve.epochs]
+    strips = (
+        ("top-1 on validation images (%)", top1),
+        ("negative log-likelihood on validation images", nll),
+        ("training loss", loss),
+    )
+    with _matplotlib() as matplotlib:
+        figure = matplotlib.figure.Figure(figsize=(3.7, 3.6), layout="constrained")
+        for (title, points), axes in zip(
+            strips, figure.subplots(len(strips), 1, sharex=True), strict=True
+        ):
+            epochs, values = zip(*points, strict=True) if points else ((), ())
+            marker = "o" if len(points) < 2 else ""  # a single point has no line
+            axes.plot(epochs, values, color=SHIPPED, linewidth=1.2, marker=marker, markersize=4)
+            axes.axvline(curve.kept, color=INK, linewidth=0.8, linestyle=(0, (3, 2)))
+            axes.set_title(title, loc="left", fontsize=9, pad=3)
+            axes.locator_params(axis="y", nbins=4)
+        axes.set_xlim(0.5, len(curve.epochs) + 0.5)
+        axes.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(6, integer=True, min_n_ticks=1))
+        axes.set_xlabel("epoch")
         return _svg(figure, name)
 
 

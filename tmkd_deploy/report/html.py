@@ -11,6 +11,7 @@ from tmkd_deploy.report.cover import cover
 from tmkd_deploy.report.interface import RunReport, TargetReport, ViewGallery
 from tmkd_deploy.report.page import data_uri, template
 from tmkd_deploy.report.tables import Table
+from tmkd_deploy.report.training_curves import origins, trainings
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,8 @@ class Html:
             report=report,
             targets=[_section(index, target) for index, target in enumerate(report.targets)],
             images=_gallery(report.views) if report.views else [],
+            trainings=trainings(report.curves),
+            origins=origins(report),
             weights_chart=charts.view_weights(report.view_weights, "weights"),
             tables=tables,
             view_weights=view_weights,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from tmkd_deploy import artifacts
 from tmkd_deploy.errors import from_os_error
 from tmkd_deploy.records.distillation import ViewWeights
+from tmkd_deploy.records.training import TrainingCurve
 from tmkd_deploy.records.verdict import GateRecord, Outcome, worst
 
 
@@ -67,6 +68,7 @@ class TeacherSummary:
 
     `top1_of_view` is the visual teacher's top-1 on each single view, by view name.
     `text_zero_shot_top1` is the text teacher's zero-shot top-1, None if it has no image tower.
+    `weights` is what the visual teacher started from, None if that was not recorded.
     """
 
     model: str
@@ -74,14 +76,16 @@ class TeacherSummary:
     top1_of_view: dict[str, float]
     text_model: str
     text_zero_shot_top1: float | None = None
+    weights: str | None = None
 
 
 @dataclass(frozen=True)
 class StudentSummary:
-    """The student's timm model name and number of parameters."""
+    """The student's timm model name, number of parameters, and what it started from if known."""
 
     model: str
     parameters: int
+    weights: str | None = None
 
 
 @dataclass(frozen=True)
@@ -151,7 +155,8 @@ class RunReport:
 
     `recipe_yaml` is the resolved recipe without folders, `quantization` is None if it is disabled,
     `view_weights` are those of the training images, `machine` describes the host, `choices` say
-    which candidates ship and why, and `notes` are complete sentences too.
+    which candidates ship and why, and `notes` are complete sentences too. `curves` are those of the
+    trainings "teacher", "distilled" and "baseline" as far as there were any.
     """
 
     name: str
@@ -167,6 +172,7 @@ class RunReport:
     stages: Sequence[StageTime]
     notes: Sequence[str] = ()
     choices: Sequence[str] = ()
+    curves: Mapping[str, TrainingCurve] = field(default_factory=dict)
 
     @property
     def outcome(self) -> Outcome:

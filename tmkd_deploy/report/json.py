@@ -38,6 +38,10 @@ def summary(report: RunReport) -> dict[str, Any]:
         "teacher": dataclasses.asdict(report.teacher),
         "view_weights": _jsonable(report.view_weights),
         "student": dataclasses.asdict(report.student),
+        "training": {
+            name: {**_jsonable(curve), "choice": curve.choice}
+            for name, curve in report.curves.items()
+        },
         "quantization": dataclasses.asdict(report.quantization) if report.quantization else None,
         "targets": {target.gate.measurements.target: _target(target) for target in report.targets},
         "machine": report.machine,

@@ -16,6 +16,7 @@ from tmkd_deploy.measure.latency import machine
 from tmkd_deploy.recipe.schema import Recipe
 from tmkd_deploy.records.bundle import BundleRecord
 from tmkd_deploy.records.distillation import VIEW_IMAGES, VIEW_WEIGHTS, StudentRecord
+from tmkd_deploy.records.training import TrainingCurve
 from tmkd_deploy.records.verdict import GateRecord, Outcome
 from tmkd_deploy.report import formatting
 from tmkd_deploy.report.html import Html
@@ -79,9 +80,7 @@ def write_report(
         recipe_yaml=recipe_text(recipe),
         data=_data(inputs["data"]),
         teacher=_teacher(inputs["teacher"], inputs["view_scores"]),
-        student=StudentSummary(
-            model=inputs["student"].record.model, parameters=inputs["student"].record.parameters
-        ),
+        student=_student(inputs["student"].record),
         quantization=_quantization(inputs.get("quantized")),
         targets=[
             *(_target(inputs[f"gate {n}"], inputs.get(f"bundle {n}")) for n in targets),
@@ -93,6 +92,7 @@ def write_report(
         stages=stages,
         notes=_notes(note),
         choices=_choices(inputs),
+        curves=_curves(inputs["teacher"], inputs["student"]),
     )
     paths = write(report, folder, [Html(), Markdown(), Junit(), Json()])
     return ReportRecord(
@@ -130,7 +130,12 @@ def _teacher(teacher: Artifact[Any], view_scores: Artifact[Any]) -> TeacherSumma
         top1_of_view=record.top1_by_view,
         text_model=text.model,
         text_zero_shot_top1=text.top1_by_view["rgb"] if text.image_tower else None,
+        weights=record.weights,
     )
+
+
+def _student(record: StudentRecord) -> StudentSummary:
+    return StudentSummary(model=record.model, parameters=record.parameters, weights=record.weights)
 
 
 def _quantization(artifact: Artifact[Any] | None) -> QuantizationSummary | None:
@@ -147,6 +152,11 @@ def _quantization(artifact: Artifact[Any] | None) -> QuantizationSummary | None:
 
 def _choices(inputs: Mapping[str, Artifact[Any]]) -> list[str]:
     return [inputs[name].record.choice for name in ("student", "quantized") if name in inputs]
+
+
+def _curves(teacher: Artifact[Any], student: Artifact[Any]) -> dict[str, TrainingCurve]:
+    of_teacher = {"teacher": teacher.record.curve} if teacher.record.curve else {}
+    return {**of_teacher, **student.record.curves}
 
 
 def _notes(note: str | None) -> list[str]:

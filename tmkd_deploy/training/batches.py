@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from tmkd_deploy.records.types import Augment
+from tmkd_deploy.records.types import Augment, Augmentation
 from tmkd_deploy.training.augment import apply_each, augmentation_count, random_crop
+from tmkd_deploy.training.strong_augment import augment_strongly
 
 
 @dataclass(frozen=True)
@@ -30,13 +32,14 @@ class Batch:
 class TrainingImages:
     """All images, uint8 [N, H, W, 3], and labels, int64 [N], with their augmentation.
 
-    At most `max_augmentations` numbered augmentations are used.
+    At most `max_augmentations` numbered augmentations are used; `augmentations` follow them.
     """
 
     images: np.ndarray | Tensor
     labels: Tensor
     augment: Augment
     max_augmentations: int
+    augmentations: Sequence[Augmentation] = ()
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -61,6 +64,7 @@ class TrainingImages:
             choices = augmentation_count(self.augment, self.max_augmentations)
             numbers = torch.randint(choices, (total,), generator=random)[rows]
             images = apply_each(images, self.augment, numbers)
+        images = augment_strongly(images, self.augmentations, random, total, rows)
         return Batch(
             images.contiguous(memory_format=torch.channels_last),
             self.labels[indices].to(device),

@@ -1,7 +1,8 @@
 """Checkpoints: everything a training needs to resume after its process was killed.
 
 Random numbers are functions of the seed and the step (see `randomness`), so the weights, the
-optimizer's state and the number of completed steps are sufficient.
+optimizer's state, the number of completed steps and what was found on the validation split so far
+are sufficient.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from tmkd_deploy.errors import DataError
 from tmkd_deploy.memory_limit import memory_at_most
 from tmkd_deploy.runtime.regular_file import open_regular
 
-_FORMAT = 2
+_FORMAT = 3
 _MEMORY_BESIDES = 2 << 30  # what torch and other threads need while a checkpoint is read
 
 

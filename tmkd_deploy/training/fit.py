@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +26,10 @@ from tmkd_deploy.training.step import Step, prepared
 from tmkd_deploy.training.tracking import MetricWriter
 from tmkd_deploy.training.trainer_config import TrainerConfig
 
+if TYPE_CHECKING:
+    from tmkd_deploy.records.training import TrainingCurve
+    from tmkd_deploy.training.best_epoch import BestEpoch, Validation
+
 _LOG_INTERVAL = 20
 _MAX_GRADIENT_NORM = 5.0
 
@@ -43,8 +47,12 @@ def fit(
     terms: Callable[[], Mapping[str, Tensor]] = dict,
     trainer_config: TrainerConfig | None = None,
     final_metrics: Callable[[], Mapping[str, float]] | None = None,
-) -> None:
+    validation: Validation | None = None,
+) -> TrainingCurve | None:
     """Minimise `loss_of` over shuffled batches of image indices.
+
+    With `validation`, `modules` end with the weights that its settings choose, and the training's
+    curve is returned.
 
     Args:
         parameters: the parameters to train.
@@ -53,12 +61,13 @@ def fit(
         loss_of: the loss of a step's whole batch, the same in every process.
         events: receives progress.
         description: the training in a few words; it also names the checkpoint.
-        modules: everything that changes, buffers included; required for checkpoints and for
-            several processes.
+        modules: everything that changes, buffers included; required for checkpoints, for several
+            processes and for `validation`.
         prepare: makes the batch of a step; on a GPU it runs one step ahead in its own thread.
         terms: the terms of the last loss by name, detached, for the trackers.
         trainer_config: precision, checkpoints and trackers; by default float32 and neither.
         final_metrics: more metrics for the trackers, computed once at the end if there are any.
+        validation: what the model is held against at the end of an epoch.
 
     Raises:
         RequestError: the loss or its gradient is no longer finite, or the loss explodes.
@@ -77,6 +86,7 @@ def fit(
         prepare,
         terms,
         trainer_config or TrainerConfig(),
+        validation,
     )
     training.start(events)
     tracking = training.trainer_config.tracking
@@ -85,6 +95,7 @@ def fit(
     task = events.begin(description, remaining, "images")
     try:
         training.run(task, metrics)
+        curve = training.best_epoch.finish() if training.best_epoch else None
         if final_metrics is not None and tracking.trackers:
             metrics.log(training.steps, final_metrics())
     finally:
@@ -92,6 +103,9 @@ def fit(
         metrics.close()
     # later random numbers must not depend on the step this training was resumed from
     torch.manual_seed(derived_seed(schedule.seed, "after"))
+    if curve is not None:
+        events.say(f"{description}: {curve.choice}")
+    return curve
 
 
 class _Training:
@@ -108,6 +122,7 @@ class _Training:
         prepare: Callable[[Step], Batch] | None,
         terms: Callable[[], Mapping[str, Tensor]],
         trainer_config: TrainerConfig,
+        validation: Validation | None,
     ) -> None:
         self.trained = trained
         self.images = images
@@ -118,19 +133,23 @@ class _Training:
         self.prepare = prepare
         self.terms = terms
         self.trainer_config = trainer_config
+        self.validation = validation
         self.device = trained[0].device
         self.optimizer = schedule.new_optimizer(trained)
         half = trainer_config.dtype(self.device) is torch.float16
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=half)
-        self.steps = schedule.epochs * schedule.steps_per_epoch(images)
+        self.steps_per_epoch = schedule.steps_per_epoch(images)
+        self.steps = schedule.epochs * self.steps_per_epoch
         self.detector = DivergenceDetector(description, self.steps, self.device)
         self.steps_done = 0
         self.steps_saved: int | None = None
         self.checkpoint: Checkpoint | None = None
+        self.best_epoch: BestEpoch | None = None
         self._last_log = time.monotonic(), 0
 
     def start(self, events: Events) -> None:
         """Resume from a checkpoint if there is one; give every process the same state."""
+        state = None
         if self.trainer_config.checkpoints and self.modules:
             self.checkpoint = self.trainer_config.checkpoints.for_training(self.description)
             state = self.checkpoint.read()
@@ -144,6 +163,16 @@ class _Training:
         distributed.require_same(self.steps_done, "the step to resume from")
         for module in self.modules:
             distributed.broadcast([*module.parameters(), *module.buffers()])
+        if self.validation:
+            # records need pydantic; a training without validation needs torch alone
+            from tmkd_deploy.training.best_epoch import BestEpoch  # noqa: PLC0415
+
+            epochs = self.schedule.epochs
+            self.best_epoch = BestEpoch(
+                self.validation, self.modules, self.images, epochs, self.device
+            )
+            if self.checkpoint and state is not None:
+                self.checkpoint.restore(self.best_epoch.load_state, state["best_epoch"])
 
     def run(self, task: Task, metrics: MetricWriter) -> None:
         """Run all remaining steps."""
@@ -170,9 +199,12 @@ class _Training:
         )
         batches = prepared(steps, self.prepare, self.device)
         with deferred_signals() as interruption, closing(batches):
-            for step in batches:
+            # a training that had stopped early when it was interrupted does not go on
+            for step in batches if not self._stops() else ():
                 self._log(self._train_step(step), task, metrics)
                 self.steps_done = step.number + 1
+                if self.best_epoch:
+                    self._validate(self.best_epoch, task, metrics)
                 if self.checkpoint and (
                     interruption.requested or self.checkpoint.is_due(self.steps_done)
                 ):
@@ -180,9 +212,27 @@ class _Training:
                     self._save(self.checkpoint)
                 if interruption.requested:
                     raise KeyboardInterrupt
+                if self._stops():
+                    break
             self._log(self.detector.check(), task, metrics)
             if self.checkpoint and self.steps_saved != self.steps_done:
                 self._save(self.checkpoint)
+
+    def _stops(self) -> bool:
+        return self.best_epoch is not None and self.best_epoch.stops
+
+    def _validate(self, best_epoch: BestEpoch, task: Task, metrics: MetricWriter) -> None:
+        """Take in the step that was done and, if an epoch ends with it, the epoch."""
+        best_epoch.after_step(self.steps_done)
+        epoch, rest = divmod(self.steps_done, self.steps_per_epoch)
+        if rest:
+            return
+        self._log(self.detector.check(), task, metrics)
+        found = best_epoch.after_epoch(epoch)
+        values = {"validation/top1": found.top1, "validation/nll": found.nll}
+        known = {name: value for name, value in values.items() if value is not None}
+        if known:
+            metrics.log(self.steps_done, known)
 
     def _step(self, number: int, epoch: int, indices: Tensor) -> Step:
         random = generator(self.schedule.seed, "step", number)
@@ -224,6 +274,8 @@ class _Training:
         for result in checked:
             loss, terms = result.values()
             task.advance(result.images, loss=loss)
+            if self.best_epoch:
+                self.best_epoch.add_loss(result.images, loss)
             steps = result.number + 1
             if steps % _LOG_INTERVAL == 0 or steps == self.steps:
                 last_time, last_steps = self._last_log
@@ -243,6 +295,7 @@ class _Training:
                 "optimizer": self.optimizer.state_dict(),
                 "scaler": self.scaler.state_dict(),
                 "divergence": self.detector.state(),
+                "best_epoch": self.best_epoch.state() if self.best_epoch else None,
             }
         )
         self.steps_saved = self.steps_done

@@ -110,6 +110,24 @@ def test_frames_of_a_track_stay_together(name) -> None:
     assert len(set(groups)) == 10, "tracks of two classes are not the same track"
 
 
+@pytest.mark.parametrize(
+    ("large", "small", "chosen"), [(10, 2, "balanced"), (9, 2, "none"), (12, 1, "balanced")]
+)
+def test_classes_are_weighted_where_one_is_far_larger(large, small, chosen) -> None:
+    images([f"good/{number}.png" for number in range(large)])
+    images([f"bad/{number}.png" for number in range(small)])
+    recipe, text = proposed()
+    assert recipe.distill.class_weights == recipe.teacher.visual.class_weights == chosen
+    assert ("times the images of the smallest" in text) == (chosen == "balanced")
+
+
+def test_the_training_split_alone_says_how_large_classes_are() -> None:
+    images([f"train/{name}" for name in PLAIN])
+    images([f"test/good/{number}.png" for number in range(60)])
+    images([f"test/it's #2: bad/{number}.png" for number in range(4)])
+    assert proposed()[0].distill.class_weights == "none"
+
+
 def test_more_images_take_fewer_epochs(monkeypatch) -> None:
     images(PLAIN)
     assert proposed()[0].distill.epochs == 40

@@ -44,7 +44,7 @@ def test_what_was_checked_is_told(images) -> None:
         "target cpu: onnxruntime, may ship int8, fp32",
         "data: 2 images of 2 classes, to be split",
         "student: resnet10t, 0.01 M parameters, weights: none",
-        "teacher.visual: tf_efficientnet_lite0, 3.37 M parameters, weights: none",
+        "teacher.visual: tf_efficientnet_lite0, 3.37 M parameters, weights: auto",
     ]
     assert ["notes.txt" in warning for warning in found.warnings] == [True]
 
@@ -153,7 +153,7 @@ def test_a_large_model_takes_no_memory(images) -> None:
     """ViT-Giant has 1.8 billion parameters; as values they would take 7 GB."""
     import resource
 
-    huge = {"model": "vit_giant_patch14_224"}
+    huge = {"model": "vit_giant_patch14_224", "weights": "none"}
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     data = {"image_size": 224}
     found = check_recipe(recipe(images, data=data, teacher={"visual": huge}))

@@ -202,7 +202,7 @@ def test_fine_tuning_through_the_quantizers_with_the_teacher(digits, tmp_path):
     features[..., 0] = 1.0
     outputs = {"logits": logits.repeat(2, 1, 1), "features": features.repeat(2, 1, 1)}
     save_file(outputs, tmp_path / "teacher_outputs.safetensors")
-    loss = student_loss(recipe, digits.teachers, student.record.feature_width)
+    loss = student_loss(recipe, digits.data, digits.teachers, student.record.feature_width)
     weights.save(loss, tmp_path / "loss.safetensors")
     folder = tmp_path / "quantized"
     with artifacts.writing(folder, kind="quantize", fingerprint="", inputs={}) as draft:

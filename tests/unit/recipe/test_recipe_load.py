@@ -160,6 +160,23 @@ def test_an_alias_and_its_target_are_the_same_target(refused) -> None:
     assert "twice" in error.problem
 
 
+def test_augmentations_that_cannot_be_cached_are_named(refused) -> None:
+    error = refused(BASE + "distill: {augmentations: [trivialaugment, color_jitter]}\n")
+    assert "trivialaugment, color_jitter" in str(error)
+    assert "teacher_outputs: live" in str(error)
+
+
+def test_the_teacher_may_have_augmentations_while_outputs_are_cached(recipe) -> None:
+    loaded = recipe(BASE + "teacher: {visual: {augmentations: [random_erasing]}}\n")
+    assert loaded.teacher.visual.augmentations == ["random_erasing"]
+
+
+def test_an_augmentation_listed_twice_is_an_error(refused) -> None:
+    listed = "[color_jitter, color_jitter]"
+    error = refused(BASE + f"distill: {{teacher_outputs: live, augmentations: {listed}}}\n")
+    assert "listed twice" in str(error)
+
+
 def test_mistyped_weights_offer_the_nearest(refused) -> None:
     error = refused(BASE + "student: {weights: pretraind}\n")
     assert '"pretrained"' in error.advice

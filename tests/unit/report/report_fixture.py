@@ -12,6 +12,7 @@ from tmkd_deploy.recipe.schema import Budgets
 from tmkd_deploy.records.distillation import ViewWeights
 from tmkd_deploy.records.latency import Latency, LatencyRatio, LatencyRow
 from tmkd_deploy.records.measurements import ClassFlips, EngineFile, LedgerRow, Measurements
+from tmkd_deploy.records.training import Epoch, TrainingCurve
 from tmkd_deploy.records.verdict import GateRecord, Outcome
 from tmkd_deploy.report.interface import (
     DataSummary,
@@ -85,7 +86,26 @@ def run_report(*targets: TargetReport, class_names: list[str] | None = None) -> 
         ],
         choices=["Distillation gained 2.1 points; the distilled student ships."],
         notes=["The student was trained with one seed, so differences of seeds are not shown."],
+        curves={"teacher": curve(8), "distilled": curve(12, kept=9), "baseline": curve(12)},
     )
+
+
+def curve(epochs: int, kept: int | None = None, every: int = 1) -> TrainingCurve:
+    """A training that gets better until the epoch `kept`, by default the last."""
+    best = kept or epochs
+    points = []
+    for epoch in range(1, epochs + 1):
+        evaluated = epoch % every == 0 or epoch == epochs
+        top1 = max(0.1, 0.85 - 0.03 * abs(best - epoch))
+        points.append(
+            Epoch(
+                epoch=epoch,
+                loss=2.0 / epoch,
+                top1=top1 if evaluated else None,
+                nll=1.0 - top1 if evaluated else None,
+            )
+        )
+    return TrainingCurve(epochs=points, planned=epochs, best=best, kept=best)
 
 
 def view_weights(class_names: list[str]) -> ViewWeights:

@@ -278,6 +278,7 @@ def test_the_summary_round_trips_and_keeps_its_keys(read_back: dict[str, Any]) -
         "teacher",
         "view_weights",
         "student",
+        "training",
         "quantization",
         "targets",
         "machine",

@@ -108,6 +108,7 @@ def test_the_sections_come_in_the_order_in_which_they_are_asked_for(page: Page) 
         "Where accuracy was lost",
         "Latency and engines",
         "Confusion matrix of the selected engine",
+        "Training",
         "Teacher views",
         "Quantization",
         "Budgets",
@@ -176,8 +177,9 @@ def test_a_target_that_was_not_timed_says_so_and_shows_its_engines(page: Page) -
     assert "24 of 31" in only_rtx.words
     assert "0.50 MB" in only_rtx.words
     assert "No confusion matrix" in only_rtx.words
-    assert only_rtx.count("svg") == 2, "ledger and weights have charts, latency and confusion none"
-    assert page.count("svg") == 5
+    # ledger, weights and three trainings have charts, latency and confusion none
+    assert only_rtx.count("svg") == 5
+    assert page.count("svg") == 8
 
 
 def test_the_interleaved_engines_appear_with_percentiles_and_ratios(page: Page) -> None:

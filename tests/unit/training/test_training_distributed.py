@@ -15,6 +15,7 @@ from tmkd_deploy.events import SilentEvents
 from tmkd_deploy.models.timm_classifier import create
 from tmkd_deploy.training import distributed
 from tmkd_deploy.training.batches import TrainingImages
+from tmkd_deploy.training.best_epoch import Validation
 from tmkd_deploy.training.distributed import BatchShard
 from tmkd_deploy.training.schedule import Schedule
 from tmkd_deploy.training.sync_batchnorm import synchronised_batch_norms
@@ -25,6 +26,10 @@ CPU = torch.device("cpu")
 class Settings:
     ce_weight, logit_loss, dkd_beta, alpha, temperature = 1.0, "dist", 8.0, 1.0, 4.0
     beta, gamma, contrastive_temperature, teacher_warmup_epochs = 1.0, 0.1, 0.07, 0
+
+
+class Kept:
+    keep, patience, ema_decay = "best", 2, 0.9
 
 
 class Network(torch.nn.Module):
@@ -63,7 +68,7 @@ class Doubled(torch.nn.Module):
         return self.network(images.double())
 
 
-def trained(batch_size, images=22, timm=False):
+def trained(batch_size, images=22, timm=False, validated=False):
     torch.manual_seed(0)
     network = (Doubled() if timm else Network()).double()
     texts = torch.randn(4, 3).double()
@@ -76,7 +81,19 @@ def trained(batch_size, images=22, timm=False):
         1,
     )
     schedule = Schedule(3, batch_size, 0.05, 1e-3, 0, "sgd", "multistep")
-    train_student(network, loss, data, IndexedOutputs(), schedule, CPU, SilentEvents(), "Test")
+    shown = random.integers(0, 256, (6, 16, 16, 3), dtype=np.uint8)
+    validation = Validation(network, shown, np.arange(6) % 4, Kept()) if validated else None
+    train_student(
+        network,
+        loss,
+        data,
+        IndexedOutputs(),
+        schedule,
+        CPU,
+        SilentEvents(),
+        "Test",
+        validation=validation,
+    )
     return {**network.state_dict(), **loss.state_dict(prefix="loss.")}
 
 
@@ -116,6 +133,7 @@ def _work(rank, port, folder):
         # a batch of one image is dropped, so none is smaller than the number of processes
         "small": trained(10, images=12),
         "timm": trained(7, timm=True),
+        "validated": trained(8, validated=True),
         "rows": [BatchShard.of(total).rows for total in (1, 2, 5, 8)],
     }
     torch.save(found, f"{folder}/{rank}.pt")
@@ -149,7 +167,13 @@ def test_batch_norms_use_statistics_of_the_whole_batch(by_two):
 
 @pytest.mark.parametrize(
     ("name", "arguments"),
-    [("even", (8,)), ("uneven", (7,)), ("small", (10, 12)), ("timm", (7, 22, True))],
+    [
+        ("even", (8,)),
+        ("uneven", (7,)),
+        ("small", (10, 12)),
+        ("timm", (7, 22, True)),
+        ("validated", (8, 22, False, True)),
+    ],
 )
 def test_two_processes_train_the_same_model_as_one(by_two, name, arguments):
     """With DIST, whose intra-class term compares the whole batch, and with crops."""

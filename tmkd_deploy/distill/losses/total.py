@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tmkd_deploy.distill.losses.contrastive import contrastive
@@ -13,6 +12,7 @@ from tmkd_deploy.distill.losses.dist import dist
 from tmkd_deploy.distill.losses.dkd import dkd
 from tmkd_deploy.distill.losses.feature import feature
 from tmkd_deploy.distill.losses.kd import kd
+from tmkd_deploy.distill.losses.labels import label_loss
 from tmkd_deploy.distill.settings import LossSettings
 
 
@@ -28,13 +28,21 @@ class StudentLoss(nn.Module):
     """w CE + r (alpha * logit term + beta * feature term + gamma * contrastive term).
 
     w is `ce_weight`. The warm-up factor r rises linearly from 1 / teacher_warmup_epochs in the
-    first epoch to 1. `terms` holds the weighted terms of the last batch by name, detached.
+    first epoch to 1. `class_weights` [C] apply to CE alone: the teachers' outputs say of every
+    image how probable each class is, which is equally true of frequent and of rare ones. `terms`
+    holds the weighted terms of the last batch by name, detached.
     """
 
     texts: Tensor
+    class_weights: Tensor | None
 
     def __init__(
-        self, settings: LossSettings, student_width: int, teacher_width: int, texts: Tensor
+        self,
+        settings: LossSettings,
+        student_width: int,
+        teacher_width: int,
+        texts: Tensor,
+        class_weights: Tensor | None = None,
     ) -> None:
         super().__init__()
         self.settings = settings
@@ -42,6 +50,8 @@ class StudentLoss(nn.Module):
         self.to_teacher = nn.Linear(student_width, teacher_width)
         self.to_text = nn.Linear(student_width, texts.shape[1])
         self.register_buffer("texts", texts)
+        # they follow from the data, so files need not hold them
+        self.register_buffer("class_weights", class_weights, persistent=False)
 
     def forward(
         self,
@@ -72,12 +82,13 @@ class StudentLoss(nn.Module):
         teacher_outputs: TeacherOutputs | None,
         epoch: int,
     ) -> dict[str, Tensor]:
+        by_label = label_loss(logits, labels, self.class_weights)
         if teacher_outputs is None:
-            return {"labels": F.cross_entropy(logits, labels)}
+            return {"labels": by_label}
         settings = self.settings
         warmup_epochs = settings.teacher_warmup_epochs
         warmup = min(1.0, (epoch + 1) / warmup_epochs) if warmup_epochs else 1.0
-        terms = {"labels": settings.ce_weight * F.cross_entropy(logits, labels)}
+        terms = {"labels": settings.ce_weight * by_label}
         if settings.alpha:
             term = self._logit_loss(logits, teacher_outputs.logits, labels, settings.temperature)
             terms["logits"] = warmup * settings.alpha * term

@@ -85,10 +85,10 @@ def _markdown(table: dict[str, Any]) -> str:
         f"again. {equal} of {len(rounds)} runs ended as the undisturbed run did: the same weights, "
         "ONNX files, arrays and verdict, and nothing left behind.",
         "",
-        "| Stage | SIGKILL | SIGTERM |",
+        "| Stage | `SIGKILL` | `SIGTERM` |",
         "|---|---:|---:|",
         *(
-            f"| {stage} | {kills[stage, 'SIGKILL']} | {kills[stage, 'SIGTERM']} |"
+            f"| `{stage}` | {kills[stage, 'SIGKILL']} | {kills[stage, 'SIGTERM']} |"
             for stage in stages
         ),
         "",

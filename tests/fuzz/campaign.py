@@ -211,7 +211,7 @@ def _write(report: dict[str, Any], folder: Path) -> None:
         f"`{report['command']}` ran {report['cases']:,} cases in "
         f"{report['seconds'] / 60:.0f} minutes on {machine['cores']} cores of this processor: "
         f"{machine['processor']}, with Python {machine['python']}. "
-        f"It found {len(report['found'])} broken promises.",
+        f"It found {len(report['found']) or 'no'} broken promises.",
         "",
         "| Input | Cases | Processor seconds | Findings |",
         "|---|---:|---:|---:|",
@@ -225,8 +225,8 @@ def _write(report: dict[str, Any], folder: Path) -> None:
         lines += ["", "| Input | What broke | Where | Times |", "|---|---|---|---:|"]
         for each in report["found"]:
             words = each["detail"].splitlines()[0][:120] if each["detail"] else ""
-            told = f"{each['kind']}: {words}".replace("|", "\\|")
-            lines.append(f"| {each['target']} | {told} | {each['place']} | {each['times']} |")
+            told = f"{each['kind']}: {words}".replace("|", "/").replace("`", "'")
+            lines.append(f"| {each['target']} | `{told}` | `{each['place']}` | {each['times']} |")
     (folder / "fuzz.md").write_text("\n".join(lines) + "\n")
 
 

@@ -122,22 +122,7 @@ def execute(stage: StageCommand, options: StageOptions) -> None:
 
 
 def _show_plan(stage: StageCommand, options: StageOptions) -> None:
-    from tmkd_deploy.cli import progress  # noqa: PLC0415
-    from tmkd_deploy.recipe.load import load  # noqa: PLC0415
-
-    recipe = load(options.recipe, options.overrides or (), output.warn)
-    with progress.listener(options.quiet) as events:
-        from tmkd_deploy.pipeline import run as pipeline_run  # noqa: PLC0415
-
-        stages = pipeline_run.plan_run(
-            recipe,
-            runs=options.runs,
-            goal=stage.goal,
-            targets=options.targets or None,
-            device=options.device,
-            events=events,
-            force=options.force,
-        )
+    stages = _ask_pipeline("plan_run", stage, options)
     if options.as_json:
         found = [dataclasses.asdict(each) for each in stages]
         output.emit_json({"command": stage.name, "dry_run": True, "stages": found})
@@ -160,6 +145,14 @@ def _own_code(stage: StageCommand, result: RunResult) -> ExitCode:
 
 def run_pipeline(stage: StageCommand, options: StageOptions) -> RunResult:
     """Run the pipeline up to the goal of `stage`; only the main process returns."""
+    result: RunResult = _ask_pipeline("run", stage, options, only=options.only)
+    if not result.is_main_process:
+        raise typer.Exit()
+    return result
+
+
+def _ask_pipeline(function: str, stage: StageCommand, options: StageOptions, **more: Any) -> Any:
+    """What a function of `pipeline.run` returns for these options."""
     from tmkd_deploy.cli import progress  # noqa: PLC0415
     from tmkd_deploy.recipe.load import load  # noqa: PLC0415
 
@@ -167,7 +160,7 @@ def run_pipeline(stage: StageCommand, options: StageOptions) -> RunResult:
     with progress.listener(options.quiet) as events:
         from tmkd_deploy.pipeline import run as pipeline_run  # noqa: PLC0415
 
-        result = pipeline_run.run(
+        return getattr(pipeline_run, function)(
             recipe,
             runs=options.runs,
             goal=stage.goal,
@@ -175,11 +168,8 @@ def run_pipeline(stage: StageCommand, options: StageOptions) -> RunResult:
             device=options.device,
             events=events,
             force=options.force,
-            only=options.only,
+            **more,
         )
-    if not result.is_main_process:
-        raise typer.Exit()
-    return result
 
 
 def to_json(stage: StageCommand, result: RunResult, exit_code: ExitCode) -> dict[str, Any]:

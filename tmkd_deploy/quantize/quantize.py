@@ -64,7 +64,7 @@ def quantize(
 
     Batch norms stay separate during training, have their running statistics frozen in its second
     half, and are folded exactly at the end. Both the student that was calibrated only and the one
-    that was then fine-tuned are written; the better on the validation split ships unless the recipe
+    that was then fine-tuned are written; the latter ships unless it lost beyond chance or the recipe
     insists.
 
     Raises:

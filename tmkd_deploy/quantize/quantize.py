@@ -64,8 +64,8 @@ def quantize(
 
     Batch norms stay separate during training, have their running statistics frozen in its second
     half, and are folded exactly at the end. Both the student that was calibrated only and the one
-    that was then fine-tuned are written; the latter ships unless it lost beyond chance or the recipe
-    insists.
+    that was then fine-tuned are written; the latter ships unless it lost beyond chance, or the
+    recipe insists.
 
     Raises:
         RequestError: the student cannot be traced, or an excluded layer does not exist.

@@ -16,7 +16,7 @@ from PIL import Image
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 
-from colour_bundle import COLOURS, colour_model, measurements, solid, verdict, with_manifest
+from colour_bundle import COLOURS, SIDE, colour_model, measurements, solid, verdict, with_manifest
 
 from tmkd_deploy.bundle.evaluate import Evaluation, Row, to_csv
 from tmkd_deploy.bundle.pack import pack
@@ -25,6 +25,7 @@ from tmkd_deploy.cli.render_bundle import evaluation
 from tmkd_deploy.proportions import share_interval
 from tmkd_deploy.runtime.decision import Decision
 from tmkd_deploy.runtime.onnxruntime_session import create_session
+from tmkd_deploy.runtime.preprocess import Preprocessing
 
 
 def packed(folder: Path, decision: Decision | None = None) -> Path:
@@ -40,7 +41,7 @@ def packed(folder: Path, decision: Decision | None = None) -> Path:
         measurements=measurements(),
         verdict=verdict(),
         class_names=COLOURS,
-        image_size=8,
+        preprocessing=Preprocessing(SIDE, SIDE),
         golden_images=images,
         golden_logits=create_session(colour_model(), threads=1).run(None, {"pixels": images})[0],
         golden_tolerance=1e-3,

@@ -40,12 +40,23 @@ def test_only_a_fault_of_this_package_counts_as_unexpected() -> None:
     assert not explain(RequestError("No.", advice="Yes.")).unexpected
 
 
+# The program, with a recipe that takes for ever to read; a recipe that is a pipe is refused.
+READING = """
+import sys
+from tmkd_deploy.cli.main import main
+from tmkd_deploy.recipe import load
+
+pipe = sys.argv.pop()
+load.load = lambda *_: open(pipe).read()
+sys.exit(main())
+"""
+
+
 @pytest.mark.parametrize("interrupt", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_ends_with_one_line(tmp_path, interrupt) -> None:
-    # A recipe that is a pipe keeps the program reading until it is interrupted.
-    pipe = tmp_path / "recipe.yaml"
+    pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
-    command = [sys.executable, "-m", "tmkd_deploy", "distill", str(pipe)]
+    command = [sys.executable, "-c", READING, "distill", str(pipe)]
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path
     )

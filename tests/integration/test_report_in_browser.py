@@ -116,7 +116,7 @@ def test_the_page_shows_itself_without_loading_anything(
         "Verdict",
         "Teacher, student and selected engine",
     ]
-    assert len(found["headings"]) == 10
+    assert len(found["headings"]) == 11
     assert found["invisible"] == []
     assert found["loaded"] == []
     assert (found["images"], found["brokenImages"]) == (18, 0)

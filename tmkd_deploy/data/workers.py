@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from tmkd_deploy.child_process import end_with_parent
 from tmkd_deploy.data.block import Block, Outcome, decode_block
 from tmkd_deploy.errors import DataError, EnvironmentProblem, TmkdError
 
@@ -150,7 +151,8 @@ class _Worker:
 
 
 def _work(connection: Connection, file: Path) -> None:
-    """The worker's loop: decode blocks until the pipe is closed."""
+    """The worker's loop: decode blocks until the pipe is closed, or the parent is gone."""
+    end_with_parent()  # even while it reads from a disk that no longer answers
     rows = np.load(file, mmap_mode="r+", allow_pickle=False)
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
         while True:

@@ -6,16 +6,15 @@ Its ONNX files are measured for comparison and never ship.
 from __future__ import annotations
 
 import multiprocessing
-import os
 import shutil
 import tempfile
-import threading
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
 
+from tmkd_deploy.child_process import end_with_parent
 from tmkd_deploy.data.prepared import PreparedData
 from tmkd_deploy.distill.distill import Student
 from tmkd_deploy.errors import EnvironmentProblem, MissingExtra
@@ -87,7 +86,7 @@ def _by_third_party(tool: str, fp32: Path, images: np.ndarray, file: Path) -> No
     try:
         # in a separate process, because modelopt patches ONNX Runtime's quantizer
         spawn = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(1, spawn, initializer=_end_with_parent) as process:
+        with ProcessPoolExecutor(1, spawn, initializer=end_with_parent) as process:
             process.submit(_quietly, quantize, fp32, images, file).result()
     except ImportError as error:
         raise MissingExtra(f"The comparison {tool!r}", extra, package) from error
@@ -97,18 +96,6 @@ def _by_third_party(tool: str, fp32: Path, images: np.ndarray, file: Path) -> No
             where="quantize.compare",
             advice="Remove it from quantize.compare, or try another version of the tool.",
         ) from error
-
-
-def _end_with_parent() -> None:
-    """Let this process end when the one that started it is killed; it would wait for ever."""
-    parent = multiprocessing.parent_process()
-
-    def wait() -> None:
-        if parent is not None:
-            parent.join()
-        os._exit(1)
-
-    threading.Thread(target=wait, daemon=True).start()
 
 
 def _quietly(

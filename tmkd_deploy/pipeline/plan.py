@@ -71,8 +71,10 @@ class _Walk:
 
 def _training_seconds(walk: _Walk) -> dict[str, float]:
     from tmkd_deploy.pipeline.training_time import training_seconds
+    from tmkd_deploy.recipe.check import check
 
     recipe = walk.context.recipe
+    check(recipe)
     prepared = next(artifact for stage, artifact in walk.stages if stage.name == "prepare")
     if prepared is not None:
         record = prepared.manifest.record

@@ -1,5 +1,6 @@
 """Decoding in several processes: the same bytes, and nothing left behind after a failure."""
 
+import contextlib
 import io
 import multiprocessing
 import os
@@ -213,8 +214,8 @@ def running(tmp_path, stuck):
     )
     release = os.open(stuck, os.O_WRONLY)  # waits for the reader
     yield process, release
-    if process.poll() is None:
-        process.kill()
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)  # whatever is left holds its output open
     process.communicate()
 
 

@@ -308,6 +308,7 @@ def test_the_summary_round_trips_and_keeps_its_keys(read_back: dict[str, Any]) -
         "confusion",
         "confusion_by_engine",
         "concerns",
+        "unfit_split",
         "latency",
         "not_measured",
         "split",

@@ -100,6 +100,12 @@ class Warm:
             for reply, log in zip(json.loads(self._answer()), logs, strict=True)
         ]
 
+    def kill(self) -> None:
+        """End it at once, whatever it does."""
+        self._process.kill()
+        self._process.wait()
+        self._errors.close()
+
     def close(self) -> None:
         """End it."""
         self._process.communicate(timeout=60)

@@ -58,6 +58,8 @@ def fork(attempt: dict[str, Any], go: int) -> tuple[int, int]:
         os.close(told)
         os.setsid()
         os.chdir(attempt["folder"])
+        if attempt["environment"].get("PATH"):  # a whole one
+            os.environ.clear()
         os.environ.update(attempt["environment"])
         for stream, flags in ((0, os.O_RDONLY), (1, os.O_WRONLY), (2, os.O_WRONLY)):
             file = os.devnull if stream == 0 else f"{attempt['log']}.{stream}"

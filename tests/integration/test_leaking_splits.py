@@ -12,6 +12,12 @@ from project import Project, new_project
 from striped_images import write_folder
 
 COPIES = 6  # of 42 test images
+# the figures do not matter, as long as they are within the budgets
+SHORT = (
+    *("--set", "teacher.visual.epochs=1", "--set", "distill.weak_teacher=warn"),
+    *("--set", "distill.epochs=1", "--set", "distill.baseline=false"),
+    *("--set", "targets.cpu.budgets.accuracy=0.01"),
+)
 
 
 @pytest.fixture
@@ -30,17 +36,17 @@ def leaking(tmp_path: Path) -> Project:
 
 
 def test_budgets_met_on_repeated_images_are_not_judged(leaking: Project) -> None:
-    done = leaking.run("run", "--target", "cpu")
+    done = leaking.run("run", "--target", "cpu", *SHORT)
     assert done.code == 3, done.told
     told = "6 test images of 42 (14.3 %) are nearly the same as a training or validation image"
-    assert told in done.err and "✓ passed" not in done.out.splitlines()[-2]
+    assert told in done.err
     assert "Verdict: – not judged" in done.out
     summary = json.loads((leaking.run_folder / "summary.json").read_text(encoding="utf-8"))
     assert summary["outcome"] == "not_judged"
     assert told in summary["targets"]["cpu"]["verdict"]["not_judged"]
     # who knows better says so, and the verdict repeats it as a warning
-    known = ("--set", "data.near_duplicates=ignore", "--json")
+    known = (*SHORT, "--set", "data.near_duplicates=ignore", "--json")
     done = leaking.run("gate", "--target", "cpu", *known)
     assert done.code == 0, done.told
     verdict = done.json()["stages"][-1]["record"]["verdict"]
-    assert verdict["outcome"] == "passed" and told in verdict["warnings"][0]
+    assert verdict["outcome"] == "passed" and any(told in each for each in verdict["warnings"])

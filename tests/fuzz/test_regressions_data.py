@@ -198,6 +198,11 @@ def test_a_row_group_that_is_shorter_than_its_metadata_says(holds: Holds) -> Non
     holds("parquet shards", bytes(content))
 
 
+@pytest.mark.parametrize("place", [b"\xff" * 8, b"\0" * 7 + b"\x80", b"\xff" * 7 + b"\x7f"])
+def test_a_big_tiff_whose_directory_is_nowhere(holds: Holds, place: bytes) -> None:
+    holds("images", b"II+\0\x08\0\0\0" + place + bytes(64))
+
+
 def test_drafts_behind_a_link_stay(tmp_path: Path) -> None:
     from tmkd_deploy.artifacts import sweep_drafts
     from tmkd_deploy.errors import ArtifactError

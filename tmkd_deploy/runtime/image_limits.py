@@ -152,6 +152,7 @@ def _tiff_problem(encoded: bytes) -> str | None:
     big = struct.unpack_from(f"{order}H", encoded, 2) == (43,)
     number, entry_format = ("Q", "HHQ8s") if big else ("I", "HHI4s")
     (place,) = struct.unpack_from(order + number, encoded, 8 if big else 4)
+    place = min(place, len(encoded))  # struct raises OverflowError for what no file can hold
     (entries,) = struct.unpack_from(f"{order}{'Q' if big else 'H'}", encoded, place)
     if entries > MAX_TIFF_TAGS:
         return _too_many(MAX_TIFF_TAGS, "tags")

@@ -34,6 +34,9 @@ LONGEST = (
     "test_bad_input.py",
     "test_bad_input_interrupts.py",
     "test_processes_and_kills.py",
+    "test_kills.py",
+    "test_disks.py",
+    "test_code_that_runs.py",
 )
 MOST_WORKERS = 4  # each takes 2 GB, the commands that it runs included
 

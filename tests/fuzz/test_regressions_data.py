@@ -183,6 +183,17 @@ def test_a_tensor_name_that_is_not_utf_8(holds: Holds) -> None:
     holds("onnx files", content.replace(b"floats", b"fl\x9bats", 1))
 
 
+def test_weights_in_a_file_whose_name_is_not_utf_8(holds: Holds) -> None:
+    onnx = pytest.importorskip("onnx")
+    from colour_bundle import colour_model
+
+    model = onnx.load_from_string(colour_model())
+    tensor = model.graph.initializer[0]
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="elsewhere")
+    holds("onnx files", model.SerializeToString().replace(b"elsewhere", b"else\xffhere"))
+
+
 def test_a_dimension_whose_name_is_not_utf_8(holds: Holds) -> None:
     pytest.importorskip("onnx")
     from colour_bundle import colour_model

@@ -6,6 +6,7 @@ here gives the same clear errors for every runtime.
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -121,7 +122,8 @@ def _refuse_weights_elsewhere(proto: onnx.ModelProto, file: Path) -> None:
 
     for tensor in proto.graph.initializer:
         if uses_external_data(tensor):
-            beside = ExternalDataInfo(tensor).location
+            # protobuf hands out bytes where a text is not valid UTF-8
+            beside = os.fsdecode(ExternalDataInfo(tensor).location)
             missing = "" if (file.parent / beside).is_file() else ", which is missing"
             raise DataError(
                 f"The weights {tensor.name!r} are stored in another file, {beside!r}{missing}; "

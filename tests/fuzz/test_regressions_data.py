@@ -214,6 +214,13 @@ def test_a_big_tiff_whose_directory_is_nowhere(holds: Holds, place: bytes) -> No
     holds("images", b"II+\0\x08\0\0\0" + place + bytes(64))
 
 
+def test_statistics_of_a_column_for_which_pyarrow_aborts(holds: Holds) -> None:
+    pytest.importorskip("pyarrow")
+    content = bytearray(parquet_shards.table("struct", "int64", b"", "none"))
+    content[5870], content[6507] = 4, 49  # a column of integers claims the sizes of texts
+    holds("parquet shards", bytes(content))
+
+
 def test_drafts_behind_a_link_stay(tmp_path: Path) -> None:
     from tmkd_deploy.artifacts import sweep_drafts
     from tmkd_deploy.errors import ArtifactError

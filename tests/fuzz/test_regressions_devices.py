@@ -262,6 +262,11 @@ def test_logits_that_are_none(holds: Holds) -> None:
         b'{"a":' * 100_000,
         b'{"id": 1, "do": "clean", "a": ' + b"9" * 5000 + b"}",
         b'{"id": 1, "do": "clean", "a": NaN}',
+        b'{"id": 1, "do": "receive", "sha256": "'
+        + b"ab" * 32
+        + b'", "bytes": 1'
+        + b"0" * 400
+        + b"}",
         b'{"id": 1, "do": "build", "runtime": "onnxruntime", "onnx": "ENGINE", "precision": "fp32",'
         b' "image_size": 8, "input": "pixels", "typing": "strong", "workspace_mb": 1e999}',
         b'{"id": 1, "do": "measure", "images": "IMAGES", "engines": [{"name": "fp32", "runtime": '
@@ -270,6 +275,7 @@ def test_logits_that_are_none(holds: Holds) -> None:
     ],
     ids=[
         *("engines that are no objects", "nested too deeply", "a huge number", "not a number"),
+        "a huge file",
         *("infinite memory", "negative seconds"),
     ],
 )

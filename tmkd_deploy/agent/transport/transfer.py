@@ -150,4 +150,4 @@ def _append(context: Context, file: BinaryIO, offset: int, size: int) -> None:
 
 
 def _mb(count: int) -> str:
-    return f"{count / 2**20:,.1f}"
+    return f"{(10 * count >> 20) / 10:,.1f}" if count < 1 << 60 else f"{count >> 20:,}"

@@ -216,7 +216,7 @@ def _write(report: dict[str, Any], folder: Path) -> None:
         "| Input | Cases | Processor seconds | Findings |",
         "|---|---:|---:|---:|",
         *(
-            f"| {row['target']} | {row['cases']:,} | {row['processor_seconds']:,.0f} "
+            f"| `{row['target']}` | {row['cases']:,} | {row['processor_seconds']:,.0f} "
             f"| {row['findings']} |"
             for row in report["targets"]
         ),
@@ -226,7 +226,7 @@ def _write(report: dict[str, Any], folder: Path) -> None:
         for each in report["found"]:
             words = each["detail"].splitlines()[0][:120] if each["detail"] else ""
             told = f"{each['kind']}: {words}".replace("|", "/").replace("`", "'")
-            lines.append(f"| {each['target']} | `{told}` | `{each['place']}` | {each['times']} |")
+            lines.append(f"| `{each['target']}` | `{told}` | `{each['place']}` | {each['times']} |")
     (folder / "fuzz.md").write_text("\n".join(lines) + "\n")
 
 

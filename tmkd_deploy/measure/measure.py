@@ -96,7 +96,10 @@ def in_torch(
     )
 
 
-def _leak(data: PreparedData) -> DataFinding | None:
+def _leak(data: PreparedData, split: Split) -> DataFinding | None:
+    """What the check of the data found of the split, which only looks for leaks into the test."""
+    if split != "test":
+        return None
     found = [each for each in data.record.check.findings if each.kind == LEAK]
     return found[0] if found else None
 
@@ -145,7 +148,7 @@ def measure(
     latency = engines.latency(recipe.seed)
     for warning in latency.warnings if latency else ():
         events.warn(warning)
-    leak = _leak(data)
+    leak = _leak(data, split)
     unfit = leak and leak.severity == "error" and recipe.data.near_duplicates == "together"
     return Measurements(
         target=record.target,

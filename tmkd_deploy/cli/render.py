@@ -142,9 +142,9 @@ def plan(stages: Sequence[PlannedStage]) -> str:
     return as_text(
         [
             table,
-            f"\n{len(to_run)} of {len(stages)} stages to run, which takes {at_least}{known}. "
-            "Trainings were estimated by timing a few steps on this machine; for the other stages "
-            "it is the time of the last run. Nothing was run.",
+            f"\n{len(to_run)} of {len(stages)} stages would run, which takes {at_least}{known}. "
+            "Training times are estimates from a few steps timed on this machine; the others are "
+            "those of the last run. Nothing was run.",
         ]
     )
 

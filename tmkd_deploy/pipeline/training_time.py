@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from tmkd_deploy.models.timm_classifier import create
 from tmkd_deploy.pipeline.training_job import set_threads
 from tmkd_deploy.recipe.schema import Recipe
-from tmkd_deploy.records.types import VIEWS, ImageSize, height_and_width
+from tmkd_deploy.records.types import ImageSize, height_and_width
 from tmkd_deploy.training.distributed import training_device
 
 _TIMED_SECONDS = 0.2
@@ -35,19 +35,19 @@ def training_seconds(recipe: Recipe, images: int, classes: int) -> dict[str, flo
     visual, student, distill = recipe.teacher.visual, recipe.student, recipe.distill
     size = recipe.data.image_size
     teacher, _ = create(visual.model, classes, {}, size, scratch=True)
-    teacher_step = _seconds_per_image(teacher, size, classes, distill.batch_size, trains=True)
+    teacher_step = _seconds_per_image(teacher, size, classes, visual.batch_size, trains=True)
     teacher_pass = _seconds_per_image(teacher, size, classes, distill.batch_size, trains=False)
     model, _ = create(student.model, classes, student.model_kwargs, size, scratch=True)
     step = _seconds_per_image(model, size, classes, distill.batch_size, trains=True)
     cached = distill.teacher_outputs == "cached"
+    views = len(distill.views)
     passes = distill.cached_augmentations if cached else distill.epochs
     students = 2 if distill.baseline else 1
     live_passes = 0 if cached else recipe.quantize.epochs
     return {
         "train_teacher": images * visual.epochs * teacher_step,
-        "distill": images * (passes * len(VIEWS) * teacher_pass + students * distill.epochs * step),
-        "quantize": images
-        * (recipe.quantize.epochs * step + live_passes * len(VIEWS) * teacher_pass),
+        "distill": images * (passes * views * teacher_pass + students * distill.epochs * step),
+        "quantize": images * (recipe.quantize.epochs * step + live_passes * views * teacher_pass),
     }
 
 

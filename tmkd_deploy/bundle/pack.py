@@ -69,7 +69,7 @@ def pack(
         golden_logits: float32 [k, classes], this engine's output for the golden images.
         golden_tolerance: the largest allowed difference of a logit on another machine.
         decision: the class that must not be missed and its threshold; None if the class with the
-            highest logit is the answer, which older versions can read.
+            highest logit is the answer.
 
     Raises:
         ArtifactError: the engine file does not exist.

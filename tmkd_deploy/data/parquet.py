@@ -193,15 +193,15 @@ def _check_sizes(metadata: Any, file: Path) -> None:
 
 
 def _group_bytes(metadata: Any) -> list[int]:
-    """The bytes of each row group once it is expanded.
+    """The expanded size of each row group in bytes.
 
-    Its columns are not asked: of one with damaged statistics, pyarrow aborts the whole process.
+    Columns have sizes too, but pyarrow aborts the whole process on one with damaged statistics.
     """
     return [metadata.row_group(at).total_byte_size for at in range(metadata.num_row_groups)]
 
 
 def _names_at_once(metadata: Any) -> int:
-    """Fewer rows if a path is so long that many copies of it would not fit into memory."""
+    """Fewer rows where many copies of a path as long as its row group would not fit into memory."""
     longest = max(_group_bytes(metadata), default=0)
     return max(ROWS_PER_BATCH, min(NAMES_PER_BATCH, NAMES_BYTES // max(longest, 1)))
 

@@ -54,7 +54,7 @@ def train_student(
         epoch_offset: added to the epoch that the loss sees.
         on_epoch: called with the epoch at every step, after the student enters training mode.
         final_metrics: more metrics for the trackers, computed after the last step.
-        validation: what the student is held against, and which of its weights are kept.
+        validation: the split to evaluate the student on, and which of its weights are kept.
     """
     trainer_config = trainer_config or TrainerConfig()
     with trainer_config.distributed_forward(student, device) as forward:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +23,15 @@ class Decision:
 
     label: int
     threshold: float
+
+    @classmethod
+    def of(
+        cls, class_names: Sequence[str], guarded_class: str | None, threshold: float | None
+    ) -> Decision | None:
+        """The decision for a class by its name; None if there is no class or no threshold."""
+        if guarded_class is None or threshold is None:
+            return None
+        return cls(class_names.index(guarded_class), threshold)
 
 
 def probabilities(logits: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:

@@ -101,9 +101,7 @@ class Manifest:
     @property
     def decision(self) -> Decision | None:
         """How logits become a class; None for the highest."""
-        if self.guarded_class is None or self.threshold is None:
-            return None
-        return Decision(self.class_names.index(self.guarded_class), self.threshold)
+        return Decision.of(self.class_names, self.guarded_class, self.threshold)
 
     @property
     def preprocessing(self) -> Preprocessing:

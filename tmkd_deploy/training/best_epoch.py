@@ -42,7 +42,7 @@ class KeepSettings(Protocol):
 
 @dataclass(frozen=True)
 class Validation:
-    """A `model`, which returns logits and features, and the validation split it is held against.
+    """A `model`, which returns logits and features, and the validation split it is evaluated on.
 
     `images` are uint8 [N, H, W, 3], `labels` int64 [N].
     """

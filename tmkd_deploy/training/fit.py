@@ -67,7 +67,7 @@ def fit(
         terms: the terms of the last loss by name, detached, for the trackers.
         trainer_config: precision, checkpoints and trackers; by default float32 and neither.
         final_metrics: more metrics for the trackers, computed once at the end if there are any.
-        validation: what the model is held against at the end of an epoch.
+        validation: the split to evaluate the model on at the end of an epoch.
 
     Raises:
         RequestError: the loss or its gradient is no longer finite, or the loss explodes.

@@ -23,35 +23,13 @@ def bundle() -> bytes:
     """A small real bundle with all that one may have."""
     import tempfile
 
-    import numpy as np
-    from colour_bundle import COLOURS, SIDE, colour_model, measurements, solid, verdict
+    import colour_bundle
 
-    from tmkd_deploy.bundle.pack import pack
     from tmkd_deploy.runtime.decision import Decision
-    from tmkd_deploy.runtime.onnxruntime_session import create_session
-    from tmkd_deploy.runtime.preprocess import Preprocessing
 
-    images = np.stack([solid(colour) for colour in COLOURS])
-    logits = create_session(colour_model(), threads=1).run(None, {"pixels": images})[0]
     with tempfile.TemporaryDirectory() as folder:
-        engine = Path(folder) / "fp32.onnx"
-        engine.write_bytes(colour_model())
-        record = pack(
-            name="colours",
-            engine=engine,
-            precision="fp32",
-            runtime="onnxruntime",
-            measurements=measurements(),
-            verdict=verdict(),
-            class_names=COLOURS,
-            preprocessing=Preprocessing(SIDE, SIDE),
-            golden_images=images,
-            golden_logits=logits,
-            golden_tolerance=1e-3,
-            into=Path(folder),
-            decision=Decision(1, 0.01),
-        )
-        return (Path(folder) / record.file).read_bytes()
+        path, _ = colour_bundle.packed(Path(folder), decision=Decision(1, 0.01))
+        return path.read_bytes()
 
 
 @functools.cache

@@ -8,15 +8,18 @@ import json
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from tmkd_deploy.bundle.pack import BundleRecord
+from tmkd_deploy.bundle.pack import BundleRecord, pack
 from tmkd_deploy.records.latency import Latency, LatencyRow
 from tmkd_deploy.records.measurements import EngineFile, LedgerRow, Measurements
 from tmkd_deploy.records.verdict import Check, Outcome, Verdict
+from tmkd_deploy.runtime.onnxruntime_session import create_session
+from tmkd_deploy.runtime.preprocess import Preprocessing
 
 SIDE = 8
 COLOURS = ["red", "green", "blue"]
@@ -114,6 +117,33 @@ def verdict(outcome: Outcome = Outcome.PASSED) -> Verdict:
         explanation="The top-1 accuracy is 0.90; the budget requires at least 0.8.",
     )
     return Verdict(target="cpu", outcome=outcome, checks=[check])
+
+
+def packed(
+    folder: Path, *, model: bytes | None = None, **changes: Any
+) -> tuple[Path, BundleRecord]:
+    """Pack the colour engine, or `model`, in `folder`; `changes` are arguments of `pack`."""
+    folder.mkdir(exist_ok=True)
+    engine = folder / "fp32.onnx"
+    engine.write_bytes(model or colour_model())
+    images = np.stack([solid(colour) for colour in COLOURS])
+    session = create_session(colour_model(), threads=1)
+    arguments: dict[str, Any] = {
+        "name": "colours",
+        "engine": engine,
+        "precision": "fp32",
+        "runtime": "onnxruntime",
+        "measurements": measurements(),
+        "verdict": verdict(),
+        "class_names": COLOURS,
+        "preprocessing": Preprocessing(SIDE, SIDE),
+        "golden_images": images,
+        "golden_logits": session.run(None, {"pixels": images})[0],
+        "golden_tolerance": 1e-3,
+        "into": folder,
+    }
+    record = pack(**(arguments | changes))
+    return folder / record.file, record
 
 
 def contents_of(path: Path) -> dict[str, bytes]:

@@ -4,44 +4,23 @@ import dataclasses
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 from PIL import Image
 
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 
-from colour_bundle import COLOURS, SIDE, colour_model, measurements, solid, verdict
+from colour_bundle import COLOURS, packed, solid
 from report_fixture import run_report
 
-from tmkd_deploy.bundle.pack import pack
 from tmkd_deploy.cli.main import main
 from tmkd_deploy.report.json import Json
 from tmkd_deploy.runtime import verify
-from tmkd_deploy.runtime.onnxruntime_session import create_session
-from tmkd_deploy.runtime.preprocess import Preprocessing
 
 
 @pytest.fixture
 def bundle(tmp_path) -> Path:
-    engine = tmp_path / "fp32.onnx"
-    engine.write_bytes(colour_model())
-    images = np.stack([solid(colour) for colour in COLOURS])
-    record = pack(
-        name="colours",
-        engine=engine,
-        precision="fp32",
-        runtime="onnxruntime",
-        measurements=measurements(),
-        verdict=verdict(),
-        class_names=COLOURS,
-        preprocessing=Preprocessing(SIDE, SIDE),
-        golden_images=images,
-        golden_logits=create_session(colour_model(), threads=1).run(None, {"pixels": images})[0],
-        golden_tolerance=1e-3,
-        into=tmp_path,
-    )
-    return tmp_path / record.file
+    return packed(tmp_path)[0]
 
 
 @pytest.fixture

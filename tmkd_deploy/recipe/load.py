@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from tmkd_deploy.errors import RequestError
+from tmkd_deploy.models.packaged_weights import PACKAGES
 from tmkd_deploy.printable import printable
 from tmkd_deploy.recipe import override, renamed_keys, validation_errors
 from tmkd_deploy.recipe.renamed_keys import Rename
@@ -33,7 +34,7 @@ PATHS: tuple[KeyPath, ...] = (
     ("teacher", "text", "embeddings"),
 )
 WEIGHTS: tuple[KeyPath, ...] = (("teacher", "visual", "weights"), ("student", "weights"))
-NAMED_WEIGHTS = ("none", "auto", "pretrained", "package:efficientnet-lite0")
+NAMED_WEIGHTS = ("none", "auto", "pretrained", *PACKAGES)
 
 
 def load(

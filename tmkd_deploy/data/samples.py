@@ -90,6 +90,8 @@ def numbered_class_names(labels: list[int]) -> list[str]:
 def find_files(path: Path, suffix: str) -> list[Path]:
     """The files that a path denotes, sorted: a file, a folder's `*suffix` files, or a glob.
 
+    Of what a glob matches, only `*suffix` files count if there are any.
+
     Raises:
         DataError: there are none.
     """
@@ -100,6 +102,7 @@ def find_files(path: Path, suffix: str) -> list[Path]:
         else:
             what = "This file does not exist."
             found = [path] if path.exists() else _glob(path)
+            found = [file for file in found if file.suffix.lower() == suffix] or found
     if not found:
         raise DataError(what, where=str(path), advice=CORRECT_PATH)
     return sorted(found)

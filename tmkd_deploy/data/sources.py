@@ -12,6 +12,7 @@ from tmkd_deploy.data import elpv, folder, parquet, table, webdataset
 from tmkd_deploy.data.groups import groups_of
 from tmkd_deploy.data.layout import splits_in
 from tmkd_deploy.data.samples import EncodedDataset, ImageFile, find_files, reading
+from tmkd_deploy.data.shard_splits import shard_splits
 from tmkd_deploy.data.split_names import LONG_NAME, Split
 from tmkd_deploy.data.unused import unused_files
 from tmkd_deploy.errors import DataError
@@ -32,8 +33,8 @@ FILES: dict[str, Callable[[Path, Data], list[Path]]] = {
     "parquet": lambda path, _: find_files(path, ".parquet"),
     "webdataset": lambda path, _: webdataset.files(path),
 }
-_SHARDS = (".parquet", ".tar")
-_SOURCES = {".parquet": "parquet", ".tar": "webdataset"} | dict.fromkeys(
+SHARDS = {"parquet": ".parquet", "webdataset": ".tar"}
+_SOURCES = {suffix: source for source, suffix in SHARDS.items()} | dict.fromkeys(
     (".csv", ".json", ".jsonl"), "table"
 )
 VAL_IS_TEST = (
@@ -57,7 +58,7 @@ def source_of(path: Path) -> str:
         if any(each.is_dir() for each in inside):
             return "folder"
     suffixes = {each.suffix.lower() for each in inside}
-    return next((_SOURCES[suffix] for suffix in _SHARDS if suffix in suffixes), "folder")
+    return next((_SOURCES[suffix] for suffix in SHARDS.values() if suffix in suffixes), "folder")
 
 
 def source_fingerprint(spec: Data) -> str:
@@ -129,7 +130,11 @@ def _roots(spec: Data) -> Roots:
     if spec.path is None:
         given: dict[Split, Path | None] = {"train": spec.train, "val": spec.val, "test": spec.test}
         return {split: root for split, root in given.items() if root is not None}
-    found = splits_in(spec.path, spec.class_names or ()) if spec.source == "folder" else {}
+    found: dict[Split, Path] = {}
+    if spec.source == "folder":
+        found = splits_in(spec.path, spec.class_names or ())
+    elif spec.source in SHARDS:
+        found = shard_splits(spec.path, SHARDS[spec.source])
     return dict(found.items()) if found else {None: spec.path}
 
 

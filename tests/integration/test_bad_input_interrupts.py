@@ -41,7 +41,7 @@ def interrupt(
     assert process.returncode == 130, (out, err)
     assert out == ""
     assert "Traceback" not in err and "Exception ignored" not in err, err
-    assert err.count("Interrupted; finished stages are kept.") == 1
+    assert err.count("Interrupted; finished stages and training checkpoints are kept.") == 1
     assert project.drafts() == []
     assert not (project.run_folder / stage).exists()
     assert before.items() <= project.content().items()

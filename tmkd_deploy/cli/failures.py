@@ -50,7 +50,12 @@ def explain(error: BaseException) -> Failure:
     if isinstance(error, TmkdError):
         return _of(error)
     if isinstance(error, KeyboardInterrupt | typer.Abort):
-        return Failure("Interrupted; finished stages are kept.", None, "", ExitCode.INTERRUPTED)
+        return Failure(
+            "Interrupted; finished stages and training checkpoints are kept.",
+            None,
+            "",
+            ExitCode.INTERRUPTED,
+        )
     if isinstance(error, USAGE_ERROR):
         return _usage(error)
     if environment := _environment(error):

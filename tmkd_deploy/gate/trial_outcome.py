@@ -74,6 +74,11 @@ def search_summary(target: str, solution: SearchResult, trials: Sequence[Trial])
         return f"{excluding} meets its budgets."
     if solution.outcome is SearchOutcome.UNCERTAIN:
         return f"{excluding} breaks no budget, but not all could be decided. {reasons}"
+    if solution.outcome is SearchOutcome.STUDENT_INACCURATE:
+        return (
+            f"The unquantized student itself misses an accuracy budget of {target} on the "
+            f"validation images, so excluding layers from quantization cannot help. {reasons}"
+        )
     counts = ", ".join(str(count) for count in solution.counts)
     if solution.outcome is SearchOutcome.OUT_OF_TRIALS:
         return (

@@ -128,9 +128,14 @@ class MixedPrecision(Stage[ResolvedTarget]):
 
         student = job.inputs["student"].record.top1
         teacher = job.inputs["teacher"].record.top1_by_view["rgb"]
-        estimated = fewest_estimated(lost, allowed_loss(target.budgets, student, teacher))
-        allowed = self.context.recipe.quantize.mixed_precision_trials
-        solution = solve(len(order), estimated, allowed, attempt)
+        allowed = allowed_loss(target.budgets, student, teacher)
+        solution = solve(
+            len(order),
+            fewest_estimated(lost, allowed),
+            self.context.recipe.quantize.mixed_precision_trials,
+            attempt,
+            student_accurate=allowed >= 0,
+        )
         trials = [
             trial_of(target.budgets, measured[count], order[:count], -lost[count])
             for count in solution.counts

@@ -40,19 +40,26 @@ def fewest_estimated(points_lost: Sequence[float], allowed: float) -> int:
 
 
 def solve(
-    layers: int, estimated: int, max_trials: int, trial: Callable[[int], TrialOutcome]
+    layers: int,
+    estimated: int,
+    max_trials: int,
+    trial: Callable[[int], TrialOutcome],
+    *,
+    student_accurate: bool = True,
 ) -> SearchResult:
     """Find how many of `layers` layers, the most sensitive first, must stay in floating point.
 
     More excluded layers are assumed to make an engine more accurate and slower. The first trial
     excludes none and the second `estimated` layers; from there the number doubles while the engine
-    is inaccurate. Once it is too slow, the search bisects.
+    is inaccurate. Once it is too slow, the search bisects. Where the student is inaccurate even
+    without quantization, there is one trial, because fine-tuning may gain what it lacks.
 
     Args:
         layers: the number of layers that can be excluded.
         estimated: where to start, see `fewest_estimated`.
         max_trials: how often `trial` may be called.
         trial: builds and measures an engine with a given number of excluded layers.
+        student_accurate: whether the unquantized student meets the accuracy budgets.
     """
     too_few, too_many = -1, layers + 1  # the largest count known too low, the smallest too high
     counts: list[int] = []
@@ -63,6 +70,8 @@ def solve(
         if not (result.inaccurate or result.slow):
             outcome = SearchOutcome.WITHIN if result.conclusive else SearchOutcome.UNCERTAIN
             return SearchResult(outcome, counts)
+        if result.inaccurate and not student_accurate:
+            return SearchResult(SearchOutcome.STUDENT_INACCURATE, counts)
         if result.inaccurate:
             too_few = count
         if result.slow:

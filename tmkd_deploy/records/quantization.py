@@ -97,13 +97,15 @@ class SearchOutcome(str, Enum):
 
     WITHIN: the last engine meets every budget. UNCERTAIN: it breaks none, but a measurement is
     inconclusive. NONE: no number of excluded layers meets them. OUT_OF_TRIALS: no trial did, and no
-    more are allowed.
+    more are allowed. STUDENT_INACCURATE: the unquantized student misses an accuracy budget itself,
+    and so does the engine with no excluded layer.
     """
 
     WITHIN = "within"
     UNCERTAIN = "uncertain"
     NONE = "none"
     OUT_OF_TRIALS = "out_of_trials"
+    STUDENT_INACCURATE = "student_inaccurate"
 
 
 class Trial(Record):

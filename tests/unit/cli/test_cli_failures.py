@@ -24,7 +24,11 @@ from tmkd_deploy.errors import DataError, ExitCode, MissingExtra, RequestError
         (OSError(errno.ENOSPC, "No space left"), ExitCode.ENVIRONMENT, "Free some space"),
         (PermissionError(errno.EACCES, "Denied", "x"), ExitCode.ENVIRONMENT, "Where: x"),
         (MemoryError(), ExitCode.ENVIRONMENT, "batch_size"),
-        (KeyboardInterrupt(), ExitCode.INTERRUPTED, "finished stages are kept"),
+        (
+            KeyboardInterrupt(),
+            ExitCode.INTERRUPTED,
+            "finished stages and training checkpoints are kept",
+        ),
         (ZeroDivisionError("division by zero"), ExitCode.ENVIRONMENT, "TMKD_DEBUG=1"),
         (ModuleNotFoundError("no", name="unheard_of"), ExitCode.ENVIRONMENT, "TMKD_DEBUG=1"),
     ],
@@ -64,7 +68,10 @@ def test_an_interrupt_ends_with_one_line(tmp_path, interrupt) -> None:
         process.send_signal(interrupt)
         printed, told = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert (printed, told) == ("", "Interrupted; finished stages are kept.\n")
+    assert (printed, told) == (
+        "",
+        "Interrupted; finished stages and training checkpoints are kept.\n",
+    )
 
 
 BUG = """

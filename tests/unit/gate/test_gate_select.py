@@ -7,11 +7,13 @@ from hypothesis import strategies as st
 from tmkd_deploy.errors import RequestError
 from tmkd_deploy.gate.evaluate import evaluate
 from tmkd_deploy.gate.gate import gate, select_engine
-from tmkd_deploy.gate.trial_outcome import outcome_of, trial_of
+from tmkd_deploy.gate.trial_outcome import allowed_loss, outcome_of, search_summary, trial_of
 from tmkd_deploy.proportions import share_interval
+from tmkd_deploy.quantize.mixed_precision import SearchResult
 from tmkd_deploy.recipe.schema import Budgets
 from tmkd_deploy.records.latency import Latency, LatencyRatio, LatencyRow
 from tmkd_deploy.records.measurements import EngineFile, LedgerRow, Measurements, PairedCounts
+from tmkd_deploy.records.quantization import SearchOutcome, Trial
 from tmkd_deploy.records.verdict import Outcome
 
 CONFUSIONS = {
@@ -277,3 +279,26 @@ def test_a_trial_whose_int8_engine_is_unusable_is_inaccurate_and_says_why():
     assert (trial.points, trial.p50_ms, trial.not_kept) == (None, None, ["It is not finite."])
     with pytest.raises(ValueError, match="no verdict on an unusable engine"):
         evaluate(Budgets(), broken, "int8")
+
+
+@pytest.mark.parametrize(
+    ("budgets", "allowed"),
+    [
+        ({"accuracy": 0.85}, 5.0),
+        ({"accuracy": 0.92}, -2.0),
+        ({"accuracy_drop_points": 3.0}, -1.0),
+        ({"accuracy_drop_points": 5.0, "quantization_drop_points": 0.5}, 0.5),
+    ],
+)
+def test_what_quantization_may_lose_is_negative_if_the_student_misses_a_budget(budgets, allowed):
+    found = allowed_loss(Budgets(**budgets), student_top1=0.90, teacher_top1=0.94)
+    assert found == pytest.approx(allowed)
+
+
+def test_the_summary_says_that_the_student_itself_misses_a_budget():
+    trial = Trial(
+        excluded_layers=[], estimated_points=-1.0, points=-1.0, p50_ms=1.0, not_kept=["Too low."]
+    )
+    said = search_summary("cpu", SearchResult(SearchOutcome.STUDENT_INACCURATE, [0]), [trial])
+    assert "The unquantized student itself misses an accuracy budget of cpu" in said
+    assert said.endswith("cannot help. Too low.")

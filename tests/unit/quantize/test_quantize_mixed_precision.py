@@ -62,6 +62,19 @@ def test_out_of_trials_is_not_none():
     assert search(9, LAYERS, max_trials=2).outcome is SearchOutcome.OUT_OF_TRIALS
 
 
+def test_a_student_that_misses_the_budgets_itself_gets_one_trial():
+    def short_of(needed):
+        def trial(count):
+            return TrialOutcome(inaccurate=count < needed, slow=False)
+
+        return solve(LAYERS, 2, 50, trial, student_accurate=False)
+
+    found = short_of(3)
+    assert (found.outcome, found.counts) == (SearchOutcome.STUDENT_INACCURATE, [0])
+    gained = short_of(0)  # fine-tuning may gain what the student lacks
+    assert (gained.outcome, gained.counts) == (SearchOutcome.WITHIN, [0])
+
+
 def test_an_inconclusive_measurement_is_reported():
     found = search(0, LAYERS, conclusive=False)
     assert (found.outcome, found.counts) == (SearchOutcome.UNCERTAIN, [0])

@@ -148,6 +148,16 @@ def test_no_python(server: SshDevice) -> None:
     assert "apt-get install python3" in error.advice
 
 
+def test_another_python_by_its_path(server: SshDevice) -> None:
+    own = server.bin / "own-python"
+    (server.bin / "python3").rename(own)
+    with Device(parse(f"{server.address}?python={own}"), RecordedEvents()) as device:
+        assert device.info["machine"]
+    error = refusal(f"{server.address}?python=/nowhere/python3")
+    assert "cannot run /nowhere/python3" in error.problem
+    assert "after 'python='" in error.advice
+
+
 def test_a_python_that_cannot_be_executed(server: SshDevice) -> None:
     (server.bin / "python3").chmod(0o644)
     assert "cannot run python3" in refusal(server.address).problem

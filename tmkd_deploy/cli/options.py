@@ -45,7 +45,7 @@ Device = Annotated[
     typer.Option(
         "--device",
         metavar="ADDRESS",
-        help="Address of the target: ssh://[user@]host[:port], or local.",
+        help="Address of the target: ssh://[user@]host[:port][?python=PATH], or local.",
     ),
 ]
 Force = Annotated[

@@ -13,7 +13,6 @@ from tmkd_deploy.errors import EnvironmentProblem
 CONFIGURATION = "TMKD_DEPLOY_SSH_CONFIG"
 CONNECT_SECONDS = 10
 
-_REMOTE = f"python3 -c '{LOADER}' {PROCESS_NAME}"
 _CONNECTION_ENDED = 255  # also if a signal ended the remote process; ssh then prints nothing
 _NO_PYTHON = {126, 127}
 _KILLED = 128 + 9
@@ -31,7 +30,11 @@ _LOST = re.compile(
 
 
 class SshRoute:
-    """A device behind SSH. Nothing that we send ever becomes part of a remote command line."""
+    """A device behind SSH.
+
+    Of what the user writes, only the path of a Python becomes part of the remote command line; it
+    holds nothing that a shell interprets (see `address`).
+    """
 
     def __init__(self, address: SshAddress) -> None:
         self._address = address
@@ -49,7 +52,7 @@ class SshRoute:
         command = ["ssh", "-T", *(word for option in options for word in ("-o", option))]
         if configuration := os.environ.get(CONFIGURATION):
             command += ["-F", configuration]
-        return [*command, *self._destination(), "--", _REMOTE]
+        return [*command, *self._destination(), "--", self._remote()]
 
     def explain(self, code: int, stderr: str, *, greeted: bool) -> EnvironmentProblem:
         """See `Route`."""
@@ -63,6 +66,13 @@ class SshRoute:
             return agent_killed(self._where)
         return agent_exited(self._where, code, stderr)
 
+    def _remote(self) -> str:
+        return f"{self._python} -c '{LOADER}' {PROCESS_NAME}"
+
+    @property
+    def _python(self) -> str:
+        return self._address.python or "python3"
+
     @property
     def _where(self) -> str:
         return str(self._address)
@@ -75,9 +85,11 @@ class SshRoute:
 
     def _no_python(self, stderr: str) -> EnvironmentProblem:
         return EnvironmentProblem(
-            f'The device cannot run python3: "{last_line(stderr)}".',
+            f'The device cannot run {self._python}: "{last_line(stderr)}".',
             where=self._where,
-            advice="Install Python 3.8 or newer there: sudo apt-get install python3",
+            advice="Correct the path after 'python=' in the address."
+            if self._address.python
+            else "Install Python 3.8 or newer there: sudo apt-get install python3",
         )
 
     def _lost(self, stderr: str) -> DeviceUnreachable:

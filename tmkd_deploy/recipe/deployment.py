@@ -190,8 +190,8 @@ class Target(Section):
     target: str = Field(description="A name that `tmkd-deploy targets list` shows.")
     device: str | None = Field(
         None,
-        description="Address of the device: ssh://[user@]host[:port], or local for this machine. "
-        "Engines are then built and measured on it. Same as the option --device.",
+        description="Address of the device: ssh://[user@]host[:port][?python=PATH], or local for "
+        "this machine. Engines are then built and measured on it. Same as the option --device.",
     )
     dla_core: Annotated[int, Field(ge=0, le=3)] | None = Field(
         None,

@@ -19,6 +19,7 @@ ADDRESSES = st.builds(
     host=NAMES | st.sampled_from(["::1", "fe80::1%eth0", "192.0.2.7"]),
     user=st.none() | NAMES,
     port=st.none() | st.integers(1, 65535),
+    python=st.none() | st.from_regex(r"/[A-Za-z0-9_./+-]{0,20}[A-Za-z0-9_+-]", fullmatch=True),
 )
 
 
@@ -72,6 +73,13 @@ def test_the_form_that_was_meant_is_offered(text: str, meant: str) -> None:
         "ssh://`touch here`",
         "ssh://orin;reboot",
         "http://orin",
+        "ssh://orin?python=",
+        "ssh://orin?python=python3",
+        "ssh://orin?python=/opt/my python",
+        "ssh://orin?python=/bin/sh;reboot",
+        "ssh://orin?python=/bin/$(reboot)",
+        "ssh://orin?python=/bin/python\n",
+        "ssh://orin?python=-c",
     ],
 )
 def test_an_invalid_address_is_refused(text: str) -> None:
@@ -89,7 +97,8 @@ def test_a_port_out_of_range_is_refused(port: str) -> None:
 @given(text=st.text(max_size=40))
 @example(text="samba$")
 def test_no_text_whatever_becomes_an_option(text: str) -> None:
-    for candidate in (text, f"ssh://{text}", f"ssh://-{text}", f"ssh://{text}@host"):
+    python = f"ssh://orin?python=/{text}"
+    for candidate in (text, python, f"ssh://{text}", f"ssh://-{text}", f"ssh://{text}@host"):
         try:
             address = parse(candidate)
         except RequestError:
@@ -101,12 +110,13 @@ def test_no_text_whatever_becomes_an_option(text: str) -> None:
 
 
 @given(address=ADDRESSES)
-def test_only_the_destination_depends_on_the_address(address: SshAddress) -> None:
+def test_only_the_destination_and_the_python_depend_on_the_address(address: SshAddress) -> None:
     command = SshRoute(address).command()
     divide = command.index("--")
     assert command[0] == "ssh"
     assert command[divide - 1] == (f"{address.user}@" if address.user else "") + address.host
-    assert command[divide + 1 :] == [f"python3 -c '{LOADER}' tmkd-deploy-agent"]
+    python = address.python or "python3"
+    assert command[divide + 1 :] == [f"{python} -c '{LOADER}' tmkd-deploy-agent"]
     assert "StrictHostKeyChecking=yes" in command and "BatchMode=yes" in command
 
 

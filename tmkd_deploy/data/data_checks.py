@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 
 from tmkd_deploy.data.decode import Decoded
+from tmkd_deploy.data.findings import CONTRADICTION
 from tmkd_deploy.data.groups import straddling
 from tmkd_deploy.data.samples import Sample
 from tmkd_deploy.data.split_names import LONG_NAME, SPLITS, Split
@@ -14,7 +15,7 @@ from tmkd_deploy.events import Events
 from tmkd_deploy.records.data_check import DataCheckRecord
 
 MAX_NAMED = 5
-_SAID_ELSEWHERE = {"contradictory_labels", "unreadable_images", "unused_files"}
+_SAID_ELSEWHERE = {CONTRADICTION, "unreadable_images", "unused_files"}
 
 
 def skip_unreadable(decoded: Decoded, allowed: int, origin: str, events: Events) -> list[str]:

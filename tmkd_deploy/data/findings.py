@@ -13,7 +13,8 @@ from tmkd_deploy.data.split_names import LONG_NAME, SPLITS, Split
 from tmkd_deploy.records.data_check import DataFinding, Severity
 
 EXAMPLES = 20
-LEAK = "near_duplicates_across_splits"
+LEAK, CONTRADICTION = "near_duplicates_across_splits", "contradictory_labels"
+_WRONG_SHARE = 0.01  # of the images concerned, from which on figures are wrong
 _Z = 1.959963984540054
 _MAX_IMBALANCE = 10
 _MIN_TEST = 10
@@ -44,10 +45,11 @@ def contradictory_labels(samples: Sequence[Sample], names: Sequence[str]) -> Ite
         by_pixels[sample.pixels].append(sample)
     groups = [group for group in by_pixels.values() if len({sample.label for sample in group}) > 1]
     if groups:
+        images = sum(map(len, groups))
         yield _finding(
-            "contradictory_labels",
-            "error",
-            f"{_count(sum(map(len, groups)), 'image')} with the same pixels as another one "
+            CONTRADICTION,
+            "error" if images >= _WRONG_SHARE * len(samples) else "warning",
+            f"{_count(images, 'image')} with the same pixels as another one "
             f"{'has' if len(groups) == 1 else 'have'} another class.",
             "Keep each picture in the one class it belongs to. A picture that belongs to several "
             "needs a multi-label model, which this is not.",
@@ -74,7 +76,7 @@ def leaks(
         share = len(by_test) / total
         yield _finding(
             LEAK,
-            "error" if share >= 0.01 else "warning",
+            "error" if share >= _WRONG_SHARE else "warning",
             f"{_count(len(by_test), 'test image')} of {total:,} ({100 * share:.1f} %) "
             f"{'is' if len(by_test) == 1 else 'are'} nearly the same as a training or validation "
             "image, so accuracy on new images is lower than the test split says.",

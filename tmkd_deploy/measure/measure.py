@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 
 from tmkd_deploy.artifacts import Artifact
-from tmkd_deploy.data.findings import LEAK
 from tmkd_deploy.data.prepared import PreparedData, Split
 from tmkd_deploy.distill.distill import Student
 from tmkd_deploy.distill.train_teacher import Teachers
@@ -17,13 +16,13 @@ from tmkd_deploy.engines.device_build import TEACHER
 from tmkd_deploy.events import Events
 from tmkd_deploy.measure.bench import Bench, EngineUnderTest
 from tmkd_deploy.measure.checked_engines import CheckedEngines
+from tmkd_deploy.measure.data_concerns import concerns
 from tmkd_deploy.measure.ledger import Entry, confusion_matrix, ledger
 from tmkd_deploy.measure.threshold import Guard, check_guarded_class, decided
 from tmkd_deploy.measure.unusable import none_usable
 from tmkd_deploy.models.timm_classifier import Classifier
 from tmkd_deploy.quantize.engine_arithmetic import use_engine_arithmetic
 from tmkd_deploy.recipe import schema
-from tmkd_deploy.records.data_check import DataFinding
 from tmkd_deploy.records.distillation import StudentName
 from tmkd_deploy.records.engine import EngineRecord
 from tmkd_deploy.records.logits import Logits
@@ -96,14 +95,6 @@ def in_torch(
     )
 
 
-def _leak(data: PreparedData, split: Split) -> DataFinding | None:
-    """What the check of the data found of the split, which only looks for leaks into the test."""
-    if split != "test":
-        return None
-    found = [each for each in data.record.check.findings if each.kind == LEAK]
-    return found[0] if found else None
-
-
 def measure(
     recipe: schema.Recipe,
     data: PreparedData,
@@ -148,8 +139,9 @@ def measure(
     latency = engines.latency(recipe.seed)
     for warning in latency.warnings if latency else ():
         events.warn(warning)
-    leak = _leak(data, split)
-    unfit = leak and leak.severity == "error" and recipe.data.near_duplicates == "together"
+    unfit, of_data = (
+        concerns(data.record.check, recipe.data) if split == "test" else (None, list[str]())
+    )
     return Measurements(
         target=record.target,
         runtime=record.runtime,
@@ -167,10 +159,10 @@ def measure(
         unusable=engines.unusable,
         concerns=[
             *torch_side.concerns,
-            *([leak.problem] if leak and not unfit else []),
+            *of_data,
             *([few] if few else []),
         ],
-        unfit_split=leak.problem if leak and unfit else None,
+        unfit_split=unfit,
         teacher_parameters=torch_side.teacher_parameters,
         student_parameters=torch_side.student_parameters,
         guarded_class=recipe.decision.guarded_class,

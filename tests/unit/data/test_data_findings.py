@@ -35,6 +35,8 @@ def test_contradictory_labels_are_an_error_and_name_the_images() -> None:
     assert found.severity == "error"
     assert found.examples == ("good/0 (good) = bad/1 (bad)",)
     assert list(findings.contradictory_labels(samples[1:], NAMES)) == []
+    [found] = findings.contradictory_labels(samples + [sample(n, 0) for n in range(3, 201)], NAMES)
+    assert found.severity == "warning", "2 of 201 are less than 1 %"
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from tmkd_deploy.data.sources import FILES, read_source
 from tmkd_deploy.data.unused import described
 from tmkd_deploy.engines.variants import refuse_unreadable_opset
 from tmkd_deploy.errors import DataError, EnvironmentProblem, MissingExtra, RequestError, TmkdError
+from tmkd_deploy.gate.gate import refuse_unknown_classes
 from tmkd_deploy.pipeline.resolve_targets import precisions_of
 from tmkd_deploy.recipe import check as names
 from tmkd_deploy.recipe.schema import Data, Recipe, Student, Target, VisualTeacher
@@ -64,10 +65,8 @@ class _Check:
         data = None
         if not any(key.startswith("data.") for key in missing):
             data = self._attempt("data", self._data)
-        guarded = recipe.decision.guarded_class
-        if data and guarded is not None:
-            key = "decision.guarded_class"
-            self._attempt(key, partial(refuse_unknown_class, guarded, data.class_names, key))
+        if data:
+            self._class_names(data.class_names)
         if self._attempt("", self._names) and importlib.util.find_spec("timm"):
             self._models(len(data.class_names) if data else 2, set(missing))
             embeddings = recipe.teacher.text.embeddings
@@ -75,6 +74,14 @@ class _Check:
                 self._attempt("teacher.text.embeddings", partial(self._embeddings, data))
         _raise_for(self._errors)
         return self._result
+
+    def _class_names(self, known: list[str]) -> None:
+        guarded, key = self._recipe.decision.guarded_class, "decision.guarded_class"
+        if guarded is not None:
+            self._attempt(key, partial(refuse_unknown_class, guarded, known, key))
+        for target in self._recipe.targets:
+            check = partial(refuse_unknown_classes, target.budgets, known, target.target)
+            self._attempt(f"targets.{target.target}.budgets", check)
 
     def _attempt(self, where: str, check: Callable[[], T]) -> T | None:
         """What `check` returns; None if it fails, or if a package that it needs is missing."""

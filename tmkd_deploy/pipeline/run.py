@@ -108,6 +108,8 @@ def run(
             with only_process_in(folder) if is_main else nullcontext(), _swept(folder, is_main):
                 context.targets = [resolve_target(target, context) for target in requested]
                 if _searches_layers(recipe, goal):
+                    if not only:
+                        _refuse_unknown_classes(context)
                     first = resolve_target(requested_targets(recipe, None, None)[0], context)
                     context.recipe = search_excluded_layers(context, first)
                 _run_goal(goal, context)

@@ -80,6 +80,11 @@ def test_what_was_checked_is_told(images) -> None:
             "has no fp16 engines",
         ),
         ({"data": {"class_names": ["bad", "fine"]}}, "images", "bad, good"),
+        (
+            {"targets": [{"target": "cpu", "budgets": {"recall": {"goood": 0.9}}}]},
+            "targets.cpu.budgets.recall",
+            "no class 'goood'",
+        ),
         ({"data": {"path": "/nowhere"}}, "data.path", "does not exist"),
         ({"quantize": {"exclude_layers": ["layer1.0.conv9"]}}, "quantize.exclude_layers", ""),
     ],

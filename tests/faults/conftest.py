@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from project import Done, Project
+from project import Done, Project, warm_python
 
 sys.path.append(str(Path(__file__).parent))
 from commands import RUN, Warm
@@ -24,22 +23,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(needs_proc)
 
 
-@pytest.fixture(scope="package")
-def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Warm]:
+@pytest.fixture
+def warm() -> Warm:
     """Runs commands without importing torch for each."""
-    made = Warm(tmp_path_factory.mktemp("warm"))
-    yield made
-    made.close()
+    return warm_python()
 
 
 @pytest.fixture(scope="package")
 def undisturbed(
-    complete: tuple[Project, Done], warm: Warm, tmp_path_factory: pytest.TempPathFactory
+    complete: tuple[Project, Done], tmp_path_factory: pytest.TempPathFactory
 ) -> Project:
     """The project after `RUN`, made by commands that nothing disturbed; tests leave it as it is."""
     finished, done = complete
     assert done.code == 0, done.told
     project = finished.copy_to(tmp_path_factory.mktemp("undisturbed") / "project")
+    warm = warm_python()
     ended = warm.run(project, *RUN, "--json")
     assert ended.code == 0, ended.told
     made = {project.folder / stage["folder"] for stage in ended.json()["stages"]}

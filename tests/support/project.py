@@ -148,12 +148,17 @@ _warm: list[Any] = []  # the one `commands.Warm` of this process, once it was ne
 _one_at_a_time = threading.Lock()
 
 
+def warm_python() -> Any:
+    """The one warm Python of this process, a `commands.Warm`."""
+    if not _warm:
+        _warm.append(_new_warm())
+    return _warm[0]
+
+
 def _run_warm(project: Project, arguments: Sequence[str]) -> Done:
     with _one_at_a_time:
-        if not _warm:
-            _warm.append(_new_warm())
         try:
-            ended = _warm[0].run(project, *arguments, environment=dict(os.environ))
+            ended = warm_python().run(project, *arguments, environment=dict(os.environ))
         except BaseException:
             _warm.pop().kill()  # it may still be busy
             raise

@@ -93,8 +93,9 @@ def _section_of(
     field: dict[str, Any], sections: dict[str, Any]
 ) -> tuple[str, dict[str, Any]] | None:
     """The section behind a key, with "[]" where the key holds a list of them."""
-    if "$ref" in field:
-        return "", sections[field["$ref"].rpartition("/")[2]]
+    for each in (field, *field.get("anyOf", ())):
+        if "$ref" in each:
+            return "", sections[each["$ref"].rpartition("/")[2]]
     if "$ref" in field.get("items", {}):
         return "[]", sections[field["items"]["$ref"].rpartition("/")[2]]
     return None

@@ -23,7 +23,7 @@ from tmkd_deploy.data.three_splits import complete, given_splits
 from tmkd_deploy.data.unused import described
 from tmkd_deploy.errors import DataError
 from tmkd_deploy.events import Events
-from tmkd_deploy.recipe.schema import Data
+from tmkd_deploy.recipe.schema import Data, Fold
 from tmkd_deploy.records.data_check import DataCheckRecord, DataFinding, SimilarImages
 
 _IMAGES_PER_CLASS = 12
@@ -70,7 +70,14 @@ def check_data(
     together = kept_together(spec, copies, decoded.samples)
     splits = complete(given, spec, dataset.class_names, dataset.origin, together)
     record = examine(
-        dataset, decoded, splits, copies, events, together=bool(together), drops=drop_budgets
+        dataset,
+        decoded,
+        splits,
+        copies,
+        events,
+        together=bool(together),
+        fold=spec.fold,
+        drops=drop_budgets,
     )
     sheet = _sheet(decoded.samples, dataset.class_names)
     shown = {key for keys in sheet.values() for key in keys}
@@ -108,6 +115,7 @@ def examine(
     events: Events,
     *,
     together: bool,
+    fold: Fold | None,
     drops: Mapping[str, float] | None = None,
 ) -> DataCheckRecord:
     """Everything that may spoil a result, the worst first.
@@ -119,6 +127,7 @@ def examine(
         copies: by position in `decoded.samples`; None if nobody looked for them.
         events: receives progress.
         together: whether the splits were drawn so that they divide no near-duplicates.
+        fold: the fold that the test split is, if it is one.
         drops: budgets on a loss of accuracy in percentage points, by name.
     """
     samples, names = decoded.samples, dataset.class_names
@@ -155,6 +164,7 @@ def examine(
             for split in SPLITS
             for counted in [Counter(sample.label for sample in splits[split])]
         },
+        fold=(fold.number, fold.of) if fold else None,
         kinds=image_kinds(headers),
         findings=sorted(found, key=lambda finding: _ORDER[finding.severity]),
         similar=_pairs(similar, samples, split_of, names) if copies else None,

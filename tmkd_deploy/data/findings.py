@@ -179,7 +179,8 @@ def too_few_for(drop_budgets: Mapping[str, float], test_images: int) -> Iterator
                 f"The test split is too small to distinguish a loss of {points:g} points from "
                 f"none. It has {test_images:,} images, and about {needed:,} are needed if two "
                 f"models disagree on every fifth. This may stay undecided: {name}.",
-                "Raise 'data.test_fraction', use more images, or allow a larger loss.",
+                "Raise 'data.test_fraction' or take fewer folds, use more images, or allow a "
+                "larger loss.",
                 [],
             )
 

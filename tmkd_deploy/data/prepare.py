@@ -70,7 +70,9 @@ def prepare(spec: Data, folder: Path, events: Events) -> DataRecord:
     copies = find_copies(decoded, events)
     together = kept_together(spec, copies, decoded.samples)
     splits = complete(given, spec, dataset.class_names, dataset.origin, together)
-    check = examine(dataset, decoded, splits, copies, events, together=bool(together))
+    check = examine(
+        dataset, decoded, splits, copies, events, together=bool(together), fold=spec.fold
+    )
     counts = {
         split: class_counts(samples, dataset.class_names, split, dataset.origin)
         for split, samples in splits.items()

@@ -101,6 +101,12 @@ def read_source(spec: Data) -> EncodedDataset:
     named = {split: part for split, part in parts.items() if split is not None}
     dataset = _concatenated(named, spec) if named else parts[None]
     dataset = _with_roles(dataset, str(spec.path or spec.train))
+    if spec.fold and dataset.splits:
+        raise DataError(
+            "The data have their own test split, so no fold can be the test split.",
+            where="data.fold",
+            advice="Remove 'data.fold', or name data that are not split.",
+        )
     if spec.source == "folder":
         places = [spec.path] if spec.path else [spec.train, spec.val, spec.test]
         used = {Path(image.path) for image in dataset.images if isinstance(image, ImageFile)}

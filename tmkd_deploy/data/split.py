@@ -18,7 +18,7 @@ Cell = tuple[int, str]  # a class and a stratum of it
 def stratified_split(
     samples: Sequence[Sample],
     *,
-    fraction: float,
+    fraction: float | Fraction,
     seed: int,
     leave: int = 1,
     similar: Sequence[tuple[str, str]] = (),
@@ -51,6 +51,23 @@ def stratified_split(
         [sample for sample in samples if sample.row not in rows],
         [sample for sample in samples if sample.row in rows],
     )
+
+
+def stratified_folds(
+    samples: Sequence[Sample], *, of: int, seed: int, similar: Sequence[tuple[str, str]] = ()
+) -> list[list[Sample]]:
+    """All samples in `of` disjoint folds, each a stratified split of what the former ones leave.
+
+    What stays together in a split does so here. Without such groups, the folds' numbers of images
+    of a class differ by one at most. Every fold has images of a class that has enough groups.
+    """
+    folds, rest = [], list(samples)
+    for left in range(of, 1, -1):
+        rest, fold = stratified_split(
+            rest, fraction=Fraction(1, left), seed=seed, leave=left - 1, similar=similar
+        )
+        folds.append(fold)
+    return [*folds, rest]
 
 
 @dataclass(frozen=True, eq=False, slots=True)

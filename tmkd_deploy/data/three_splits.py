@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from tmkd_deploy.data.data_checks import shortened
 from tmkd_deploy.data.groups import united
 from tmkd_deploy.data.samples import Sample
-from tmkd_deploy.data.split import stratified_split
+from tmkd_deploy.data.split import stratified_folds, stratified_split
 from tmkd_deploy.data.split_names import LONG_NAME, SPLITS, Split
 from tmkd_deploy.errors import DataError
 from tmkd_deploy.recipe.schema import Data
@@ -41,27 +41,42 @@ def complete(
     missing = [split for split in SPLITS if split not in given]
     train = given.get("train", [])
     if missing:
-        _require_enough(train, missing, class_names, where, similar)
+        _require_enough(train, missing, spec, class_names, where, similar)
     splits = dict(given)
     if "test" in missing:
-        train, splits["test"] = stratified_split(
-            train,
-            fraction=spec.test_fraction,
-            seed=spec.split_seed,
-            leave=len(missing),  # one for each split that is still to come
-            similar=similar,
-        )
+        train, splits["test"] = _test_split(train, spec, len(missing), similar)
     if "val" in missing:
+        # the same seed would choose from the first fold, whichever fold is the test split
+        seed = spec.split_seed + (spec.fold.number if spec.fold else 0)
         train, splits["val"] = stratified_split(
-            train, fraction=spec.val_fraction, seed=spec.split_seed, similar=similar
+            train, fraction=spec.val_fraction, seed=seed, similar=similar
         )
     splits["train"] = train
     return {split: splits[split] for split in SPLITS}
 
 
+def _test_split(
+    samples: list[Sample], spec: Data, missing: int, similar: Sequence[tuple[str, str]]
+) -> tuple[list[Sample], list[Sample]]:
+    """The samples outside the test split and those in it; `missing` splits are to be held out."""
+    if spec.fold is None:
+        return stratified_split(
+            samples,
+            fraction=spec.test_fraction,
+            seed=spec.split_seed,
+            leave=missing,  # one for each split that is still to come
+            similar=similar,
+        )
+    folds = stratified_folds(samples, of=spec.fold.of, seed=spec.split_seed, similar=similar)
+    test = folds[spec.fold.number - 1]
+    rows = {sample.row for sample in test}
+    return [sample for sample in samples if sample.row not in rows], test
+
+
 def _require_enough(
     samples: Sequence[Sample],
     missing: Sequence[Split],
+    spec: Data,
     class_names: Sequence[str],
     where: str,
     similar: Sequence[tuple[str, str]],
@@ -69,7 +84,8 @@ def _require_enough(
     units: Counter[int] = Counter()
     for unit in united(samples, similar):
         units.update({sample.label for sample in unit})
-    needed = len(missing) + 1
+    # two folds need two units each, as the other one is divided again
+    needed = max(spec.fold.of, 4) if spec.fold else len(missing) + 1
     few = [
         f"{class_names[label]!r} has {count}"
         for label, count in sorted(units.items())
@@ -80,9 +96,13 @@ def _require_enough(
     grouped = any(sample.group for sample in samples)
     what = "groups" if grouped else "images"
     held_out = " and ".join(LONG_NAME[split] for split in missing)
+    reason = (
+        f" for {spec.fold.of} folds"
+        if spec.fold
+        else f", so that some are left to train with when others are held out for {held_out}"
+    )
     raise DataError(
-        f"Every class needs at least {needed} different {what}, so that some are left to train "
-        f"with when others are held out for {held_out}: {shortened(few, ', ')}.",
+        f"Every class needs at least {needed} different {what}{reason}: {shortened(few, ', ')}.",
         where=where,
         advice=(
             "Add groups, make them smaller with another 'data.group_by', or remove these classes."

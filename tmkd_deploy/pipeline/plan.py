@@ -81,7 +81,11 @@ def _training_seconds(walk: _Walk) -> dict[str, float]:
         return training_seconds(recipe, record["train_images"], len(record["class_names"]))
     dataset = read_source(recipe.data)
     images = dataset.splits.count("train") if dataset.splits else len(dataset.keys)
-    held_out = {"test": recipe.data.test_fraction, "val": recipe.data.val_fraction}
+    fold = recipe.data.fold
+    held_out = {
+        "test": 1 / fold.of if fold else recipe.data.test_fraction,
+        "val": recipe.data.val_fraction,
+    }
     for split, fraction in held_out.items():
         if split not in dataset.splits:
             images = round(images * (1 - fraction))

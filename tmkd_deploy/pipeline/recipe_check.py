@@ -116,6 +116,8 @@ class _Check:
             return None
         data = read_source(spec)
         split = "with their own splits" if data.splits else "to be split"
+        if fold := spec.fold:
+            split += f"; the test split is fold {fold.number} of {fold.of}"
         self._say(f"data: {len(data.keys):,} images of {len(data.class_names)} classes, {split}")
         self._result.warnings.extend(note for note in data.notes if note != LICENCE)
         if unused := described(data.unused):

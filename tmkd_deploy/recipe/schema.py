@@ -5,7 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import (
+    Field,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from tmkd_deploy.recipe import name_pattern
 from tmkd_deploy.recipe.deployment import (
@@ -41,6 +47,7 @@ __all__ = [
     "Decision",
     "Distill",
     "Export",
+    "Fold",
     "Measure",
     "Prompts",
     "Quantize",
@@ -70,6 +77,19 @@ class Columns(Section):
     )
 
 
+class Fold(Section):
+    """One of several folds, each of which is the test split of a run of its own."""
+
+    number: Annotated[int, Field(ge=1)] = Field(description="The fold of this run, from 1.")
+    of: Annotated[int, Field(ge=2, le=20)] = Field(description="How many folds there are.")
+
+    @model_validator(mode="after")
+    def _is_one_of_them(self) -> Fold:
+        if self.number > self.of:
+            raise ValueError(f"there are {self.of} folds and no fold {self.number}")
+        return self
+
+
 Std = Annotated[float, Field(gt=0.0, le=1.0)]
 Side = Annotated[int, Field(ge=16, le=1024)]
 
@@ -94,6 +114,9 @@ class Data(Section):
     test: Path | None = Field(None, description="Test data, if already split.")
     test_fraction: Annotated[float, Field(gt=0.0, lt=1.0)] = Field(
         0.2, description="Share of the images held out for the verdict, if the data name no split."
+    )
+    fold: Fold | None = Field(
+        None, description="Take a fold for the test split, in place of 'test_fraction'."
     )
     val_fraction: Annotated[float, Field(gt=0.0, lt=1.0)] = Field(
         0.15,
@@ -187,6 +210,19 @@ class Data(Section):
         elif self.train is None or (self.val is None and self.test is None):
             raise ValueError("set either 'path' or 'train' with 'test', 'val' or both")
         return self
+
+    @model_validator(mode="after")
+    def _one_rule_for_the_test_split(self) -> Data:
+        if self.fold and "test_fraction" in self.model_fields_set:
+            raise ValueError("a fold is the test split: remove 'test_fraction' or 'fold'")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _without_unused_fraction(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        values: dict[str, Any] = handler(self)
+        if self.fold:
+            values.pop("test_fraction", None)
+        return values
 
     @model_validator(mode="after")
     def _normalisation_is_whole(self) -> Data:

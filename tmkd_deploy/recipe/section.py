@@ -30,7 +30,10 @@ class Section(BaseModel):
 
 def _inside(kind: Any, part: str | int) -> Any:
     if _is_section(kind) and part in kind.model_fields:
-        return kind.model_fields[part].annotation
+        annotation = kind.model_fields[part].annotation
+        if get_origin(annotation) is list:
+            return annotation
+        return next(filter(_is_section, get_args(annotation)), annotation)  # Section | None
     if get_origin(kind) is list and isinstance(part, int):
         return get_args(kind)[0]
     return None

@@ -46,6 +46,9 @@ class ImageKinds(Record):
 class DataCheckRecord(Record):
     """The images by split and class, and what is wrong with them, the worst first.
 
+    `fold` is the number of the fold that the test split is, and how many there are; None if the
+    test split is no fold.
+
     `similar` has the pairs of near-duplicates that were looked at, at most a hundred of the
     `similar_pairs` there are; both are None if the data set is too large to compare all pairs.
     """
@@ -53,6 +56,7 @@ class DataCheckRecord(Record):
     source: str
     class_names: list[str]
     counts: dict[str, dict[str, int]]
+    fold: tuple[int, int] | None = None
     kinds: ImageKinds
     findings: list[DataFinding]
     similar: list[SimilarImages] | None

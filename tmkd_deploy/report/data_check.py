@@ -44,6 +44,8 @@ def to_html(
 def counts(record: DataCheckRecord) -> Table:
     """Images per class and split."""
     splits = list(record.counts)
+    fold = " (fold {} of {})".format(*record.fold) if record.fold else ""
+    headings = [split + fold if split == "test" else split for split in splits]
     rows = [
         [name, *(f"{record.counts[split].get(name, 0):,}" for split in splits)]
         for name in record.class_names
@@ -51,7 +53,7 @@ def counts(record: DataCheckRecord) -> Table:
     totals = [f"{sum(record.counts[split].values()):,}" for split in splits]
     return Table(
         "Images per class and split",
-        ["Class", *splits],
+        ["Class", *headings],
         [*rows, ["all", *totals]],
         numeric=frozenset(range(1, len(splits) + 1)),
     )

@@ -37,7 +37,8 @@ class DataSummary:
     """The data set; `notes` are what a reader must know about it, such as its licence.
 
     `drawn_splits` were held out with the seed `split_seed`; the data define the others. `group_by`
-    says which images stayed together, None if each was on its own.
+    says which images stayed together, None if each was on its own. `fold` is the number of the
+    fold that the test split is, and how many there are; None if it is no fold.
     """
 
     class_names: Sequence[str]
@@ -47,6 +48,7 @@ class DataSummary:
     drawn_splits: Sequence[str]
     split_seed: int
     group_by: str | None
+    fold: tuple[int, int] | None = None
     notes: Sequence[str] = ()
 
     @property
@@ -59,7 +61,9 @@ class DataSummary:
             return f"{purpose} The data define all three splits."
         splits = "splits were" if len(self.drawn_splits) > 1 else "split was"
         groups = f", whole groups at a time (by {self.group_by})" if self.group_by else ""
-        return f"{purpose} The {drawn} {splits} held out with seed {self.split_seed}{groups}."
+        fold = "; the test split is fold {} of {}".format(*self.fold) if self.fold else ""
+        how = f"held out with seed {self.split_seed}{groups}{fold}"
+        return f"{purpose} The {drawn} {splits} {how}."
 
 
 @dataclass(frozen=True)

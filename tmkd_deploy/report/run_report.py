@@ -118,6 +118,7 @@ def _data(artifact: Artifact[Any]) -> DataSummary:
         drawn_splits=record.drawn_splits,
         split_seed=record.split_seed,
         group_by=record.group_by,
+        fold=record.check.fold,
         notes=record.notes,
     )
 

@@ -109,6 +109,23 @@ def test_a_recipe_is_checked_with_its_own_budgets(
     assert "It has 24 images" in found["problem"]
 
 
+def test_the_fold_is_named_beside_its_images(
+    images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(
+        "name: parts\ndata: {source: folder, path: images, fold: {number: 1, of: 5}}\n"
+        "targets: [{target: cpu}]\n"
+    )
+    fold = ("--set", "data.fold.number=5")
+    _, result = check(tmp_path, capsys, str(recipe), *fold)
+    assert result["fold"] == [5, 5]
+    assert result["counts"]["test"] == {"china": 6, "flower": 6}
+    assert "test (fold 5 of 5)" in (tmp_path / "out" / "data-check.html").read_text("utf-8")
+    main(["data", "check", str(recipe), *fold, "--output", str(tmp_path / "out"), "--quiet"])
+    assert "test (fold 5 of 5)" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("nothing", ["empty", "missing"])
 def test_what_cannot_be_checked_is_an_error_of_the_data(
     nothing: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -443,6 +443,25 @@ def test_a_lone_validation_split_and_unused_files_are_said_and_recorded(tmp_path
     assert [(each.why, each.count) for each in record.unused] == [("with the suffix .avif", 1)]
 
 
+def test_the_folds_of_a_folder_are_recorded_and_data_with_a_test_split_have_none(tmp_path, run):
+    make_folder(tmp_path / "images", {"fine": 12, "worn": 8})
+    tested = []
+    for number in (1, 2, 3, 4):
+        fold = {"number": number, "of": 4}
+        data = run(source="folder", path=tmp_path / "images", fold=fold)
+        assert data.record.check.fold == (number, 4)
+        assert data.record.test_counts == {"fine": 3, "worn": 2}
+        tested += data.keys("test")
+        shutil.rmtree(tmp_path / "artifact")
+    assert len(set(tested)) == len(tested) == 20
+    make_folder(tmp_path / "split" / "train", {"fine": 12, "worn": 8})
+    make_folder(tmp_path / "split" / "val", {"fine": 3, "worn": 3}, first_seed=50)
+    error = refused(
+        run, "their own test split", source="folder", path=tmp_path / "split", fold=fold
+    )
+    assert error.where == "data.fold"
+
+
 def test_mean_and_standard_deviation_are_those_of_the_training_images(tmp_path, run):
     make_folder(tmp_path / "images", {"fine": 10, "worn": 10})
     data = run(source="folder", path=tmp_path / "images", mean="auto", std="auto")

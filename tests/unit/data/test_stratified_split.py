@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tmkd_deploy.data.samples import Sample
-from tmkd_deploy.data.split import stratified_split
+from tmkd_deploy.data.split import stratified_folds, stratified_split
 
 
 def samples_of(kinds, pixels=None):
@@ -84,3 +84,20 @@ def test_a_class_of_duplicates_only_still_has_test_images():
     train, test = stratified_split(samples, fraction=0.1, seed=0)
     assert [sample.pixels for sample in train] == ["u"] * 4
     assert [sample.pixels for sample in test] == ["v"] * 2
+
+
+@settings(deadline=None)
+@given(kinds=kinds, of=st.integers(2, 20), seed=st.integers(0, 5), random=st.randoms())
+def test_folds_are_a_stratified_partition_that_depends_on_keys_alone(kinds, of, seed, random):
+    samples = samples_of(kinds)
+    folds = stratified_folds(samples, of=of, seed=seed)
+    assert len(folds) == of
+    assert sorted(sample.row for fold in folds for sample in fold) == list(range(len(samples)))
+    for fold in folds:
+        assert fold == sorted(fold, key=lambda sample: sample.row)
+        counts = Counter(sample.label for sample in fold)
+        for label, size in Counter(label for label, _ in kinds).items():
+            assert counts[label] in (size // of, -(-size // of))
+    shuffled = random.sample(samples, len(samples))
+    again = stratified_folds(shuffled, of=of, seed=seed)
+    assert [{s.key for s in fold} for fold in again] == [{s.key for s in fold} for fold in folds]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tmkd_deploy.data.data_checks import name_straddling
 from tmkd_deploy.data.groups import groups_of, united
 from tmkd_deploy.data.samples import Sample
-from tmkd_deploy.data.split import stratified_split
+from tmkd_deploy.data.split import stratified_folds, stratified_split
 from tmkd_deploy.data.split_names import SPLITS
 from tmkd_deploy.data.three_splits import complete, given_splits
 from tmkd_deploy.errors import DataError
@@ -103,6 +103,10 @@ def test_groups_of_several_classes_and_twins_stay_whole_in_any_order(cells, test
     shuffled = random.sample(samples, len(samples))
     again = stratified_split(shuffled, fraction=test, seed=seed)[1]
     assert {s.key for s in again} == {s.key for s in held}
+    folds = stratified_folds(samples, of=4, seed=seed)
+    assert sum(map(len, folds)) == len(samples)
+    for unit in united(samples):
+        assert len({n for n, fold in enumerate(folds) for s in unit if s in fold}) == 1
 
 
 def test_groups_and_twins_are_joined_into_one_unit():
@@ -117,6 +121,58 @@ def test_equal_tracks_are_divided_by_their_shares():
     assert counts["test"] == {0: 120, 1: 60}
     assert counts["val"] == {0: 120, 1: 60}
     assert counts["train"] == {0: 360, 1: 180}
+
+
+@settings(deadline=None, max_examples=50)
+@given(
+    classes=st.lists(st.lists(st.integers(1, 30), min_size=6, max_size=12), min_size=1, max_size=4),
+    of=st.integers(2, 6),
+    seed=st.integers(0, 5),
+    similar=st.lists(st.tuples(st.integers(0, 30), st.integers(0, 30)), max_size=1),
+)
+def test_every_group_is_tested_in_one_fold(classes, of, seed, similar):
+    samples = tracks(*classes)
+    together = [(str(one), str(other)) for one, other in similar if max(one, other) < len(samples)]
+
+    def fold(number: int) -> dict[str, list[Sample]]:
+        spec = {"fold": {"number": number, "of": of}, "split_seed": seed}
+        data = Data.model_validate({"source": "folder", "path": "images", **spec})
+        return complete(given_splits(samples), data, NAMES, "here", together)
+
+    try:
+        found = [fold(number) for number in range(1, of + 1)]
+    except DataError:  # two groups of one class became one
+        assert together
+        return
+    assert sorted(s.row for splits in found for s in splits["test"]) == list(range(len(samples)))
+    assert sum(len(groups_in(splits["test"])) for splits in found) == sum(map(len, classes))
+    for number, splits in enumerate(found, 1):
+        assert fold(number) == splits
+        assert sorted(s.row for part in splits.values() for s in part) == list(range(len(samples)))
+        assert sum(len(groups_in(part)) for part in splits.values()) == sum(map(len, classes))
+        assert {s.label for s in splits["test"]} == set(range(len(classes)))
+        for one, other in together:
+            assert (
+                len({n for n, part in splits.items() for s in part if s.pixels in (one, other)})
+                == 1
+            )
+
+
+def test_each_fold_is_validated_on_other_images():
+    samples = tracks([1] * 100)
+    chosen = [
+        {s.row for s in split(samples, fold={"number": number, "of": 5})["val"]}
+        for number in range(1, 6)
+    ]
+    assert [len(rows) for rows in chosen] == [12] * 5
+    assert len(set.union(*chosen)) > 40
+
+
+@pytest.mark.parametrize(("of", "needed"), [(2, 4), (3, 4), (6, 6)])
+def test_a_class_needs_a_group_for_every_fold(of, needed):
+    with pytest.raises(DataError, match=f"at least {needed} different groups for {of} folds: 'b'"):
+        split(tracks([5] * needed, [5] * (needed - 1)), fold={"number": 1, "of": of})
+    split(tracks([5] * needed, [5] * needed), fold={"number": 1, "of": of})
 
 
 def test_the_seed_decides_which_tracks_are_held_out():

@@ -49,6 +49,12 @@ def test_what_was_checked_is_told(images) -> None:
     assert ["notes.txt" in warning for warning in found.warnings] == [True]
 
 
+def test_the_fold_is_told(images) -> None:
+    found = check_recipe(recipe(images, data={"fold": {"number": 2, "of": 5}}))
+    told = "data: 2 images of 2 classes, to be split; the test split is fold 2 of 5"
+    assert told in found.checked
+
+
 @pytest.mark.parametrize(
     ("sections", "where", "said"),
     [

@@ -433,6 +433,12 @@ def test_a_text_teacher_of_nothing_is_refused(refused) -> None:
         ("folder, path: a, group_by: 'column:x'", "needs the source 'table'"),
         ("elpv, group_by: folder", "not available for the source 'elpv'"),
         ("folder, path: a, columns: {label: x}", "belongs to the source 'table'"),
+        ("elpv, fold: {number: 1, of: 5}, test_fraction: 0.2", "remove 'test_fraction' or 'fold'"),
+        ("elpv, fold: {number: 4, of: 3}", "there are 3 folds and no fold 4"),
+        ("elpv, fold: {number: 0, of: 3}", "a number of at least 1"),
+        ("elpv, fold: {number: 1, of: 21}", "a number of at most 20"),
+        ("elpv, fold: {number: 1}", 'The key "of" is missing'),
+        ("elpv, fold: 3", "a section of keys with values"),
         ("folder, path: a, class_names: {a: x, b: x}", "two classes have the same name, 'x'"),
     ],
 )
@@ -443,6 +449,16 @@ def test_rules_of_the_data_section_are_told(refused, data, told) -> None:
 def test_a_validation_path_starts_at_the_recipes_folder(recipe, tmp_path: Path) -> None:
     loaded = recipe(BASE.replace("elpv", "folder, train: a, val: b"))
     assert loaded.data.val == tmp_path / "b"
+
+
+def test_a_fold_takes_the_place_of_the_fraction(recipe, refused) -> None:
+    text = BASE.replace("elpv", "elpv, fold: {number: 1, of: 5}")
+    loaded = recipe(text, "data.fold.number=3")
+    assert loaded.data.fold is not None and loaded.data.fold.number == 3
+    assert "test_fraction" not in loaded.to_yaml()
+    assert recipe(loaded.to_yaml()) == loaded
+    assert "remove 'test_fraction'" in refused(text, "data.test_fraction=0.3").problem
+    assert 'no key "numbr"' in refused(text, "data.fold.numbr=3").problem
 
 
 def test_new_class_names_survive_being_written_out(recipe) -> None:

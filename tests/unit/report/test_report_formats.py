@@ -124,6 +124,14 @@ def test_markdown_and_json_say_what_each_split_is_for(
     assert told in written["split_note"]
 
 
+def test_the_split_note_says_which_fold_the_test_split_is() -> None:
+    given = run_report()
+    report = dataclasses.replace(given, data=dataclasses.replace(given.data, fold=(2, 5)))
+    told = "splits were held out with seed 0; the test split is fold 2 of 5."
+    assert told in Markdown().render(report) and told in Html().render(report)
+    assert summary(report)["data"]["fold"] == (2, 5)
+
+
 def test_the_summary_compares_teacher_both_students_and_what_ships() -> None:
     content = tables.summary(cpu_gate())
     assert [row[0] for row in content.rows] == [

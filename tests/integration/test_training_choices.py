@@ -16,7 +16,7 @@ CHOICES = (
     *("distill.epochs=12", "distill.keep=best", "distill.patience=1"),
     *("distill.class_weights=balanced", "distill.teacher_outputs=live"),
     "distill.augmentations=[random_erasing, color_jitter, trivialaugment]",
-    "distill.weak_teacher=warn",
+    *("distill.mix=cutmix", "distill.mix_alpha=0.5", "distill.weak_teacher=warn"),
 )
 
 

@@ -206,6 +206,8 @@ def training_images(recipe: Recipe, data: PreparedData) -> TrainingImages:
         settings.augment,
         settings.cached_augmentations,
         settings.augmentations,
+        settings.mix,
+        settings.mix_alpha,
     )
 
 

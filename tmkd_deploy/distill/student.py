@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -69,7 +70,10 @@ def train_student(
             if teacher is not None:
                 teacher = TeacherOutputs(gather(teacher.logits), gather(teacher.features))
             epoch = epoch_offset + step.epoch
-            value: Tensor = loss(logits, features, gather(batch.labels), teacher, epoch)
+            mixed_in = batch.mixed_in
+            if mixed_in is not None:
+                mixed_in = replace(mixed_in, labels=gather(mixed_in.labels))
+            value: Tensor = loss(logits, features, gather(batch.labels), teacher, epoch, mixed_in)
             return value
 
         return fit(

@@ -38,11 +38,10 @@ class FusedTeacher:
     views: list[View]
     weights: Tensor
 
-    def outputs(self, images: Tensor, indices: Tensor) -> TeacherOutputs:
-        """Fused outputs for augmented images [n, 3, H, W] in [0, 1].
+    def outputs(self, images: Tensor, weights: Tensor) -> TeacherOutputs:
+        """Fused outputs for augmented images [n, 3, H, W] in [0, 1] and weights [n, V].
 
-        `indices` [n] are the training images they come from. All views of all images go through the
-        teacher as one batch.
+        All views of all images go through the teacher as one batch.
         """
         with torch.no_grad():
             views = make_views(images, self.settings, self.views)
@@ -50,7 +49,7 @@ class FusedTeacher:
             logits, features = (
                 part.float().unflatten(0, views.shape[:2]) for part in self.visual(stacked)
             )
-            weights = self.weights[indices].to(images.device)
+            weights = weights.to(images.device)
             return TeacherOutputs(fuse(logits, weights), fuse(features, weights))
 
 
@@ -61,8 +60,11 @@ class LiveTeacherOutputs:
     teacher: FusedTeacher
 
     def for_batch(self, batch: Batch) -> TeacherOutputs:
-        """See `TeacherOutputSource`."""
-        return self.teacher.outputs(batch.images, batch.indices)
+        """See `TeacherOutputSource`; mixed images mix their view weights, too."""
+        weights = self.teacher.weights[batch.indices]
+        if mixed_in := batch.mixed_in:
+            weights = torch.lerp(self.teacher.weights[mixed_in.indices], weights, mixed_in.share)
+        return self.teacher.outputs(batch.images, weights)
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,7 @@ def cache_teacher_outputs(
             batch = to_float(images, indices, device)
             for number in range(count):
                 augmented = apply(batch, augment, number)
-                outputs[number].append(teacher.outputs(augmented, indices))
+                outputs[number].append(teacher.outputs(augmented, teacher.weights[indices]))
                 task.advance(len(batch))
     finally:
         task.finish()

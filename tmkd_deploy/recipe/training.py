@@ -12,7 +12,7 @@ from pydantic_core import PydanticCustomError
 from tmkd_deploy.models import model_kwargs as keywords
 from tmkd_deploy.recipe.section import Count, NotNegative, Positive, Section
 from tmkd_deploy.recipe.training_keys import Augmentations, ClassWeights, EmaDecay, Keep, Patience
-from tmkd_deploy.records.types import VIEWS, Augment, LogitLoss, View
+from tmkd_deploy.records.types import VIEWS, Augment, LogitLoss, Mix, View
 
 
 class Views(Section):
@@ -214,6 +214,16 @@ class Distill(Section):
         description="More augmentations, applied after 'augment' in the order of this list's "
         "type; they need live teacher outputs.",
     )
+    mix: Mix = Field(
+        "none",
+        description="Mix every image, and its label, with another one of its batch: 'mixup' blends "
+        "both, 'cutmix' pastes a rectangle of the other. Needs live teacher outputs.",
+    )
+    mix_alpha: Annotated[float, Field(gt=0.0, le=10.0)] = Field(
+        1.0,
+        description="Both parameters of the Beta distribution of the shares; below 1, most are "
+        "near 0 or 1.",
+    )
     ce_weight: NotNegative = Field(1.0, description="Weight of the cross-entropy with the labels.")
     logit_loss: LogitLoss = Field("kd", description="Logit term of the loss.")
     dkd_beta: NotNegative = Field(
@@ -278,8 +288,9 @@ class Distill(Section):
             raise ValueError("a view is listed twice")
         if self.augment == "crop" and self.teacher_outputs == "cached":
             raise ValueError("the augmentation 'crop' cannot be cached: set teacher_outputs: live")
-        if self.augmentations and self.teacher_outputs == "cached":
-            names = ", ".join(self.augmentations)
+        uncacheable = [*self.augmentations, *([] if self.mix == "none" else [self.mix])]
+        if uncacheable and self.teacher_outputs == "cached":
+            names = ", ".join(uncacheable)
             raise ValueError(
                 f"what these augmentations make of an image differs in every step, so no teacher "
                 f"output of it can be cached: {names}. Set teacher_outputs: live, or remove them"

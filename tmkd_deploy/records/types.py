@@ -18,6 +18,7 @@ ImageSize = int | list[int]  # the side of a square, or height and width; in pix
 Normalisation = tuple[list[float], list[float]]  # mean and standard deviation of R, G, B in [0, 1]
 Augment = Literal["none", "flip", "dihedral", "crop"]
 Augmentation = Literal["random_resized_crop", "trivialaugment", "color_jitter", "random_erasing"]
+Mix = Literal["none", "mixup", "cutmix"]
 
 
 def height_and_width(size: ImageSize) -> tuple[int, int]:

@@ -8,6 +8,8 @@ from torch import Tensor
 
 from tmkd_deploy.records.types import Augment
 
+Rows = slice | Tensor  # of a batch: a slice, or numbers [n] int64
+
 # (quarter turns, mirrored left-right) by number; number 0 is the identity
 _NUMBERED = {
     "none": ((0, False),),
@@ -49,7 +51,7 @@ def apply_each(images: Tensor, kind: Augment, numbers: Tensor) -> Tensor:
 
 
 def random_crop(
-    images: Tensor, random: torch.Generator, total: int | None = None, rows: slice = slice(None)
+    images: Tensor, random: torch.Generator, total: int | None = None, rows: Rows = slice(None)
 ) -> Tensor:
     """Images [N, 3, H, W], each shifted by up to an eighth of its size and randomly mirrored.
 

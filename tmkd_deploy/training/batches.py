@@ -9,9 +9,22 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tmkd_deploy.records.types import Augment, Augmentation
-from tmkd_deploy.training.augment import apply_each, augmentation_count, random_crop
+from tmkd_deploy.records.types import Augment, Augmentation, Mix
+from tmkd_deploy.training.augment import Rows, apply_each, augmentation_count, random_crop
+from tmkd_deploy.training.mix import mix
 from tmkd_deploy.training.strong_augment import augment_strongly
+
+
+@dataclass(frozen=True)
+class MixedIn:
+    """The training images that are mixed into those of a batch: indices [n] and labels [n].
+
+    `share` in [0, 1] is the weight of the batch's own images and labels; the rest is that of these.
+    """
+
+    indices: Tensor
+    labels: Tensor
+    share: float
 
 
 @dataclass(frozen=True)
@@ -19,20 +32,23 @@ class Batch:
     """Augmented images [n, 3, H, W] in [0, 1] and labels [n], on the training device.
 
     `indices` [n] are the training images' indices and `augmentations` [n] the numbers of their
-    augmentations (0 for crops, which are not numbered); both stay on the CPU.
+    augmentations (0 for crops, which are not numbered); both stay on the CPU. `mixed_in` is None
+    unless images are mixed.
     """
 
     images: Tensor
     labels: Tensor
     indices: Tensor
     augmentations: Tensor
+    mixed_in: MixedIn | None = None
 
 
 @dataclass(frozen=True)
 class TrainingImages:
     """All images, uint8 [N, H, W, 3], and labels, int64 [N], with their augmentation.
 
-    At most `max_augmentations` numbered augmentations are used; `augmentations` follow them.
+    At most `max_augmentations` numbered augmentations are used; `augmentations` follow them, and
+    `mix` comes last, with shares of the distribution Beta(`mix_alpha`, `mix_alpha`).
     """
 
     images: np.ndarray | Tensor
@@ -40,6 +56,8 @@ class TrainingImages:
     augment: Augment
     max_augmentations: int
     augmentations: Sequence[Augmentation] = ()
+    mix: Mix = "none"
+    mix_alpha: float = 1.0
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -55,6 +73,24 @@ class TrainingImages:
 
         With `rows`, only this slice of the batch is made, identical to that slice of the whole.
         """
+        if self.mix == "none":
+            return self._augmented(indices, random, device, rows)
+        # an image's partner is the one before it; the batch is in random order
+        own = torch.arange(len(indices))[rows]
+        made = torch.cat([own[:1] - 1, own]) % len(indices)
+        batch = self._augmented(indices, random, device, made)
+        images, share = mix(batch.images[1:], batch.images[:-1], self.mix, self.mix_alpha, random)
+        return Batch(
+            images,
+            batch.labels[1:],
+            batch.indices[1:],
+            batch.augmentations[1:],
+            MixedIn(batch.indices[:-1], batch.labels[:-1], share),
+        )
+
+    def _augmented(
+        self, indices: Tensor, random: torch.Generator, device: torch.device, rows: Rows
+    ) -> Batch:
         total, indices = len(indices), indices[rows]
         images = to_float(self.images, indices, device)
         numbers = torch.zeros(len(indices), dtype=torch.int64)

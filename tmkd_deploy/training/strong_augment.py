@@ -16,6 +16,7 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as v2
 
 from tmkd_deploy.records.types import Augmentation
+from tmkd_deploy.training.augment import Rows
 
 _LEAST_AREA = 0.25  # of the image, in a crop
 _RATIO = 4 / 3  # width to height of a crop, or the inverse
@@ -49,7 +50,7 @@ def augment_strongly(
     kinds: Sequence[Augmentation],
     random: torch.Generator,
     total: int | None = None,
-    rows: slice = slice(None),
+    rows: Rows = slice(None),
 ) -> Tensor:
     """Images [n, 3, H, W] in [0, 1] with `kinds` applied, in the order of `_KINDS`.
 
@@ -66,7 +67,7 @@ class _Draw:
     """Random values for the rows of a batch."""
 
     def __init__(
-        self, random: torch.Generator, total: int, rows: slice, device: torch.device
+        self, random: torch.Generator, total: int, rows: Rows, device: torch.device
     ) -> None:
         self._random, self._total, self._rows, self._device = random, total, rows, device
 

@@ -164,6 +164,14 @@ def test_augmentations_that_cannot_be_cached_are_named(refused) -> None:
     error = refused(BASE + "distill: {augmentations: [trivialaugment, color_jitter]}\n")
     assert "trivialaugment, color_jitter" in str(error)
     assert "teacher_outputs: live" in str(error)
+    error = refused(BASE + "distill: {mix: mixup}\n")
+    assert "cached: mixup. Set teacher_outputs: live" in str(error)
+
+
+def test_only_the_student_is_trained_on_mixed_images(recipe, refused) -> None:
+    assert recipe(BASE + "distill: {mix: mixup, teacher_outputs: live}\n").distill.mix == "mixup"
+    error = refused(BASE + "teacher: {visual: {mix: mixup}}\n")
+    assert 'no key "mix" in teacher.visual' in error.problem
 
 
 def test_the_teacher_may_have_augmentations_while_outputs_are_cached(recipe) -> None:

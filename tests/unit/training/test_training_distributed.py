@@ -68,7 +68,7 @@ class Doubled(torch.nn.Module):
         return self.network(images.double())
 
 
-def trained(batch_size, images=22, timm=False, validated=False):
+def trained(batch_size, images=22, timm=False, validated=False, mix="none"):
     torch.manual_seed(0)
     network = (Doubled() if timm else Network()).double()
     texts = torch.randn(4, 3).double()
@@ -79,6 +79,7 @@ def trained(batch_size, images=22, timm=False, validated=False):
         torch.arange(images) % 4,
         "crop",
         1,
+        mix=mix,
     )
     schedule = Schedule(3, batch_size, 0.05, 1e-3, 0, "sgd", "multistep")
     shown = random.integers(0, 256, (6, 16, 16, 3), dtype=np.uint8)
@@ -134,6 +135,7 @@ def _work(rank, port, folder):
         "small": trained(10, images=12),
         "timm": trained(7, timm=True),
         "validated": trained(8, validated=True),
+        "mixed": trained(7, mix="cutmix"),
         "rows": [BatchShard.of(total).rows for total in (1, 2, 5, 8)],
     }
     torch.save(found, f"{folder}/{rank}.pt")
@@ -173,6 +175,7 @@ def test_batch_norms_use_statistics_of_the_whole_batch(by_two):
         ("small", (10, 12)),
         ("timm", (7, 22, True)),
         ("validated", (8, 22, False, True)),
+        ("mixed", (7, 22, False, False, "cutmix")),
     ],
 )
 def test_two_processes_train_the_same_model_as_one(by_two, name, arguments):

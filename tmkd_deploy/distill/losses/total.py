@@ -14,6 +14,7 @@ from tmkd_deploy.distill.losses.feature import feature
 from tmkd_deploy.distill.losses.kd import kd
 from tmkd_deploy.distill.losses.labels import label_loss
 from tmkd_deploy.distill.settings import LossSettings
+from tmkd_deploy.training.batches import MixedIn
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,7 @@ class StudentLoss(nn.Module):
         labels: Tensor,
         teacher_outputs: TeacherOutputs | None,
         epoch: int,
+        mixed_in: MixedIn | None = None,
     ) -> Tensor:
         """The loss of a batch; without `teacher_outputs` the cross-entropy of the labels only.
 
@@ -69,8 +71,15 @@ class StudentLoss(nn.Module):
             labels: [N] int64.
             teacher_outputs: the teachers' outputs for the same images.
             epoch: counted from 0.
+            mixed_in: what is mixed into the images: every term that depends on the labels is then
+                the mean over both labels, weighted by their shares.
         """
         terms = self._terms(logits, features, labels, teacher_outputs, epoch)
+        if mixed_in is not None:
+            others = self._terms(logits, features, mixed_in.labels, teacher_outputs, epoch)
+            terms = {
+                name: torch.lerp(others[name], term, mixed_in.share) for name, term in terms.items()
+            }
         self.terms = {name: term.detach() for name, term in terms.items()}
         return torch.stack(list(terms.values())).sum()
 

@@ -35,7 +35,7 @@ crash: .venv/.installed
 
 emulated-device: .venv/.installed
 	sh .ci/emulator.sh
-	.venv/bin/pytest -rs tests/integration/test_emulated_device.py
+	.venv/bin/pytest -rs -m '' tests/integration/test_emulated_device.py
 
 lint: .venv/.installed
 	.venv/bin/ruff check

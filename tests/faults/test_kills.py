@@ -1,6 +1,6 @@
 """SIGKILL and SIGTERM at random instants of a whole run, and the same command until it finishes.
 
-A round is one run that is killed about twenty times. Where it is killed follows from the seed and
+A round is one run that is killed about a dozen times. Where it is killed follows from the seed and
 from the files that the run changes, not from the clock: to repeat a failure, set the variables
 that its message names. `make crash` runs more rounds and writes a table.
 """
@@ -25,7 +25,7 @@ from project import Project
 
 from tmkd_deploy.artifacts import read_manifest
 
-KILLS = int(os.environ.get("CRASH_KILLS", "20"))
+KILLS = int(os.environ.get("CRASH_KILLS", "13"))
 SEED = int(os.environ.get("CRASH_SEED", "1"))
 ROUND = 20
 TRAINING = ("train_teacher", "score_views", "distill", "quantize")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -58,11 +59,21 @@ def test_one_of_two_processes_is_killed(undisturbed: Project, tmp_path: Path, vi
 
 
 def worker_of(command: int) -> int | None:
-    """The process that `command` has spawned to work for it."""
+    """The process that `command` has spawned, once it works.
+
+    Before that, it waits for what the command sends, and Python itself complains if that ends.
+    """
     for number, line in members(command).items():
-        if number != command and "spawn_main" in line:
+        if number != command and "spawn_main" in line and "onnxruntime" in loaded(number):
             return number
     return None
+
+
+def loaded(number: int) -> str:
+    """The libraries that a process has loaded; none if it is over."""
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{number}/maps").read_text(errors="replace")
+    return ""
 
 
 def awaited(found: Callable[[], int | None], goes_on: Callable[[], bool]) -> int:

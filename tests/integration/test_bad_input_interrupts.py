@@ -134,24 +134,6 @@ def test_an_earlier_artifact_survives_the_interrupted_attempt_to_replace_it(
     assert project.drafts() == []
 
 
-def test_a_killed_run_leaves_nothing_that_looks_finished(
-    partial_project: Callable[..., Project],
-) -> None:
-    project = partial_project("prepare")
-    process = project.start("distill")
-    wait_for_draft(process, project.run_folder, "train_teacher")
-    process.kill()
-    process.communicate(timeout=300)
-    (left,) = project.drafts()
-    assert not (project.run_folder / "train_teacher").exists()
-    again = project.start("distill")
-    wait_for_draft(again, project.run_folder, "train_teacher")
-    assert not left.exists()
-    again.send_signal(signal.SIGINT)
-    again.communicate(timeout=300)
-    assert project.drafts() == []
-
-
 def test_two_runs_in_one_folder_at_once(partial_project: Callable[..., Project]) -> None:
     project = partial_project("prepare")
     first = project.start("distill", "--set", "teacher.visual.epochs=500")

@@ -16,7 +16,10 @@ from project import Project
 from tmkd_deploy.devices.ssh_route import CONFIGURATION
 
 _MISSING = what_is_missing()
-pytestmark = pytest.mark.skipif(_MISSING is not None, reason=str(_MISSING))
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(_MISSING is not None, reason=str(_MISSING)),
+]
 
 FAST = ("--set", "measure.min_runs=20", "--set", "measure.min_seconds=0.1")
 TARGET = "cpu-arm64"

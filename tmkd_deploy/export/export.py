@@ -14,11 +14,12 @@ from tmkd_deploy.errors import EnvironmentProblem
 from tmkd_deploy.events import Events
 from tmkd_deploy.export.fp16 import OLDEST_TYPED, to_fp16
 from tmkd_deploy.export.fp16_overflow import LARGEST, first_overflow
+from tmkd_deploy.export.reference import reference_logits
 from tmkd_deploy.export.torch_to_onnx import count_quantized, to_onnx
 from tmkd_deploy.models.timm_classifier import Classifier
 from tmkd_deploy.quantize.engine_arithmetic import use_engine_arithmetic
 from tmkd_deploy.recipe.schema import Recipe
-from tmkd_deploy.records.onnx_model import INPUT, MODEL, MODULE, QUANT_SCHEME, OnnxRecord, Variant
+from tmkd_deploy.records.onnx_model import MODEL, MODULE, QUANT_SCHEME, OnnxRecord, Variant
 from tmkd_deploy.training.predict import predict
 
 # the largest allowed difference relative to the largest logit: with eight bits, a value half-way
@@ -83,22 +84,6 @@ def export(
         parity_images=len(images),
         **count_quantized(proto),
     )
-
-
-def reference_logits(model: Path, images: np.ndarray, batch_size: int = 32) -> np.ndarray:
-    """Logits [N, C] of an ONNX file, unchecked, evaluated without graph optimisation."""
-    import onnxruntime  # noqa: PLC0415 - takes a second that other uses of this file need not wait
-
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
-    parts = [
-        session.run(None, {INPUT: np.ascontiguousarray(images[start : start + batch_size])})[0]
-        for start in range(0, len(images), batch_size)
-    ]
-    logits: np.ndarray = np.concatenate(parts)
-    return logits
 
 
 def _parity(model: Path, classifier: Classifier, images: np.ndarray) -> tuple[float, float]:

@@ -12,7 +12,7 @@ from tmkd_deploy.data.prepared import PreparedData, Split
 from tmkd_deploy.engines.device_build import TEACHER
 from tmkd_deploy.engines.registry import runtime
 from tmkd_deploy.events import Events
-from tmkd_deploy.export.export import reference_logits
+from tmkd_deploy.export.reference import reference_logits
 from tmkd_deploy.measure.bench import TIMED_IMAGES, Bench
 from tmkd_deploy.measure.ledger import Entry
 from tmkd_deploy.measure.threshold import Guard, decided

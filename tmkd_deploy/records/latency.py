@@ -173,7 +173,7 @@ class Latency(Record):
 
     rows: list[LatencyRow]
     ratios: list[LatencyRatio]
-    protocol: dict[str, float | int | str]
+    protocol: dict[str, int | float | str]
     machine: dict[str, str | int | bool]
     warnings: list[str]
     conditions: Conditions | None = None

@@ -8,8 +8,8 @@ from onnx import TensorProto, helper
 
 from tmkd_deploy.engines.variants import variants_for
 from tmkd_deploy.errors import RequestError
-from tmkd_deploy.export.export import reference_logits
 from tmkd_deploy.export.older_opset import lowered
+from tmkd_deploy.export.reference import reference_logits
 from tmkd_deploy.quantize.insert import use_quant_scheme
 from tmkd_deploy.records.onnx_model import MODULE, Variant
 from tmkd_deploy.records.quant_scheme import QuantScheme

@@ -10,7 +10,8 @@ from onnx import TensorProto, numpy_helper
 
 from tmkd_deploy.errors import EnvironmentProblem, RequestError
 from tmkd_deploy.events import SilentEvents
-from tmkd_deploy.export.export import export, reference_logits
+from tmkd_deploy.export.export import export
+from tmkd_deploy.export.reference import reference_logits
 from tmkd_deploy.export.torch_to_onnx import to_onnx
 from tmkd_deploy.models.timm_classifier import Classifier, create
 from tmkd_deploy.quantize.insert import activation_quantizers, insert_quantizers, use_quant_scheme

@@ -8,8 +8,8 @@ from onnx import TensorProto, numpy_helper
 from tmkd_deploy.engines.onnxruntime import OnnxRuntime
 from tmkd_deploy.errors import EnvironmentProblem, MissingExtra
 from tmkd_deploy.events import SilentEvents
-from tmkd_deploy.export.export import reference_logits
 from tmkd_deploy.export.post_training import compare_post_training
+from tmkd_deploy.export.reference import reference_logits
 from tmkd_deploy.records.onnx_model import Variant
 from tmkd_deploy.runtime.onnxruntime_session import precise_int8_default
 

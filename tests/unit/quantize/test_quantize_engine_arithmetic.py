@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from tmkd_deploy.events import SilentEvents
-from tmkd_deploy.export.export import reference_logits
+from tmkd_deploy.export.reference import reference_logits
 from tmkd_deploy.export.torch_to_onnx import to_onnx
 from tmkd_deploy.models.timm_classifier import Classifier
 from tmkd_deploy.quantize.engine_arithmetic import use_engine_arithmetic

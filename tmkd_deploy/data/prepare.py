@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 
 from tmkd_deploy.data.block import Pixels
-from tmkd_deploy.data.check import examine, find_copies, kept_together
 from tmkd_deploy.data.data_checks import (
     check_notes,
     class_counts,
@@ -23,6 +22,7 @@ from tmkd_deploy.data.data_checks import (
     skip_unreadable,
 )
 from tmkd_deploy.data.decode import create_images, decode_all
+from tmkd_deploy.data.examine import examine, find_copies, kept_together
 from tmkd_deploy.data.pixel_statistics import channel_statistics
 from tmkd_deploy.data.prepared import INDEX, DataRecord, images_name, labels_name
 from tmkd_deploy.data.samples import Sample

@@ -14,6 +14,7 @@ from tmkd_deploy.cli.options import AsJson, Overrides, Quiet
 from tmkd_deploy.errors import ExitCode, RequestError
 
 if TYPE_CHECKING:
+    from tmkd_deploy.data.probe import Backbone
     from tmkd_deploy.recipe.schema import Data
     from tmkd_deploy.records.data_check import DataCheckRecord
 
@@ -21,6 +22,7 @@ app = typer.Typer(
     cls=SuggestingGroup, help="Check data before training on them.", rich_markup_mode=None
 )
 _DROP_POINTS = 2.0
+_SUSPECTS_LISTED = 20
 
 
 @app.callback()
@@ -52,12 +54,21 @@ def check(
             "recipe's budgets replace it.",
         ),
     ] = _DROP_POINTS,
+    label_errors: Annotated[
+        bool,
+        typer.Option(
+            "--label-errors",
+            help="Also list training images whose label a classifier on pretrained features "
+            "contradicts.",
+        ),
+    ] = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
     """Look for what would spoil a result: leaks, wrong labels, imbalance, unusable files.
 
-    Writes data-check.html, with pictures, and data-check.json. Exits with 5 if it finds an error.
+    Writes data-check.html, with pictures, and data-check.json. Exits with 5 if it finds an error; a
+    suspected label is none.
     """
     from tmkd_deploy.artifacts import write_text  # noqa: PLC0415
     from tmkd_deploy.cli import progress  # noqa: PLC0415
@@ -66,7 +77,8 @@ def check(
 
     spec, budgets = _what_to_check(path, overrides or [], drop_points)
     with progress.listener(quiet) as events, tempfile.TemporaryDirectory() as scratch:
-        checked = check_data(spec, budgets, Path(scratch), events)
+        backbone = _backbone() if label_errors else None  # missing weights end the check at once
+        checked = check_data(spec, budgets, Path(scratch), events, backbone)
     page = data_check.to_html(checked.record, checked.sheet, checked.pictures)
     write_text(folder / data_check.HTML, page)
     write_text(folder / data_check.JSON, checked.record.model_dump_json(indent=1) + "\n")
@@ -77,6 +89,12 @@ def check(
         output.emit(_as_text(checked.record))
         output.emit(f"Next: open {folder / data_check.HTML}")
     raise typer.Exit(int(exit_code))
+
+
+def _backbone() -> Backbone:
+    from tmkd_deploy.data.probe import load_backbone  # noqa: PLC0415 - imports torch
+
+    return load_backbone()
 
 
 def _what_to_check(
@@ -110,7 +128,7 @@ def _what_to_check(
 
 def _as_text(record: DataCheckRecord) -> str:
     from tmkd_deploy.cli import render  # noqa: PLC0415
-    from tmkd_deploy.report.data_check import SIGN, counts  # noqa: PLC0415
+    from tmkd_deploy.report.data_check import SIGN, counts, suspects  # noqa: PLC0415
 
     lines = [render.as_text([render.grid(counts(record))]), ""]
     for finding in record.findings:
@@ -120,4 +138,9 @@ def _as_text(record: DataCheckRecord) -> str:
             lines.append(f"    and {len(finding.examples) - 3} more in the report")
     if not record.findings:
         lines.append("Nothing was found that would spoil a result.")
+    listed = record.label_check.suspects if record.label_check else None
+    if listed:
+        lines += ["", render.as_text([render.grid(suspects(listed[:_SUSPECTS_LISTED]))])]
+        if len(listed) > _SUSPECTS_LISTED:
+            lines.append(f"    and {len(listed) - _SUSPECTS_LISTED:,} more in the report")
     return "\n".join(lines)

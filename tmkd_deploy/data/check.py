@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tmkd_deploy.data import findings
 from tmkd_deploy.data.block import Pixels
 from tmkd_deploy.data.decode import decode_all
 from tmkd_deploy.data.examine import examine, find_copies, kept_together
@@ -19,7 +21,11 @@ from tmkd_deploy.events import Events
 from tmkd_deploy.recipe.schema import Data
 from tmkd_deploy.records.data_check import DataCheckRecord
 
+if TYPE_CHECKING:
+    from tmkd_deploy.data.probe import Backbone
+
 _IMAGES_PER_CLASS = 12
+_MAX_SUSPECTS_SHOWN = 200  # a picture takes up to 100 kB of the page
 
 
 @dataclass(frozen=True)
@@ -35,7 +41,11 @@ class CheckedData:
 
 
 def check_data(
-    spec: Data, drop_budgets: Mapping[str, float], folder: Path, events: Events
+    spec: Data,
+    drop_budgets: Mapping[str, float],
+    folder: Path,
+    events: Events,
+    backbone: Backbone | None = None,
 ) -> CheckedData:
     """Read, decode, split and examine the data that `spec` names.
 
@@ -44,6 +54,8 @@ def check_data(
         drop_budgets: limits on a loss of accuracy in percentage points, by name.
         folder: an empty folder for the decoded images; the caller removes it.
         events: receives progress.
+        backbone: looks for wrong labels among the data's training images, which are all images of
+            data that name no splits.
 
     Raises:
         DataError: the data are missing, of a single class, wrongly labelled, or cannot be split.
@@ -70,9 +82,21 @@ def check_data(
         fold=spec.fold,
         drops=drop_budgets,
     )
+    if backbone:
+        from tmkd_deploy.data.label_errors import check_labels  # noqa: PLC0415 - imports torch
+        from tmkd_deploy.data.probe import features_of  # noqa: PLC0415
+
+        train, names = given["train"], dataset.class_names
+        rows = [sample.row for sample in train]
+        features = features_of(backbone, decoded.images, rows, events)
+        labels = check_labels(features, backbone.weights, train, splits, names, together, events)
+        found = [*record.findings, *findings.label_errors(labels)]
+        record = record.model_copy(update={"findings": found, "label_check": labels})
     sheet = _sheet(decoded.samples, dataset.class_names)
     shown = {key for keys in sheet.values() for key in keys}
     shown |= {key for pair in record.similar or () for key in pair.keys}
+    if record.label_check and record.label_check.suspects:
+        shown |= {each.key for each in record.label_check.suspects[:_MAX_SUSPECTS_SHOWN]}
     pictures = {
         sample.key: np.array(decoded.images[sample.row])
         for sample in decoded.samples

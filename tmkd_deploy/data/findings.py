@@ -25,8 +25,8 @@ _TOO_SMALL: tuple[tuple[Split, int, str], ...] = (
 # Of two models that solve a task about equally well, seen to disagree on 10 to 20 % of the images.
 _DISAGREEMENT = 0.2
 _SHORTCUT_SHARE = 0.9
-# On CIFAR-100, a probe with 50 % suspected 25 % of the images to find three in four of the 5 % of
-# labels that were wrong.
+# With 5 % of the labels changed, 30 % of the suspects were wrong on Magnetic Tile, where the probe
+# reaches 51 %, and 71 % on Caltech-101, where it reaches 86 %.
 LEAST_PROBE_ACCURACY = 0.6
 
 Splits = Mapping[Split, Sequence[Sample]]

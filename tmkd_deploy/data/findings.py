@@ -238,7 +238,7 @@ def label_errors(check: LabelCheck) -> Iterator[DataFinding]:
         problem = (
             "The labels were not judged: a linear classifier on pretrained features agrees with "
             f"only {100 * check.balanced_accuracy:.1f} % of them out of fold, in the mean over the "
-            f"classes. Below {100 * LEAST_PROBE_ACCURACY:.0f} %, it would suspect correct labels."
+            f"classes. Below {100 * LEAST_PROBE_ACCURACY:.0f} %, most suspects are correct."
         )
         advice = (
             "Either the classes look alike to this network, or many labels are wrong: look at the "

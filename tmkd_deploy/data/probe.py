@@ -15,7 +15,7 @@ from torch import Tensor
 
 from tmkd_deploy.data.block import Pixels
 from tmkd_deploy.data.samples import Sample
-from tmkd_deploy.data.split import stratified_split
+from tmkd_deploy.data.split import stratified_folds
 from tmkd_deploy.errors import DataError, EnvironmentProblem
 from tmkd_deploy.events import Events, track
 from tmkd_deploy.models import weights
@@ -81,20 +81,10 @@ def features_of(backbone: Backbone, images: Pixels, rows: Sequence[int], events:
 
 
 def folds_of(samples: Sequence[Sample], similar: Sequence[tuple[str, str]] = ()) -> Tensor:
-    """The fold of each sample, int64 [N] in [0, FOLDS), stratified by class.
-
-    What `stratified_split` keeps together is in one fold. A class with fewer independent images
-    than folds is missing in some.
-    """
-    fold: dict[int, int] = {}
-    rest = list(samples)
-    for number in range(FOLDS - 1):
-        left = FOLDS - number
-        rest, held = stratified_split(
-            rest, fraction=1 / left, seed=0, leave=left - 1, similar=similar
-        )
-        fold.update({sample.row: number for sample in held})
-    return torch.tensor([fold.get(sample.row, FOLDS - 1) for sample in samples])
+    """The fold of each sample, int64 [N] in [0, FOLDS); see `stratified_folds`."""
+    folds = stratified_folds(samples, of=FOLDS, seed=0, similar=similar)
+    number_of = {sample.row: number for number, fold in enumerate(folds) for sample in fold}
+    return torch.tensor([number_of[sample.row] for sample in samples])
 
 
 def out_of_fold(

@@ -133,6 +133,18 @@ def weak_teacher(teacher: Validated, baseline: Validated, gain: Gain) -> str | N
     )
 
 
+def without_lead(teacher: Validated, baseline: Validated, gain: Gain) -> str | None:
+    """A sentence if the teacher is no better than the student trained without it, within chance."""
+    if gain.points > 0 or weak_teacher(teacher, baseline, gain):
+        return None
+    return (
+        f"The teacher does not lead the student trained without it: their top-1 is "
+        f"{_percent(teacher.candidate.top1)} and {_percent(baseline.candidate.top1)} on "
+        f"{gain.images} validation images, so there is little to distil. A larger teacher, more of "
+        "its epochs or more images may help."
+    )
+
+
 def _amount(gain: Gain) -> str:
     low, high = gain.interval
     if gain.points < 0:

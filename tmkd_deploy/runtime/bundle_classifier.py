@@ -66,7 +66,7 @@ class Classifier:
             image: any of these, of any size; it is resized to the engine's input as the training
                 images were:
 
-                - the path of a PNG, JPEG, BMP, WebP or TIFF file, as str or Path,
+                - the path of a PNG, JPEG, BMP, GIF, PPM, WebP or TIFF file, as str or Path,
                 - the bytes of such a file, as bytes, bytearray or memoryview,
                 - a Pillow image,
                 - an array, uint8 in [0, 255], of shape [H, W, 3]; [H, W, 4], whose transparent

@@ -4,7 +4,7 @@ python -m benchmarks.proposed_recipes --data-root DIR --seeds 0 1 2 3 4
 
 Each recipe is written by `recipe init` and used as it is, up to the student: the seed alone varies.
 `DIR` holds `neu-det`, `magnetic-tile` and `cifar100` as Parquet shards; the images of elpv-dataset
-and 200 images of each of twenty CIFAR-100 classes are written into class folders. A finished run is
+and 100 images of each of twenty CIFAR-100 classes are written into class folders. A finished run is
 kept as long as its recipe is unchanged. The figures go to benchmarks/results/proposed_recipes.json
 and the table to proposed_recipes.md next to it.
 """
@@ -33,7 +33,7 @@ from tmkd_deploy.recipe.schema import Data
 Result = dict[str, Any]
 SETS = ("elpv", "neu-det", "magnetic-tile", "cifar20")
 CLASSES = 20
-PER_CLASS = 200
+PER_CLASS = 100
 STOPPED = 1
 
 

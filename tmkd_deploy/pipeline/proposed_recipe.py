@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import json
 import os
 import re
@@ -25,12 +26,14 @@ from tmkd_deploy.targets import catalog
 
 _TEMPLATE = starter.TEMPLATE.with_name("proposed.yaml")
 _HEADERS = 200  # images whose headers are read, evenly spread
-_LARGEST, _SMALLEST, _MULTIPLE = 160, 64, 32
+_SMALLEST, _MULTIPLE = 64, 32
+_LARGEST, _LARGEST_ON_CPU = 224, 96
 _SAME_SHAPE = 1.25  # largest by smallest width / height of the middle 80 % of images
 _LEAST_CROPPED = 1.5  # longer by shorter side; a centre crop loses a third of such an image
 _IMBALANCED = 5  # times the images of the smallest class in the largest
-_PASSES = 50_000  # of training images at 160 px, more of smaller ones: what a CPU does in an hour
-_TEACHER_EPOCHS, _STUDENT_EPOCHS, _TEXT_EPOCHS = 30, 20, 10
+_PASSES = 100_000  # of training images at 96 px, more of smaller ones: what a CPU does in an hour
+_PASSES_ON_GPU = 4_000_000
+_TEACHER_EPOCHS, _STUDENT_EPOCHS, _TEXT_EPOCHS = 24, 15, 10
 _TRACK = re.compile(r"([^_-]+)([_-])\d+")
 _GREY = {"1", "L", "LA", "I", "I;16", "F"}
 
@@ -38,7 +41,8 @@ _GREY = {"1", "L", "LA", "I", "I;16", "F"}
 def write(path: Path, data: Path, name: str, target: str) -> None:
     """Write a recipe for the images in `data` to `path`, which must not exist.
 
-    The same images give the same recipe.
+    The same images give the same recipe on machines with a GPU, and another one, of smaller images,
+    on those without.
 
     Raises:
         RequestError: the name or the target is not valid, or `path` exists.
@@ -48,9 +52,10 @@ def write(path: Path, data: Path, name: str, target: str) -> None:
     source = source_of(data)
     dataset = read_source(Data.model_validate({"source": source, "path": data.absolute()}))
     headers = _headers(dataset, data)
-    size, sizes = _image_size(headers)
+    gpu = _has_gpu()
+    size, sizes = _image_size(headers, gpu)
     training = _count(dataset, "train", 0.68)
-    passes = _PASSES * (_LARGEST / size) ** 2
+    passes = (_PASSES_ON_GPU if gpu else _PASSES) * (_LARGEST_ON_CPU / size) ** 2
     share = min(1.0, passes / (_STUDENT_EPOCHS * training))
     epochs = max(5, round(share * _STUDENT_EPOCHS))
     text = Template(_TEMPLATE.read_text(encoding="utf-8")).substitute(
@@ -94,14 +99,25 @@ def _headers(dataset: EncodedDataset, data: Path) -> list[Header]:
     return headers
 
 
-def _image_size(headers: list[Header]) -> tuple[int, str]:
+def _has_gpu() -> bool:
+    if importlib.util.find_spec("torch") is None:
+        return False
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def _image_size(headers: list[Header], gpu: bool) -> tuple[int, str]:
     """The size to train at, and the reason for it."""
     side = int(statistics.median(min(each.width, each.height) for each in headers))
-    size = max(_SMALLEST, min(_LARGEST, side // _MULTIPLE * _MULTIPLE))
+    largest = _LARGEST if gpu else _LARGEST_ON_CPU
+    size = max(_SMALLEST, min(largest, side // _MULTIPLE * _MULTIPLE))
     grey = all(each.mode in _GREY for each in headers)
     found = f"{'grey' if grey else 'colour'} images, short side {side} px in the median"
     if side < _SMALLEST:
         return size, f"{found}, enlarged because pretrained networks see little in fewer"
+    if not gpu and side >= largest + _MULTIPLE:
+        return size, f"{found}; without a GPU, training on more takes hours"
     return size, found
 
 

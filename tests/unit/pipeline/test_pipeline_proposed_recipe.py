@@ -49,13 +49,21 @@ def test_the_recipe_suits_the_images_and_is_sound(here, capsys) -> None:
 
 
 @pytest.mark.parametrize(
-    ("height", "size", "enlarged"), [(20, 64, True), (500, 160, False), (135, 128, False)]
+    ("height", "gpu", "size", "enlarged"),
+    [
+        (20, False, 64, True),
+        (500, False, 96, False),
+        (500, True, 224, False),
+        (90, True, 64, False),
+    ],
 )
-def test_the_size_follows_the_short_side(height, size, enlarged) -> None:
+def test_the_size_follows_the_short_side(height, gpu, size, enlarged, monkeypatch) -> None:
+    monkeypatch.setattr(proposed_recipe, "_has_gpu", lambda: gpu)
     images(PLAIN, height=height, width=600, channels=GREY)
     recipe, text = proposed()
     assert recipe.data.image_size == size and "grey images" in text
     assert ("enlarged" in text) == enlarged
+    assert ("without a GPU" in text) == (size == 96)
 
 
 def test_the_teacher_is_larger_than_the_student_where_its_weights_are_at_hand() -> None:
@@ -149,12 +157,12 @@ def test_the_training_split_alone_says_how_large_classes_are() -> None:
 
 def test_more_images_take_fewer_epochs(monkeypatch) -> None:
     images(PLAIN)
-    assert proposed()[0].distill.epochs == 20
+    assert proposed()[0].distill.epochs == 15
     # as if there were ten thousand times as many
     monkeypatch.setattr(proposed_recipe, "_PASSES", proposed_recipe._PASSES / 10_000)
     Path("recipe.yaml").unlink()
     recipe = proposed()[0]
-    assert recipe.distill.epochs < 20 and recipe.teacher.visual.epochs < 30
+    assert recipe.distill.epochs < 15 and recipe.teacher.visual.epochs < 24
 
 
 def test_a_folder_of_shards_is_no_folder_of_classes(capsys) -> None:

@@ -187,6 +187,7 @@ def test_the_interleaved_engines_appear_with_percentiles_and_ratios(page: Page) 
         assert row.label in page.words
     assert "1.60 (1.55 to 1.66)" in page.words
     assert "Warning. The load average was 1.8" in page.words
+    assert "Decoding and resizing come on top." in page.words
 
 
 def test_the_ledger_tells_what_was_lost_and_folds_its_flips_away(page: Page) -> None:

@@ -93,7 +93,8 @@ def _section_of(
     field: dict[str, Any], sections: dict[str, Any]
 ) -> tuple[str, dict[str, Any]] | None:
     """The section behind a key, with "[]" where the key holds a list of them."""
-    for each in (field, *field.get("anyOf", ())):
+    # pydantic before 2.9 wraps a reference that has a description in "allOf"
+    for each in (field, *field.get("anyOf", ()), *field.get("allOf", ())):
         if "$ref" in each:
             return "", sections[each["$ref"].rpartition("/")[2]]
     if "$ref" in field.get("items", {}):

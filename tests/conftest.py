@@ -43,12 +43,10 @@ MOST_WORKERS = 4  # each takes 2 GB, the commands that it runs included
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Workers for the whole suite; tests that are named run in this process.
-
-    There is one more than cores, because some tests wait: for a deadline, or for a device.
-    """
+    """One worker per core for the whole suite; tests that are named run in this process."""
     whole = config.args_source is pytest.Config.ArgsSource.TESTPATHS
-    return min(len(os.sched_getaffinity(0)) + 1, MOST_WORKERS) if whole else 0
+    workers = min(len(os.sched_getaffinity(0)), MOST_WORKERS)
+    return workers if whole and workers > 1 else 0
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

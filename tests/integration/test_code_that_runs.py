@@ -12,33 +12,56 @@ from project import Project
 from tmkd_deploy.code_hash import PACKAGE, reachable_files
 from tmkd_deploy.pipeline.stage_graph import STAGES
 
-# Runs the pipeline in one process and notes the file of every function of the package called
-# while a stage is at work. Children, which decode images where there are many, are not seen.
+# Runs the pipeline in one process. Every function of the package is compiled with a first line that
+# notes its file for the stage at work; tracing all calls would take minutes. Children, which decode
+# images where there are many, are not seen.
 DRIVER = """
-import json, sys, threading
+import ast, builtins, importlib.machinery, json, sys
 from pathlib import Path
-from tmkd_deploy.code_hash import PACKAGE
+
+called, at_work = {}, []
+
+def note(file):
+    if at_work:
+        called[at_work[-1]].add(file)
+
+builtins.note_call = note
+
+class Noting(importlib.machinery.SourceFileLoader):
+    def get_code(self, name):
+        tree = ast.parse(self.get_data(self.path))
+        for node in ast.walk(tree):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                first = 1 if ast.get_docstring(node) is not None else 0
+                line = ast.parse(f"note_call({self.path!r})").body
+                node.body[first:first] = line
+        return compile(ast.fix_missing_locations(tree), self.path, "exec", dont_inherit=True)
+
+class Finder(importlib.machinery.PathFinder):
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        if name.partition(".")[0] != "tmkd_deploy":
+            return None
+        spec = super().find_spec(name, path, target)
+        if spec is not None and spec.origin:
+            spec.loader = Noting(name, spec.origin)
+        return spec
+
+sys.meta_path.insert(0, Finder)
 from tmkd_deploy.events import SilentEvents
 from tmkd_deploy.pipeline.stage_graph import STAGES
 from tmkd_deploy.pipeline.run import run
 from tmkd_deploy.recipe.load import load
 
-called, inside = {}, str(PACKAGE)
-
 def watched(stage):
     original = stage.run
     def run(self, job):
-        files = called.setdefault(stage.name, set())
-        def note(frame, event, argument):  # returns None, so that no line of a call is traced
-            if frame.f_code.co_filename.startswith(inside):
-                files.add(frame.f_code.co_filename)
-        sys.settrace(note)
-        threading.settrace(note)
+        called.setdefault(stage.name, set())
+        at_work.append(stage.name)
         try:
             return original(self, job)
         finally:
-            sys.settrace(None)
-            threading.settrace(None)
+            at_work.pop()
     return run
 
 for stage in STAGES.values():

@@ -146,7 +146,6 @@ def _compared(
     recipe: Recipe, distilled: Validated, baseline: Validated | None, teacher: Validated
 ) -> dict[str, Any]:
     """The fields of `StudentRecord` on which student ships and what is wrong with it."""
-    warnings: list[str | None] = []
     if baseline is None:
         ships: StudentName = "distilled"
         fields: dict[str, Any] = {"candidates": {ships: distilled.candidate}, "choice": _ALONE}
@@ -155,15 +154,16 @@ def _compared(
         ships, choice = _DISTILLATION.choose(gain, recipe.distill.ship)
         fields = {
             "candidates": {"distilled": distilled.candidate, "baseline": baseline.candidate},
-            "choice": choice,
+            "choice": " ".join(
+                filter(None, (choice, without_lead(teacher, baseline, teacher_gain)))
+            ),
             "gain": gain,
             "teacher_gain": teacher_gain,
             "weak_teacher": weak_teacher(teacher, baseline, teacher_gain),
         }
-        warnings.append(without_lead(teacher, baseline, teacher_gain))
     shipped = baseline if baseline and ships == "baseline" else distilled
-    warnings.append(near_chance("The student", shipped))
-    return {**fields, "ships": ships, "warnings": [each for each in warnings if each]}
+    warning = near_chance("The student", shipped)
+    return {**fields, "ships": ships, "warnings": [warning] if warning else []}
 
 
 def _teacher_outputs(

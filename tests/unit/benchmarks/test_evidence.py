@@ -93,9 +93,8 @@ def _png(number, split):
     return stream.getvalue()
 
 
-@pytest.mark.parametrize(
-    "teacher_outputs", ["cached", pytest.param("live", marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("teacher_outputs", ["cached", "live"])
 def test_the_cifar_rows_run_on_a_bare_machine(root, tmp_path, teacher_outputs):
     for name in ("cifar100", "weights"):
         (tmp_path / name).symlink_to(root / name)
@@ -116,6 +115,7 @@ def test_the_cifar_rows_run_on_a_bare_machine(root, tmp_path, teacher_outputs):
         assert f"| {row.title} | 1 |" in page.read_text()
 
 
+@pytest.mark.slow
 def test_the_command_runs_what_is_missing_and_writes_the_page(root, tmp_path):
     page = tmp_path / "evidence.md"
     places = {"data-root": root, "work": tmp_path / "work", "results": tmp_path, "table": page}

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from tmkd_deploy.quantize.calibration import MagnitudeHistogram
 from tmkd_deploy.records.quant_scheme import QuantScheme
 
-_SMALLEST_SCALE = 1e-8
+# FP16's numbers below its smallest normal one are the multiples of its smallest
+_FP16_SMALLEST, _FP16_SMALLEST_NORMAL = 2.0**-24, 2.0**-14
 # the attribute types of torch.onnx.ops.symbolic
 _Attribute = (
     int | float | str | bool | Sequence[int] | Sequence[float] | Sequence[str] | Sequence[bool]
@@ -42,15 +43,15 @@ class ActivationQuantizer(nn.Module):
 
         The grid is stored as Python numbers, because the exporter cannot read a buffer.
         """
-        amax = max(float(self.amax), _SMALLEST_SCALE * 255.0)
+        amax = self.amax.double()
         if quant_scheme is None:
             self.grid = None
         elif quant_scheme is QuantScheme.S8:
-            self.grid = amax / 127.0, 0, torch.int8
+            self.grid = float(_kept_by_fp16(amax / 127.0)), 0, torch.int8
         elif bool(self.non_negative):
-            self.grid = amax / 255.0, 0, torch.uint8
+            self.grid = float(_kept_by_fp16(amax / 255.0)), 0, torch.uint8
         else:
-            self.grid = amax / 127.0, 128, torch.uint8
+            self.grid = float(_kept_by_fp16(amax / 127.0)), 128, torch.uint8
 
     def forward(self, values: Tensor) -> Tensor:
         """`values` of any shape, float32, rounded to the grid; straight-through gradient."""
@@ -75,7 +76,7 @@ class WeightQuantizer(nn.Module):
 
     The scale follows the weight: its amax divided by the scheme's largest integer. Folding a batch
     norm into the weight therefore changes both by the same factor and leaves the integers as they
-    are.
+    are, unless the scale is below FP16's normal range.
     """
 
     def __init__(self) -> None:
@@ -93,7 +94,7 @@ class WeightQuantizer(nn.Module):
     def scale(self, weight: Tensor) -> Tensor:
         """The scales [out] of a weight [out, ...]."""
         largest = weight.detach().flatten(1).abs().amax(dim=1)
-        return (largest / self.largest).clamp(min=_SMALLEST_SCALE)
+        return _kept_by_fp16(largest / self.largest)
 
     def forward(self, weight: Tensor) -> Tensor:
         """`weight` [out, ...], float32, rounded; straight-through gradient."""
@@ -107,6 +108,16 @@ class WeightQuantizer(nn.Module):
         scale = self.scale(weight)
         zeros = torch.zeros_like(scale, dtype=torch.int32)
         return torch.fake_quantize_per_channel_affine(weight, scale, zeros, 0, -128, 127)
+
+
+def _kept_by_fp16(scale: Tensor) -> Tensor:
+    """Scales of any shape, those below FP16's normal range rounded up to its numbers.
+
+    Files for TensorRT have FP16 scales. Rounded there for the first time, a small scale would no
+    longer be that of its integers, and one that became zero would be refused.
+    """
+    steps = (scale / _FP16_SMALLEST).ceil().clamp(min=1.0)
+    return torch.where(scale < _FP16_SMALLEST_NORMAL, steps * _FP16_SMALLEST, scale)
 
 
 def _onnx_quantize_dequantize(

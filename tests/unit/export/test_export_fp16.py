@@ -11,7 +11,9 @@ from onnx import TensorProto, helper, numpy_helper
 from tmkd_deploy.errors import RequestError
 from tmkd_deploy.export.fp16 import to_fp16
 from tmkd_deploy.export.torch_to_onnx import to_onnx
-from tmkd_deploy.models.timm_classifier import create
+from tmkd_deploy.models.timm_classifier import Classifier, create
+from tmkd_deploy.quantize.insert import insert_quantizers, use_quant_scheme
+from tmkd_deploy.records.quant_scheme import QuantScheme
 
 onnxruntime = pytest.importorskip("onnxruntime")
 FLOAT, HALF = TensorProto.FLOAT, TensorProto.FLOAT16
@@ -172,6 +174,53 @@ def test_quantized_layers_keep_their_integers_and_take_fp16_scales():
     assert kinds["q"] == kinds["w"] == TensorProto.INT8
     assert {kinds[name] for name in ("scale", "scales", "a", "b")} == {HALF}
     assert np.array_equal(constants_of(typed)["w"], weights)
+
+
+class OneLayer(torch.nn.Module):
+    """A convolution whose channels get smaller and smaller; the last one is dead."""
+
+    def __init__(self):
+        super().__init__()
+        self.convolution = torch.nn.Conv2d(3, 16, 1)
+        amax = 127.0 * 1.3 * 2.0 ** -torch.arange(12.0, 28.0)
+        weight = self.convolution.weight.detach()
+        self.convolution.weight.data = weight / weight.abs().amax(1, keepdim=True)
+        self.convolution.weight.data *= amax.reshape(16, 1, 1, 1)
+        self.convolution.weight.data[-1] = 0.0
+
+    def forward(self, images):
+        features = self.convolution(images).mean(dim=(2, 3))
+        return features, features
+
+
+def test_small_scales_are_those_that_their_integers_were_rounded_with():
+    torch.manual_seed(0)
+    classifier = Classifier(OneLayer(), [0.5] * 3, [0.5] * 3).eval()
+    weight = classifier.network.convolution.weight.detach().clone()
+    use_quant_scheme(insert_quantizers(classifier), QuantScheme.S8)
+    proto = to_onnx(classifier, SIDE, 20)
+    (weights,) = (
+        node
+        for node in proto.graph.node
+        if node.op_type == "DequantizeLinear"
+        and any(each.name == "axis" for each in node.attribute)
+    )
+    integers, full, half = (
+        constants_of(each)[name]
+        for each, name in (
+            (proto, weights.input[0]),
+            (proto, weights.input[1]),
+            (to_fp16(proto), weights.input[1]),
+        )
+    )
+    assert half.dtype == np.float16 and (half > 0).all()
+    small = full < np.finfo(np.float16).smallest_normal
+    assert small.sum() == 13
+    np.testing.assert_array_equal(half[small], full[small])
+    # hence no weight is further than half a step from torch's
+    weight = weight.numpy().reshape(16, 3)
+    wrong = np.abs(integers.reshape(16, 3) * half[:, None].astype(np.float32) - weight)
+    assert (wrong <= 0.51 * half[:, None].astype(np.float32)).all()
 
 
 def test_what_cannot_be_typed_is_refused_by_name():

@@ -141,7 +141,10 @@ def _tensorrt(
     sm = (info["gpu"] or {}).get("sm") or str(profile.compute_capability).removeprefix("SM")
     reason = support.unsupported_reason(version, sm) if version else None
     included = f"JetPack {release.jetpack} includes {release.tensorrt}" if release else ""
-    if reason:
+    if reason and support.numbers(str(version)) < support.FIRST_WITH_UINT8:
+        remedy = "Flash JetPack 5.1 or later: https://developer.nvidia.com/sdk-manager"
+        yield Finding("TensorRT", "error", f"{version}; {reason}", remedy)
+    elif reason:
         remedy = f"Install the one for this board. {included}".strip()
         yield Finding("TensorRT", "error", f"{version}; {reason}", f"{remedy}: {JETPACK}")
     elif info["tensorrt"] is None:

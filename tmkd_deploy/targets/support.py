@@ -31,6 +31,10 @@ TENSORRT = {
     ),
 }
 
+# "Added support for importing ONNX networks with UINT8 I/O types" in 8.5:
+# https://github.com/onnx/onnx-tensorrt/blob/main/docs/Changelog.md
+FIRST_WITH_UINT8 = (8, 5)
+
 # The oldest driver for each major release of CUDA, where the driver is installed separately: "minor
 # version compatibility" in https://docs.nvidia.com/cuda/cuda-toolkit-release-notes/.
 # Unconfirmed: the table on that page could not be read.
@@ -44,9 +48,14 @@ def numbers(version: str) -> tuple[int, ...]:
 
 
 def unsupported_reason(tensorrt: str, sm: str) -> str | None:
-    """Why this TensorRT cannot build for compute capability `sm`, such as "87"; None if it can."""
+    """Why this TensorRT cannot build our models for compute capability `sm`, such as "87".
+
+    None if it can.
+    """
     known = TENSORRT.get(int(sm)) if sm.isdigit() else None
     release = numbers(tensorrt)[:2]
+    if len(release) == 2 and release < FIRST_WITH_UINT8:
+        return "TensorRT reads uint8 images from 8.5 on"
     if known is None or len(release) < 2:
         return None
     if release < known.first:

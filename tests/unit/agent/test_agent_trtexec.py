@@ -318,6 +318,25 @@ def test_a_build_by_trtexec_where_there_is_no_module(tmp_path, stand_in):
     assert len(bench.children.started) == 1
 
 
+def test_a_release_that_cannot_read_images_is_refused_before_it_builds(tmp_path, stand_in):
+    program = Path(stand_in)
+    program.write_text(program.read_text().replace("v100300", "v8400"))
+    bench = Bench(tmp_path / "work")
+    asked = {
+        "id": 1,
+        "runtime": "tensorrt",
+        "onnx": bench.put(model()),
+        "precision": "int8",
+        "height": SIDE,
+        "width": SIDE,
+        "input": "images",
+    }
+    with pytest.raises(AgentError, match=r"8\.4\.0 cannot read uint8 images") as caught:
+        build(asked, bench.context)
+    assert caught.value.code == "environment" and "JetPack 5.1" in caught.value.advice
+    assert bench.children.started == []
+
+
 def test_timing_by_trtexec_leaves_the_warm_up_out(tmp_path, stand_in):
     bench = Bench(tmp_path / "work")
     job = {

@@ -70,7 +70,8 @@ def test_a_cuda_that_jetpacks_tensorrt_is_not_for() -> None:
             {"tensorrt": None, "python": "3.12.1"},
             *("TensorRT", "warning", "trtexec", "for Python 3.10, but python3 is 3.12.1"),
         ),
-        ({"tensorrt": "8.2.1"}, "TensorRT", "error", "SM87 from 8.4", "nvidia-jetpack"),
+        # https://github.com/NVIDIA/TensorRT/issues/2130: an AGX Orin with JetPack 5.0
+        ({"tensorrt": "8.4.0"}, "TensorRT", "error", "uint8 images from 8.5", "JetPack 5.1"),
         ({"disk_free_mb": 100}, "Disk", "error", "100 MB", "TMKD_DEPLOY_AGENT_HOME"),
         ({"memory_free_mb": 100}, "Memory", "error", "100 of 7620", "isolate"),
         ({"memory_free_mb": 900}, "Memory", "warning", "1024", "isolate"),
@@ -140,6 +141,7 @@ def test_a_device_that_reports_little_is_checked_too(name) -> None:
         ("10.7.0", "120", False),
         ("10.8.0.43", "120", True),
         ("8.4.1.5", "89", False),
+        ("8.4.1.5", "87", False),  # it cannot read uint8 images
         ("8.5.1.7", "89", True),
         ("8.5.2.2", "72", True),
         ("10.3.0", "72", False),

@@ -87,6 +87,13 @@ def _job(
         )
     dla_core = optional(request, "dla_core", int)
     numbers = preflight.release_of(device_identity["versions"]["runtime"]) or ()
+    if runtime == "tensorrt" and () < numbers < (8, 5):
+        raise AgentError(
+            ENVIRONMENT,
+            f"TensorRT {device_identity['versions']['runtime']} cannot read uint8 images; 8.5 and "
+            "newer can.",
+            advice="Flash JetPack 5.1 or later.",
+        )
     if dla_core is not None and precision == "int8" and numbers < (11,):
         # https://github.com/NVIDIA/TensorRT/issues/2222
         context.writer.warn(

@@ -59,7 +59,9 @@ class TensorRTKit(TensorRTRuntime):
                     "software": [release.model_dump() for release in profile.software],
                     "input": {"name": INPUT, "dtype": "uint8", "shape": _shape(image_size)},
                     "commands": {
-                        f"TensorRT {release}": build_command(release, precision, image_size)
+                        f"TensorRT {release}": build_command(
+                            release, precision, image_size, profile.workspace_mb
+                        )
                         for release in _RELEASES
                     },
                 },
@@ -68,13 +70,18 @@ class TensorRTKit(TensorRTRuntime):
             + "\n"
         )
         script = folder / f"build-{precision}.sh"
-        script.write_text(_script(profile.title, precision, image_size))
+        script.write_text(_script(profile, precision, image_size))
         script.chmod(0o755)
         return describe_engine(precision, model)
 
 
-def build_command(release: str, precision: Precision, image_size: ImageSize) -> list[str]:
-    """The arguments of the command that builds the engine on a device with a TensorRT release."""
+def build_command(
+    release: str, precision: Precision, image_size: ImageSize, workspace_mb: int | None
+) -> list[str]:
+    """The arguments of the command that builds the engine on a device with a TensorRT release.
+
+    Without `workspace_mb`, trtexec takes all of the memory, which the system needs a part of.
+    """
     shape = "x".join(str(length) for length in _shape(image_size))
     model = _older(precision) if typing_of(release) == "flags" else _newer(precision)
     return [
@@ -85,6 +92,7 @@ def build_command(release: str, precision: Precision, image_size: ImageSize) -> 
         f"--minShapes={INPUT}:{shape}",
         f"--optShapes={INPUT}:{shape}",
         f"--maxShapes={INPUT}:{shape}",
+        *([] if workspace_mb is None else [f"--memPoolSize=workspace:{workspace_mb}"]),
         "--timingCacheFile=timing.cache",
         "--profilingVerbosity=detailed",
     ]
@@ -102,13 +110,13 @@ def _shape(image_size: ImageSize) -> list[int]:
     return [1, *height_and_width(image_size), 3]
 
 
-def _script(target: str, precision: Precision, image_size: ImageSize) -> str:
+def _script(profile: TargetProfile, precision: Precision, image_size: ImageSize) -> str:
     cases = "".join(
         _CASE.format(printed=printed, arguments=" ".join(command[1:]))
         for release, printed in _RELEASES.items()
-        for command in [build_command(release, precision, image_size)]
+        for command in [build_command(release, precision, image_size, profile.workspace_mb)]
     )
-    return _SCRIPT.format(target=target, trtexec=TRTEXEC, cases=cases)
+    return _SCRIPT.format(target=profile.title, trtexec=TRTEXEC, cases=cases)
 
 
 _CASE = """    {printed}) set -- {arguments} ;;

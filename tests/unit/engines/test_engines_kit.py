@@ -75,11 +75,12 @@ def run_script(script, tmp_path, banner):
     ],
 )
 def test_each_release_gets_its_file_and_its_flags(release, precision, model, flags):
-    command = build_command(release, precision, 224)
+    command = build_command(release, precision, 224, 512)
     assert command[0] == TRTEXEC
     assert {f"--onnx={model}", f"--saveEngine={precision}.engine"} < set(command)
     for bound in ("min", "opt", "max"):
         assert f"--{bound}Shapes=images:1x224x224x3" in command
+    assert "--memPoolSize=workspace:512" in command
     types = {"--int8", "--fp16", "--best", "--stronglyTyped", "--buildOnly", "--skipInference"}
     assert types & set(command) == flags
 
@@ -121,7 +122,7 @@ def test_the_kit_is_whole_and_says_what_to_do(kit):
     profile = json.loads((folder / "int8.profile.json").read_text())
     assert profile["target"] == "jetson-orin-nano"
     assert profile["input"] == {"name": "images", "dtype": "uint8", "shape": [1, 32, 32, 3]}
-    assert profile["commands"]["TensorRT 10"] == build_command("10", "int8", 32)
+    assert profile["commands"]["TensorRT 10"] == build_command("10", "int8", 32, ORIN.workspace_mb)
 
 
 @needs_sh
@@ -140,7 +141,7 @@ def test_the_script_builds_as_the_devices_release_wants_it(kit, tmp_path, releas
     done = run_script(folder / "build-int8.sh", tmp_path, BANNERS[release])
     assert done.returncode == 0, done.stderr
     asked = (tmp_path / "asked").read_text().splitlines()
-    assert asked == [str(folder), *build_command(release, "int8", 32)[1:]]
+    assert asked == [str(folder), *build_command(release, "int8", 32, ORIN.workspace_mb)[1:]]
 
 
 @needs_sh
@@ -172,7 +173,7 @@ def test_the_agent_chooses_the_same_flags():
         assert trtexec.typing_name(number, "strong") == typing_of(release)
         for precision in ("int8", "fp16", "fp32"):
             theirs = trtexec.build_command("trtexec", number, {**job, "precision": precision})
-            ours = build_command(release, precision, 32)
+            ours = build_command(release, precision, 32, None)
             assert set(shared) & set(theirs) == set(shared) & set(ours)
 
 

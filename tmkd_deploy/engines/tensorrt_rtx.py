@@ -42,7 +42,8 @@ class TensorRTRtx(TensorRTRuntime):
         except ImportError as error:
             raise MissingExtra("Building for RTX GPUs", "tensorrt-rtx", "tensorrt_rtx") from error
         log = _logger(tensorrt_rtx)
-        plan = _build(tensorrt_rtx, log, onnx, proto, image_size, str(profile.compute_capability))
+        capability = str(profile.compute_capability)
+        plan = _build(tensorrt_rtx, log, onnx, proto, precision, image_size, capability)
         engine = folder / f"{precision}.engine"
         engine.write_bytes(plan)
         layers = from_log(log.lines)
@@ -83,7 +84,13 @@ def _logger(trt: Any) -> Any:
 
 
 def _build(
-    trt: Any, log: Any, file: Path, proto: onnx.ModelProto, image_size: ImageSize, capability: str
+    trt: Any,
+    log: Any,
+    file: Path,
+    proto: onnx.ModelProto,
+    precision: Precision,
+    image_size: ImageSize,
+    capability: str,
 ) -> bytes:
     builder = trt.Builder(log)
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
@@ -102,6 +109,8 @@ def _build(
     config.num_compute_capabilities = 1
     config.set_compute_capability(known, 0)
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
+    if precision == "fp32":
+        config.clear_flag(trt.BuilderFlag.TF32)
     shapes = builder.create_optimization_profile()
     single = (1, *height_and_width(image_size), 3)
     shapes.set_shape(network.get_input(0).name, single, single, single)

@@ -40,6 +40,8 @@ def trtexec_flags(release: str, precision: Precision) -> list[str]:
         types = ["--stronglyTyped"]
     else:
         types = []
+    if precision == "fp32":
+        types = [*types, "--noTF32"]
     stop = "--buildOnly" if release.startswith("8.5") else "--skipInference"
     return [*types, stop]
 

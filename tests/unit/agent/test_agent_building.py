@@ -15,6 +15,7 @@ import tmkd_deploy
 from tmkd_deploy.agent.agent_errors import AgentError
 from tmkd_deploy.agent.build import builders, tensorrt_build
 from tmkd_deploy.agent.build.build_request import build
+from tmkd_deploy.agent.inference import tensorrt_module
 
 rtx = pytest.mark.skipif(
     not pytest.importorskip("importlib.util").find_spec("tensorrt_rtx"),
@@ -75,6 +76,17 @@ def test_an_engine_its_layers_and_its_manifest(bench):
     assert len(bench.children.started) == 1
     with pytest.raises(AgentError, match="does not build for SM999"):  # not the same device
         build(request(onnx, workspace_mb=10**7, compute_capability="SM999"), bench.context)
+
+
+@rtx
+@pytest.mark.parametrize(("precision", "tf32"), [("fp32", False), ("fp16", True), ("int8", True)])
+def test_fp32_is_not_computed_as_tf32(precision, tf32):
+    trt = tensorrt_module.load("tensorrt_rtx")
+    builder = trt.Builder(tensorrt_module.logger(trt))
+    job = {"precision": precision, "workspace_mb": 64}
+    typing = tensorrt_build.choose_typing(trt, "strong", precision)
+    config = tensorrt_build.configure(trt, builder, typing, job)
+    assert config.get_flag(trt.BuilderFlag.TF32) == tf32
 
 
 @rtx

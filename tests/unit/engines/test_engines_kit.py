@@ -68,7 +68,7 @@ def run_script(script, tmp_path, banner):
         ("8.5", "int8", "int8-opset17.onnx", {"--int8", "--fp16", "--buildOnly"}),
         ("8.6", "int8", "int8-opset17.onnx", {"--int8", "--fp16", "--skipInference"}),
         ("8.6", "fp16", "fp16-opset17.onnx", {"--fp16", "--skipInference"}),
-        ("8.6", "fp32", "fp32-opset17.onnx", {"--skipInference"}),
+        ("8.6", "fp32", "fp32-opset17.onnx", {"--skipInference", "--noTF32"}),
         ("10", "int8", "int8.onnx", {"--stronglyTyped", "--skipInference"}),
         ("10", "fp16", "fp16.onnx", {"--stronglyTyped", "--skipInference"}),
         ("11", "int8", "int8.onnx", {"--skipInference"}),
@@ -81,7 +81,15 @@ def test_each_release_gets_its_file_and_its_flags(release, precision, model, fla
     for bound in ("min", "opt", "max"):
         assert f"--{bound}Shapes=images:1x224x224x3" in command
     assert "--memPoolSize=workspace:512" in command
-    types = {"--int8", "--fp16", "--best", "--stronglyTyped", "--buildOnly", "--skipInference"}
+    types = {
+        "--int8",
+        "--fp16",
+        "--best",
+        "--stronglyTyped",
+        "--buildOnly",
+        "--skipInference",
+        "--noTF32",
+    }
     assert types & set(command) == flags
 
 
@@ -168,13 +176,17 @@ def test_the_agent_chooses_the_same_flags():
     numbers = {"8.5": (8, 5, 2), "8.6": (8, 6, 2), "10": (10, 3, 0), "11": (11, 1, 0)}
     job = dict.fromkeys(("onnx", "plan", "workspace_mb", "timing_cache", "layers", "dla_core"))
     job |= {"input": "images", "height": 32, "width": 32, "typing": "strong"}
-    shared = ("--int8", "--fp16", "--stronglyTyped", "--buildOnly", "--skipInference")
+    shared = (
+        *("--int8", "--fp16", "--stronglyTyped", "--noTF32"),
+        "--buildOnly",
+        "--skipInference",
+    )
     for release, number in numbers.items():
         assert trtexec.typing_name(number, "strong") == typing_of(release)
         for precision in ("int8", "fp16", "fp32"):
             theirs = trtexec.build_command("trtexec", number, {**job, "precision": precision})
             ours = build_command(release, precision, 32, None)
-            assert set(shared) & set(theirs) == set(shared) & set(ours)
+            assert shared & set(theirs) == shared & set(ours)
 
 
 def test_a_kit_is_no_engine(kit):

@@ -21,7 +21,7 @@ from tmkd_deploy.agent.transport.request_fields import field, optional
 if TYPE_CHECKING:
     from tmkd_deploy.agent.transport.context import Context
 
-SIDECAR_SCHEMA = 1
+SIDECAR_SCHEMA = 2  # also part of the key of cached builds: raise it where builds change
 
 
 def build(request: dict[str, Any], context: Context) -> dict[str, Any]:

@@ -61,11 +61,7 @@ def _build(trt: Any, log: Any, job: dict[str, Any], folder: Path) -> dict[str, A
     typing = choose_typing(trt, job["typing"], job["precision"])
     network = builder.create_network(typing.network_flags)
     _parse(trt, log, network, job)
-    config = builder.create_builder_config()
-    config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
-    config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, job["workspace_mb"] << 20)
-    for flag in typing.builder_flags:
-        config.set_flag(getattr(trt.BuilderFlag, flag))
+    config = configure(trt, builder, typing, job)
     config.add_optimization_profile(_profile(builder, network, job))
     if job["compute_capability"] is not None:
         _set_compute_capability(trt, config, job["compute_capability"])
@@ -89,6 +85,22 @@ def _build(trt: Any, log: Any, job: dict[str, Any], folder: Path) -> dict[str, A
             dict.fromkeys([*refused, *engine_layers.gpu_fallback_layers(log.lines)])
         ),
     }
+
+
+def configure(trt: Any, builder: Any, typing: Typing, job: dict[str, Any]) -> Any:
+    """A builder configuration for the job: its log's detail, workspace and types.
+
+    FP32 is FP32: TensorRT would compute it as TF32 by default, with the mantissa of FP16, wherever
+    the GPU has it (Ampere and newer).
+    """
+    config = builder.create_builder_config()
+    config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
+    config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, job["workspace_mb"] << 20)
+    if job["precision"] == "fp32":
+        config.clear_flag(trt.BuilderFlag.TF32)
+    for flag in typing.builder_flags:
+        config.set_flag(getattr(trt.BuilderFlag, flag))
+    return config
 
 
 def choose_typing(trt: Any, requested: str, precision: str) -> Typing:

@@ -104,6 +104,7 @@ def build_command(program: str, release: tuple[int, ...], job: dict[str, Any]) -
         f"--onnx={job['onnx']}",
         f"--saveEngine={job['plan']}",
         *_typing(release, job),
+        *(["--noTF32"] if job["precision"] == "fp32" else []),
         *(f"--{bound}Shapes={shape}" for bound in ("min", "opt", "max")),
         f"--memPoolSize=workspace:{job['workspace_mb']}",
         f"--timingCacheFile={job['timing_cache']}",

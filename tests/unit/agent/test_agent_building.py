@@ -84,7 +84,7 @@ def test_fp32_is_not_computed_as_tf32(precision, tf32):
     trt = tensorrt_module.load("tensorrt_rtx")
     builder = trt.Builder(tensorrt_module.logger(trt))
     job = {"precision": precision, "workspace_mb": 64}
-    typing = tensorrt_build.choose_typing(trt, "strong", precision)
+    typing = tensorrt_build.choose_typing(trt, "strong", precision, dla=False)
     config = tensorrt_build.configure(trt, builder, typing, job)
     assert config.get_flag(trt.BuilderFlag.TF32) == tf32
 
@@ -142,7 +142,7 @@ def test_garbage_is_wrong_data(bench, content, runtime):
 @rtx
 def test_the_parser_rejects_garbage_too(bench, tmp_path):
     (tmp_path / "model.onnx").write_bytes(b"\x08\x07" * 400)
-    job = {"runtime": "tensorrt_rtx", "typing": "strong", "precision": "int8"}
+    job = {"runtime": "tensorrt_rtx", "typing": "strong", "precision": "int8", "dla_core": None}
     with pytest.raises(AgentError) as caught:
         tensorrt_build.build({**job, "onnx": str(tmp_path / "model.onnx")}, tmp_path)
     assert caught.value.code == "data"

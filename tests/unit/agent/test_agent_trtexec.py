@@ -234,6 +234,18 @@ def test_dla_is_requested_with_or_without_gpu_fallback():
     assert trtexec.build_command("trtexec", (10, 3, 0), alone)[-1] == "--useDLACore=0"
 
 
+@pytest.mark.parametrize(
+    ("release", "typing"), [((8, 5, 2), "flags"), ((10, 3, 0), "flags"), ((11, 4, 1), "strong")]
+)
+def test_the_dla_is_typed_by_flags_where_there_are_any(release, typing):
+    # https://github.com/NVIDIA/TensorRT/issues/4228: trtexec 10 sets FP16 for a DLA, which a
+    # strongly typed network refuses
+    command = trtexec.build_command("trtexec", release, {**JOB, "dla_core": 0})
+    assert "--stronglyTyped" not in command
+    assert ({"--int8", "--fp16"} <= set(command)) == (typing == "flags")
+    assert trtexec.typing_name(release, "strong", dla=True) == typing
+
+
 def test_layers_that_left_the_dla_are_named():
     assert engine_layers.gpu_fallback_layers(DLA_NOW.splitlines() * 2) == [
         "/model.24/Constant_1_output_0",
@@ -306,8 +318,8 @@ def test_a_build_by_trtexec_where_there_is_no_module(tmp_path, stand_in):
     sidecar = answer["sidecar"]
     assert sidecar["versions"]["runtime"] == "10.3.0"
     assert sidecar["build"]["command"][0] == stand_in
-    assert "--stronglyTyped" in sidecar["build"]["command"]
-    assert sidecar["build"]["typing"] == "strong"
+    assert "--int8" in sidecar["build"]["command"]
+    assert sidecar["build"]["typing"] == "flags"
     assert sidecar["dla"]["core"] == 0 and len(sidecar["dla"]["gpu_fallback_layers"]) == 2
     assert "Q/DQ" in bench.said("warn")[0]["text"]
     (cache,) = (Path(part) for part in sidecar["build"]["command"] if "timingCacheFile" in part)

@@ -176,13 +176,9 @@ def test_the_agent_chooses_the_same_flags():
     numbers = {"8.5": (8, 5, 2), "8.6": (8, 6, 2), "10": (10, 3, 0), "11": (11, 1, 0)}
     job = dict.fromkeys(("onnx", "plan", "workspace_mb", "timing_cache", "layers", "dla_core"))
     job |= {"input": "images", "height": 32, "width": 32, "typing": "strong"}
-    shared = (
-        *("--int8", "--fp16", "--stronglyTyped", "--noTF32"),
-        "--buildOnly",
-        "--skipInference",
-    )
+    shared = {"--int8", "--fp16", "--stronglyTyped", "--noTF32", "--buildOnly", "--skipInference"}
     for release, number in numbers.items():
-        assert trtexec.typing_name(number, "strong") == typing_of(release)
+        assert trtexec.typing_name(number, "strong", dla=False) == typing_of(release)
         for precision in ("int8", "fp16", "fp32"):
             theirs = trtexec.build_command("trtexec", number, {**job, "precision": precision})
             ours = build_command(release, precision, 32, None)

@@ -185,7 +185,7 @@ def _build_with_trtexec(
         layer_lists.from_inspector(layers) if layers else [],
         layer_lists.gpu_fallback_layers(finished.output.splitlines()),
         {
-            "typing": trtexec.typing_name(numbers, job["typing"]),
+            "typing": trtexec.typing_name(numbers, job["typing"], job["dla_core"] is not None),
             "command": command,
             "configuration": _configuration(job),
         },

@@ -58,7 +58,7 @@ def _build(trt: Any, log: Any, job: dict[str, Any], folder: Path) -> dict[str, A
     builder = trt.Builder(log)
     if builder is None:
         raise failure("The builder cannot start:", log, None, "Check the GPU and its driver.")
-    typing = choose_typing(trt, job["typing"], job["precision"])
+    typing = choose_typing(trt, job["typing"], job["precision"], job["dla_core"] is not None)
     network = builder.create_network(typing.network_flags)
     _parse(trt, log, network, job)
     config = configure(trt, builder, typing, job)
@@ -103,17 +103,18 @@ def configure(trt: Any, builder: Any, typing: Typing, job: dict[str, Any]) -> An
     return config
 
 
-def choose_typing(trt: Any, requested: str, precision: str) -> Typing:
+def choose_typing(trt: Any, requested: str, precision: str, dla: bool) -> Typing:
     """Strong typing (`strong`) or builder flags (`flags`), whichever this release supports.
 
     With strong typing each layer computes in the type that the ONNX file gives it. With flags the
     builder may choose among the named types; the Q/DQ pairs of an INT8 file still decide what is
-    INT8. TensorRT 8 supports only flags, 10 both, 11 and RTX only strong typing.
+    INT8. TensorRT 8 supports only flags, 10 both, 11 and RTX only strong typing. The DLA of 10
+    needs flags: https://github.com/NVIDIA/TensorRT/issues/4228.
     """
     creation = trt.NetworkDefinitionCreationFlag
     strong = getattr(creation, "STRONGLY_TYPED", None)
     has_flags = hasattr(trt.BuilderFlag, "INT8")
-    if strong is not None and (requested == "strong" or not has_flags):
+    if strong is not None and ((requested == "strong" and not dla) or not has_flags):
         return Typing("strong", 1 << int(strong), [])
     # TensorRT 8 needs it to make the batch a dimension; 11 has dropped the name
     explicit = getattr(creation, "EXPLICIT_BATCH", None)

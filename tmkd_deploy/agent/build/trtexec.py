@@ -95,8 +95,8 @@ def _summary(output: str, name: str) -> dict[str, float]:
 def build_command(program: str, release: tuple[int, ...], job: dict[str, Any]) -> list[str]:
     """The command that builds an engine with this release, for one shape with batch 1.
 
-    Types are strong from 10 on, unless flags are requested and available, as in
-    `tensorrt_build.choose_typing`.
+    Types are strong from 10 on, unless flags are available and requested or, for the DLA, needed,
+    as in `tensorrt_build.choose_typing`.
     """
     shape = f"{job['input']}:1x{job['height']}x{job['width']}x3"
     return [
@@ -116,13 +116,14 @@ def build_command(program: str, release: tuple[int, ...], job: dict[str, Any]) -
     ]
 
 
-def typing_name(release: tuple[int, ...], requested: str) -> str:
-    """`strong` or `flags`: what this release uses for the requested typing."""
-    return "flags" if release < (10,) or (release < (11,) and requested == "flags") else "strong"
+def typing_name(release: tuple[int, ...], requested: str, dla: bool) -> str:
+    """`strong` or `flags`: what this release uses for the requested typing, and on the DLA."""
+    wants_flags = requested == "flags" or dla
+    return "flags" if release < (10,) or (release < (11,) and wants_flags) else "strong"
 
 
 def _typing(release: tuple[int, ...], job: dict[str, Any]) -> list[str]:
-    if typing_name(release, job["typing"]) == "strong":
+    if typing_name(release, job["typing"], job["dla_core"] is not None) == "strong":
         return ["--stronglyTyped"] if release < (11,) else []
     return {"int8": ["--int8", "--fp16"], "fp16": ["--fp16"], "fp32": []}[job["precision"]]
 

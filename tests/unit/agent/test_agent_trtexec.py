@@ -268,6 +268,15 @@ def test_the_inspectors_layers_in_both_schemas():
     assert engine_layers.from_inspector('{"Layers": ["conv"]}')[0]["name"] == "conv"
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["", "null", "[]", "{}", '{"Layers": 3}', '{"Layers": [3]}', '{"Layers": [{"Inputs": 3}]}'],
+)
+def test_what_is_no_list_of_layers_is_refused(text):
+    with pytest.raises(ValueError, match="Expecting|no list of layers"):
+        engine_layers.from_inspector(text)
+
+
 STAND_IN = """#!{python}
 # A stand-in for trtexec: it replays recorded output, and writes the requested files.
 import json, sys
@@ -328,6 +337,30 @@ def test_a_build_by_trtexec_where_there_is_no_module(tmp_path, stand_in):
     assert "Performance summary" in bench.context.stored_file(answer["log"]).read_text()
     assert build({**asked, "id": 2}, bench.context)["reused"]
     assert len(bench.children.started) == 1
+
+
+def test_an_engine_survives_a_list_of_layers_that_cannot_be_read(tmp_path, stand_in):
+    program = Path(stand_in)
+    text = program.read_text()
+    program.write_text(
+        text.replace('json.dumps({"Layers": [layer]})', '\'{"Layers": [{"Name": "co\'')
+    )
+    assert program.read_text() != text
+    bench = Bench(tmp_path / "work")
+    answer = build(
+        {
+            "id": 1,
+            "runtime": "tensorrt",
+            "onnx": bench.put(model()),
+            "precision": "int8",
+            "height": SIDE,
+            "width": SIDE,
+            "input": "images",
+        },
+        bench.context,
+    )
+    assert bench.context.stored_file(answer["engine"]).read_bytes().startswith(b"plan of ")
+    assert answer["layers"] is None
 
 
 def test_a_release_that_cannot_read_images_is_refused_before_it_builds(tmp_path, stand_in):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 from pathlib import Path
@@ -177,12 +178,14 @@ def _build_with_trtexec(
     command = trtexec.build_command(program, numbers, job)
     finished = _run(command, job, context)
     trtexec.check_built(finished, plan)
-    layers = layers_path.read_text(encoding="utf-8") if layers_path.is_file() else None
+    layers: list[dict[str, Any]] = []
+    with contextlib.suppress(OSError, ValueError):  # an engine does without a list of its layers
+        layers = layer_lists.from_inspector(layers_path.read_text(encoding="utf-8"))
     return BuildResult(
         plan,
         True,
         finished.output,
-        layer_lists.from_inspector(layers) if layers else [],
+        layers,
         layer_lists.gpu_fallback_layers(finished.output.splitlines()),
         {
             "typing": trtexec.typing_name(numbers, job["typing"], job["dla_core"] is not None),

@@ -52,7 +52,13 @@ def from_inspector(text: str) -> list[dict[str, Any]]:
     Raises:
         ValueError: the text is not that JSON.
     """
-    layers = json.loads(text)["Layers"]
+    try:
+        return _listed(json.loads(text)["Layers"])
+    except (KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(f"this is no list of layers: {error}") from error
+
+
+def _listed(layers: Iterable[Any]) -> list[dict[str, Any]]:
     return [
         {"name": layer, "kind": "", "inputs": []}
         if isinstance(layer, str)

@@ -7,6 +7,7 @@ JSON file; the outcome is written to files beside it.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 from pathlib import Path
@@ -77,7 +78,8 @@ def _build(trt: Any, log: Any, job: dict[str, Any], folder: Path) -> dict[str, A
         )
     (folder / PLAN).write_bytes(plan)
     if cache is not None:
-        _save_timings(cache, Path(job["timing_cache"]))
+        with contextlib.suppress(OSError):  # it would only have made the next build faster
+            _save_timings(cache, Path(job["timing_cache"]))
     return {
         "typing": typing.name,
         "layers": _layers(trt, log, plan, elsewhere=job["compute_capability"] is not None),
@@ -237,9 +239,11 @@ def _layers(trt: Any, log: Any, plan: Any, elsewhere: bool) -> list[dict[str, An
     if engine is None:
         return engine_layers.from_log(log.lines)
     inspector = engine.create_engine_inspector()
-    return engine_layers.from_inspector(
-        inspector.get_engine_information(trt.LayerInformationFormat.JSON)
-    )
+    text = inspector.get_engine_information(trt.LayerInformationFormat.JSON)
+    try:
+        return engine_layers.from_inspector(text)
+    except ValueError:  # as of a name with a stray quote; the engine is none the worse for it
+        return engine_layers.from_log(log.lines)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,9 @@ def program(name: str) -> str | None:
     return shutil.which(name, path=os.pathsep.join([os.environ.get("PATH", ""), *_FOLDERS]))
 
 
-def output_of(argv: list[str], accept_failure: bool = False) -> str | None:
+def output_of(
+    argv: list[str], accept_failure: bool = False, timeout_s: float = _TIMEOUT_SECONDS
+) -> str | None:
     """What a program prints on both streams; None if it is missing, fails or hangs."""
     path = program(argv[0])
     if path is None:
@@ -31,7 +33,7 @@ def output_of(argv: list[str], accept_failure: bool = False) -> str | None:
             stderr=subprocess.STDOUT,
             encoding="utf-8",
             errors="replace",
-            timeout=_TIMEOUT_SECONDS,
+            timeout=timeout_s,
             preexec_fn=die_with_agent,
             check=False,
         )

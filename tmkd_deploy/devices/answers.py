@@ -46,6 +46,8 @@ class _Probe(_Answer):
     onnxruntime: str | None
     tensorrt: str | None
     tensorrt_rtx: str | None
+    tensorrt_file: str | None
+    import_errors: dict[str, str]
     trtexec: _Program | None
     cuda: str | None
     driver: str | None

@@ -2,9 +2,7 @@
 
 Sources of the commands: nvpmodel and jetson_clocks in NVIDIA's Jetson Linux Developer Guide,
 https://docs.nvidia.com/jetson/archives/r38.2.1/DeveloperGuide/SD/PlatformPowerAndPerformance.html;
-nvidia-jetpack and cuda-toolkit-* as apt packages,
-https://pytorch.org/TensorRT/getting_started/jetpack.html; python3-libnvinfer,
-https://docs.nvidia.com/deeplearning/tensorrt/latest/installing-tensorrt/installing.html; vcgencmd,
+cuda-toolkit-* as apt packages, https://pytorch.org/TensorRT/getting_started/jetpack.html; vcgencmd,
 https://www.raspberrypi.com/documentation/computers/os.html#vcgencmd.
 """
 
@@ -17,6 +15,7 @@ from typing import Any
 from tmkd_deploy.targets import support
 from tmkd_deploy.targets.finding import Finding
 from tmkd_deploy.targets.int8_check import int8_findings
+from tmkd_deploy.targets.runtime_checks import import_error, runtime_findings
 from tmkd_deploy.targets.target_profile import Software, TargetProfile
 
 # Our own choices: files and engines of a model take tens of MB, a builder hundreds.
@@ -26,8 +25,6 @@ MEMORY_MB_ADVISED = 1024
 SKEW_SECONDS_ALLOWED = 60
 
 NUMPY = "sudo apt-get install python3-numpy"
-JETPACK = "sudo apt-get update && sudo apt-get install nvidia-jetpack"
-PIP = "python3 -m pip install --user"
 
 
 def findings(
@@ -46,7 +43,7 @@ def findings(
         _python(info),
         *([] if profile is None else _architecture(info, profile)),
         *(_jetpack(info, profile, release) if profile and profile.software else []),
-        *_runtime(info, profile, release),
+        *runtime_findings(info, profile, release),
         *(int8_findings(info) if profile is None or profile.runtime == "onnxruntime" else []),
         *(_cuda(info, release) if profile and profile.compute_capability else []),
         *_disk(info),
@@ -66,7 +63,8 @@ def _device(info: dict[str, Any]) -> str:
 
 def _python(info: dict[str, Any]) -> Finding:
     if info["numpy"] is None:
-        return Finding("Python", "error", f"{info['python']} without numpy", NUMPY)
+        lacks = import_error(info, "numpy") or "without numpy"
+        return Finding("Python", "error", f"{info['python']} {lacks}", NUMPY)
     return Finding("Python", "ok", f"{info['python']}, numpy {info['numpy']}")
 
 
@@ -103,65 +101,6 @@ def _jetpack(
             "Flash one of these with https://developer.nvidia.com/sdk-manager, or continue and "
             "check the build's messages.",
         )
-
-
-def _runtime(
-    info: dict[str, Any], profile: TargetProfile | None, release: Software | None
-) -> Iterator[Finding]:
-    if profile is None:
-        names = ("tensorrt", "tensorrt_rtx", "onnxruntime")
-        here = [f"{name} {info[name]}" for name in names if info.get(name)]
-        if here:
-            yield Finding("Runtime", "ok", ", ".join(here))
-        else:
-            yield Finding("Runtime", "error", "none", f"{PIP} onnxruntime")
-    elif profile.runtime == "onnxruntime":
-        yield _module("ONNX Runtime", info["onnxruntime"], f"{PIP} onnxruntime")
-    elif profile.runtime == "tensorrt_rtx":
-        remedy = f"{PIP} tensorrt-rtx-cu13"
-        yield _module("TensorRT-RTX", info.get("tensorrt_rtx"), remedy)
-    else:
-        yield from _tensorrt(info, profile, release)
-
-
-def _module(title: str, version: str | None, remedy: str) -> Finding:
-    if version is None:
-        return Finding(title, "error", "missing", remedy)
-    return Finding(title, "ok", version)
-
-
-def _tensorrt(
-    info: dict[str, Any], profile: TargetProfile, release: Software | None
-) -> Iterator[Finding]:
-    program = info["trtexec"] or {}
-    version = info["tensorrt"] or program.get("version")
-    if info["tensorrt"] is None and not program:
-        yield Finding("TensorRT", "error", "missing", JETPACK)
-        return
-    sm = (info["gpu"] or {}).get("sm") or str(profile.compute_capability).removeprefix("SM")
-    reason = support.unsupported_reason(version, sm) if version else None
-    included = f"JetPack {release.jetpack} includes {release.tensorrt}" if release else ""
-    if reason and support.numbers(str(version)) < support.FIRST_WITH_UINT8:
-        remedy = "Flash JetPack 5.1 or later: https://developer.nvidia.com/sdk-manager"
-        yield Finding("TensorRT", "error", f"{version}; {reason}", remedy)
-    elif reason:
-        remedy = f"Install the one for this board. {included}".strip()
-        yield Finding("TensorRT", "error", f"{version}; {reason}", f"{remedy}: {JETPACK}")
-    elif info["tensorrt"] is None:
-        found = f"only trtexec {version or 'of unknown version'}, which builds engines; measuring "
-        found += "them needs TensorRT's Python module"
-        yield Finding("TensorRT", "warning", found, _module_remedy(info, release))
-    else:
-        yield Finding("TensorRT", "ok", f"{version}{f'; {included}' if included else ''}")
-
-
-def _module_remedy(info: dict[str, Any], release: Software | None) -> str:
-    if release and support.numbers(info["python"])[:2] != support.numbers(release.python):
-        return (
-            f"JetPack {release.jetpack} has TensorRT's module for Python {release.python}, but "
-            f"python3 is {info['python']}: put /usr/bin first in PATH for SSH sessions."
-        )
-    return "sudo apt-get install python3-libnvinfer"
 
 
 def _cuda(info: dict[str, Any], release: Software | None) -> Iterator[Finding]:

@@ -23,6 +23,8 @@ DEVICE_INFO = {
     "onnxruntime",
     "tensorrt",
     "tensorrt_rtx",
+    "tensorrt_file",
+    "import_errors",
     "trtexec",
     "cuda",
     "driver",
@@ -62,6 +64,7 @@ def test_this_machine(start: Callable[..., Any]) -> None:
     assert info["kernel"] == platform.release()
     assert info["python"] == platform.python_version()
     assert info["numpy"] == np.__version__
+    assert info["import_errors"] == {}
     assert info["cores"] == len(os.sched_getaffinity(0))
     assert 0 < info["memory_free_mb"] < info["memory_mb"]
     free = shutil.disk_usage("/tmp").free / 2**20
@@ -77,13 +80,24 @@ def test_a_device_with_broken_packages_can_be_probed(
     broken = {
         "numpy": "raise ImportError('none here')",
         "onnxruntime": "import os; os.kill(os.getpid(), 11)",
+        # https://github.com/dusty-nv/jetson-inference/issues/1920
+        "tensorrt": "raise ImportError('libnvdla_compiler.so: cannot open shared object file: '"
+        "'No such file or directory')",
+        "tensorrt_rtx": "import missing_dependency",
     }
     for name, program in broken.items():
         (tmp_path / "broken" / name).mkdir(parents=True)
         (tmp_path / "broken" / name / "__init__.py").write_text(program)
     path = {"PYTHONPATH": f"{tmp_path / 'broken'}:{agent_archive}"}
     info = probed(start, environment=path)
-    assert info["numpy"] is info["onnxruntime"] is None
+    assert info["numpy"] is info["onnxruntime"] is info["tensorrt"] is None
+    assert info["import_errors"] == {
+        "numpy": "ImportError: none here",
+        "onnxruntime": "importing it crashed, or took longer than 120 seconds",
+        "tensorrt": "ImportError: libnvdla_compiler.so: cannot open shared object file: "
+        "No such file or directory",
+        "tensorrt_rtx": "ModuleNotFoundError: No module named 'missing_dependency'",
+    }
     assert info["memory_mb"] > 0
 
 

@@ -273,7 +273,7 @@ def test_the_inspectors_layers_in_both_schemas():
     ["", "null", "[]", "{}", '{"Layers": 3}', '{"Layers": [3]}', '{"Layers": [{"Inputs": 3}]}'],
 )
 def test_what_is_no_list_of_layers_is_refused(text):
-    with pytest.raises(ValueError, match="Expecting|no list of layers"):
+    with pytest.raises(ValueError, match=r"Expecting|no list of layers"):
         engine_layers.from_inspector(text)
 
 

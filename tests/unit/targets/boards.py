@@ -14,6 +14,8 @@ _COMMON: dict[str, Any] = {
     "numpy": "1.26.4",
     "onnxruntime": None,
     "tensorrt_rtx": None,
+    "tensorrt_file": "/usr/lib/python3/dist-packages/tensorrt/__init__.py",
+    "import_errors": {},
     "trtexec": {"path": "/usr/src/tensorrt/bin/trtexec", "version": None},
     "driver": None,
     "processor": "ARMv8 Processor rev 1 (v8l)",

@@ -72,6 +72,26 @@ def test_a_cuda_that_jetpacks_tensorrt_is_not_for() -> None:
         ),
         # https://github.com/NVIDIA/TensorRT/issues/2130: an AGX Orin with JetPack 5.0
         ({"tensorrt": "8.4.0"}, "TensorRT", "error", "uint8 images from 8.5", "JetPack 5.1"),
+        # https://github.com/dusty-nv/jetson-inference/issues/1920
+        (
+            {
+                "tensorrt": None,
+                "import_errors": {"tensorrt": "ImportError: libnvdla_compiler.so: cannot open"},
+            },
+            *("TensorRT", "error", "libnvdla_compiler.so", "nvidia-l4t-dla-compiler"),
+        ),
+        # https://github.com/NVIDIA/TensorRT/issues/3053
+        (
+            {"tensorrt": None, "import_errors": {"tensorrt": "ImportError: tensorrt.so: cannot"}},
+            *("TensorRT", "error", "cannot import tensorrt: ImportError", "--reinstall"),
+        ),
+        (
+            {
+                "tensorrt": "10.7.0",
+                "tensorrt_file": "/home/nvidia/.local/lib/python3.10/site-packages/tensorrt",
+            },
+            *("TensorRT", "warning", "/home/nvidia/.local", "pip uninstall tensorrt"),
+        ),
         ({"disk_free_mb": 100}, "Disk", "error", "100 MB", "TMKD_DEPLOY_AGENT_HOME"),
         ({"memory_free_mb": 100}, "Memory", "error", "100 of 7620", "isolate"),
         ({"memory_free_mb": 900}, "Memory", "warning", "1024", "isolate"),

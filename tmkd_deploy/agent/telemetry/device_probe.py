@@ -15,25 +15,30 @@ from tmkd_deploy.agent.telemetry.identity import board_model
 if TYPE_CHECKING:
     from tmkd_deploy.agent.transport.context import Context
 
+_MODULES = ("numpy", "onnxruntime", "tensorrt", "tensorrt_rtx")
+
 
 def probe(request: dict[str, Any], context: Context) -> dict[str, Any]:
     """The device info; None for whatever is missing or unknown.
+
+    `import_errors` says of each module that is installed, but cannot be imported, why not.
 
     Memory and disk are in MiB, `time` in seconds since 1970, temperatures in degrees Celsius.
     """
     gpu, driver = gpu_and_driver()
     memory = system_files.memory_mb()
-    tensorrt = versions.module_version("tensorrt")
+    modules = {name: versions.module(name) for name in _MODULES}
     release = jetson.l4t()
     return {
         "machine": platform.machine(),
         "system": versions.system(),
         "kernel": platform.release(),
         "python": platform.python_version(),
-        "numpy": versions.module_version("numpy"),
-        "onnxruntime": versions.module_version("onnxruntime"),
-        "tensorrt": tensorrt,
-        "tensorrt_rtx": versions.module_version("tensorrt_rtx"),
+        **{name: module.version for name, module in modules.items()},
+        "tensorrt_file": modules["tensorrt"].file,
+        "import_errors": {
+            name: module.problem for name, module in modules.items() if module.problem
+        },
         "trtexec": versions.trtexec(),
         "cuda": versions.cuda(),
         "driver": driver,
@@ -47,7 +52,7 @@ def probe(request: dict[str, Any], context: Context) -> dict[str, Any]:
         "memory_free_mb": memory.get("MemAvailable"),
         "disk_free_mb": shutil.disk_usage(str(context.folder)).free // 2**20,
         "gpu": gpu,
-        "dla_cores": versions.dla_cores() if release and tensorrt else None,
+        "dla_cores": versions.dla_cores() if release and modules["tensorrt"].version else None,
         "power_mode": jetson.power_mode(),
         **conditions.current(),
         "time": time.time(),

@@ -6,28 +6,58 @@ import json
 import re
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 from tmkd_deploy.agent.shell import output_of, program
 from tmkd_deploy.agent.telemetry.system_files import text
 
 # Modules are imported in a child process, because a broken one may take its process down.
-_VERSION = (
-    "import importlib, sys; print('version', importlib.import_module(sys.argv[1]).__version__)"
-)
+_VERSION = """
+import importlib, sys
+name = sys.argv[1]
+try:
+    module = importlib.import_module(name)
+    print("version", module.__version__)
+    print("file", module.__file__)
+except BaseException as error:
+    if not isinstance(error, ModuleNotFoundError) or error.name != name:
+        print("problem", type(error).__name__ + ":", " ".join(str(error).split()))
+"""
+# TensorRT's libraries are larger than 1 GB, and a memory card may read 40 MB/s.
+_IMPORT_SECONDS = 120.0
 _DLA = (
     "import tensorrt; logger = tensorrt.Logger(tensorrt.Logger.ERROR); "
     "print('version', tensorrt.Builder(logger).num_DLA_cores)"
 )
 
 
-def module_version(name: str) -> str | None:
-    """The version of a module of this Python; None if it is missing or broken."""
-    return _printed_by(_VERSION, name)
+class Module(NamedTuple):
+    """A module of this Python: its `version` and `file`, or the `problem` with importing it.
+
+    All are None if it is not installed.
+    """
+
+    version: str | None
+    file: str | None
+    problem: str | None
+
+
+def module(name: str) -> Module:
+    """Import a module of this Python in a process of its own."""
+    argv = [sys.executable or "python3", "-c", _VERSION, name]
+    printed = output_of(argv, timeout_s=_IMPORT_SECONDS)
+    if printed is None:
+        limit = f"importing it crashed, or took longer than {_IMPORT_SECONDS:.0f} seconds"
+        return Module(None, None, limit)
+    problem = _line(printed, "problem")
+    version = None if problem else _line(printed, "version")
+    return Module(version, _line(printed, "file"), problem)
 
 
 def dla_cores() -> int | None:
     """The number of DLA cores that TensorRT finds; None if it cannot run."""
-    cores = _printed_by(_DLA, "")
+    argv = [sys.executable or "python3", "-c", _DLA]
+    cores = _line(output_of(argv, timeout_s=_IMPORT_SECONDS) or "", "version")
     return int(cores) if cores else None
 
 
@@ -81,7 +111,7 @@ def parse_trtexec(output: str) -> str | None:
     return f"{number // unit}.{number % unit // 100}.{number % 100}"
 
 
-def _printed_by(code: str, argument: str) -> str | None:
-    printed = output_of([sys.executable or "python3", "-c", code, argument]) or ""
-    found = re.search(r"^version (\S+)$", printed, re.MULTILINE)
-    return found.group(1) if found else None
+def _line(printed: str, word: str) -> str | None:
+    """What follows `word` on the last line that starts with it."""
+    found = re.findall(rf"^{word} (.+)$", printed, re.MULTILINE)
+    return str(found[-1]).strip()[:300] if found else None

@@ -27,6 +27,11 @@ class _Gpu(_Answer):
     memory_mb: _Count | None
 
 
+class _DeniedFile(_Answer):
+    path: str
+    group: str
+
+
 class _PowerMode(_Answer):
     id: int
     name: str
@@ -63,6 +68,8 @@ class _Probe(_Answer):
     memory_free_mb: _Count | None
     disk_free_mb: _Count
     gpu: _Gpu | None
+    gpu_denied: _DeniedFile | None
+    cuda_error: int | None
     dla_cores: _Count | None
     power_mode: _PowerMode | None
     clocks: _Clocks

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+from tmkd_deploy.agent.telemetry import gpu_access
 from tmkd_deploy.targets import support
 from tmkd_deploy.targets.finding import Finding
 from tmkd_deploy.targets.int8_check import int8_findings
@@ -69,17 +70,31 @@ def _python(info: dict[str, Any]) -> Finding:
 
 
 def _architecture(info: dict[str, Any], profile: TargetProfile) -> Iterator[Finding]:
-    sm = (info["gpu"] or {}).get("sm")
     if not profile.is_machine(info["machine"]):
         found = f"{info['machine']}, but {profile.name} is {profile.machine}"
         yield Finding("Architecture", "error", found, "Choose another target or device.")
-    elif profile.compute_capability and sm is None:
-        yield Finding("GPU", "warning", "not found", "Check with: nvidia-smi")
-    elif profile.compute_capability and f"SM{sm}" != profile.compute_capability:
-        found = f"SM{sm}, but {profile.name} is {profile.compute_capability}"
-        yield Finding("GPU", "error", found, "Choose another target or device.")
     elif profile.compute_capability:
-        yield Finding("GPU", "ok", f"{info['gpu']['name']}, SM{sm}")
+        yield _gpu(info, profile)
+
+
+def _gpu(info: dict[str, Any], profile: TargetProfile) -> Finding:
+    sm, denied, error = (info["gpu"] or {}).get("sm"), info["gpu_denied"], info["cuda_error"]
+    if denied:
+        found = f"this account may not open {denied['path']} of the group {denied['group']}"
+        return Finding("GPU", "error", found, f"On the device: {gpu_access.ALLOW}.")
+    if error is not None:
+        return Finding("GPU", "error", f"CUDA does not start (error {error})", _watch(info))
+    if sm is None:
+        return Finding("GPU", "warning", "not found", _watch(info))
+    if f"SM{sm}" != profile.compute_capability:
+        found = f"SM{sm}, but {profile.name} is {profile.compute_capability}"
+        return Finding("GPU", "error", found, "Choose another target or device.")
+    return Finding("GPU", "ok", f"{info['gpu']['name']}, SM{sm}")
+
+
+def _watch(info: dict[str, Any]) -> str:
+    # JetPack 5 has no nvidia-smi
+    return f"Check with: {'sudo tegrastats' if info['l4t'] else 'nvidia-smi'}"
 
 
 def _jetpack(

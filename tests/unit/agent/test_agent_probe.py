@@ -6,6 +6,7 @@ import os
 import platform
 import shutil
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+
+from tmkd_deploy.agent.telemetry import gpu_access
 
 DEVICE_INFO = {
     "machine",
@@ -40,6 +43,8 @@ DEVICE_INFO = {
     "memory_free_mb",
     "disk_free_mb",
     "gpu",
+    "gpu_denied",
+    "cuda_error",
     "dla_cores",
     "power_mode",
     "clocks",
@@ -122,3 +127,25 @@ def test_the_programs_of_a_jetson_are_run(start: Callable[..., Any], tmp_path: P
         "memory_mb": 7620,
     }
     assert info["driver"] == "540.4.0"
+
+
+def test_a_device_file_of_another_group_is_named(tmp_path: Path) -> None:
+    # as on an Orin: crw-rw---- root video /dev/nvmap (https://github.com/NVIDIA/NemoClaw/pull/5018)
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        nvmap = Path(folder) / "dev/nvmap"
+        nvmap.parent.mkdir()
+        nvmap.touch()
+        assert gpu_access.denied(Path(folder)) is None
+        nvmap.chmod(0)
+        group = nvmap.group()
+        root = os.geteuid() == 0
+        if root:  # whom no mode keeps out
+            os.seteuid(65534)
+        try:
+            found = gpu_access.denied(Path(folder))
+        finally:
+            if root:
+                os.seteuid(0)
+        assert found == {"path": str(nvmap), "group": group}
+    assert gpu_access.denied(tmp_path) is None

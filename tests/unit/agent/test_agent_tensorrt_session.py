@@ -18,7 +18,7 @@ import pytest
 from tiny_models import SIDE, model
 
 from tmkd_deploy.agent.agent_errors import AgentError
-from tmkd_deploy.agent.build import preflight
+from tmkd_deploy.agent.build import preflight, tensorrt_build
 from tmkd_deploy.agent.inference import cudart, sessions, tensorrt_module
 from tmkd_deploy.agent.inference.cudart import Cuda
 
@@ -204,6 +204,24 @@ def test_a_rejected_engine_is_reported_with_the_runtimes_message(cuda, tensorrt,
         sessions.open_session("tensorrt", stale, 1, None)
     gc.collect()
     assert cuda() == 0
+
+
+def test_a_null_pointer_of_tensorrt_is_reported_with_its_log(cuda, tensorrt, engine, monkeypatch):
+    # https://github.com/NVIDIA/TensorRT/issues/2913: what the module raises where CUDA does not
+    # start; for the builder as for the runtime
+    def refuse(log):
+        log.log("error", "CUDA initialization failure with error: 999")
+        raise TypeError("pybind11::init(): factory function returned nullptr")
+
+    monkeypatch.setattr(tensorrt, "Runtime", refuse)
+    with pytest.raises(AgentError, match=r"TensorRT cannot start: CUDA .*: 999") as caught:
+        sessions.open_session("tensorrt", engine, 1, None)
+    assert caught.value.code == "environment" and caught.value.advice
+    monkeypatch.setattr(tensorrt, "Builder", refuse, raising=False)
+    monkeypatch.setattr(tensorrt_build, "load", lambda runtime: tensorrt)
+    with pytest.raises(AgentError, match=r"builder cannot start: CUDA .*: 999"):
+        tensorrt_build.build({"runtime": "tensorrt"}, engine.parent)
+    assert "999" in (engine.parent / tensorrt_build.LOG).read_text()
 
 
 def test_a_release_too_old_to_run_engines_is_named(cuda, tensorrt, engine, monkeypatch):

@@ -18,6 +18,8 @@ _COMMON: dict[str, Any] = {
     "import_errors": {},
     "trtexec": {"path": "/usr/src/tensorrt/bin/trtexec", "version": None},
     "driver": None,
+    "gpu_denied": None,
+    "cuda_error": None,
     "processor": "ARMv8 Processor rev 1 (v8l)",
     "vnni": None,
     "arm_dot_product": True,

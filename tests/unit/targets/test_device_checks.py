@@ -102,7 +102,17 @@ def test_a_cuda_that_jetpacks_tensorrt_is_not_for() -> None:
         ({"throttled": True}, "Heat", "warning", "cpu-thermal is at 48.2", "tegrastats"),
         ({"time": 1_780_000_000.0 - 31_536_000}, "Clock", "warning", "365 days behind", "set-ntp"),
         ({"time": 1_780_000_300.0}, "Clock", "warning", "5 minutes ahead", "set-ntp"),
-        ({"gpu": None}, "GPU", "warning", "not found", "nvidia-smi"),
+        ({"gpu": None}, "GPU", "warning", "not found", "tegrastats"),
+        # https://github.com/NVIDIA/NemoClaw/pull/5018: an account outside of the group on an Orin
+        (
+            {
+                "gpu": None,
+                "gpu_denied": {"path": "/dev/nvmap", "group": "video"},
+                "cuda_error": 999,
+            },
+            *("GPU", "error", "/dev/nvmap of the group video", "usermod -aG video,render"),
+        ),
+        ({"gpu": None, "cuda_error": 100}, "GPU", "error", "(error 100)", "tegrastats"),
     ],
 )
 def test_each_fault_is_found_with_its_remedy(changes, subject, state, expected, remedy) -> None:

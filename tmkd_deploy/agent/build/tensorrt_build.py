@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from tmkd_deploy.agent.agent_errors import DATA, ENVIRONMENT, AgentError
 from tmkd_deploy.agent.build import engine_layers
 from tmkd_deploy.agent.inference.tensorrt_module import TITLES, failure, load, logger
+from tmkd_deploy.agent.telemetry import gpu_access
 
 JOB, OUTCOME, PLAN, LOG = "job.json", "outcome.json", "engine.plan", "build.log"
 
@@ -56,9 +57,10 @@ def build(job: dict[str, Any], folder: Path) -> dict[str, Any]:
 
 
 def _build(trt: Any, log: Any, job: dict[str, Any], folder: Path) -> dict[str, Any]:
-    builder = trt.Builder(log)
-    if builder is None:
-        raise failure("The builder cannot start:", log, None, "Check the GPU and its driver.")
+    try:
+        builder = trt.Builder(log)
+    except TypeError as error:  # raised for a null pointer: github.com/NVIDIA/TensorRT/issues/2913
+        raise failure("The builder cannot start:", log, None, gpu_access.advice()) from error
     typing = choose_typing(trt, job["typing"], job["precision"], job["dla_core"] is not None)
     network = builder.create_network(typing.network_flags)
     _parse(trt, log, network, job)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Iterator
 
 from tmkd_deploy.agent.agent_errors import ENVIRONMENT, OUT_OF_MEMORY, AgentError
+from tmkd_deploy.agent.telemetry import gpu_access
 
 LIBRARY_VARIABLE = "TMKD_DEPLOY_CUDART"
 
@@ -129,8 +130,7 @@ class Cuda:
                 None,
                 "Close other programs that use the GPU, then try again."
                 if status == _OUT_OF_MEMORY
-                else "On the device, check that the GPU and its driver work: nvidia-smi, or on a "
-                "Jetson: sudo tegrastats",
+                else gpu_access.advice(),
             )
 
 

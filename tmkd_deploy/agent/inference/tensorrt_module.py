@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from tmkd_deploy.agent.agent_errors import ENVIRONMENT, OUT_OF_MEMORY, AgentError
 from tmkd_deploy.agent.build import preflight
 from tmkd_deploy.agent.inference.cudart import Cuda
+from tmkd_deploy.agent.telemetry import gpu_access
 
 if TYPE_CHECKING:
     import numpy as np
@@ -131,7 +132,12 @@ class TensorRTSession:
         trt = load(runtime)
         self._cuda = Cuda()
         log = logger(trt)
-        self._runtime = trt.Runtime(log)
+        try:
+            self._runtime = trt.Runtime(log)
+        except TypeError as error:  # raised for a null pointer, as by `Builder`
+            raise failure(
+                f"{TITLES[runtime]} cannot start:", log, None, gpu_access.advice()
+            ) from error
         if dla_core is not None:
             self._runtime.DLA_core = dla_core
         self._engine = self._runtime.deserialize_cuda_engine(engine.read_bytes())

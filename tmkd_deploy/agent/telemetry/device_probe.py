@@ -8,7 +8,7 @@ import shutil
 import time
 from typing import TYPE_CHECKING, Any
 
-from tmkd_deploy.agent.telemetry import conditions, cpu, jetson, system_files, versions
+from tmkd_deploy.agent.telemetry import conditions, cpu, gpu_access, jetson, system_files, versions
 from tmkd_deploy.agent.telemetry.gpu import gpu_and_driver
 from tmkd_deploy.agent.telemetry.identity import board_model
 
@@ -52,6 +52,8 @@ def probe(request: dict[str, Any], context: Context) -> dict[str, Any]:
         "memory_free_mb": memory.get("MemAvailable"),
         "disk_free_mb": shutil.disk_usage(str(context.folder)).free // 2**20,
         "gpu": gpu,
+        "gpu_denied": gpu_access.denied(),
+        "cuda_error": gpu_access.cuda_error(),
         "dla_cores": versions.dla_cores() if release and modules["tensorrt"].version else None,
         "power_mode": jetson.power_mode(),
         **conditions.current(),

@@ -59,6 +59,7 @@ class _Probe(_Answer):
     jetpack: str | None
     l4t: str | None
     model: str | None
+    compatible: list[str]
     processor: str | None
     vnni: bool | None
     arm_dot_product: bool | None

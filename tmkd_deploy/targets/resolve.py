@@ -51,16 +51,47 @@ def require_this_machine(target: TargetProfile) -> None:
 
 
 def profile_of(info: dict[str, Any]) -> str | None:
-    """The profile of a device: its board's or, failing that, its processor's."""
+    """The profile of a device: of its board, of its GPU if it is a Jetson, or of its processor.
+
+    For a Jetson with neither a known model nor module, it is the smallest with its GPU, so that
+    what is built for it fits; the smallest Orin if CUDA does not tell its GPU.
+    """
+    boards = _boards(info)
+    if boards:
+        return boards[0].name
+    if info["l4t"] is not None:
+        if _capability(info) is None:
+            return catalog.canonical("jetson")
+        matching = _with_gpu(info, "tensorrt")
+        if matching:
+            return matching[0].name
+    processors = (catalog.get(name) for name in ("cpu-x86", "cpu-arm64"))
+    return next((each.name for each in processors if each.is_machine(info["machine"])), None)
+
+
+def _boards(info: dict[str, Any]) -> list[TargetProfile]:
+    """The profiles that a device's tree names: by its model or, failing that, by its module."""
     targets = [catalog.get(name) for name in catalog.names()]
-    boards = [each for each in targets if each.describes(info["model"])]
-    if not boards:
-        boards = [
-            catalog.get(name)
-            for name in ("cpu-x86", "cpu-arm64")
-            if catalog.get(name).is_machine(info["machine"])
-        ]
-    return boards[0].name if boards else None
+    named = [each for each in targets if each.describes(info["model"])]
+    if named:
+        return named
+    # entries go from the most specific to the most general, which other modules may share
+    for entry in info["compatible"] or ():
+        numbered = [each for each in targets if each.has_module(entry)]
+        if numbered:
+            return numbered
+    return []
+
+
+def _with_gpu(info: dict[str, Any], runtime: str) -> list[TargetProfile]:
+    """The profiles of a runtime with the device's GPU, from the smallest memory on."""
+    targets = [catalog.get(name) for name in catalog.names()]
+    matching = [
+        each
+        for each in targets
+        if each.runtime == runtime and _capability(info) == each.compute_capability
+    ]
+    return sorted(matching, key=lambda each: (each.memory_mb or 0, each.name))
 
 
 def _unattached(name: str) -> tuple[str, str]:
@@ -75,33 +106,29 @@ def _unattached(name: str) -> tuple[str, str]:
 
 def _by_device(name: str, info: dict[str, Any]) -> tuple[str, str]:
     default = catalog.get(name)
-    described = profile_of(info)
-    if described and catalog.get(described).runtime == default.runtime:
-        return described, f"The device is a {info['model']}: {name} stands for {described}."
-    matching = [
-        each
-        for each in (catalog.get(other) for other in catalog.names())
-        if each.runtime == default.runtime and _capability(info) == each.compute_capability
-    ]
+    boards = [each for each in _boards(info) if each.runtime == default.runtime]
+    if boards:
+        found = boards[0].name
+        return found, f"The device is a {info['model']}: {name} stands for {found}."
+    matching = _with_gpu(info, default.runtime)
     if not matching:
         raise EnvironmentProblem(
             f"{name!r} stands for no profile of the attached device: its model is "
             f"{info['model'] or 'unknown'} and its GPU is {_capability(info) or 'unknown'}.",
             advice="Choose another target, or write a custom profile: docs/reference/targets.md.",
         )
-    smallest = min(matching, key=lambda each: (each.memory_mb or 0, each.name))
-    return smallest.name, (
+    return matching[0].name, (
         f"No profile matches the device's model ({info['model'] or 'unknown'}). Its GPU is "
-        f"{_capability(info)}: {name} stands for {smallest.name}, the smallest with that GPU."
+        f"{_capability(info)}: {name} stands for {matching[0].name}, the smallest with that GPU."
     )
 
 
 def _contradiction(target: TargetProfile, info: dict[str, Any]) -> str | None:
     if not target.is_machine(info["machine"]):
         return f"it is {info['machine']}, not {target.machine}"
-    boards = [each for each in catalog.names() if catalog.get(each).describes(info["model"])]
+    boards = [each.name for each in _boards(info)]
     if target.device_tree and boards and target.name not in boards:
-        return f"its model is {info['model']}"
+        return f"its model is {info['model']}, a {catalog.get(boards[0]).title}"
     capability = _capability(info)
     if target.compute_capability and capability and capability != target.compute_capability:
         return f"its GPU is {capability}, not {target.compute_capability}"

@@ -47,10 +47,11 @@ class TargetProfile(Record):
     such as SM89. `build` says where engines are built: `here` on the machine that runs them,
     `ahead_of_time` on any machine with the builder, `on_device` on the device itself. `machine` is
     the required architecture, None for any; `device_tree` lists phrases that identify the device in
-    its model name. `memory_mb` and `dla_cores` are those of the smallest module of the family, and
-    `workspace_mb` is what a builder may use. `power_modes` start with the fastest. `software`
-    starts with the release that is assumed when no device is attached. `sources` names the source
-    of each figure.
+    its model name, and `modules` the numbers of its modules, such as p3767-0005 or p3701, which
+    identify it whatever its carrier is called. `memory_mb` and `dla_cores` are those of the
+    smallest module of the family, and `workspace_mb` is what a builder may use. `power_modes` start
+    with the fastest. `software` starts with the release that is assumed when no device is attached.
+    `sources` names the source of each figure.
     """
 
     name: str
@@ -62,6 +63,7 @@ class TargetProfile(Record):
     build: Literal["here", "ahead_of_time", "on_device"]
     machine: Literal["x86_64", "aarch64"] | None
     device_tree: list[str]
+    modules: list[str] = Field(default_factory=list)
     memory_mb: int | None
     workspace_mb: int | None
     dla_cores: int
@@ -87,6 +89,11 @@ class TargetProfile(Record):
         """Whether a device with this `model` in its device tree is this target."""
         words = set((model or "").lower().split())
         return any(set(phrase.lower().split()) <= words for phrase in self.device_tree)
+
+    def has_module(self, compatible: str) -> bool:
+        """Whether an entry of a device tree's `compatible` has the number of one of its modules."""
+        numbers = re.findall(r"p\d{4}-\d{4}", compatible)
+        return any(number.startswith(module) for number in numbers for module in self.modules)
 
     def release(self, jetpack: str | None, l4t: str | None) -> Software | None:
         """The release on a device, identified by its JetPack or, without one, its Jetson Linux."""

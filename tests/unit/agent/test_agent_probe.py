@@ -34,6 +34,7 @@ DEVICE_INFO = {
     "jetpack",
     "l4t",
     "model",
+    "compatible",
     "processor",
     "vnni",
     "arm_dot_product",

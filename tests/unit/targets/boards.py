@@ -18,6 +18,7 @@ _COMMON: dict[str, Any] = {
     "import_errors": {},
     "trtexec": {"path": "/usr/src/tensorrt/bin/trtexec", "version": None},
     "driver": None,
+    "compatible": [],
     "gpu_denied": None,
     "cuda_error": None,
     "processor": "ARMv8 Processor rev 1 (v8l)",
@@ -93,6 +94,39 @@ BOARDS: dict[str, dict[str, Any]] = {
         "memory_free_mb": 5200,
         "gpu": {"name": "Orin", "sm": "87", "uuid": None, "memory_mb": 7619},
         "power_mode": {"id": 2, "name": "MAXN_SUPER"},
+    },
+    # https://github.com/rbonghi/jetson_stats/issues/405 for the model and the module's number
+    "orin-nano-5": {
+        "model": "NVIDIA Orin Nano Developer Kit",
+        "compatible": ["nvidia,p3768-0000+p3767-0005", "nvidia,p3767-0000", "nvidia,tegra234"],
+        "system": "Ubuntu 20.04.6 LTS",
+        "python": "3.8.10",
+        "tensorrt": "8.5.2.2",
+        "cuda": "11.4.315",
+        "jetpack": "5.1.1",
+        "l4t": "35.3.1",
+        "cores": 6,
+        "memory_mb": 6481,
+        "memory_free_mb": 5000,
+        "gpu": {"name": "Orin", "sm": "87", "uuid": None, "memory_mb": 6481},
+        "power_mode": {"id": 0, "name": "15W"},
+    },
+    # https://github.com/OE4T/meta-tegra/pull/1566 for the model, and the kernel's
+    # tegra234-p3740-0002+p3701-0008.dts for what it is compatible with
+    "igx-orin": {
+        "model": "NVIDIA IGX Orin Development Kit",
+        "compatible": ["nvidia,p3740-0002+p3701-0008", "nvidia,p3701-0008", "nvidia,tegra234"],
+        "system": "Ubuntu 22.04.4 LTS",
+        "python": "3.10.12",
+        "tensorrt": "8.6.2.3",
+        "cuda": "12.2.140",
+        "jetpack": "6.0",
+        "l4t": "36.3.0",
+        "cores": 12,
+        "memory_mb": 62_800,
+        "memory_free_mb": 50_000,
+        "gpu": {"name": "Orin", "sm": "87", "uuid": None, "memory_mb": 62_800},
+        "power_mode": {"id": 0, "name": "MAXN"},
     },
     # https://wener.me/notes/hardware/sbc/rpi/vcgencmd for its output
     "raspberry": {

@@ -17,6 +17,8 @@ from tmkd_deploy.targets import catalog, resolve
         ("orin-nano", "jetson-orin-nano"),
         ("xavier", "jetson-agx-xavier"),
         ("thor", "jetson-thor"),
+        ("orin-nano-5", "jetson-orin-nano"),
+        ("igx-orin", "jetson-agx-orin"),
     ],
 )
 def test_jetson_is_the_attached_one(name, found) -> None:
@@ -42,6 +44,38 @@ def test_a_carrier_board_of_its_own_name_is_known_by_its_gpu() -> None:
     assert name == "jetson-orin-nano"
     assert "Forecr DSBOARD-ORNX" in sentence and "smallest" in sentence
     assert resolve.resolve_profile("jetson-orin-nx", info) == ("jetson-orin-nx", "")
+
+
+@pytest.mark.parametrize(
+    ("compatible", "found"),
+    [
+        # https://github.com/NVIDIA/jetson-gpio/issues/125
+        (
+            ["nvidia,p3737-0000+p3701-0005", "nvidia,p3701-0005", "nvidia,tegra234"],
+            "jetson-agx-orin",
+        ),
+        # https://github.com/anduril/jetpack-nixos/pull/488 for the ending
+        (["nvidia,p3768-0000+p3767-0005-super", "nvidia,p3767-0005"], "jetson-orin-nano"),
+        # https://github.com/anduril/jetpack-nixos/pull/366: a module on another one's carrier
+        (["nvidia,p3509-0000+p3767-0000", "nvidia,p3767-0000"], "jetson-orin-nx"),
+    ],
+)
+def test_a_carrier_board_of_its_own_name_is_known_by_its_module(compatible, found) -> None:
+    info = board("orin-nx", model="Forecr DSBOARD-ORNX", compatible=compatible)
+    assert resolve.profile_of(info) == found
+    assert resolve.resolve_profile("jetson", info)[0] == found
+    assert resolve.resolve_profile(found, info) == (found, "")
+    with pytest.raises(RequestError, match="its model is Forecr"):
+        resolve.resolve_profile("jetson-xavier-nx", info)
+
+
+def test_a_jetson_that_nothing_names_is_checked_for_its_gpu_and_not_as_a_processor() -> None:
+    info = board("orin-nx", model="Forecr DSBOARD-ORNX")
+    assert resolve.profile_of(info) == "jetson-orin-nano"
+    assert resolve.profile_of({**info, "l4t": None}) == "cpu-arm64"
+    assert resolve.profile_of({**info, "gpu": None}) == "jetson-orin-nano"
+    maxwell = {"name": "GM20B", "sm": "53", "uuid": None, "memory_mb": None}
+    assert resolve.profile_of({**info, "gpu": maxwell}) == "cpu-arm64"
 
 
 @pytest.mark.parametrize("changes", [{}, {"model": None}])

@@ -8,6 +8,7 @@ from tmkd_deploy.targets import catalog
 from tmkd_deploy.targets.target_profile import TargetProfile
 
 FIGURES = (
+    "modules",
     *("compute_capability", "precisions", "opset_ceiling", "memory_mb", "workspace_mb"),
     *("dla_cores", "power_modes"),
 )

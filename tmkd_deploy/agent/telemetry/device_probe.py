@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from tmkd_deploy.agent.telemetry import conditions, cpu, gpu_access, jetson, system_files, versions
 from tmkd_deploy.agent.telemetry.gpu import gpu_and_driver
-from tmkd_deploy.agent.telemetry.identity import board_model
+from tmkd_deploy.agent.telemetry.identity import board_model, compatible
 
 if TYPE_CHECKING:
     from tmkd_deploy.agent.transport.context import Context
@@ -45,6 +45,7 @@ def probe(request: dict[str, Any], context: Context) -> dict[str, Any]:
         "jetpack": jetson.jetpack(),
         "l4t": release,
         "model": board_model(),
+        "compatible": compatible(),
         "processor": cpu.processor(),
         **cpu.int8_support(),
         "cores": len(os.sched_getaffinity(0)),

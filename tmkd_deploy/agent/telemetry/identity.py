@@ -8,12 +8,20 @@ from typing import Any
 
 from tmkd_deploy.agent.telemetry import cpu, jetson, versions
 from tmkd_deploy.agent.telemetry.gpu import gpu_and_driver
-from tmkd_deploy.agent.telemetry.system_files import first_line
+from tmkd_deploy.agent.telemetry.system_files import first_line, text
 
 
 def board_model() -> str | None:
     """The board's name in the device tree; None where there is no device tree, as on a PC."""
     return first_line(Path("/proc/device-tree/model"))
+
+
+def compatible() -> list[str]:
+    """What the device tree says the board is compatible with, the most specific first.
+
+    On a Jetson, such as "nvidia,p3768-0000+p3767-0005": the numbers of carrier and module.
+    """
+    return [each for each in (text(Path("/proc/device-tree/compatible")) or "").split("\0") if each]
 
 
 def engine_identity(runtime_version: str, compute_capability: str | None) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from tmkd_deploy.agent.telemetry import cpu, jetson, system_files
 from tmkd_deploy.agent.telemetry.gpu import gpus
-from tmkd_deploy.agent.telemetry.identity import board_model
+from tmkd_deploy.agent.telemetry.identity import board_model, compatible
 from tmkd_deploy.targets import catalog
 from tmkd_deploy.targets.target_profile import TargetProfile
 
@@ -81,9 +81,11 @@ def _can_run(
 
 
 def is_this(target: TargetProfile, model: str | None) -> bool:
-    """Whether this machine is a `target`, by its architecture and its board's model."""
+    """Whether this machine is a `target`: by its architecture, and its board's model or module."""
     return target.is_machine(platform.machine()) and (
-        not target.device_tree or target.describes(model)
+        not target.device_tree
+        or target.describes(model)
+        or any(target.has_module(entry) for entry in compatible()[:1])
     )
 
 

@@ -95,6 +95,34 @@ TX2 = (
     "VDD_IN 5297/5297 VDD_SYS_CPU 1917/1917 VDD_SYS_DDR 1241/1241"
 )
 
+# An AGX Thor's; VIN is the total, by https://github.com/rbonghi/jetson_stats/pull/900. The first
+# line is an owner's, quoted in the docstring of measure_atp_energy_efficiency.py; the second is of
+# 2026-07-23, in the tests of a Go parser of tegrastats: rails now have three values. The files
+# follow that pull request: a monitor of its own, in microwatts.
+THOR = (
+    "12-09-2025 04:56:58 RAM 16614/125772MB (lfb 106x4MB) cpu@35.25C tj@36.343C "
+    "VDD_GPU 5956mW/5956mW VDD_CPU_SOC_MSS 7148mW/7148mW VIN_SYS_5V0 6807mW/6807mW "
+    "VIN 25530mW/12765mW"
+)
+THOR_7_2 = (
+    "EMC_FREQ 7%@3200 GR3D_FREQ @[314,314,314] VIC 59%@423 OFA_FREQ @1556 PVA0_FREQ off APE 300 "
+    "cpu@34.843C/34.843C tj@35.906C/35.906C gpu@35.906C/35.906C VDD_GPU 4925mW/4925mW/4925mW "
+    "VDD_CPU_SOC_MSS 8710mW/8710mW/8710mW VIN_SYS_5V0 6767mW/6767mW/6767mW"
+)
+THOR_RAILS = {
+    "sys/class/hwmon/hwmon1/name": "ina3221",
+    "sys/class/hwmon/hwmon1/in1_label": "VDD_GPU",
+    "sys/class/hwmon/hwmon1/in1_input": "5956",
+    "sys/class/hwmon/hwmon1/curr1_input": "1000",
+    "sys/class/hwmon/hwmon1/in3_label": "VIN_SYS_5V0",
+    "sys/class/hwmon/hwmon1/in3_input": "5000",
+    "sys/class/hwmon/hwmon1/curr3_input": "1361",
+    "sys/class/hwmon/hwmon2/name": "ina238",
+    "sys/class/hwmon/hwmon2/label": "VIN",
+    "sys/class/hwmon/hwmon2/in1_input": "20000",
+    "sys/class/hwmon/hwmon2/power1_input": "25530000",
+}
+
 
 def tree(root: Path, files: dict[str, str]) -> Path:
     for name, text in files.items():
@@ -127,6 +155,17 @@ def test_a_jetson_with_locked_clocks(tmp_path):
 def test_one_clock_that_may_fall_is_not_locked(tmp_path, where):
     name = f"{where}min_freq"
     assert conditions.clocks(tree(tmp_path, {**ORIN_NANO, name: "306000"}))["locked"] is False
+
+
+def test_a_cluster_that_is_offline_has_no_clock(tmp_path):
+    # its policy remains, but reading it gives EBUSY
+    policy = "sys/devices/system/cpu/cpufreq/policy4/"
+    online = {name: text for name, text in ORIN_NANO.items() if not name.startswith(policy)}
+    root = tree(tmp_path, online)
+    (root / policy).mkdir()
+    assert conditions.clocks(root)["locked"] is True
+    (root / "sys/devices/system/cpu/cpufreq/policy0/scaling_min_freq").write_text("115200\n")
+    assert conditions.clocks(root)["locked"] is False
 
 
 def test_a_machine_that_reports_nothing(tmp_path):
@@ -227,6 +266,14 @@ def test_the_modules_input_is_the_whole(tmp_path):
     assert power.total_mw(rails) == rails["VDD_IN"]
 
 
+def test_thors_whole_board_is_measured_by_another_monitor(tmp_path):
+    rails = power.rails_mw(tree(tmp_path, THOR_RAILS))
+    assert rails == {"VDD_GPU": 5956.0, "VIN_SYS_5V0": 6805.0, "VIN": 25530.0}
+    assert power.total_mw(rails) == 25530.0
+    (tmp_path / "sys/class/hwmon/hwmon2/label").unlink()
+    assert power.rails_mw(tmp_path) == rails
+
+
 @pytest.mark.parametrize(
     ("line", "total", "scope"),
     [
@@ -236,6 +283,12 @@ def test_the_modules_input_is_the_whole(tmp_path):
             "the sum of the rails VDDQ_VDD2_1V8AO, VDD_CPU_CV, VDD_GPU_SOC, VIN_SYS_5V0",
         ),
         (ORIN, 17946, "the module's input VDD_IN"),
+        (THOR, 25530, "the board's input VIN"),
+        (
+            THOR_7_2,
+            4925 + 8710 + 6767,
+            "the sum of the rails VDD_CPU_SOC_MSS, VDD_GPU, VIN_SYS_5V0",
+        ),
         (TX2, 5297, "the module's input VDD_IN"),
         ("RAM 3276/7859MB (lfb 5x4MB) SWAP 1626/12122MB (cached 0MB)", 0, None),
     ],

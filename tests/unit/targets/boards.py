@@ -50,9 +50,11 @@ BOARDS: dict[str, dict[str, Any]] = {
         "gpu": {"name": "Orin", "sm": "87", "uuid": None, "memory_mb": 7620},
         "power_mode": {"id": 2, "name": "15W"},
     },
-    # https://github.com/rbonghi/jetson_stats/issues/820; JetPack's package was not installed
+    # https://github.com/rbonghi/jetson_stats/issues/820; JetPack's package was not installed;
+    # /issues/711 for the device tree
     "thor": {
         "model": "NVIDIA Jetson AGX Thor Developer Kit",
+        "compatible": ["nvidia,p4071-0000+p3834-0008", "nvidia,p3834-0008", "nvidia,tegra264"],
         "system": "Ubuntu 24.04 Noble Numbat",
         "python": "3.12.3",
         "tensorrt": "10.13.3.9",

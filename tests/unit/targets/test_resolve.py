@@ -54,6 +54,8 @@ def test_a_carrier_board_of_its_own_name_is_known_by_its_gpu() -> None:
             ["nvidia,p3737-0000+p3701-0005", "nvidia,p3701-0005", "nvidia,tegra234"],
             "jetson-agx-orin",
         ),
+        # https://github.com/rbonghi/jetson_stats/issues/711, but with the carrier's own name
+        (board("thor")["compatible"], "jetson-thor"),
         # https://github.com/anduril/jetpack-nixos/pull/488 for the ending
         (["nvidia,p3768-0000+p3767-0005-super", "nvidia,p3767-0005"], "jetson-orin-nano"),
         # https://github.com/anduril/jetpack-nixos/pull/366: a module on another one's carrier
@@ -61,7 +63,8 @@ def test_a_carrier_board_of_its_own_name_is_known_by_its_gpu() -> None:
     ],
 )
 def test_a_carrier_board_of_its_own_name_is_known_by_its_module(compatible, found) -> None:
-    info = board("orin-nx", model="Forecr DSBOARD-ORNX", compatible=compatible)
+    gpu = {"name": None, "sm": catalog.get(found).compute_capability[2:]}
+    info = board("orin-nx", model="Forecr DSBOARD-ORNX", compatible=compatible, gpu=gpu)
     assert resolve.profile_of(info) == found
     assert resolve.resolve_profile("jetson", info)[0] == found
     assert resolve.resolve_profile(found, info) == (found, "")

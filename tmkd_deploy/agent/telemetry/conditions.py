@@ -57,7 +57,8 @@ def clocks(root: Path) -> dict[str, Any]:
     """Whether the clocks are `locked`, the `governor`, and the fastest `cpu_hz` and `gpu_hz`.
 
     Clocks are locked if every CPU policy, and an integrated GPU, has its minimum frequency set to
-    its maximum, as jetson_clocks does. Any value may be None.
+    its maximum, as jetson_clocks does. A policy that cannot be read is that of a cluster that is
+    offline (EBUSY), as in a power mode with fewer cores, and has no clock. Any value may be None.
     """
     policies = sorted(root.glob("sys/devices/system/cpu/cpufreq/policy*"))
     gpus = [
@@ -69,8 +70,10 @@ def clocks(root: Path) -> dict[str, Any]:
         (number(policy / "scaling_min_freq"), number(policy / "scaling_max_freq"))
         for policy in policies
     ]
+    ends = [pair for pair in ends if None not in pair]
+    online = bool(ends)
     ends += [(number(gpu / "min_freq"), number(gpu / "max_freq")) for gpu in gpus]
-    known = bool(policies) and not any(None in pair for pair in ends)
+    known = online and not any(None in pair for pair in ends)
     governors = {text(policy / "scaling_governor") for policy in policies} - {None}
     return {
         "locked": all(least == most for least, most in ends) if known else None,

@@ -1,7 +1,8 @@
 """Energy, on machines that report their power.
 
-The sources, in order of preference: the INA3221 monitors of a Jetson through hwmon; the counters of
-an x86 processor through powercap (RAPL); tegrastats on a Jetson without those monitors in sysfs.
+The sources, in order of preference: the INA3221 and INA238 monitors of a Jetson through hwmon; the
+counters of an x86 processor through powercap (RAPL); tegrastats on a Jetson without those monitors
+in sysfs.
 Idle power is not subtracted: the figures cover everything on the rail.
 """
 
@@ -17,17 +18,32 @@ from tmkd_deploy.agent.telemetry.system_files import number, text
 if TYPE_CHECKING:
     from tmkd_deploy.agent.child_processes import ChildProcesses
 
-# Rails that feed the whole module; the other rails are then parts of it.
-_WHOLE_MODULE = ("VDD_IN", "POM_5V_IN", "5V_IN")
-_RAIL = re.compile(r"(?<!\S)([A-Z0-9]\w*) (\d+)(?:mW)?/\d+(?:mW)?(?!\S)")
+# Rails that feed the whole module or, on Thor, the whole board; the other rails are parts of it.
+_WHOLE = {
+    "VIN": "the board's input VIN",
+    "VDD_IN": "the module's input VDD_IN",
+    "POM_5V_IN": "the module's input POM_5V_IN",
+    "5V_IN": "the module's input 5V_IN",
+}
+# the value now, the average and, on newer releases, a third
+_RAIL = re.compile(r"(?<!\S)([A-Z0-9]\w*) (\d+)(?:mW)?(?:/\d+(?:mW)?)+(?!\S)")
 _MILLISECONDS_BETWEEN_LINES = 250
 
 
 def rails_mw(root: Path) -> dict[str, float]:
-    """Milliwatts by rail from the INA3221 monitors; empty if there are none."""
+    """Milliwatts by rail from the INA3221 and INA238 monitors; empty if there are none.
+
+    On Thor, an INA238 measures the board's input, VIN:
+    https://github.com/rbonghi/jetson_stats/pull/900.
+    """
     found = {}
     for monitor in root.glob("sys/class/hwmon/hwmon*"):
-        if text(monitor / "name") != "ina3221":
+        kind = text(monitor / "name")
+        microwatts = number(monitor / "power1_input") if kind == "ina238" else None
+        if microwatts is not None:
+            rail = text(monitor / "label") or text(monitor / "in1_label") or "VIN"
+            found[rail] = microwatts / 1000.0
+        if kind != "ina3221":
             continue
         for channel in (1, 2, 3):
             label = text(monitor / f"in{channel}_label")
@@ -44,8 +60,8 @@ def tegrastats_mw(line: str) -> dict[str, float]:
 
 
 def total_mw(rails: dict[str, float]) -> float:
-    """The power of the rail that feeds the whole module or, without one, the sum of all rails."""
-    for name in _WHOLE_MODULE:
+    """The power of the rail that feeds everything else or, without one, the sum of all rails."""
+    for name in _WHOLE:
         if name in rails:
             return rails[name]
     return sum(rails.values())
@@ -53,9 +69,9 @@ def total_mw(rails: dict[str, float]) -> float:
 
 def scope(rails: dict[str, float]) -> str:
     """What `total_mw` measures, in words."""
-    for name in _WHOLE_MODULE:
+    for name, words in _WHOLE.items():
         if name in rails:
-            return f"the module's input {name}"
+            return words
     return "the sum of the rails " + ", ".join(sorted(rails))
 
 

@@ -93,9 +93,8 @@ class SystemMonitor:
     def _find_meter(self) -> power.PowerMeter | power.CounterMeter | None:
         rails = power.rails_mw(self._root)
         if rails:
-            return power.PowerMeter(
-                lambda: power.rails_mw(self._root), "INA3221", power.scope(rails)
-            )
+            chip = "INA238" if "VIN" in rails else "INA3221"
+            return power.PowerMeter(lambda: power.rails_mw(self._root), chip, power.scope(rails))
         packages = power.packages(self._root)
         if packages:
             return power.CounterMeter(packages)

@@ -23,6 +23,7 @@ from tmkd_deploy.agent.agent_errors import (
     from_os_error,
 )
 from tmkd_deploy.agent.child_processes import ChildProcesses
+from tmkd_deploy.agent.telemetry.versions import pip
 from tmkd_deploy.agent.transport.context import Context
 from tmkd_deploy.agent.transport.dispatch import handle
 from tmkd_deploy.agent.transport.reader import Reader
@@ -33,9 +34,9 @@ _GRACE_SECONDS = 0.3
 _STOP_SIGNALS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
 _INSTALL = {
     "numpy": "sudo apt-get install python3-numpy",
-    "onnxruntime": "python3 -m pip install --user onnxruntime",
+    "onnxruntime": f"{pip()} onnxruntime",
     "tensorrt": "sudo apt-get install python3-libnvinfer (it is part of JetPack)",
-    "tensorrt_rtx": "python3 -m pip install --user tensorrt-rtx-cu13",
+    "tensorrt_rtx": f"{pip()} tensorrt-rtx-cu13",
 }
 
 

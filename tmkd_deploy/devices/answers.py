@@ -53,6 +53,7 @@ class _Probe(_Answer):
     tensorrt_rtx: str | None
     tensorrt_file: str | None
     import_errors: dict[str, str]
+    pip: str
     trtexec: _Program | None
     cuda: str | None
     driver: str | None

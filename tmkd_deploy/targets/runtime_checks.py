@@ -23,7 +23,6 @@ OTHER_ORIGIN = (
     "Builds of another origin may lack this GPU. Remove it, as with: python3 -m pip uninstall "
     "tensorrt; then: sudo apt-get install python3-libnvinfer"
 )
-PIP = "python3 -m pip install --user"
 
 
 def runtime_findings(
@@ -36,11 +35,11 @@ def runtime_findings(
         if here:
             yield Finding("Runtime", "ok", ", ".join(here))
         else:
-            yield Finding("Runtime", "error", "none", f"{PIP} onnxruntime")
+            yield Finding("Runtime", "error", "none", f"{info['pip']} onnxruntime")
     elif profile.runtime == "onnxruntime":
-        yield _module("ONNX Runtime", info, "onnxruntime", f"{PIP} onnxruntime")
+        yield _module("ONNX Runtime", info, "onnxruntime", f"{info['pip']} onnxruntime")
     elif profile.runtime == "tensorrt_rtx":
-        remedy = f"{PIP} tensorrt-rtx-cu13"
+        remedy = f"{info['pip']} tensorrt-rtx-cu13"
         yield _module("TensorRT-RTX", info, "tensorrt_rtx", remedy)
     else:
         yield from _tensorrt(info, profile, release)

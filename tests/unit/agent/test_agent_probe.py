@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tmkd_deploy.agent.telemetry import gpu_access
+from tmkd_deploy.agent.telemetry import gpu_access, versions
 
 DEVICE_INFO = {
     "machine",
@@ -28,6 +28,7 @@ DEVICE_INFO = {
     "tensorrt_rtx",
     "tensorrt_file",
     "import_errors",
+    "pip",
     "trtexec",
     "cuda",
     "driver",
@@ -150,3 +151,16 @@ def test_a_device_file_of_another_group_is_named(tmp_path: Path) -> None:
                 os.seteuid(0)
         assert found == {"path": str(nvmap), "group": group}
     assert gpu_access.denied(tmp_path) is None
+
+
+def test_the_command_that_installs_packages_suits_the_python(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "executable", "/usr/bin/python3")
+    monkeypatch.setattr(sys, "prefix", sys.base_prefix)
+    monkeypatch.setattr("sysconfig.get_path", lambda name: str(tmp_path))
+    assert versions.pip() == "/usr/bin/python3 -m pip install --user"
+    (tmp_path / "EXTERNALLY-MANAGED").touch()  # as Debian 12 and Ubuntu 24.04 have it (PEP 668)
+    assert versions.pip() == "/usr/bin/python3 -m pip install --user --break-system-packages"
+    monkeypatch.setattr(sys, "prefix", "/home/nvidia/venv")
+    assert versions.pip() == "/usr/bin/python3 -m pip install"

@@ -16,6 +16,7 @@ _COMMON: dict[str, Any] = {
     "tensorrt_rtx": None,
     "tensorrt_file": "/usr/lib/python3/dist-packages/tensorrt/__init__.py",
     "import_errors": {},
+    "pip": "/usr/bin/python3 -m pip install --user",
     "trtexec": {"path": "/usr/src/tensorrt/bin/trtexec", "version": None},
     "driver": None,
     "compatible": [],

@@ -33,6 +33,13 @@ def test_the_raspberry_needs_onnx_runtime_alone() -> None:
     assert "TensorRT" not in look("raspberry")
 
 
+def test_a_missing_runtime_is_installed_as_the_devices_python_permits() -> None:
+    # Raspberry Pi OS 12 manages its Python's packages itself: https://peps.python.org/pep-0668/
+    managed = "/usr/bin/python3 -m pip install --user --break-system-packages"
+    runtime = look("raspberry", onnxruntime=None, pip=managed)["ONNX Runtime"]
+    assert runtime.state == "error" and runtime.remedy == f"{managed} onnxruntime"
+
+
 def test_a_slow_power_mode_is_reported_with_the_fastest() -> None:
     mode = look("orin-nx")["Power mode"]
     assert mode.state == "warning" and mode.found == "15W (2); the fastest is MAXN_SUPER"

@@ -39,6 +39,7 @@ def probe(request: dict[str, Any], context: Context) -> dict[str, Any]:
         "import_errors": {
             name: module.problem for name, module in modules.items() if module.problem
         },
+        "pip": versions.pip(),
         "trtexec": versions.trtexec(),
         "cuda": versions.cuda(),
         "driver": driver,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+import sysconfig
 from pathlib import Path
 from typing import NamedTuple
 
@@ -64,6 +65,19 @@ def dla_cores() -> int | None:
 def cuda() -> str | None:
     """The version of the CUDA toolkit."""
     return parse_cuda(text(Path("/usr/local/cuda/version.json")) or "")
+
+
+def pip() -> str:
+    """The command with which this Python installs packages, without their names.
+
+    Debian 12, Ubuntu 24.04 and what follows from them manage their Python's packages themselves
+    (PEP 668); pip then needs to be told that it may install beside them, for this account only.
+    """
+    command = f"{sys.executable or 'python3'} -m pip install"
+    if sys.prefix != sys.base_prefix:
+        return command  # a virtual environment has no --user
+    managed = (Path(sysconfig.get_path("stdlib")) / "EXTERNALLY-MANAGED").is_file()
+    return f"{command} --user{' --break-system-packages' if managed else ''}"
 
 
 def system() -> str | None:

@@ -35,7 +35,8 @@ _STOP_SIGNALS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
 _INSTALL = {
     "numpy": "sudo apt-get install python3-numpy",
     "onnxruntime": f"{pip()} onnxruntime",
-    "tensorrt": "sudo apt-get install python3-libnvinfer (it is part of JetPack)",
+    "tensorrt": "sudo apt-get install python3-libnvinfer (it is part of JetPack; trtexec alone "
+    "builds engines, but does not run them)",
     "tensorrt_rtx": f"{pip()} tensorrt-rtx-cu13",
 }
 

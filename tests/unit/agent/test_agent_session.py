@@ -171,3 +171,12 @@ def _lives(pid: int) -> bool:
     except OSError:
         return False
     return state not in ("Z", "X")
+
+
+def test_measuring_without_tensorrts_module_is_refused_with_advice(agent: Any) -> None:
+    # as on a device with trtexec only, whose engines it can build
+    agent.request("lock", owner="test")
+    asked = {"runtime": "tensorrt", "engine": "0" * 64, "images": "0" * 64, "threads": 1}
+    error = agent.refused("predict", **asked)
+    assert error["code"] == "environment" and "cannot import tensorrt" in error["problem"]
+    assert "python3-libnvinfer" in error["advice"] and "trtexec" in error["advice"]

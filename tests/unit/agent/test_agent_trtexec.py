@@ -38,38 +38,6 @@ ms, median = 0.388443 ms, percentile(99%) = 0.393188 ms
 &&&& PASSED TensorRT.trtexec [TensorRT v8400] # trtexec --loadEngine=mnist16.trt --batch=16
 """
 
-# Jetson AGX Xavier, TensorRT 8.5.2: https://github.com/OE4T/meta-tegra/pull/1150; it was copied
-# from a terminal that cut the longer lines
-XAVIER_8_5 = """\
-[12/20/2022-18:24:07] [I] Throughput: 43073.6 qps
-[12/20/2022-18:24:07] [I] Latency: min = 0.369385 ms, max = 2.36157 ms, mean = 0.386481 ms, \
-median = 0.385986 ms, percentile(90%) = 0.391113 ms, percentile(95%) = 0.393066 ms, \
-percentile(99%) = 0.404907 ms
-[12/20/2022-18:24:07] [I] GPU Compute Time: min = 0.35675 ms, max = 2.34995 ms, mean = 0.369765 \
-ms, median = 0.369873 ms, percentile(90%) = 0.373779 ms, percentile(95%) = 0.374756 ms, \
-percentile(99%) = 0.s
-"""
-
-# Jetson AGX Orin with JetPack 6.0: https://github.com/OE4T/meta-tegra-community/pull/113
-ORIN_8_6 = """\
-[02/27/2024-18:35:51] [I] Average on 10 runs - GPU latency: 4.77773 ms - Host latency: 4.8364 ms \
-(enqueue 0.363794 ms)
-[02/27/2024-18:35:51] [I]
-[02/27/2024-18:35:51] [I] === Performance summary ===
-[02/27/2024-18:35:51] [I] Throughput: 208.729 qps
-[02/27/2024-18:35:51] [I] Latency: min = 4.81763 ms, max = 4.86572 ms, mean = 4.83767 ms, median \
-= 4.83752 ms, percentile(90%) = 4.84772 ms, percentile(95%) = 4.85034 ms, percentile(99%) = \
-4.85547 ms
-"""
-
-# TensorRT 9.1: https://github.com/NVIDIA/TensorRT/issues/3364
-DESKTOP_9_1 = """\
-[10/30/2023-11:52:05] [I] GPU Compute Time: min = 28.4406 ms, max = 30.3124 ms, mean = 29.2394 \
-ms, median = 29.2378 ms, percentile(90%) = 30.0258 ms, percentile(95%) = 30.1251 ms, \
-percentile(99%) = 30.2909 ms
-&&&& PASSED TensorRT.trtexec [TensorRT v9100] # trtexec --onnx=models/dynamic_model.onnx --verbose
-"""
-
 # TensorRT 8.2: https://github.com/NVIDIA/TensorRT/issues/2035
 NO_KERNEL_8_2 = """\
 [06/07/2022-19:05:53] [I] [TRT] Local timing cache in use. Profiling results in this builder pass \
@@ -145,22 +113,8 @@ JOB = {
 }
 
 
-def test_the_summaries_are_read():
-    report = trtexec.parse(XAVIER_8_4)
-    assert report.passed and report.version == "8.4.0" and report.errors == []
-    assert report.throughput == 41087.7
-    assert report.latency_ms == {
-        "min": 0.387207,
-        "max": 0.447357,
-        "mean": 0.402238,
-        "median": 0.401947,
-        "p99": 0.420288,
-    }
-    assert report.compute_ms["p99"] == 0.393188
-    assert trtexec.parse(ORIN_8_6).latency_ms["p90"] == 4.84772
-    cut = trtexec.parse(XAVIER_8_5)
-    assert cut.latency_ms["p99"] == 0.404907 and "p99" not in cut.compute_ms
-    assert trtexec.parse(DESKTOP_9_1).compute_ms["median"] == 29.2378
+def test_a_run_that_passed_is_recognised():
+    assert trtexec.parse(XAVIER_8_4) == trtexec.Report("8.4.0", passed=True, errors=[])
 
 
 @pytest.mark.parametrize(("version", "banner"), BANNERS.items())
@@ -286,11 +240,6 @@ if "--saveEngine" in asked:
     Path(asked["--saveEngine"]).write_bytes(b"plan of " + Path(asked["--onnx"]).read_bytes()[:4])
     layer = {{"Name": "conv", "LayerType": "CaskConvolution", "Inputs": []}}
     Path(asked["--exportLayerInfo"]).write_text(json.dumps({{"Layers": [layer]}}))
-if "--exportTimes" in asked:
-    rows = [
-        {{"startComputeMs": at, "latencyMs": 1.5, "computeMs": 1.25}} for at in (50, 150, 250)
-    ]
-    Path(asked["--exportTimes"]).write_text(json.dumps(rows))
 print({banner!r})
 print({said!r})
 """
@@ -380,18 +329,3 @@ def test_a_release_that_cannot_read_images_is_refused_before_it_builds(tmp_path,
         build(asked, bench.context)
     assert caught.value.code == "environment" and "JetPack 5.1" in caught.value.advice
     assert bench.children.started == []
-
-
-def test_timing_by_trtexec_leaves_the_warm_up_out(tmp_path, stand_in):
-    bench = Bench(tmp_path / "work")
-    job = {
-        **JOB,
-        "warmup_seconds": 0.1,
-        "min_runs": 200,
-        "min_seconds": 3.0,
-    }
-    times, report = trtexec.time(stand_in, tmp_path / "m.plan", job, bench.context)
-    assert times == trtexec.Times([1.5, 1.5], [1.25, 1.25])
-    assert report.compute_ms["median"] == 0.388443
-    (command,) = bench.children.started
-    assert {"--warmUp=100", "--iterations=200", "--duration=3"} <= set(command)

@@ -1,25 +1,21 @@
 """TensorRT's command-line tool, for devices whose Python lacks the TensorRT module.
 
-It builds and times; it does not predict, because each run takes a single input. Its output is
-parsed as recorded on real devices (tests/unit/agent/test_agent_trtexec.py); the tool itself is
-untested here.
+It builds only. It does not predict, because each run takes a single input, and its times are not
+those of the latency protocol, because they leave the host's overhead out. Its output is parsed as
+recorded on real devices (tests/unit/agent/test_agent_trtexec.py); the tool itself is untested here.
 Source of the options and their history: https://docs.nvidia.com/deeplearning/tensorrt/11.4.1/api/
 migration/tensorrt-10x-to-11x-trtexec.html and the page beside it for 8.x to 10.x.
 """
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from tmkd_deploy.agent import child_processes
 from tmkd_deploy.agent.agent_errors import DATA, ENVIRONMENT, OUT_OF_MEMORY, AgentError
 from tmkd_deploy.agent.telemetry.versions import parse_trtexec
-
-if TYPE_CHECKING:
-    from tmkd_deploy.agent.transport.context import Context
 
 _PASSED = re.compile(r"^&&&& PASSED TensorRT\.trtexec", re.MULTILINE)
 # A message may continue on lines without a time and a severity.
@@ -37,35 +33,19 @@ class Report(NamedTuple):
     """The parsed output of a trtexec run.
 
     `version` is 10.3.0, say, or None; `passed` is its own verdict; `errors` are its messages.
-    `latency_ms` and `compute_ms` are its summaries, such as {"median": 1.2, "p99": 1.4}, with and
-    without the copies; empty if it timed nothing.
     """
 
     version: str | None
     passed: bool
     errors: list[str]
-    latency_ms: dict[str, float]
-    compute_ms: dict[str, float]
-    throughput: float | None
-
-
-class Times(NamedTuple):
-    """Milliseconds of each inference: copies and GPU together, and the GPU only."""
-
-    latency_ms: list[float]
-    compute_ms: list[float]
 
 
 def parse(output: str) -> Report:
     """Parse the output of trtexec, any release from 8.4 on."""
-    throughput = re.search(r"\[I\] Throughput: ([\d.e+-]+) qps", output)
     return Report(
         version=parse_trtexec(output),
         passed=_PASSED.search(output) is not None,
         errors=_errors(output),
-        latency_ms=_summary(output, "Latency"),
-        compute_ms=_summary(output, "GPU Compute Time"),
-        throughput=float(throughput.group(1)) if throughput else None,
     )
 
 
@@ -82,14 +62,6 @@ def _errors(output: str) -> list[str]:
         elif within:
             messages[-1] += " " + line.strip()
     return [message.strip() for message in messages if not _ECHOES.search(message)]
-
-
-def _summary(output: str, name: str) -> dict[str, float]:
-    line = re.search(rf"\[I\] {name}: (min = .*)", output)
-    if line is None:
-        return {}
-    pairs = re.findall(r"([\w()%]+) = ([\d.e+-]+) ms", line.group(1))
-    return {re.sub(r"percentile\((\d+)%\)", r"p\1", key): float(value) for key, value in pairs}
 
 
 def build_command(program: str, release: tuple[int, ...], job: dict[str, Any]) -> list[str]:
@@ -146,47 +118,6 @@ def check_built(finished: child_processes.CompletedProgram, plan: Path) -> None:
     # it may report PASSED after errors, so check for the file
     if finished.returncode != 0 or not report.passed or not plan.is_file():
         raise _refused(report, finished)
-
-
-def time(program: str, engine: Path, job: dict[str, Any], context: Context) -> tuple[Times, Report]:
-    """Time an engine with trtexec's own loop: random images, one stream.
-
-    Its latency is the event times of the copies and the GPU, without the host's overhead, so it is
-    not comparable with the times of a `TensorRTSession`; say so wherever it is shown.
-
-    Raises:
-        AgentError: as `check_built`; `environment` also if it takes too long.
-    """
-    times = context.scratch() / "times.json"
-    warmup_ms = int(job["warmup_seconds"] * 1000)
-    command = [
-        program,
-        f"--loadEngine={engine}",
-        f"--shapes={job['input']}:1x{job['height']}x{job['width']}x3",
-        f"--warmUp={warmup_ms}",
-        f"--iterations={job['min_runs']}",
-        f"--duration={job['min_seconds']:g}",
-        "--useSpinWait",
-        f"--exportTimes={times}",
-        *([] if job["dla_core"] is None else [f"--useDLACore={job['dla_core']}"]),
-    ]
-    longest = 60.0 + 20 * (job["warmup_seconds"] + job["min_seconds"])
-    finished = child_processes.run(command, context.children, longest)
-    report = parse(finished.output)
-    if finished.returncode != 0 or not report.passed or not times.is_file():
-        raise _refused(report, finished)
-    return read_times(times, warmup_ms), report
-
-
-def read_times(path: Path, warmup_ms: float) -> Times:
-    """The times that --exportTimes wrote, without the warm-up that releases before 10 include.
-
-    Raises:
-        ValueError: it is not such a file.
-    """
-    rows = json.loads(path.read_text(encoding="utf-8"))
-    kept = [row for row in rows if row["startComputeMs"] >= warmup_ms]
-    return Times([row["latencyMs"] for row in kept], [row["computeMs"] for row in kept])
 
 
 def _refused(report: Report, finished: child_processes.CompletedProgram) -> AgentError:

@@ -145,7 +145,10 @@ def _disk(info: dict[str, Any]) -> Iterator[Finding]:
     if free is None:
         return
     if free < DISK_MB_NEEDED:
-        remedy = f"Free {DISK_MB_NEEDED} MB, or set TMKD_DEPLOY_AGENT_HOME to another disk there."
+        remedy = (
+            f"Free {DISK_MB_NEEDED} MB there, or set TMKD_DEPLOY_AGENT_HOME to another disk in "
+            "/etc/environment."
+        )
         yield Finding("Disk", "error", f"{free} MB free", remedy)
     else:
         yield Finding("Disk", "ok", f"{free} MB free")

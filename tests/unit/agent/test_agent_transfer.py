@@ -153,6 +153,18 @@ def test_a_file_that_the_device_lacks_cannot_be_fetched(agent: Any) -> None:
     assert agent.refused("fetch", sha256=SHA256, offset=-1)["code"] == "request"
 
 
+def test_files_that_are_not_the_agents_are_left_alone(agent: Any) -> None:
+    # TMKD_DEPLOY_AGENT_HOME may name a folder that the account uses for other things, too
+    (agent.folder / "photos").mkdir()
+    foreign = [agent.folder / "notes.txt", agent.folder / "photos/1.jpg", agent.folder / "a.part"]
+    ours = agent.folder / "agent-0123.zip"
+    for path in (*foreign, ours):
+        path.write_bytes(b"old")
+        os.utime(path, (time.time() - MONTH, time.time() - MONTH))
+    assert agent.request("clean") == {"files": 1, "bytes": 3}
+    assert all(path.exists() for path in foreign) and not ours.exists()
+
+
 def test_files_unused_for_a_month_are_cleaned_away(agent: Any) -> None:
     old, used = agent.upload(b"old"), agent.upload(b"used")
     for sha256 in (old, used):

@@ -10,7 +10,7 @@ import shutil
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, Iterator
 
 from tmkd_deploy.agent.agent_errors import DATA, DISK_FULL, REQUEST, AgentError, from_os_error
 from tmkd_deploy.agent.transport import store
@@ -79,13 +79,20 @@ def clean(request: dict[str, Any], context: Context) -> dict[str, Any]:
     lock, the unfinished files of sessions that were killed.
     """
     removed, freed = 0, 0
-    for path in context.folder.rglob("*"):
+    for path in _own_files(context.folder):
         with contextlib.suppress(OSError):  # it was deleted, or is not ours to delete
             if path.is_file() and _is_left_over(path, context):
                 size = path.stat().st_size
                 path.unlink()
                 removed, freed = removed + 1, freed + size
     return {"files": removed, "bytes": freed}
+
+
+def _own_files(folder: Path) -> Iterator[Path]:
+    """What lies in the agent's folder by its own doing; the account may keep other files there."""
+    yield from folder.glob("agent-*")  # as `tmkd_deploy/devices/payload.py` names what it sends
+    for name in ("files", "results", "scratch", "timing"):
+        yield from (folder / name).rglob("*")
 
 
 def _is_left_over(path: Path, context: Context) -> bool:

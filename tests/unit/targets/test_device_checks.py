@@ -28,6 +28,12 @@ def test_a_sound_board_has_nothing_to_fix() -> None:
     assert found["TensorRT"].found == "10.3.0; JetPack 6.2 includes 10.3"
 
 
+def test_a_processor_needs_less_memory_than_tensorrts_builder() -> None:
+    assert look("raspberry", memory_free_mb=1100)["Memory"].state == "ok"
+    assert look("raspberry", memory_free_mb=900)["Memory"].state == "warning"
+    assert look("raspberry", memory_free_mb=200)["Memory"].state == "error"
+
+
 def test_the_raspberry_needs_onnx_runtime_alone() -> None:
     assert not_ok(look("raspberry")) == set()
     assert "TensorRT" not in look("raspberry")
@@ -101,7 +107,8 @@ def test_a_cuda_that_jetpacks_tensorrt_is_not_for() -> None:
         ),
         ({"disk_free_mb": 100}, "Disk", "error", "100 MB", "TMKD_DEPLOY_AGENT_HOME"),
         ({"memory_free_mb": 100}, "Memory", "error", "100 of 7620", "isolate"),
-        ({"memory_free_mb": 900}, "Memory", "warning", "1024", "isolate"),
+        ({"memory_free_mb": 900}, "Memory", "error", "900 of 7620", "isolate"),
+        ({"memory_free_mb": 1500}, "Memory", "warning", "2048", "isolate"),
         (
             {"clocks": {"locked": False, "governor": "schedutil"}},
             *("Clocks", "warning", "not locked", "sudo jetson_clocks"),

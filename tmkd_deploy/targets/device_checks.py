@@ -47,6 +47,7 @@ def findings(
         _python(info),
         *([] if profile is None else _architecture(info, profile)),
         *(_jetpack(info, profile, release) if profile and profile.software else []),
+        *_known_faults(info),
         *runtime_findings(info, profile, release),
         *(int8_findings(info) if profile is None or profile.runtime == "onnxruntime" else []),
         *(_cuda(info, release) if profile and profile.compute_capability else []),
@@ -119,6 +120,15 @@ def _jetpack(
             "Flash one of these with https://developer.nvidia.com/sdk-manager, or continue and "
             "check the build's messages.",
         )
+
+
+def _known_faults(info: dict[str, Any]) -> Iterator[Finding]:
+    # https://github.com/ggml-org/llama.cpp/pull/23732; that a restart helps:
+    # https://github.com/0xShug0/audio.cpp/issues/12
+    if (info["l4t"] or "").startswith("36.4.7"):
+        found = f"{info['l4t']} may refuse GPU memory although it is free (NvMap, error 12)"
+        remedy = "If a build runs out of memory, restart the device and build first of all."
+        yield Finding("Jetson Linux", "warning", found, remedy)
 
 
 def _cuda(info: dict[str, Any], release: Software | None) -> Iterator[Finding]:

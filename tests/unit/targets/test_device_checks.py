@@ -105,6 +105,8 @@ def test_a_cuda_that_jetpacks_tensorrt_is_not_for() -> None:
             },
             *("TensorRT", "warning", "/home/nvidia/.local", "pip uninstall tensorrt"),
         ),
+        # https://github.com/ggml-org/llama.cpp/pull/23732
+        ({"l4t": "36.4.7"}, "Jetson Linux", "warning", "NvMap, error 12", "restart the device"),
         ({"disk_free_mb": 100}, "Disk", "error", "100 MB", "TMKD_DEPLOY_AGENT_HOME"),
         ({"memory_free_mb": 100}, "Memory", "error", "100 of 7620", "isolate"),
         ({"memory_free_mb": 900}, "Memory", "error", "900 of 7620", "isolate"),

@@ -27,7 +27,14 @@ LIBRARY = r"""
 #include <string.h>
 static int alive = 0;
 static long clock_us = 0;
+static unsigned flags = 0;
 int stand_in_alive(void) { return alive; }
+int stand_in_flags(void) { return flags; }
+int cudaSetDeviceFlags(unsigned given) {
+    if (alive) return 708; /* cudaErrorSetOnActiveProcess, as of old: it comes first */
+    flags = given;
+    return 0;
+}
 const char *cudaGetErrorString(int status) { return status == 2 ? "out of memory" : "bad"; }
 int cudaDeviceGetAttribute(int *value, int attribute, int device) {
     if (device != 0) return 101;
@@ -181,6 +188,9 @@ def test_images_go_in_and_logits_come_out(cuda, tensorrt, engine):
         assert found.dtype == np.float32 and found.shape == (1, 4)
         np.testing.assert_array_equal(found, expected.run(None, {"images": one})[0])
     assert session.device_ms() == 1.5
+    assert Cuda()._library.stand_in_flags() == 1  # cudaDeviceScheduleSpin
+    sessions.open_session("tensorrt", engine, 1, None)  # although the first one is in use
+    gc.collect()
     assert cuda() == 3 + 4  # a stream, two events, and two tensors' memory on either side
     del session
     gc.collect()

@@ -23,6 +23,7 @@ _OUT_OF_MEMORY = 2  # cudaErrorMemoryAllocation
 _MAJOR, _MINOR = 75, 76  # cudaDevAttrComputeCapabilityMajor and Minor
 _HOST_TO_DEVICE = 1  # cudaMemcpyHostToDevice
 _DEVICE_TO_HOST = 2  # cudaMemcpyDeviceToHost
+_SPIN = 1  # cudaDeviceScheduleSpin
 _NAMES = ("libcudart.so", "libcudart.so.13", "libcudart.so.12", "libcudart.so.11.0")
 
 
@@ -44,6 +45,15 @@ class Cuda:
             AgentError: `environment`: there is no GPU, or no driver for it.
         """
         return 10 * self._attribute(_MAJOR) + self._attribute(_MINOR)
+
+    def spin(self) -> None:
+        """Wait for the GPU by spinning from now on, instead of as CUDA sees fit.
+
+        Its default may let the thread sleep, above all on a Jetson, and waking up takes longer than
+        a small engine. Older releases refuse once the GPU is in use, as by an earlier session,
+        which has then chosen this already.
+        """
+        self._library.cudaSetDeviceFlags(ctypes.c_uint(_SPIN))
 
     def stream(self) -> int:
         """A new stream, which runs its work in order."""

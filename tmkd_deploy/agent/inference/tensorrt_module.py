@@ -131,6 +131,7 @@ class TensorRTSession:
     def __init__(self, runtime: str, engine: Path, dla_core: int | None = None) -> None:
         trt = load(runtime)
         self._cuda = Cuda()
+        self._cuda.spin()  # before anything starts to use the GPU
         log = logger(trt)
         try:
             self._runtime = trt.Runtime(log)

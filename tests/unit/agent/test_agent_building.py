@@ -90,6 +90,21 @@ def test_fp32_is_not_computed_as_tf32(precision, tf32):
 
 
 @rtx
+def test_a_dla_gets_a_network_without_dynamic_dimensions():
+    trt = tensorrt_module.load("tensorrt_rtx")
+    log = tensorrt_module.logger(trt)
+    builder = trt.Builder(log)
+    typing = tensorrt_build.choose_typing(trt, "strong", "fp16", dla=True)
+    network = builder.create_network(typing.network_flags)
+    assert trt.OnnxParser(network, log).parse(model())
+    assert network.get_output(0).shape[0] == -1
+    tensorrt_build.fix_batch(network, {"height": SIDE, "width": SIDE})
+    layers = [network.get_layer(at) for at in range(network.num_layers)]
+    shapes = [tuple(each.get_output(0).shape) for each in layers]
+    assert all(-1 not in shape for shape in shapes)
+
+
+@rtx
 def test_an_engine_that_was_cleaned_away_is_built_again(bench, monkeypatch):
     onnx = bench.put(model())
     made = builders.BuildResult(Path(), True, "log", [], [], {"typing": "strong"})

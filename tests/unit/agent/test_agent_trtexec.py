@@ -279,7 +279,8 @@ def test_a_build_by_trtexec_where_there_is_no_module(tmp_path, stand_in):
     assert "--int8" in sidecar["build"]["command"]
     assert sidecar["build"]["typing"] == "flags"
     assert sidecar["dla"]["core"] == 0 and len(sidecar["dla"]["gpu_fallback_layers"]) == 2
-    assert "Q/DQ" in bench.said("warn")[0]["text"]
+    warned = [line["text"] for line in bench.said("warn")]
+    assert "Q/DQ" in warned[0] and "dynamic" in warned[1]
     (cache,) = (Path(part) for part in sidecar["build"]["command"] if "timingCacheFile" in part)
     assert cache.name.startswith("tensorrt-10.3.0-")
     assert json.loads(bench.context.stored_file(answer["layers"]).read_text())[0]["name"] == "conv"

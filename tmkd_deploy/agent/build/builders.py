@@ -170,6 +170,11 @@ def _build_with_module(job: dict[str, Any], context: Context) -> BuildResult:
 def _build_with_trtexec(
     program: str, release: str, job: dict[str, Any], context: Context
 ) -> BuildResult:
+    if job["dla_core"] is not None:
+        context.writer.warn(
+            "trtexec cannot fix the batch of this model, and the DLA runs no layer with a dynamic "
+            "dimension. On the device, run: sudo apt-get install python3-libnvinfer"
+        )
     folder = context.scratch()
     layers_path = folder / "layers.json"
     plan = folder / tensorrt_build.PLAN

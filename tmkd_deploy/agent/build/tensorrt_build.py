@@ -64,6 +64,8 @@ def _build(trt: Any, log: Any, job: dict[str, Any], folder: Path) -> dict[str, A
     typing = choose_typing(trt, job["typing"], job["precision"], job["dla_core"] is not None)
     network = builder.create_network(typing.network_flags)
     _parse(trt, log, network, job)
+    if job["dla_core"] is not None:
+        fix_batch(network, job)
     config = configure(trt, builder, typing, job)
     config.add_optimization_profile(_profile(builder, network, job))
     if job["compute_capability"] is not None:
@@ -159,6 +161,15 @@ def _check_ends(network: Any, job: dict[str, Any]) -> None:
             None,
             "Export the student again, for this image size.",
         )
+
+
+def fix_batch(network: Any, job: dict[str, Any]) -> None:
+    """Give the input a fixed batch of one: a DLA runs no layer with a dynamic dimension.
+
+    "DLA Layer ... does not support dynamic shapes in any dimension", says the builder:
+    https://github.com/onnx/tensorflow-onnx/issues/1632.
+    """
+    network.get_input(0).shape = (1, job["height"], job["width"], 3)
 
 
 def _profile(builder: Any, network: Any, job: dict[str, Any]) -> Any:

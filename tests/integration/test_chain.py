@@ -49,6 +49,17 @@ def test_the_summary_covers_every_target(summary) -> None:
     assert summary["teacher"]["parameters"] > summary["student"]["parameters"]
 
 
+def test_the_summary_says_what_was_decided_on_the_fused_teacher(complete, summary) -> None:
+    fusion = summary["fusion"]
+    parts = ["softness", "view weights", "text weights", "text share"]
+    assert [each["part"] for each in fusion["decisions"]] == parts
+    for decision, sentence in zip(fusion["decisions"], fusion["sentences"], strict=True):
+        assert decision["images"] == summary["data"]["val_images"]
+        gained = decision["nll_before"] - decision["nll_after"]
+        assert decision["taken"] == (gained > decision["standard_error"])
+        assert f"Fused teacher, {sentence}." in complete[1].err
+
+
 @pytest.mark.parametrize("target", TARGETS)
 def test_each_target_has_ledger_sizes_budgets_and_verdict(summary, target) -> None:
     found = summary["targets"][target]
@@ -191,6 +202,8 @@ def test_precomputed_embeddings_take_the_place_of_clip(partial_project) -> None:
     ]
     record = project.manifest("score_views")["record"]
     assert record["model"] == "texts.safetensors" and not record["image_tower"]
+    fusion = project.manifest("distill")["record"]["fusion"]
+    assert len(fusion["decisions"]) == 3 and "no image tower" in fusion["notes"][0]
     safetensors.save_file(
         {"texts": texts["texts"][::-1].copy()}, project.folder / "texts.safetensors"
     )

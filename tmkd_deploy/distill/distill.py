@@ -20,6 +20,7 @@ from tmkd_deploy.distill.candidates import (
     weak_teacher,
     without_lead,
 )
+from tmkd_deploy.distill.decide_fusion import fusion_of, stated_fusion
 from tmkd_deploy.distill.gallery import summarise_view_weights, write_gallery
 from tmkd_deploy.distill.losses.labels import class_weights
 from tmkd_deploy.distill.losses.total import StudentLoss
@@ -36,6 +37,7 @@ from tmkd_deploy.models import weights
 from tmkd_deploy.models.timm_classifier import Classifier, create, merge_branches, parameters_of
 from tmkd_deploy.recipe.schema import Recipe
 from tmkd_deploy.records.distillation import StudentName, StudentRecord
+from tmkd_deploy.records.fusion import Fusion
 from tmkd_deploy.records.training import TrainingCurve
 from tmkd_deploy.training.batches import TrainingImages
 from tmkd_deploy.training.best_epoch import Validation
@@ -83,7 +85,8 @@ class Student:
         if self.record.ships == "baseline":
             return None
         if recipe.distill.teacher_outputs == "live":
-            return LiveTeacherOutputs(teachers.fused(recipe, data, training_device()))
+            fusion = self.record.fusion or stated_fusion(recipe.distill)
+            return LiveTeacherOutputs(teachers.fused(recipe, fusion, data, training_device()))
         return CachedTeacherOutputs(**load_file(self.folder / _TEACHER_OUTPUTS))
 
     def loss(self, recipe: Recipe, data: PreparedData, teachers: Teachers) -> StudentLoss:
@@ -108,7 +111,8 @@ def distill(
     Raises:
         LogitsError: the logits of a model are not finite.
     """
-    teacher_outputs = _teacher_outputs(recipe, data, teachers, folder, events)
+    fusion = fusion_of(recipe, data, teachers, events)
+    teacher_outputs = _teacher_outputs(recipe, data, teachers, fusion, folder, events)
     student, width, loaded = _initialised(recipe, data, recipe.student.weights)
     loss = student_loss(recipe, data, teachers, width)
     curve = _train(
@@ -131,10 +135,11 @@ def distill(
         parameters=parameters_of(merge_branches(student)),
         feature_width=loss.to_teacher.in_features,
         **_compared(recipe, distilled, baseline, validate(teachers.visual, data, "the teacher")),
-        view_weights=summarise_view_weights(recipe, data, teachers),
-        view_captions=write_gallery(recipe, data, teachers, folder),
+        view_weights=summarise_view_weights(recipe, data, teachers, fusion),
+        view_captions=write_gallery(recipe, data, teachers, fusion, folder),
         curves={name: curve for name, curve in curves.items() if curve is not None},
         weights=weights.recorded_name(loaded),
+        fusion=fusion,
     )
     events.say(record.choice)
     for warning in record.warnings:
@@ -167,11 +172,16 @@ def _compared(
 
 
 def _teacher_outputs(
-    recipe: Recipe, data: PreparedData, teachers: Teachers, folder: Path, events: Events
+    recipe: Recipe,
+    data: PreparedData,
+    teachers: Teachers,
+    fusion: Fusion,
+    folder: Path,
+    events: Events,
 ) -> TeacherOutputSource:
     settings = recipe.distill
     device = training_device()
-    fused = teachers.fused(recipe, data, device)
+    fused = teachers.fused(recipe, fusion, data, device)
     if settings.teacher_outputs == "live":
         return LiveTeacherOutputs(fused)
     cache = cache_teacher_outputs(

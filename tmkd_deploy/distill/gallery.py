@@ -12,6 +12,7 @@ from tmkd_deploy.distill.train_teacher import Teachers
 from tmkd_deploy.distill.views import make_views
 from tmkd_deploy.recipe.schema import Recipe
 from tmkd_deploy.records.distillation import VIEW_IMAGES, VIEW_WEIGHTS, ViewWeights
+from tmkd_deploy.records.fusion import Fusion
 from tmkd_deploy.records.types import VIEWS
 from tmkd_deploy.training.batches import to_float
 
@@ -20,7 +21,7 @@ _BINS = 20
 
 
 def write_gallery(
-    recipe: Recipe, data: PreparedData, teachers: Teachers, folder: Path
+    recipe: Recipe, data: PreparedData, teachers: Teachers, fusion: Fusion, folder: Path
 ) -> list[str]:
     """Write views uint8 [k, 3, H, W, 3] and weights float32 [k, 3]; return k captions.
 
@@ -36,22 +37,24 @@ def write_gallery(
     np.save(folder / VIEW_IMAGES, (views * 255).round().to(torch.uint8).numpy())
     weights = np.zeros((len(chosen), len(VIEWS)), np.float32)
     columns = [VIEWS.index(view) for view in recipe.distill.views]
-    weights[:, columns] = teachers.view_weights(recipe, "val", labels)[chosen].numpy()
+    weights[:, columns] = teachers.view_weights(recipe, fusion, "val", labels)[chosen].numpy()
     np.save(folder / VIEW_WEIGHTS, weights)
     keys = data.keys("val")
     return [f"{keys[index]}, {data.class_names[labels[index]]}" for index in chosen]
 
 
-def summarise_view_weights(recipe: Recipe, data: PreparedData, teachers: Teachers) -> ViewWeights:
+def summarise_view_weights(
+    recipe: Recipe, data: PreparedData, teachers: Teachers, fusion: Fusion
+) -> ViewWeights:
     """The training images' view weights: mean, mean by class, and histogram."""
     settings, labels = recipe.distill, data.labels("train")
-    weights = teachers.view_weights(recipe, "train", labels).numpy()
+    weights = teachers.view_weights(recipe, fusion, "train", labels).numpy()
 
     def mean(rows: np.ndarray) -> dict[str, float]:
         return dict(zip(settings.views, rows.mean(axis=0, dtype=float).tolist(), strict=True))
 
     return ViewWeights(
-        guided_by=settings.weights_guided_by if settings.text_weights else "nothing",
+        guided_by=fusion.guided_by,
         mean=mean(weights),
         mean_by_class={
             name: mean(weights[labels == label])

@@ -45,12 +45,13 @@ def score_views(
     """
     settings = recipe.teacher.text
     if settings.embeddings is None:
-        texts, train, val = _clip_scores(recipe, data, events, trainer_config)
+        texts, train, val, scale = _clip_scores(recipe, data, events, trainer_config)
     else:
         if visual is None:
             raise TypeError("precomputed embeddings require the visual teacher")
         embeddings = read_embeddings(settings.embeddings, data.class_names)
         texts, train, val = _visual_scores(embeddings, recipe, data, visual, events)
+        scale = None
     if not (torch.isfinite(train).all() and torch.isfinite(val).all()):
         raise DataError(
             "The text teacher's scores are not finite.",
@@ -66,12 +67,13 @@ def score_views(
         model=settings.embeddings.name if settings.embeddings else str(settings.model),
         image_tower=settings.embeddings is None,
         top1_by_view=top1,
+        logit_scale=scale,
     )
 
 
 def _clip_scores(
     recipe: Recipe, data: PreparedData, events: Events, trainer_config: TrainerConfig | None
-) -> tuple[Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor, float | None]:
     settings, device = recipe.teacher.text, training_device()
     torch.manual_seed(recipe.seed)
     text = text_teacher.create(settings, recipe.prompts, data.class_names).to(device)
@@ -97,7 +99,7 @@ def _clip_scores(
         for split in ("train", "val")
     )
     with torch.inference_mode():
-        return text.embed_classes().cpu(), train, val
+        return text.embed_classes().cpu(), train, val, float(text_teacher.logit_scale(text))
 
 
 def _visual_scores(

@@ -30,17 +30,25 @@ class TeacherOutputSource(Protocol):
 class FusedTeacher:
     """The visual teacher with its outputs fused over the views.
 
-    `weights` [N, V] are the view weights of the training images.
+    `weights` [N, V] are the view weights of the training images. The logits of the views are
+    multiplied by `softness`; those of the text teacher, `text_logits` [N, C] of the training images
+    without augmentation, are added `text_share` times.
     """
 
     visual: nn.Module
     settings: ViewSettings
     views: list[View]
     weights: Tensor
+    softness: float = 1.0
+    text_logits: Tensor | None = None
+    text_share: float = 0.0
 
-    def outputs(self, images: Tensor, weights: Tensor) -> TeacherOutputs:
-        """Fused outputs for augmented images [n, 3, H, W] in [0, 1] and weights [n, V].
+    def outputs(
+        self, images: Tensor, weights: Tensor, text_logits: Tensor | None = None
+    ) -> TeacherOutputs:
+        """Fused outputs for augmented images [n, 3, H, W] in [0, 1].
 
+        `weights` [n, V] and `text_logits` [n, C] are those of the same images.
         All views of all images go through the teacher as one batch.
         """
         with torch.no_grad():
@@ -50,7 +58,10 @@ class FusedTeacher:
                 part.float().unflatten(0, views.shape[:2]) for part in self.visual(stacked)
             )
             weights = weights.to(images.device)
-            return TeacherOutputs(fuse(logits, weights), fuse(features, weights))
+            fused = self.softness * fuse(logits, weights)
+            if text_logits is not None:
+                fused = fused + self.text_share * text_logits.to(images.device)
+            return TeacherOutputs(fused, fuse(features, weights))
 
 
 @dataclass(frozen=True)
@@ -60,11 +71,20 @@ class LiveTeacherOutputs:
     teacher: FusedTeacher
 
     def for_batch(self, batch: Batch) -> TeacherOutputs:
-        """See `TeacherOutputSource`; mixed images mix their view weights, too."""
-        weights = self.teacher.weights[batch.indices]
-        if mixed_in := batch.mixed_in:
-            weights = torch.lerp(self.teacher.weights[mixed_in.indices], weights, mixed_in.share)
-        return self.teacher.outputs(batch.images, weights)
+        """See `TeacherOutputSource`; mixed images mix their view weights and text logits, too."""
+
+        def of_batch(of_images: Tensor) -> Tensor:
+            own = of_images[batch.indices]
+            if mixed_in := batch.mixed_in:
+                return torch.lerp(of_images[mixed_in.indices], own, mixed_in.share)
+            return own
+
+        text_logits = self.teacher.text_logits
+        return self.teacher.outputs(
+            batch.images,
+            of_batch(self.teacher.weights),
+            None if text_logits is None else of_batch(text_logits),
+        )
 
 
 @dataclass(frozen=True)
@@ -96,6 +116,7 @@ def cache_teacher_outputs(
     Features are cached as float16.
     """
     count = augmentation_count(augment, max_augmentations)
+    text_logits = teacher.text_logits
     task = events.begin("Caching teacher outputs", count * len(images), "images")
     outputs: list[list[TeacherOutputs]] = [[] for _ in range(count)]
     try:
@@ -103,7 +124,9 @@ def cache_teacher_outputs(
             batch = to_float(images, indices, device)
             for number in range(count):
                 augmented = apply(batch, augment, number)
-                outputs[number].append(teacher.outputs(augmented, teacher.weights[indices]))
+                by_text = None if text_logits is None else text_logits[indices]
+                fused = teacher.outputs(augmented, teacher.weights[indices], by_text)
+                outputs[number].append(fused)
                 task.advance(len(batch))
     finally:
         task.finish()

@@ -141,7 +141,7 @@ def train(
         texts = teacher.embed_classes(step.random).flatten(0, 1)
         classes = len(texts) // len(VIEWS)
         positive = (drawn * classes + targets[step.indices]).to(device)
-        scores = teacher.embed_images(pixels) @ texts.T * _logit_scale(teacher.clip)
+        scores = teacher.embed_images(pixels) @ texts.T * logit_scale(teacher)
         to_text = F.cross_entropy(scores, positive)
         matches = F.one_hot(positive, len(texts)).float().T
         present = matches.sum(dim=1) > 0
@@ -183,8 +183,9 @@ def semantic_scores(
     return torch.cat(parts)
 
 
-def _logit_scale(clip: nn.Module) -> Tensor:
-    scale: Tensor = clip.logit_scale.exp().clamp(max=100.0)  # type: ignore[operator]
+def logit_scale(teacher: TextTeacher) -> Tensor:
+    """What cosines are multiplied by to be logits: CLIP's own, a scalar of at most 100."""
+    scale: Tensor = teacher.clip.logit_scale.exp().clamp(max=100.0)  # type: ignore[operator]
     return scale
 
 

@@ -28,6 +28,7 @@ from tmkd_deploy.models.timm_classifier import (
 )
 from tmkd_deploy.recipe.schema import Recipe
 from tmkd_deploy.records.distillation import TeacherRecord, TextTeacherRecord
+from tmkd_deploy.records.fusion import Fusion
 from tmkd_deploy.records.training import TrainingCurve, origin
 from tmkd_deploy.records.types import VIEWS
 from tmkd_deploy.training.batches import TrainingImages
@@ -45,13 +46,15 @@ class Teachers:
     """Both teachers of a run.
 
     `record` is the visual teacher's. `texts` [V, C, d] are the class embeddings of each view, and
-    `scores` the text teacher's scores [N, V, C] by split.
+    `scores` the text teacher's scores [N, V, C] by split; `logit_scale` times these are its logits,
+    None if it has none.
     """
 
     visual: Classifier
     record: TeacherRecord
     texts: Tensor
     scores: dict[str, Tensor]
+    logit_scale: float | None = None
 
     @classmethod
     def load(
@@ -64,25 +67,43 @@ class Teachers:
         """Load both teachers from the artifacts of their stages."""
         scores = load_file(view_scores.path(TEXT_SCORES))
         texts = scores.pop("texts")
-        return cls(read_visual(trained, recipe, data), trained.record, texts, scores)
+        visual, scale = read_visual(trained, recipe, data), view_scores.record.logit_scale
+        return cls(visual, trained.record, texts, scores, scale)
 
-    def view_weights(self, recipe: Recipe, split: Split, labels: np.ndarray) -> Tensor:
+    def view_weights(
+        self, recipe: Recipe, fusion: Fusion, split: Split, labels: np.ndarray
+    ) -> Tensor:
         """Weights [N, V'] of the views that the recipe distils from, for labels [N]."""
-        settings = recipe.distill
-        if not settings.text_weights:
-            return uniform_weights(len(labels), len(settings.views))
-        scores = self.scores[split][:, [VIEWS.index(view) for view in settings.views]]
-        by_label = settings.weights_guided_by == "label"
+        views = recipe.distill.views
+        if fusion.guided_by == "nothing":
+            return uniform_weights(len(labels), len(views))
+        if fusion.guided_by == "validation":
+            return torch.tensor([fusion.view_weights[view] for view in views]).repeat(
+                len(labels), 1
+            )
+        scores = self.scores[split][:, [VIEWS.index(view) for view in views]]
+        by_label = fusion.guided_by == "label"
         classes = torch.from_numpy(labels) if by_label else predicted_classes(scores)
-        return semantic_weights(scores, classes, settings.weight_temperature)
+        return semantic_weights(scores, classes, recipe.distill.weight_temperature)
 
-    def fused(self, recipe: Recipe, data: PreparedData, device: torch.device) -> FusedTeacher:
-        """The visual teacher on `device`, fused by the training images' view weights."""
+    def text_logits(self, split: Split) -> Tensor | None:
+        """The text teacher's logits [N, C] of the images themselves, the view rgb."""
+        if self.logit_scale is None:
+            return None
+        return self.logit_scale * self.scores[split][:, VIEWS.index("rgb")]
+
+    def fused(
+        self, recipe: Recipe, fusion: Fusion, data: PreparedData, device: torch.device
+    ) -> FusedTeacher:
+        """The visual teacher on `device`, fused as `fusion` says for the training images."""
         return FusedTeacher(
             self.visual.to(device).to(memory_format=torch.channels_last).eval(),
             recipe.views,
             recipe.distill.views,
-            self.view_weights(recipe, "train", data.labels("train")),
+            self.view_weights(recipe, fusion, "train", data.labels("train")),
+            fusion.softness,
+            self.text_logits("train") if fusion.text_share else None,
+            fusion.text_share,
         )
 
 

@@ -115,6 +115,18 @@ def features_by_view(
     return torch.cat([features.float().cpu() for _, _, features in outputs], dim=1)
 
 
+def logits_by_view(
+    visual: nn.Module,
+    images: np.ndarray | Tensor,
+    views: ViewSettings,
+    device: torch.device,
+    events: Events,
+) -> Tensor:
+    """Logits [V, N, C] (float32, on the CPU) of every view of uint8 images [N, H, W, 3]."""
+    outputs = _outputs_by_view(visual, images, views, device, events, "Computing teacher logits")
+    return torch.cat([logits.float().cpu() for _, logits, _ in outputs], dim=1)
+
+
 def _outputs_by_view(
     visual: nn.Module,
     images: np.ndarray | Tensor,

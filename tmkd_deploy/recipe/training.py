@@ -10,9 +10,10 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from tmkd_deploy.models import model_kwargs as keywords
+from tmkd_deploy.recipe import methods
 from tmkd_deploy.recipe.section import Count, NotNegative, Positive, Section
 from tmkd_deploy.recipe.training_keys import Augmentations, ClassWeights, EmaDecay, Keep, Patience
-from tmkd_deploy.records.types import VIEWS, Augment, LogitLoss, Mix, View
+from tmkd_deploy.records.types import VIEWS, Augment, LogitLoss, Method, Mix, View
 
 
 class Views(Section):
@@ -186,6 +187,13 @@ class Training(Section):
 class Distill(Section):
     """The TMKD loss CE + alpha T^2 KL + beta L_feature + gamma L_contrastive, and its schedule."""
 
+    method: Method = Field(
+        "auto",
+        description="'auto' lets the validation split decide what each part of the fused teacher "
+        "is worth; 'tmkd' has every term on; 'kd', 'dkd' and 'dist' are that logit term alone, on "
+        "the view rgb. It sets the defaults of other keys; see "
+        "[method.md](../explanation/method.md#methods).",
+    )
     epochs: Count = Field(30, description="Passes over the training images.")
     batch_size: Annotated[int, Field(ge=2)] = Field(64, description="Images per training step.")
     learning_rate: Positive = Field(2e-3, description="Peak learning rate of the schedule.")
@@ -235,20 +243,24 @@ class Distill(Section):
     alpha: NotNegative = Field(1.0, description="Weight of the logit term.")
     temperature: Positive = Field(4.0, description="Temperature T of the logit term.")
     beta: NotNegative = Field(1.0, description="Weight of the feature term.")
-    gamma: NotNegative = Field(0.1, description="Weight of the vision-language contrastive term.")
+    gamma: NotNegative = Field(
+        0.0, description="Weight of the vision-language contrastive term; 0.1 for 'tmkd'."
+    )
     contrastive_temperature: Positive = Field(
         0.07, description="Temperature of the contrastive term."
     )
     views: list[View] = Field(
         list(VIEWS), min_length=1, description="Views that the visual teacher sees."
     )
-    text_weights: bool = Field(
-        True, description="Weight the views by the text teacher's scores; otherwise evenly."
+    text_weights: bool | Literal["auto"] = Field(
+        "auto",
+        description="Weight the views by the text teacher's scores (true) or evenly (false); "
+        "'auto' decides on the validation split.",
     )
     weights_guided_by: Literal["label", "prediction"] = Field(
         "label",
-        description="Score each view on the image's label, or on the class that the text teacher "
-        "itself predicts for it.",
+        description="With 'text_weights: true', score each view on the image's label, or on the "
+        "class that the text teacher itself predicts for it.",
     )
     weight_temperature: Positive = Field(
         0.05, description="Temperature of the softmax over the scores of the views."
@@ -275,6 +287,17 @@ class Distill(Section):
         description="Stop the run, or go on with a warning in the verdict, if the teacher is not "
         "above chance or significantly worse than the student trained without it.",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _method_sets_defaults(cls, given: Any) -> Any:
+        return methods.with_defaults(given) if isinstance(given, dict) else given
+
+    @model_validator(mode="after")
+    def _keys_fit_the_method(self) -> Distill:
+        if problem := methods.contradiction(self.method, self.model_dump()):
+            raise ValueError(problem)
+        return self
 
     @model_validator(mode="after")
     def _the_baseline_is_trained(self) -> Distill:

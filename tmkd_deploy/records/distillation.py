@@ -8,7 +8,8 @@ from pydantic import Field, model_validator
 
 from tmkd_deploy.artifacts import Record
 from tmkd_deploy.records.candidates import Candidate, Gain
-from tmkd_deploy.records.figures import AtLeastOne, Count, Share
+from tmkd_deploy.records.figures import AtLeastOne, Count, Positive, Share
+from tmkd_deploy.records.fusion import Fusion, GuidedBy
 from tmkd_deploy.records.training import TrainingCurve
 
 # files of the distill stage: images uint8 [k, 3, H, W, 3] and weights float32 [k, 3] for the report
@@ -38,21 +39,24 @@ class TextTeacherRecord(Record):
 
     `model` is the open_clip model, or the file of precomputed embeddings. Without an `image_tower`
     the top-1 is that of the visual teacher's features projected into the text space.
+    `logit_scale` times its scores are its logits; None without an image tower, and in older
+    records.
     """
 
     model: str
     image_tower: bool
     top1_by_view: dict[str, Share]
+    logit_scale: Positive | None = None
 
 
 class ViewWeights(Record):
     """The training images' view weights, in [0, 1], by view.
 
-    `guided_by` is the class that views are scored on, or "nothing" for equal weights. `histogram`
-    counts the images by weight, in bins of equal width from 0 to 1.
+    `guided_by` is as in `Fusion`. `histogram` counts the images by weight, in bins of equal width
+    from 0 to 1.
     """
 
-    guided_by: Literal["label", "prediction", "nothing"]
+    guided_by: GuidedBy
     mean: dict[str, float]
     mean_by_class: dict[str, dict[str, float]]
     histogram: dict[str, list[Count]]
@@ -70,7 +74,7 @@ class StudentRecord(Record):
     baseline, None otherwise, and `warnings` are what else is wrong with the student.
     `view_captions` name the validation images whose views and weights are stored for the report,
     and `curves` show how each candidate was trained. `weights` is what they started from, as in
-    `TeacherRecord`.
+    `TeacherRecord`. `fusion` is how the teachers' outputs were fused; None in older records.
     """
 
     model: str
@@ -87,6 +91,7 @@ class StudentRecord(Record):
     view_captions: list[str]
     curves: dict[StudentName, TrainingCurve] = Field(default_factory=dict)
     weights: str | None = None
+    fusion: Fusion | None = None
 
     @model_validator(mode="after")
     def _a_candidate_ships(self) -> StudentRecord:

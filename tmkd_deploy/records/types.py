@@ -14,6 +14,7 @@ View = Literal["rgb", "edge", "freq"]
 VIEWS: tuple[View, ...] = ("rgb", "edge", "freq")
 
 LogitLoss = Literal["kd", "dkd", "dist"]
+Method = Literal["auto", "tmkd", "kd", "dkd", "dist"]
 ImageSize = int | list[int]  # the side of a square, or height and width; in pixels
 Normalisation = tuple[list[float], list[float]]  # mean and standard deviation of R, G, B in [0, 1]
 Augment = Literal["none", "flip", "dihedral", "crop"]

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from tmkd_deploy import artifacts
 from tmkd_deploy.errors import from_os_error
 from tmkd_deploy.records.distillation import ViewWeights
+from tmkd_deploy.records.fusion import Fusion
 from tmkd_deploy.records.training import TrainingCurve
 from tmkd_deploy.records.verdict import GateRecord, Outcome, worst
 
@@ -160,7 +161,8 @@ class RunReport:
     `recipe_yaml` is the resolved recipe without folders, `quantization` is None if it is disabled,
     `view_weights` are those of the training images, `machine` describes the host, `choices` say
     which candidates ship and why, and `notes` are complete sentences too. `curves` are those of the
-    trainings "teacher", "distilled" and "baseline" as far as there were any.
+    trainings "teacher", "distilled" and "baseline" as far as there were any. `fusion` is how the
+    teachers' outputs were fused; None in older runs.
     """
 
     name: str
@@ -177,6 +179,7 @@ class RunReport:
     notes: Sequence[str] = ()
     choices: Sequence[str] = ()
     curves: Mapping[str, TrainingCurve] = field(default_factory=dict)
+    fusion: Fusion | None = None
 
     @property
     def outcome(self) -> Outcome:

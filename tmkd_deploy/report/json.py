@@ -37,6 +37,8 @@ def summary(report: RunReport) -> dict[str, Any]:
         "data": {**dataclasses.asdict(report.data), "split_note": report.data.split_note},
         "teacher": dataclasses.asdict(report.teacher),
         "view_weights": _jsonable(report.view_weights),
+        "fusion": report.fusion
+        and {**_jsonable(report.fusion), "sentences": report.fusion.sentences},
         "student": dataclasses.asdict(report.student),
         "training": {
             name: {**_jsonable(curve), "choice": curve.choice}

@@ -71,6 +71,10 @@ def _blocks(report: RunReport) -> Iterator[str]:
             f"Zero-shot top-1 of the text teacher {escape(report.teacher.text_model)}: "
             f"{formatting.percent(report.teacher.text_zero_shot_top1)}."
         )
+    if report.fusion and report.fusion.sentences:
+        yield view_weights.DECIDED
+        for sentence in report.fusion.sentences:
+            yield f"- {escape(sentence)}"
     yield view_weights.guidance(report.view_weights)
     yield table(view_weights.by_class(report.view_weights))
     yield "## Quantization"

@@ -93,6 +93,7 @@ def write_report(
         notes=_notes(note),
         choices=_choices(inputs),
         curves=_curves(inputs["teacher"], inputs["student"]),
+        fusion=inputs["student"].record.fusion,
     )
     paths = write(report, folder, [Html(), Markdown(), Junit(), Json()])
     return ReportRecord(

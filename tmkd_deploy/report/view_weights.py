@@ -11,8 +11,14 @@ _GUIDED_BY = {
     "weights.",
     "prediction": "The text teacher scores each view against the class it predicts for the image, "
     "so its predictions guide the weights.",
-    "nothing": "The recipe weights all views equally; the text teacher does not score them.",
+    "validation": "The weights of the views were fitted on the validation split and are the same "
+    "for all images.",
+    "nothing": "All views count equally.",
 }
+DECIDED = (
+    "The fused teacher, as decided on the validation split by its mean negative log-likelihood "
+    "(NLL):"
+)
 
 
 def guidance(weights: ViewWeights) -> str:

@@ -167,7 +167,7 @@ class TestStudentLoss:
 
     def parts(self, **settings):
         torch.manual_seed(1)
-        settings = Distill(dkd_beta=OTHERS_WEIGHT, **settings)
+        settings = Distill(method="tmkd", dkd_beta=OTHERS_WEIGHT, **settings)
         loss = StudentLoss(settings, 5, 6, torch.randn(3, 4))
         batch = torch.randn(8, 3), torch.randn(8, 5), torch.randint(3, (8,))
         return loss, batch, TeacherOutputs(torch.randn(8, 3), torch.randn(8, 6))

@@ -16,6 +16,7 @@ from tmkd_deploy.events import SilentEvents
 
 pytest.importorskip("open_clip")
 from tmkd_deploy.distill import text_teacher
+from tmkd_deploy.distill.decide_fusion import stated_fusion
 from tmkd_deploy.distill.score_views import score_views
 from tmkd_deploy.distill.train_teacher import TEXT_SCORES
 
@@ -102,35 +103,45 @@ class TestViewWeights:
     @pytest.mark.parametrize("views", [["rgb", "edge", "freq"], ["freq", "rgb"], ["edge"]])
     @pytest.mark.parametrize("guide", ["label", "prediction"])
     def test_views_are_scored_on_the_class_that_guides(self, digits, teachers, views, guide):
-        recipe = recipe_with(digits, views=views, weights_guided_by=guide)
+        recipe = recipe_with(digits, text_weights=True, views=views, weights_guided_by=guide)
         labels = digits.data.labels("val")
         columns = [("rgb", "edge", "freq").index(view) for view in views]
         scores = teachers.scores["val"][:, columns]
         classes = torch.from_numpy(labels) if guide == "label" else predicted_classes(scores)
-        found = teachers.view_weights(recipe, "val", labels)
+        found = teachers.view_weights(recipe, stated_fusion(recipe.distill), "val", labels)
         assert torch.equal(found, semantic_weights(scores, classes, 0.05))
 
     def test_labels_do_not_matter_where_the_prediction_guides(self, digits, teachers):
-        recipe = recipe_with(digits, weights_guided_by="prediction")
+        recipe = recipe_with(digits, text_weights=True, weights_guided_by="prediction")
         labels = digits.data.labels("val")
         others = (labels + 1) % CLASSES
-        found = [teachers.view_weights(recipe, "val", each) for each in (labels, others)]
+        found = [
+            teachers.view_weights(recipe, stated_fusion(recipe.distill), "val", each)
+            for each in (labels, others)
+        ]
         assert torch.equal(*found)
-        recipe = recipe_with(digits, weights_guided_by="label")
-        found = [teachers.view_weights(recipe, "val", each) for each in (labels, others)]
+        recipe = recipe_with(digits, text_weights=True, weights_guided_by="label")
+        found = [
+            teachers.view_weights(recipe, stated_fusion(recipe.distill), "val", each)
+            for each in (labels, others)
+        ]
         assert not torch.equal(*found)
 
     def test_without_the_text_teacher_all_count_alike(self, digits, teachers):
         recipe = recipe_with(digits, text_weights=False, views=["rgb", "freq"])
         labels = digits.data.labels("val")
-        found = teachers.view_weights(recipe, "val", labels)
+        found = teachers.view_weights(recipe, stated_fusion(recipe.distill), "val", labels)
         assert torch.equal(found, uniform_weights(len(labels), 2))
 
     def test_the_report_shows_the_weights_that_were_used(self, digits, teachers, tmp_path):
-        recipe = recipe_with(digits, weights_guided_by="prediction", views=["freq", "rgb"])
+        recipe = recipe_with(
+            digits, text_weights=True, weights_guided_by="prediction", views=["freq", "rgb"]
+        )
         labels = digits.data.labels("train")
-        used = teachers.view_weights(recipe, "train", labels).numpy()
-        summary = summarise_view_weights(recipe, digits.data, teachers)
+        used = teachers.view_weights(recipe, stated_fusion(recipe.distill), "train", labels).numpy()
+        summary = summarise_view_weights(
+            recipe, digits.data, teachers, stated_fusion(recipe.distill)
+        )
         assert summary.guided_by == "prediction"
         assert list(summary.mean) == ["freq", "rgb"]
         assert summary.mean["freq"] == pytest.approx(used[:, 0].mean(), abs=1e-6)
@@ -138,7 +149,9 @@ class TestViewWeights:
         assert summary.mean_by_class["7"]["rgb"] == pytest.approx(sevens, abs=1e-6)
         assert sum(summary.histogram["rgb"]) == len(labels)
         assert sum(summary.histogram["rgb"][:10]) == (used[:, 1] < 0.5).sum()
-        captions = write_gallery(recipe, digits.data, teachers, tmp_path)
+        captions = write_gallery(
+            recipe, digits.data, teachers, stated_fusion(recipe.distill), tmp_path
+        )
         shown = np.load(tmp_path / "view_weights.npy")
         assert shown.shape == (len(captions), 3)
         assert (shown[:, 1] == 0).all()
@@ -146,6 +159,8 @@ class TestViewWeights:
 
     def test_uniform_weights_are_reported_as_guided_by_nothing(self, digits, teachers):
         recipe = recipe_with(digits, text_weights=False)
-        summary = summarise_view_weights(recipe, digits.data, teachers)
+        summary = summarise_view_weights(
+            recipe, digits.data, teachers, stated_fusion(recipe.distill)
+        )
         assert summary.guided_by == "nothing"
         assert summary.mean == pytest.approx(dict.fromkeys(("rgb", "edge", "freq"), 1 / 3))

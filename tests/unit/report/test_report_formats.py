@@ -285,6 +285,7 @@ def test_the_summary_round_trips_and_keeps_its_keys(read_back: dict[str, Any]) -
         "data",
         "teacher",
         "view_weights",
+        "fusion",
         "student",
         "training",
         "quantization",

@@ -7,11 +7,12 @@ import dataclasses
 import pytest
 from report_fixture import run_report, view_weights
 
+from tmkd_deploy.records.fusion import Fusion
 from tmkd_deploy.report.html import Html
 from tmkd_deploy.report.json import summary
 from tmkd_deploy.report.markdown import Markdown
 from tmkd_deploy.report.tables import CLASSES_LISTED
-from tmkd_deploy.report.view_weights import by_class
+from tmkd_deploy.report.view_weights import DECIDED, by_class
 
 REPORT = run_report()
 
@@ -26,7 +27,8 @@ def guided_by(value: str):
     [
         ("label", "the labels guide the weights"),
         ("prediction", "its predictions guide the weights"),
-        ("nothing", "weights all views equally"),
+        ("validation", "fitted on the validation split"),
+        ("nothing", "All views count equally"),
     ],
 )
 def test_what_the_weights_are_guided_by_is_said_in_every_format(value, text) -> None:
@@ -71,3 +73,24 @@ def test_a_student_of_one_view_has_one_strip() -> None:
     page = Html().render(dataclasses.replace(REPORT, view_weights=one))
     assert "Histograms of the view weights" in page
     assert by_class(one).rows == [["All classes", "100.0 %"], ["functional", "100.0 %"]]
+
+
+def test_every_decision_on_the_fused_teacher_is_one_line_of_every_format() -> None:
+    lines = [
+        "softness 0.35: NLL 0.512 → 0.402 on 315 held-out images",
+        "view weights: even (0.402 → 0.401, within its standard error of 0.003)",
+        "text share: 0 (precomputed text embeddings have no image tower, so no logits)",
+    ]
+    page, text = Html().render(REPORT), Markdown().render(REPORT)
+    for line in lines:
+        assert f"<li>{line}</li>" in page
+        assert f"- {line}" in text
+    assert summary(REPORT)["fusion"]["sentences"] == lines
+    assert summary(REPORT)["fusion"]["softness"] == 0.35
+
+
+@pytest.mark.parametrize("fusion", [None, Fusion()])
+def test_a_run_that_decided_nothing_says_nothing_of_it(fusion) -> None:
+    report = dataclasses.replace(REPORT, fusion=fusion)
+    for text in (Html().render(report), Markdown().render(report)):
+        assert text.count(DECIDED) == 0

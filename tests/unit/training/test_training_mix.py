@@ -1,5 +1,7 @@
 """Mixup and CutMix: torchvision's arithmetic, the loss of both labels, and resumed trainings."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -113,7 +115,9 @@ def test_the_generator_decides_and_rows_are_those_of_the_whole_batch(kind):
 def test_the_loss_is_that_of_both_labels_by_their_shares(logit_loss, weighted):
     torch.manual_seed(1)
     weights = torch.tensor([0.5, 1.0, 2.0, 0.7]) if weighted else None
-    loss = StudentLoss(Distill(logit_loss=logit_loss), 5, 6, torch.randn(CLASSES, 3), weights)
+    loss = StudentLoss(
+        Distill(method="tmkd", logit_loss=logit_loss), 5, 6, torch.randn(CLASSES, 3), weights
+    )
     logits, features = torch.randn(8, CLASSES), torch.randn(8, 5)
     labels = torch.arange(8) % CLASSES
     others, share = labels.roll(1), 0.3
@@ -169,6 +173,21 @@ def test_the_teacher_sees_mixed_images_in_views_weighted_for_both(kind):
     expected = fused.outputs(batch.images, weights)
     assert torch.allclose(found.logits, expected.logits, atol=1e-6)
     assert torch.allclose(found.features, expected.features, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_text_teachers_logits_are_mixed_like_the_images(kind):
+    plain, batch = teacher(), batch_of(kind)
+    text_logits = torch.randn(22, CLASSES, generator=numbered(5))
+    softness, text_share = 0.5, 0.25
+    fused = replace(plain, softness=softness, text_logits=text_logits, text_share=text_share)
+    found = LiveTeacherOutputs(fused).for_batch(batch)
+    share, partners = batch.mixed_in.share, batch.mixed_in.indices
+    mixed = share * text_logits[batch.indices] + (1 - share) * text_logits[partners]
+    expected = LiveTeacherOutputs(plain).for_batch(batch)
+    logits = softness * expected.logits + text_share * mixed
+    assert torch.allclose(found.logits, logits, atol=1e-6)
+    assert torch.equal(found.features, expected.features)
 
 
 @pytest.mark.parametrize("kind", KINDS)

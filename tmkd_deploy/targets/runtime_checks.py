@@ -19,10 +19,7 @@ REINSTALL = "sudo apt-get install --reinstall python3-libnvinfer tensorrt"
 DLA_COMPILER = "sudo apt-get install nvidia-l4t-dla-compiler && sudo ldconfig"
 # Builds for servers and those of PyPI may lack the GPU of a Jetson:
 # https://github.com/NVIDIA-ISAAC-ROS/isaac-ros-cli/issues/22
-OTHER_ORIGIN = (
-    "Builds of another origin may lack this GPU. Remove it, as with: python3 -m pip uninstall "
-    "tensorrt; then: sudo apt-get install python3-libnvinfer"
-)
+OTHER_ORIGIN = "python3 -m pip uninstall tensorrt; sudo apt-get install python3-libnvinfer"
 
 
 def runtime_findings(
@@ -84,7 +81,7 @@ def _tensorrt(
         found += "them needs TensorRT's Python module"
         yield Finding("TensorRT", "warning", found, _module_remedy(info, release))
     elif release and not _is_release(str(version), release.tensorrt):
-        found = f"{version} from {info['tensorrt_file']}, but {included}"
+        found = f"{version} from {info['tensorrt_file']}, which may lack this GPU; {included}"
         yield Finding("TensorRT", "warning", found, OTHER_ORIGIN)
     else:
         yield Finding("TensorRT", "ok", f"{version}{f'; {included}' if included else ''}")

@@ -29,7 +29,8 @@ def test_commands_that_start_at_once(undisturbed: Project, warm: Warm, tmp_path:
     assert 0 in {each.code for each in ended}
     for each in ended:
         assert each.code in (0, 4), each.told
-        busy = re.search(r"Error: This run folder is in use by process \d+, ", each.err)
+        # the one that works may not have said yet which process it is
+        busy = re.search(r"This run folder is in use by (process \d+|another process)", each.err)
         assert (each.code == 4) is bool(busy), each.told
         assert "Traceback" not in each.err and each.orphans == [], each.told
     assert project.drafts() == []

@@ -67,9 +67,9 @@ def run(recipe: Path, seed: int, overrides: Sequence[str], runs: Path) -> Result
     command = [sys.executable, "-m", "tmkd_deploy", "run", str(recipe), "--runs", str(folder)]
     for each in [f"seed={seed}", *overrides]:
         command += ["--set", each]
-    before = _processor_seconds()
+    before = processor_seconds()
     done = subprocess.run([*command, "--quiet"], check=False, stdout=subprocess.DEVNULL)
-    spent = _processor_seconds() - before
+    spent = processor_seconds() - before
     if done.returncode not in OUTCOMES:
         raise RuntimeError(f"Seed {seed}: the run ended with exit code {done.returncode}.")
     (summary,) = folder.glob("*/summary.json")
@@ -185,7 +185,7 @@ _ROWS: list[tuple[str, Callable[[Result], float], str]] = [
 ]
 
 
-def _processor_seconds() -> float:
+def processor_seconds() -> float:
     """User and system time of all finished child processes and their children."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
@@ -196,7 +196,7 @@ def _provenance(arguments: argparse.Namespace) -> Result:
         "command": "python -m benchmarks.demo_seeds " + " ".join(sys.argv[1:]),
         "recipe": arguments.recipe.name,
         "overrides": arguments.set,
-        "commit": _commit(),
+        "commit": package_commit(),
         "versions": {
             "tmkd-deploy": __version__,
             **{name: version(name) for name in ("torch", "timm", "onnxruntime")},
@@ -205,7 +205,7 @@ def _provenance(arguments: argparse.Namespace) -> Result:
     }
 
 
-def _commit() -> str | None:
+def package_commit() -> str | None:
     """The last commit that changed the package, marked if its files were modified since."""
     try:
         commit = _git("log", "-1", "--format=%h", "--abbrev=12", "--", "tmkd_deploy")

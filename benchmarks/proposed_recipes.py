@@ -24,7 +24,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from benchmarks.demo_seeds import REPOSITORY, _commit, _processor_seconds
+from benchmarks.demo_seeds import REPOSITORY, package_commit, processor_seconds
 from tmkd_deploy.artifacts import write_text
 from tmkd_deploy.data.sources import read_source
 from tmkd_deploy.measure.latency import machine
@@ -54,7 +54,7 @@ def main() -> None:
             others = [e for e in found["runs"] if (e["set"], e["seed"]) != (name, seed)]
             found = {
                 "command": "python -m benchmarks.proposed_recipes " + " ".join(sys.argv[1:]),
-                "commit": _commit(),
+                "commit": package_commit(),
                 "machine": machine(),
                 "runs": sorted([*others, result], key=lambda e: (SETS.index(e["set"]), e["seed"])),
             }
@@ -112,11 +112,11 @@ def run(recipe: Path, seed: int, runs: Path) -> Result:
     folder = runs / f"{recipe.stem}-{seed}"
     shutil.rmtree(folder, ignore_errors=True)
     command = [sys.executable, "-m", "tmkd_deploy", "distill", str(recipe), "--runs", str(folder)]
-    before = _processor_seconds()
+    before = processor_seconds()
     done = subprocess.run(
         [*command, "--set", f"seed={seed}", "--quiet"], check=False, capture_output=True, text=True
     )
-    spent = _processor_seconds() - before
+    spent = processor_seconds() - before
     stopped = done.returncode == STOPPED and "teacher" in done.stderr
     if done.returncode and not stopped:
         raise RuntimeError(f"{recipe.stem}, seed {seed}: {done.stderr}")

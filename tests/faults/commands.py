@@ -106,11 +106,6 @@ class Warm:
         self._process.wait()
         self._errors.close()
 
-    def close(self) -> None:
-        """End it."""
-        self._process.communicate(timeout=60)
-        self._errors.close()
-
     def _answer(self) -> str:
         assert self._process.stdout
         line = self._process.stdout.readline()

@@ -7,9 +7,11 @@ from typing import Generic, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch import nn
 
 from tmkd_deploy.data.prepared import PreparedData
+from tmkd_deploy.distill.likelihood import image_nll
 from tmkd_deploy.proportions import (
     mcnemar_p_value,
     p_value_text,
@@ -55,9 +57,10 @@ def validate(model: nn.Module, data: PreparedData, of: str) -> Validated:
     classes, labels = len(data.class_names), data.labels("val")
     logits = Logits([found], of=of, images=data.keys("val"), classes=classes)
     right = logits.predictions == labels
+    nll = float(image_nll(torch.tensor(logits.values), torch.tensor(labels)).mean())
     frequencies = [np.bincount(each, minlength=classes) for each in (labels, logits.predictions)]
     return Validated(
-        Candidate(top1=float(right.mean()), nll=_nll(logits.values, labels)),
+        Candidate(top1=float(right.mean()), nll=nll),
         right,
         float(np.prod(frequencies, axis=0, dtype=float).sum() / len(labels) ** 2),
     )
@@ -155,10 +158,3 @@ def _amount(gain: Gain) -> str:
 
 def _percent(share: float) -> str:
     return f"{100 * share:.1f} %"
-
-
-def _nll(logits: npt.NDArray[np.float32], labels: npt.NDArray[np.int64]) -> float:
-    """The mean negative log-likelihood in nats of labels [N], for logits [N, C]."""
-    relative = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
-    log_sums = np.log(np.exp(relative).sum(axis=1))
-    return float((log_sums - relative[np.arange(len(labels)), labels]).mean())

@@ -102,9 +102,9 @@ def _headers(dataset: EncodedDataset, data: Path) -> list[Header]:
 def _has_gpu() -> bool:
     if importlib.util.find_spec("torch") is None:
         return False
-    import torch
+    from tmkd_deploy.training.distributed import training_device
 
-    return torch.cuda.is_available()
+    return training_device().type == "cuda"
 
 
 def _image_size(headers: list[Header], gpu: bool) -> tuple[int, str]:
@@ -216,9 +216,11 @@ def _models(runtime: str) -> dict[str, str]:
     teacher = installed_for("tf_efficientnet_lite2")
     downloaded = "pretrained # from ImageNet, downloaded once; needs a network"
     if student is None:
-        fast = {
-            "onnxruntime": "mobilenetv4_conv_small # ReLU, fast on a CPU and faster in INT8",
-        }.get(runtime, "resnet18 # plain ReLU, all layers in INT8 under TensorRT")
+        fast = (
+            "mobilenetv4_conv_small # ReLU, fast on a CPU and faster in INT8"
+            if runtime == "onnxruntime"
+            else "resnet18 # plain ReLU, all layers in INT8 under TensorRT"
+        )
         return {
             "teacher": "tf_efficientnet_lite2 # a larger timm model may teach more",
             "teacher_weights": downloaded,

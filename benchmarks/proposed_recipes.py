@@ -124,14 +124,17 @@ def run(recipe: Path, seed: int, runs: Path) -> Result:
     record = json.loads(manifest.read_text(encoding="utf-8"))["record"]
     (teacher,) = folder.glob("*/train_teacher/manifest.json")
     by_view = json.loads(teacher.read_text(encoding="utf-8"))["record"]["top1_by_view"]
+    alone = record["candidates"]["baseline"]["top1"]
     return {
         "validation_images": record["gain"]["images"],
-        "teacher": by_view["rgb"],
-        "baseline": record["candidates"]["baseline"]["top1"],
+        "teacher_rgb": by_view["rgb"],
+        "teacher": alone + record["teacher_gain"]["points"] / 100,
+        "baseline": alone,
         "distilled": record["candidates"]["distilled"]["top1"],
         "teacher_lead": record["teacher_gain"],
         "distillation_gain": record["gain"],
-        "said": record["weak_teacher"],
+        "stopped": stopped,
+        "said": record["weak_teacher"] or record["choice"],
         "processor_seconds": round(spent, 1),
     }
 
@@ -145,22 +148,25 @@ def page(found: Result) -> str:
         f"*Written by `{found['command']}`; do not edit.*",
         "",
         "Top-1 on the validation images, in percent, of recipes as `recipe init --data` writes "
-        "them. Alone is the student trained without teachers on the same schedule. A teacher that "
-        "is significantly worse than that student stops the run, which then says so. Measured with "
+        "them. The teacher, from which the student learns, is fused over its views; RGB is its "
+        "top-1 on the images alone. Alone is the student trained without teachers on the same "
+        "schedule. The run says so where the teacher does not lead that student, and stops where "
+        "the teacher is significantly worse. Measured with "
         f"the package at commit {found['commit'] or 'unknown'} on {on['processor']} "
         f"({on['cores']} cores).",
         "",
-        "| Data | Seed | Images | Teacher | Alone | Distilled | Teacher's lead, points | "
+        "| Data | Seed | Images | RGB | Teacher | Alone | Distilled | Teacher's lead, points | "
         "Distillation's gain, points | Processor minutes | Stopped |",
-        "|---|---|---:|---:|---:|---:|---:|---:|---:|---|",
+        "|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---|",
     ]
     for each in found["runs"]:
         lines.append(
             f"| `{each['set']}` | {each['seed']} | {each['validation_images']} "
-            f"| {100 * each['teacher']:.1f} | {100 * each['baseline']:.1f} "
+            f"| {100 * each['teacher_rgb']:.1f} | {100 * each['teacher']:.1f} "
+            f"| {100 * each['baseline']:.1f} "
             f"| {100 * each['distilled']:.1f} | {_points(each['teacher_lead'])} "
             f"| {_points(each['distillation_gain'])} | {each['processor_seconds'] / 60:.0f} "
-            f"| {'yes' if each['said'] else 'no'} |"
+            f"| {'yes' if each['stopped'] else 'no'} |"
         )
     lines += ["", "Medians over the seeds:", "", "| Data | Seeds | Teacher | Alone | Distilled |"]
     lines.append("|---|---:|---:|---:|---:|")

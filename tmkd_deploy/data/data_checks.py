@@ -15,6 +15,7 @@ from tmkd_deploy.events import Events
 from tmkd_deploy.records.data_check import DataCheckRecord
 
 MAX_NAMED = 5
+_OVERSIGHT = 0.01  # of the held-out images; with more, something is wrong with the splits
 _SAID_ELSEWHERE = {CONTRADICTION, "unreadable_images", "unused_files"}
 
 
@@ -39,15 +40,19 @@ def skip_unreadable(decoded: Decoded, allowed: int, origin: str, events: Events)
 
 
 def drop_overlap(
-    splits: Mapping[Split, Sequence[Sample]], allowed: int, where: str, events: Events
+    splits: Mapping[Split, Sequence[Sample]], allowed: int | None, where: str, events: Events
 ) -> tuple[dict[Split, list[Sample]], list[str]]:
     """The samples that differ from those of all later splits, and the keys of the dropped ones.
 
     The order is training, validation, test. Each dropped image causes a warning.
 
     Raises:
-        DataError: more than `allowed` images equal one of a later split.
+        DataError: more than `allowed` images, or too many to be an oversight, equal one of a later
+            split.
     """
+    if allowed is None:
+        held_out = sum(len(samples) for split, samples in splits.items() if split != "train")
+        allowed = int(_OVERSIGHT * held_out)
     later: dict[str, Sample] = {}  # by pixels
     kept: dict[Split, list[Sample]] = {}
     dropped: list[tuple[Split, Sample, Sample]] = []

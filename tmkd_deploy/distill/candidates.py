@@ -53,7 +53,15 @@ def validate(model: nn.Module, data: PreparedData, of: str) -> Validated:
         LogitsError: its logits are not finite.
     """
     device = training_device()
-    found = predict(model.to(device), data.images("val"), device).numpy()
+    return judge(predict(model.to(device), data.images("val"), device).numpy(), data, of)
+
+
+def judge(found: npt.NDArray[np.float32], data: PreparedData, of: str) -> Validated:
+    """The results that logits [N, C] of the validation split are; `of` names the model in errors.
+
+    Raises:
+        LogitsError: they are not finite.
+    """
     classes, labels = len(data.class_names), data.labels("val")
     logits = Logits([found], of=of, images=data.keys("val"), classes=classes)
     right = logits.predictions == labels

@@ -10,8 +10,10 @@ import torch
 from torch import Tensor
 
 from tmkd_deploy.data.prepared import PreparedData
+from tmkd_deploy.distill.candidates import Validated, judge
 from tmkd_deploy.distill.fusion import fuse, predicted_classes, semantic_weights
 from tmkd_deploy.distill.likelihood import best_factor, best_weights, image_nll
+from tmkd_deploy.distill.teacher_outputs import cache_teacher_outputs
 from tmkd_deploy.distill.train_teacher import Teachers
 from tmkd_deploy.distill.visual_teacher import logits_by_view
 from tmkd_deploy.events import Events
@@ -61,6 +63,21 @@ def stated_fusion(settings: Distill) -> Fusion:
     """The fusion before anything is decided; views that are left open count equally."""
     by_text = settings.text_weights is True
     return Fusion(guided_by=settings.weights_guided_by if by_text else "nothing")
+
+
+def validate_fused(
+    recipe: Recipe, data: PreparedData, teachers: Teachers, fusion: Fusion, events: Events
+) -> Validated:
+    """The fused teacher, which the student learns from, on the validation split.
+
+    Where labels guide the weights of the views in training, the text teacher's predictions do here.
+    """
+    if fusion.guided_by == "label":
+        fusion = fusion.model_copy(update={"guided_by": "prediction"})
+    device = training_device()
+    fused = teachers.fused(recipe, fusion, data, device, split="val")
+    outputs = cache_teacher_outputs(fused, data.images("val"), "none", 1, device, events)
+    return judge(outputs.logits[0].numpy(), data, "the fused teacher")
 
 
 def decide(

@@ -20,7 +20,7 @@ from tmkd_deploy.distill.candidates import (
     weak_teacher,
     without_lead,
 )
-from tmkd_deploy.distill.decide_fusion import fusion_of, stated_fusion
+from tmkd_deploy.distill.decide_fusion import fusion_of, stated_fusion, validate_fused
 from tmkd_deploy.distill.gallery import summarise_view_weights, write_gallery
 from tmkd_deploy.distill.losses.labels import class_weights
 from tmkd_deploy.distill.losses.total import StudentLoss
@@ -134,7 +134,9 @@ def distill(
         model=recipe.student.model,
         parameters=parameters_of(merge_branches(student)),
         feature_width=loss.to_teacher.in_features,
-        **_compared(recipe, distilled, baseline, validate(teachers.visual, data, "the teacher")),
+        **_compared(
+            recipe, distilled, baseline, validate_fused(recipe, data, teachers, fusion, events)
+        ),
         view_weights=summarise_view_weights(recipe, data, teachers, fusion),
         view_captions=write_gallery(recipe, data, teachers, fusion, folder),
         curves={name: curve for name, curve in curves.items() if curve is not None},

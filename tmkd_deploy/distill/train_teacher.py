@@ -93,16 +93,21 @@ class Teachers:
         return self.logit_scale * self.scores[split][:, VIEWS.index("rgb")]
 
     def fused(
-        self, recipe: Recipe, fusion: Fusion, data: PreparedData, device: torch.device
+        self,
+        recipe: Recipe,
+        fusion: Fusion,
+        data: PreparedData,
+        device: torch.device,
+        split: Split = "train",
     ) -> FusedTeacher:
-        """The visual teacher on `device`, fused as `fusion` says for the training images."""
+        """The visual teacher on `device`, fused as `fusion` says for the images of a split."""
         return FusedTeacher(
             self.visual.to(device).to(memory_format=torch.channels_last).eval(),
             recipe.views,
             recipe.distill.views,
-            self.view_weights(recipe, fusion, "train", data.labels("train")),
+            self.view_weights(recipe, fusion, split, data.labels(split)),
             fusion.softness,
-            self.text_logits("train") if fusion.text_share else None,
+            self.text_logits(split) if fusion.text_share else None,
             fusion.text_share,
         )
 

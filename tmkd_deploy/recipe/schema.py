@@ -165,10 +165,11 @@ class Data(Section):
     max_corrupt_images: Annotated[int, Field(ge=0)] = Field(
         0, description="How many unreadable images may be skipped; each is named in a warning."
     )
-    max_overlapping_images: Annotated[int, Field(ge=0)] = Field(
-        0,
+    max_overlapping_images: Annotated[int, Field(ge=0)] | None = Field(
+        None,
         description="How many images may repeat one of a later split (train, val, test); each is "
-        "dropped from the earlier split and named in a warning.",
+        "dropped from the earlier split and named in a warning. `null`: 1 % as many as the "
+        "validation and test splits of the data have.",
     )
     workers: Annotated[int, Field(ge=0)] = Field(
         0,

@@ -69,9 +69,10 @@ class StudentRecord(Record):
     """The distilled student and the baseline, the same student trained without teachers.
 
     The one that `ships` goes on to quantization; `choice` says why in a sentence. `gain` is the
-    distilled student's over the baseline, `teacher_gain` the visual teacher's on the view rgb; both
-    are None without a baseline. `weak_teacher` is a sentence on a teacher that is worse than the
-    baseline, None otherwise, and `warnings` are what else is wrong with the student.
+    distilled student's over the baseline, `teacher_gain` that of the fused teacher, which it
+    learns from; both are None without a baseline. `weak_teacher` is a sentence on a teacher that
+    is worse than the baseline, None otherwise, and `warnings` are what else is wrong with the
+    student.
     `view_captions` name the validation images whose views and weights are stored for the report,
     and `curves` show how each candidate was trained. `weights` is what they started from, as in
     `TeacherRecord`. `fusion` is how the teachers' outputs were fused; None in older records.

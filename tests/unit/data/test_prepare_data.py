@@ -259,6 +259,17 @@ def test_training_images_that_repeat_test_images_are_dropped_if_allowed(tmp_path
         np.testing.assert_array_equal(image, SQUASHED(pixels(seed)))
 
 
+def test_a_few_of_many_are_dropped_without_being_asked():
+    """NEU-DET has one: up to 1 % of the held-out images are an oversight."""
+    held_out = [Sample(n, f"test{n}", 0, "", str(n)) for n in range(199)]
+    shared = [Sample(900 + n, f"train{n}", 0, "", str(n)) for n in range(2)]
+    with pytest.raises(DataError, match="at most 1 may"):
+        drop_overlap({"train": shared, "test": held_out}, None, "here", Listener())
+    one_more = [*held_out, Sample(199, "test199", 0, "", "199")]
+    kept, dropped = drop_overlap({"train": shared, "test": one_more}, None, "here", Listener())
+    assert dropped == ["train0", "train1"] and kept == {"test": one_more, "train": []}
+
+
 @given(
     pixels=st.fixed_dictionaries(
         {split: st.lists(st.integers(0, 9), max_size=12) for split in SPLITS}

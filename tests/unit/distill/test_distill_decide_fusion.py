@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tmkd_deploy.distill.decide_fusion import decide
+from tmkd_deploy.distill.decide_fusion import decide, validate_fused
 from tmkd_deploy.distill.fusion import fuse, uniform_weights
 from tmkd_deploy.distill.likelihood import best_factor, best_weights, image_nll
+from tmkd_deploy.distill.visual_teacher import logits_by_view
+from tmkd_deploy.events import SilentEvents
 from tmkd_deploy.records.fusion import Fusion
 from tmkd_deploy.records.types import VIEWS
 
@@ -114,6 +118,30 @@ def test_weights_that_the_recipe_states_are_not_tried() -> None:
     fusion = decide(VIEWS[:2], logits, planted.labels, stated, weights, None, None)
     assert [decision.part for decision in fusion.decisions] == ["softness"]
     assert fusion.guided_by == "label"
+
+
+@pytest.mark.parametrize("guided_by", ["validation", "label", "prediction"])
+def test_the_teacher_that_is_compared_is_the_one_that_teaches(digits, guided_by) -> None:
+    """The weights, softness and text share of the fusion count, and no label guides it."""
+    data, recipe = digits.data, digits.recipe
+    random = torch.Generator().manual_seed(1)
+    scores = torch.rand(len(data.labels("val")), 3, len(data.class_names), generator=random)
+    teachers = dataclasses.replace(digits.teachers, scores={"val": scores}, logit_scale=10.0)
+    by_view = {"rgb": 0.2, "edge": 0.3, "freq": 0.5} if guided_by == "validation" else {}
+    fusion = Fusion(softness=0.5, guided_by=guided_by, view_weights=by_view, text_share=0.7)
+    found = validate_fused(recipe, data, teachers, fusion, SilentEvents())
+    logits = logits_by_view(
+        teachers.visual, data.images("val"), recipe.views, torch.device("cpu"), SilentEvents()
+    )
+    weights = torch.tensor([[0.2, 0.3, 0.5]]).expand(len(scores), -1)
+    if guided_by != "validation":
+        predicted = scores.mean(dim=1).argmax(dim=1)
+        own = scores[torch.arange(len(scores)), :, predicted]
+        weights = torch.softmax(own / recipe.distill.weight_temperature, dim=1)
+    fused = 0.5 * torch.einsum("vnc,nv->nc", logits, weights) + 0.7 * 10.0 * scores[:, 0]
+    labels = torch.from_numpy(data.labels("val"))
+    assert found.candidate.nll == pytest.approx(float(F.cross_entropy(fused, labels)), abs=1e-4)
+    assert (found.right == (fused.argmax(1) == labels).numpy()).mean() > 0.99
 
 
 def test_one_image_decides_nothing() -> None:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
-from project import Done, Project
+from killer import CHECKPOINT
+from project import Done, Project, warm_python
 
 pytest.importorskip("torch")
 
@@ -30,12 +29,21 @@ def weights_of(project: Project, stage: str, name: str) -> dict[str, Any]:
     return dict(load_file(project.run_folder / stage / f"{name}.safetensors"))
 
 
-def wait_for(process: subprocess.Popen[str], folder: Path, pattern: str) -> None:
-    until = time.monotonic() + 300
-    while not list(folder.glob(pattern)):
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < until
-        time.sleep(0.01)
+def killed(project: Project, checkpoint_change: int) -> Any:
+    """How a command ends that is killed before a change of a training checkpoint."""
+    plan = {
+        "run_folder": str(project.run_folder),
+        "stages": ["distill"],
+        "stage": "distill",
+        "operation": CHECKPOINT,
+        "number": checkpoint_change,
+        "delay": 0.0,
+        "signal": int(signal.SIGKILL),
+        "sweep": 0,
+    }
+    ended = warm_python().run(project, "distill", *SCHEDULE, kill=plan)
+    assert ended.code == -signal.SIGKILL, ended.told
+    return ended
 
 
 def by_two(project: Project, *arguments: str) -> Done:
@@ -73,17 +81,13 @@ def test_a_student_killed_in_mid_epoch_and_resumed(
 
     project = partial_project("prepare", "train_teacher", "score_views")
     checkpoints = project.run_folder / "checkpoints"
-    process = project.start("distill", *SCHEDULE)
-    wait_for(process, checkpoints, "distill-*-distilling-the-student.pt")
-    process.send_signal(signal.SIGKILL)
-    process.communicate(timeout=300)
+    ended = killed(project, checkpoint_change=5)
+    assert "distilling-the-student" in ended.event, ended.event
     assert not (project.run_folder / "distill").exists()
     # kill it a second time, in the training that follows the first one
-    process = project.start("distill", *SCHEDULE)
-    wait_for(process, checkpoints, "distill-*-training-the-baseline-student.pt")
-    process.send_signal(signal.SIGKILL)
-    _, err = process.communicate(timeout=300)
-    assert "Distilling the student: resuming from step" in err
+    ended = killed(project, checkpoint_change=35)
+    assert "training-the-baseline-student" in ended.event, ended.event
+    assert "Distilling the student: resuming from step" in ended.err
     done = project.run("distill", *SCHEDULE)
     assert done.code == 0, done.told
     assert "Training the baseline student: resuming from step" in done.err

@@ -166,7 +166,6 @@ def _run_warm(project: Project, arguments: Sequence[str]) -> Done:
 
 
 def _new_warm() -> Any:
-    sys.path.append(str(Path(__file__).parents[1] / "faults"))
     from commands import Warm
 
     folder = Path(tempfile.mkdtemp(prefix="warm-python-"))

@@ -52,11 +52,11 @@ def test_each_way_computes_in_integers_and_keeps_the_accuracy(
     plain = reference_logits(fp32, images)
     assert digits.top1(plain) - (logits.argmax(1) == digits.data.labels("test")).mean() < 0.03
     assert not np.array_equal(logits, plain)
+    if way == "quantize_static":
+        check_that_the_fast_mode_cannot_saturate(file, compared)
 
 
-def test_the_fast_mode_is_only_used_where_nothing_can_saturate(digits, exported_digits, tmp_path):
-    fp32, _ = exported_digits(Variant("student", "fp32"))
-    file, compared = made_by("quantize_static", digits, fp32, tmp_path)
+def check_that_the_fast_mode_cannot_saturate(file, compared):
     assert compared.precise_int8 is False
     largest = max(
         int(np.abs(numpy_helper.to_array(tensor).astype(int)).max())

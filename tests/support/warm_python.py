@@ -1,34 +1,43 @@
-"""A Python that has imported the heavy libraries, and forks for each command that it is to run.
+"""A Python that has imported the package and its libraries, and forks for each command.
 
-What a command does after that is what `python -m tmkd_deploy` does: the package itself is imported
-and run afresh, in a session of its own. Restarting a killed command then costs a second, not ten.
+What a command does after that is what `python -m tmkd_deploy` does, in a session of its own.
+Restarting a killed command then takes a fraction of a second, not ten seconds.
 
 Requests and replies are lines of JSON on standard input and output; see `commands.Warm`.
 """
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import importlib
 import json
 import os
+import pkgutil
 import runpy
 import signal
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
-sys.path.append(str(Path(__file__).parent))
 from killer import install
 from processes import await_end_of_session
 
 PATIENCE = 60.0  # seconds in which processes end whose parent was killed, on a very slow machine
 
 
-def import_libraries() -> None:
+LIBRARIES = ("imagehash", "jinja2", "matplotlib.figure", "matplotlib.backends.backend_svg")
+LIBRARIES += ("onnxruntime", "open_clip", "rich.progress", "timm", "tmkd_deploy")
+
+
+def import_package() -> None:
     """Import what a run imports; one small export loads what the exporter loads on first use."""
-    for name in ("onnxruntime", "open_clip", "rich.progress", "timm"):
+    for name in LIBRARIES:
         importlib.import_module(name)
+    for module in pkgutil.walk_packages(sys.modules["tmkd_deploy"].__path__, "tmkd_deploy."):
+        if not module.name.endswith("__main__"):
+            with contextlib.suppress(ImportError):  # the library of an extra
+                importlib.import_module(module.name)
     import torch
 
     class Small(torch.nn.Module):
@@ -68,7 +77,9 @@ def fork(attempt: dict[str, Any], go: int) -> tuple[int, int]:
             os.close(opened)
         sys.stdout = os.fdopen(1, "w", encoding="utf-8", closefd=False)
         sys.argv = ["tmkd-deploy", *attempt["arguments"]]
-        if attempt["setup"]:
+        if attempt["setup"]:  # it may replace what the package imports by name
+            for name in [each for each in sys.modules if each.startswith("tmkd_deploy")]:
+                del sys.modules[name]
             exec(attempt["setup"], {})
         os.read(go, 1)
         install(attempt["kill"], tell)
@@ -100,7 +111,8 @@ def main() -> None:
     """Serve until standard input ends."""
     replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
-    import_libraries()
+    import_package()
+    gc.freeze()  # so that a fork's collector leaves shared memory alone
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     print("ready", file=replies, flush=True)
     for line in sys.stdin:

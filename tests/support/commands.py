@@ -48,16 +48,15 @@ class Warm:
     def __init__(self, folder: Path) -> None:
         self._logs = folder
         single = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-        home, code = folder / "home", folder / "bytecode"
+        home = folder / "home"
         home.mkdir()
         environment = {
             **os.environ,
             **dict.fromkeys(single, "1"),
             "HOME": str(home),
-            # a killed command may have been the first to import a module
-            "PYTHONPYCACHEPREFIX": str(code),
+            # a command that is killed leaves no half of a module's bytecode
+            "PYTHONDONTWRITEBYTECODE": "1",
         }
-        environment.pop("PYTHONDONTWRITEBYTECODE", None)
         self._errors = (folder / "warm.err").open("w+")
         self._process = subprocess.Popen(
             [sys.executable, str(WARM_PYTHON)],

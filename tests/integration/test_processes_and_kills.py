@@ -85,7 +85,7 @@ def test_a_student_killed_in_mid_epoch_and_resumed(
     assert "distilling-the-student" in ended.event, ended.event
     assert not (project.run_folder / "distill").exists()
     # kill it a second time, in the training that follows the first one
-    ended = killed(project, checkpoint_change=35)
+    ended = killed(project, checkpoint_change=40)
     assert "training-the-baseline-student" in ended.event, ended.event
     assert "Distilling the student: resuming from step" in ended.err
     done = project.run("distill", *SCHEDULE)

@@ -26,9 +26,11 @@ def run(*command: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
 def fresh(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of programs of a new virtual environment with `tmkd-deploy[onnxruntime]`."""
     place = tmp_path_factory.mktemp("fresh")
-    subprocess.run([sys.executable, "-m", "venv", place / "venv"], check=True, env=CLEAN)
+    venv = (sys.executable, "-m", "venv", "--without-pip", place / "venv")
+    subprocess.run(venv, check=True, env=CLEAN)
     programs = place / "venv" / "bin"
-    pip = (programs / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check")
+    pip = (sys.executable, "-m", "pip", "--python", programs / "python", "install", "--quiet")
+    pip += ("--disable-pip-version-check", "--no-compile")
     index = run(*pip, "onnxruntime", "setuptools>=77", cwd=place)
     if index.returncode != 0:
         pytest.skip(f"pip reaches no index: {index.stderr.strip().splitlines()[-1]}")
@@ -40,7 +42,7 @@ def fresh(tmp_path_factory: pytest.TempPathFactory) -> Path:
             shutil.copy(ROOT / name, source)
     ignored = shutil.ignore_patterns("__pycache__")
     shutil.copytree(ROOT / "tmkd_deploy", source / "tmkd_deploy", ignore=ignored)
-    installed = run(*pip, f"{source}[onnxruntime]", cwd=place)
+    installed = run(*pip, "--no-build-isolation", f"{source}[onnxruntime]", cwd=place)
     assert installed.returncode == 0, installed.stderr
     shutil.rmtree(source)
     return programs

@@ -20,6 +20,7 @@ import sys
 import time
 from typing import Any
 
+from exporter import remember_operators
 from killer import install
 from processes import await_end_of_session
 
@@ -38,6 +39,7 @@ def import_package() -> None:
         if not module.name.endswith("__main__"):
             with contextlib.suppress(ImportError):  # the library of an extra
                 importlib.import_module(module.name)
+    remember_operators()
     import torch
 
     class Small(torch.nn.Module):

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from exporter import remember_operators
+from made_once import made_once
 
 SIDE = 32
 CLASSES = 10
@@ -70,6 +72,7 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Digits:
     from tmkd_deploy.training.predict import predict
     from tmkd_deploy.training.schedule import Schedule
 
+    remember_operators()
     data = _data()
     torch.manual_seed(0)
     classifier, width = create(MODEL, CLASSES, ARGUMENTS, SIDE, scratch=True)
@@ -82,8 +85,13 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Digits:
         logits, _ = classifier(to_float(images, step.indices, cpu))
         return F.cross_entropy(logits, labels[step.indices])
 
-    schedule = Schedule(6, 64, 1e-2, 0.01, seed=0)
-    fit(classifier.parameters(), len(images), schedule, loss_of, SilentEvents(), "Digits")
+    def train(folder: Path) -> None:
+        schedule = Schedule(6, 64, 1e-2, 0.01, seed=0)
+        fit(classifier.parameters(), len(images), schedule, loss_of, SilentEvents(), "Digits")
+        torch.save(classifier.state_dict(), folder / "classifier.pt")
+
+    trained = made_once("digits", tmp_path_factory, train)
+    classifier.load_state_dict(torch.load(trained / "classifier.pt"))
     # a test on a network that guesses would pass whatever the stages do to it
     logits = predict(classifier, data.images("test"), cpu).numpy()
     assert (logits.argmax(axis=1) == data.labels("test")).mean() > 0.95
@@ -110,9 +118,9 @@ def quantized_digits(
     from tmkd_deploy.records.quantization import QuantizationRecord
 
     def read(quant_scheme: Any) -> Any:
-        if quant_scheme not in digits.quantized:
-            folder = tmp_path_factory.mktemp("quantized") / quant_scheme.value
-            with artifacts.writing(folder, kind="quantize", fingerprint="", inputs={}) as draft:
+        def make(folder: Path) -> None:
+            target = folder / "quantize"
+            with artifacts.writing(target, kind="quantize", fingerprint="", inputs={}) as draft:
                 draft.record = quantize(
                     digits.recipe,
                     digits.data,
@@ -122,7 +130,12 @@ def quantized_digits(
                     draft.folder,
                     SilentEvents(),
                 )
-            digits.quantized[quant_scheme] = artifacts.read(folder, "quantize", QuantizationRecord)
+
+        if quant_scheme not in digits.quantized:
+            folder = made_once(f"quantized-{quant_scheme.value}", tmp_path_factory, make)
+            digits.quantized[quant_scheme] = artifacts.read(
+                folder / "quantize", "quantize", QuantizationRecord
+            )
         artifact = digits.quantized[quant_scheme]
         return read_quantized(artifact, digits.recipe, digits.data), artifact.record
 
@@ -139,17 +152,17 @@ def exported_digits(
     from tmkd_deploy.events import SilentEvents
     from tmkd_deploy.export.export import export
     from tmkd_deploy.records.onnx_model import MODEL as FILE
-
-    made: dict[str, tuple[Path, Any]] = {}
+    from tmkd_deploy.records.onnx_model import OnnxRecord
 
     def model_of(variant: Any) -> tuple[Path, Any]:
-        if variant.name not in made:
-            folder = tmp_path_factory.mktemp(variant.name)
+        def make(folder: Path) -> None:
             placed = variant.quant_scheme
             net = quantized_digits(placed)[0] if placed else digits.classifier()
             record = export(digits.recipe, digits.data, net, variant, folder, SilentEvents())
-            made[variant.name] = folder / FILE, record
-        return made[variant.name]
+            (folder / "record.json").write_text(record.model_dump_json(), encoding="utf-8")
+
+        folder = made_once(f"exported-{variant.name}", tmp_path_factory, make)
+        return folder / FILE, OnnxRecord.model_validate_json((folder / "record.json").read_bytes())
 
     return model_of
 

@@ -34,6 +34,8 @@ from tmkd_deploy.report import charts
 from tmkd_deploy.report.html import Html
 from tmkd_deploy.report.interface import RunReport
 
+pytestmark = pytest.mark.usefixtures("drawn")
+
 NASTY = ["<script>alert(1)</script>", '"><img src=http://evil.example/x onerror=alert(1)>']
 HEADINGS = {"h1", "h2", "h3", "h4", "h5", "h6"}
 VOID = {"meta", "img", "br", "link", "input", "hr"}

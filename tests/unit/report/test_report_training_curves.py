@@ -64,6 +64,7 @@ def test_the_table_marks_the_kept_epoch_and_shows_gaps():
     assert table.rows[4][2:] == ("–", "–")
 
 
+@pytest.mark.usefixtures("drawn")
 @pytest.mark.parametrize("count", [1, 2, 30])
 def test_the_chart_names_its_axes(count):
     shown = texts(charts.training(curve(count), "chart"))

@@ -39,14 +39,15 @@ LONGEST = (
     "test_code_that_runs.py",
 )
 MOST_WORKERS = 4  # each takes 2 GB, the commands that it runs included
+WAITING = 1  # worker more than cores, because many tests wait for a device or a process
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """One worker per core for the whole suite; tests that are named run in this process."""
+    """A worker per core and one more for the whole suite; named tests run in this process."""
     whole = config.args_source is pytest.Config.ArgsSource.TESTPATHS
-    workers = min(len(os.sched_getaffinity(0)), MOST_WORKERS)
-    return workers if whole and workers > 1 else 0
+    cores = len(os.sched_getaffinity(0))
+    return min(cores + WAITING, MOST_WORKERS) if whole and cores > 1 else 0
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 
 import pytest
-from project import Project
+from project import Project, new_project, warm_python
 
 from tmkd_deploy.code_hash import PACKAGE, reachable_files
 from tmkd_deploy.pipeline.stage_graph import STAGES
 
-# Runs the pipeline in one process. Every function of the package is compiled with a first line that
-# notes its file for the stage at work; tracing all calls would take minutes. Children, which decode
-# images where there are many, are not seen.
+# Runs the pipeline in place of the command, in one process. Every function of the package is
+# compiled with a first line that notes its file for the stage at work; tracing all calls would take
+# minutes. Children, which decode images where there are many, are not seen.
 DRIVER = """
 import ast, builtins, importlib.machinery, json, sys
 from pathlib import Path
@@ -71,6 +69,7 @@ options = dict(runs=Path("runs"), targets=["cpu"], events=SilentEvents())
 for goal in ("report", "sensitivity"):
     run(recipe, goal=goal, **options)
 print(json.dumps({stage: sorted(files) for stage, files in called.items()}))
+sys.exit()
 """
 QUICK = (
     *("teacher.visual.epochs=1", "teacher.text.epochs=1", "distill.epochs=1"),
@@ -80,18 +79,10 @@ QUICK = (
 
 @pytest.fixture(scope="module")
 def called(images, tmp_path_factory) -> dict[str, list[str]]:
-    from project import new_project
-
     project: Project = new_project(tmp_path_factory.mktemp("watched") / "project", images)
-    done = subprocess.run(
-        [sys.executable, "-c", DRIVER, *QUICK],
-        cwd=project.folder,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
+    done = warm_python().run(project, *QUICK, setup=DRIVER)
+    assert done.code == 0, done.told
+    return json.loads(done.out.splitlines()[-1])
 
 
 def test_every_stage_was_watched(called) -> None:

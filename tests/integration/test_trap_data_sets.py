@@ -97,6 +97,7 @@ class TestTracks:
         # who knows better says so, and the verdict repeats it as a warning
         done = project.run("gate", "--set", "data.near_duplicates=ignore", "--json")
         assert done.code == 0, done.told
+        assert done.reused()["distill"], "no split was drawn, so the models stay as they are"
         verdict = done.json()["stages"][-1]["record"]["verdict"]
         assert verdict["outcome"] == "passed" and any(leak in each for each in verdict["warnings"])
 

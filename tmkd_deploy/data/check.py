@@ -15,6 +15,7 @@ from tmkd_deploy.data.decode import decode_all
 from tmkd_deploy.data.examine import examine, find_copies, kept_together
 from tmkd_deploy.data.samples import Sample
 from tmkd_deploy.data.sources import read_source
+from tmkd_deploy.data.split_names import SPLITS
 from tmkd_deploy.data.three_splits import complete, given_splits
 from tmkd_deploy.errors import DataError
 from tmkd_deploy.events import Events
@@ -78,7 +79,7 @@ def check_data(
         splits,
         copies,
         events,
-        together=bool(together),
+        together=bool(together and len(given) < len(SPLITS)),
         fold=spec.fold,
         drops=drop_budgets,
     )

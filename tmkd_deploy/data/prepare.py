@@ -70,8 +70,9 @@ def prepare(spec: Data, folder: Path, events: Events) -> DataRecord:
     copies = find_copies(decoded, events)
     together = kept_together(spec, copies, decoded.samples)
     splits = complete(given, spec, dataset.class_names, dataset.origin, together)
+    drawn = [split for split in SPLITS if split not in given]
     check = examine(
-        dataset, decoded, splits, copies, events, together=bool(together), fold=spec.fold
+        dataset, decoded, splits, copies, events, together=bool(together and drawn), fold=spec.fold
     )
     counts = {
         split: class_counts(samples, dataset.class_names, split, dataset.origin)
@@ -101,7 +102,7 @@ def prepare(spec: Data, folder: Path, events: Events) -> DataRecord:
         grayscale=spec.grayscale,
         mean=mean,
         std=std,
-        drawn_splits=[split for split in SPLITS if split not in given],
+        drawn_splits=drawn,
         split_seed=spec.split_seed,
         group_by=spec.group_by or ("column" if dataset.groups else None),
         straddling_groups=straddling_groups,

@@ -11,6 +11,7 @@ import onnx
 
 from tmkd_deploy.engines.onnxruntime import OnnxRuntime
 from tmkd_deploy.engines.registry import runtime
+from tmkd_deploy.engines.tensorrt_kit import build_command
 from tmkd_deploy.errors import DataError
 from tmkd_deploy.export.torch_to_onnx import to_onnx
 from tmkd_deploy.models.timm_classifier import create
@@ -41,6 +42,11 @@ def test_every_runtime_builds_it(exported, tmp_path, target):
     for other in (32, SIZE[::-1]):
         with pytest.raises(DataError, match="32 x 48 x 3, but the engine needs"):
             builder.build(exported[1], "fp32", other, get(target), tmp_path)
+
+
+def test_the_kit_of_a_jetson_builds_for_it():
+    command = build_command("10", "int8", SIZE, 512)
+    assert any("images:1x32x48x3" in word for word in command), command
 
 
 def test_the_engine_computes_what_the_network_does(exported, tmp_path):

@@ -55,7 +55,7 @@ def write_page(results: Path, page: Path) -> None:
 
 
 def lead(rows: dict[str, Answers]) -> float:
-    """Points of validation top-1 that the teacher of `auto` has over the student alone."""
+    """Points of validation top-1 that the teacher of `auto` has over the baseline student."""
     teachers = [one["teacher_val_top1"] for split in rows["auto"].students for one in split]
     return 100 * (float(np.mean(teachers)) - rows["supervised"].mean("val_top1"))
 
@@ -66,7 +66,7 @@ def _of_set(name: str, rows: dict[str, Answers]) -> list[str]:
     lines = [
         f"### {SETS[name].title}",
         "",
-        f"The fused teacher leads the student alone by {_signed(ahead, 1)} points on validation "
+        f"The fused teacher leads the baseline student by {_signed(ahead, 1)} points on validation "
         f"images.{apart}",
         "",
         "| Row | Top-1 | Macro recall | NLL | Calibration error | Against KD, points |",
@@ -96,7 +96,7 @@ def _over_sets(found: dict[str, dict[str, Answers | None]]) -> list[str]:
         "### The named comparisons",
         "",
         f"Means over the {len(entered)} data sets that meet the entry condition; p-values of top-1 "
-        "after Holm's correction.",
+        "after Holm correction.",
         "",
         f"| Comparison | {' | '.join(title for title, _ in _UNITS.values())} | p |",
         "|---|---:|---:|---:|---:|",

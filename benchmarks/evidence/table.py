@@ -236,7 +236,8 @@ may still exist.
 while teachers and test splits keep the natural shares. Any teacher therefore passes on how frequent classes are, which
 raises top-1 and lowers the recall of rare classes: over the five data sets, TMKD (KD) gains 1.56 points of top-1 over KD
 and loses 1.32 of macro recall; without magnetic tile, it gains 0.37 and loses 0.25. On ELPV the teachers are no better
-than the student. Magnetic tile shows tiles in several exposures, some of them in both of its splits.
+than the student. Magnetic tile shows tiles in several exposures, some of them in both of its splits. The
+[comparisons](comparisons.md) have a protocol without these flaws.
 """
 _HEADINGS = {
     "full": "## Full schedule\n",

@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 
 _UNIT = Path(__file__).parents[2] / "unit"
-for _room in ("bundle", "report"):  # what their tests make bundles and reports with
-    if str(_UNIT / _room) not in sys.path:
-        sys.path.append(str(_UNIT / _room))
+for _package in ("bundle", "report"):  # what their tests make bundles and reports with
+    if str(_UNIT / _package) not in sys.path:
+        sys.path.append(str(_UNIT / _package))
 
 from fuzzed import (  # noqa: E402 - after the path is set
     addresses,

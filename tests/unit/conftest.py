@@ -1,4 +1,4 @@
-"""A small network trained on scikit-learn's digits, and all that is made of it, for all unit tests."""
+"""A small network trained on scikit-learn's digits and what is made of it, for all unit tests."""
 
 from __future__ import annotations
 

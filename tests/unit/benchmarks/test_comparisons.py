@@ -145,7 +145,11 @@ def answers(share: float, seed: int, images: int = 200) -> Answers:
     ]
     labels = [np.arange(images) % 4 for _ in hardness]
     figures = [
-        [{"top1": float(one.mean()), "macro_recall": float(one.mean())} for one in split]
+        [
+            {"top1": one.mean(), "macro_recall": one.mean(), "nll": 1 - one.mean()}
+            | {"calibration_error": 0.05, "val_top1": one.mean(), "teacher_val_top1": 0.85}
+            for one in split
+        ]
         for split in right
     ]
     return Answers(labels, right, [[1 - one for one in split] for split in right], figures)
@@ -204,3 +208,32 @@ def test_before_the_first_run_the_page_is_the_protocol(tmp_path: Path) -> None:
     text = (tmp_path / "page.md").read_text(encoding="utf-8")
     assert page.PROTOCOL.read_text(encoding="utf-8").strip() in text
     assert f"Complete so far: 0 of {len(SETS)} data sets." in text
+
+
+def test_the_page_compares_the_sets_where_the_teacher_leads(tmp_path: Path, monkeypatch) -> None:
+    """On ELPV the students are as good as the teacher; NEU-DET lacks a student."""
+    monkeypatch.setattr(statistics, "DRAWS", 40)
+
+    def planted(_: Path, name: str, row: str) -> Answers | None:
+        if (name, row) == ("neu-det", "kd"):
+            return None
+        share = {"auto": 0.8, "supervised": 0.6}.get(row, 0.7) + (0.25 if name == "elpv" else 0)
+        return answers(share, seed=sorted(ROWS).index(row))
+
+    monkeypatch.setattr(page, "read", planted)
+    page.write_page(tmp_path, tmp_path / "page.md")
+    text = (tmp_path / "page.md").read_text(encoding="utf-8")
+    assert f"Complete so far: {len(SETS) - 1} of {len(SETS)} data sets" in text
+    elpv = text.partition("### ELPV")[2].partition("###")[0]
+    assert "That is less than 4: reported apart." in elpv
+    assert "### NEU-DET" not in text
+    named = text.partition("### The named comparisons")[2]
+    assert "Means over the 4 data sets that meet the entry condition" in named
+    rows = {line.split(" | ")[0].strip("| "): line for line in named.splitlines() if "|" in line}
+    assert set(COMPARISONS) <= set(rows)
+
+    def points(comparison: str) -> float:
+        return float(rows[comparison].split(" | ")[1].split()[0].replace("−", "-"))
+
+    assert points("auto over KD") == pytest.approx(10, abs=1)
+    assert points("article over KD") == pytest.approx(0, abs=1)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.comparisons.plots import FOREST, LEAD, write_plots
 from benchmarks.comparisons.protocol import COMPARISONS, LEAST_LEAD, ROWS, SETS
 from benchmarks.comparisons.statistics import (
     BY_IMAGE,
@@ -51,7 +52,7 @@ def write_page(results: Path, page: Path) -> None:
     for name in complete:
         rows = {row: answers for row, answers in found[name].items() if answers}
         lines += _of_set(name, rows)
-    write_text(page, "\n".join([*lines, *_over_sets(found)]).rstrip() + "\n")
+    write_text(page, "\n".join([*lines, *_over_sets(found, page.parent)]).rstrip() + "\n")
 
 
 def lead(rows: dict[str, Answers]) -> float:
@@ -82,14 +83,17 @@ def _of_set(name: str, rows: dict[str, Answers]) -> list[str]:
     return [*lines, ""]
 
 
-def _over_sets(found: dict[str, dict[str, Answers | None]]) -> list[str]:
-    """The named comparisons over the data sets that have them and meet the entry condition."""
-    complete = [
-        {row: answers for row, answers in rows.items() if answers}
-        for rows in found.values()
+def _over_sets(found: dict[str, dict[str, Answers | None]], folder: Path) -> list[str]:
+    """The named comparisons over the data sets that have them and meet the entry condition.
+
+    Their plots are written to `folder`.
+    """
+    complete = {
+        name: {row: answers for row, answers in rows.items() if answers}
+        for name, rows in found.items()
         if all(rows.values())
-    ]
-    entered = [rows for rows in complete if lead(rows) >= LEAST_LEAD]
+    }
+    entered = [rows for rows in complete.values() if lead(rows) >= LEAST_LEAD]
     if not entered:
         return []
     lines = [
@@ -114,7 +118,18 @@ def _over_sets(found: dict[str, dict[str, Answers | None]]) -> list[str]:
             for metric in BY_IMAGE
         ]
         lines.append(f"| {comparison} | {' | '.join(shown)} | {adjusted[comparison]:.3f} |")
-    return lines
+    by_set = {
+        SETS[name].title: (lead(rows), difference(rows["auto"], rows["kd"], "top1"))
+        for name, rows in complete.items()
+    }
+    write_plots(folder, by_metric["top1"], by_set)
+    return [
+        *lines,
+        "",
+        f"![The named comparisons with their intervals]({FOREST})",
+        "",
+        f"![The gain of auto over KD against the teacher's lead, by data set]({LEAD})",
+    ]
 
 
 def _shown(found: Difference, factor: float, digits: int = 1) -> str:

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from benchmarks.comparisons import data, page, protocol, statistics, students
+from benchmarks.comparisons import data, page, plots, protocol, statistics, students
 from benchmarks.comparisons.__main__ import Results
 from benchmarks.comparisons.fused import fused
 from benchmarks.comparisons.protocol import COMPARISONS, ROWS, SETS, SPLITS, STUDENTS
@@ -237,3 +237,9 @@ def test_the_page_compares_the_sets_where_the_teacher_leads(tmp_path: Path, monk
 
     assert points("auto over KD") == pytest.approx(10, abs=1)
     assert points("article over KD") == pytest.approx(0, abs=1)
+    forest = (tmp_path / plots.FOREST).read_text(encoding="utf-8")
+    assert all(f">{name}<" in forest for name in COMPARISONS)
+    against = (tmp_path / plots.LEAD).read_text(encoding="utf-8")
+    assert against.count("Caltech-101") >= 1 and "NEU-DET" not in against
+    page.write_page(tmp_path, tmp_path / "page.md")
+    assert (tmp_path / plots.FOREST).read_text(encoding="utf-8") == forest

@@ -74,9 +74,11 @@ def test_the_chart_names_its_axes(count):
     assert labels, "an epoch is labelled"
 
 
+@pytest.mark.usefixtures("drawn")
 def test_a_training_without_a_finite_likelihood_is_drawn():
     points = [Epoch(epoch=1, loss=1.0, top1=0.0)]
-    charts.training(TrainingCurve(epochs=points, planned=1, best=1, kept=1), "chart")
+    curve = TrainingCurve(epochs=points, planned=1, best=1, kept=1)
+    assert "training loss" in texts(charts.training(curve, "chart"))
 
 
 def test_the_summary_holds_every_epoch():

@@ -18,7 +18,7 @@ from typing import Any
 
 import crash_table
 import pytest
-from commands import RUN, Ended, Warm
+from commands import RUN, Ended, Warm, kill_plan
 from end_state import differences, end_state, half_finished, snapshot
 from killer import CHECKPOINT, PUBLISH, RENAME, SWEEP
 from project import Project
@@ -58,16 +58,16 @@ class Kill:
         return self.wait > 0 or (self.signal == signal.SIGTERM and self.stage == PUBLISH)
 
     def plan(self, project: Project, seconds: Mapping[str, float]) -> dict[str, Any]:
-        return {
-            "run_folder": str(project.run_folder),
-            "stages": STAGES,
-            "stage": self.stage,
-            "operation": self.operation,
-            "number": self.number,
-            "delay": self.wait * seconds.get(self.stage, 0),
-            "signal": int(self.signal),
-            "sweep": self.sweep,
-        }
+        return kill_plan(
+            project,
+            self.stage,
+            self.signal,
+            stages=STAGES,
+            operation=self.operation,
+            number=self.number,
+            delay=self.wait * seconds.get(self.stage, 0),
+            sweep=self.sweep,
+        )
 
 
 def drawn(rng: random.Random, count: int) -> list[Kill]:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from commands import kill_plan
 from project import Done, Project, warm_python
 
 
@@ -31,16 +32,7 @@ def signalled(
     delay: float = 0.0,
 ) -> Done:
     """How `command` ends that is sent a signal `delay` seconds after `stage` begins to write."""
-    plan = {
-        "run_folder": str(project.run_folder),
-        "stages": [stage],
-        "stage": stage,
-        "operation": None,
-        "number": 1,
-        "delay": delay,
-        "signal": int(number),
-        "sweep": 0,
-    }
+    plan = kill_plan(project, stage, number, delay=delay)
     ended: Done = warm_python().run(project, *command, kill=plan)
     return ended
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from commands import kill_plan
 from killer import CHECKPOINT
 from project import Done, Project, warm_python
 
@@ -31,16 +32,9 @@ def weights_of(project: Project, stage: str, name: str) -> dict[str, Any]:
 
 def killed(project: Project, checkpoint_change: int) -> Any:
     """How a command ends that is killed before a change of a training checkpoint."""
-    plan = {
-        "run_folder": str(project.run_folder),
-        "stages": ["distill"],
-        "stage": "distill",
-        "operation": CHECKPOINT,
-        "number": checkpoint_change,
-        "delay": 0.0,
-        "signal": int(signal.SIGKILL),
-        "sweep": 0,
-    }
+    plan = kill_plan(
+        project, "distill", signal.SIGKILL, operation=CHECKPOINT, number=checkpoint_change
+    )
     ended = warm_python().run(project, "distill", *SCHEDULE, kill=plan)
     assert ended.code == -signal.SIGKILL, ended.told
     return ended

@@ -22,6 +22,30 @@ RUN = (
 )
 
 
+def kill_plan(
+    project: Project,
+    stage: str,
+    signal: int,
+    *,
+    stages: Sequence[str] | None = None,
+    operation: str | None = None,
+    number: int = 1,
+    delay: float = 0.0,
+    sweep: int = 0,
+) -> dict[str, Any]:
+    """When a command is sent a signal, as `killer.install` reads it; `stages` is `stage` alone."""
+    return {
+        "run_folder": str(project.run_folder),
+        "stages": [stage] if stages is None else list(stages),
+        "stage": stage,
+        "operation": operation,
+        "number": number,
+        "delay": delay,
+        "signal": int(signal),
+        "sweep": sweep,
+    }
+
+
 @dataclass(frozen=True)
 class Attempt:
     """One command to start, and when to kill it; `setup` is code that runs in it beforehand."""

@@ -52,7 +52,7 @@ def fused(row: Row, split: Split, teachers: Teachers) -> Fused:
         by_share = None if shared is None else _text_logits(shared, "val")
         stated = decide(VIEWS, logits, labels, stated, even, by_text, by_share)
     of_train = _view_weights(stated, text, split)
-    of_val = _view_weights(_without_labels(stated), text, split, "val")
+    of_val = _view_weights(stated.without_labels, text, split, "val")
     made = torch.stack([stated.softness * fuse(each, of_train) for each in visual["train"]])
     features = torch.stack([fuse(each.float(), of_train) for each in visual["features"]])
     val = stated.softness * fuse(logits, of_val)
@@ -60,13 +60,6 @@ def fused(row: Row, split: Split, teachers: Teachers) -> Fused:
         made = made + stated.text_share * _text_logits(shared, "train")
         val = val + stated.text_share * _text_logits(shared, "val")
     return Fused(made, features, val, stated.sentences)
-
-
-def _without_labels(fusion: Fusion) -> Fusion:
-    """The same fusion with predictions in place of labels, which held-out images must not use."""
-    if fusion.guided_by != "label":
-        return fusion
-    return fusion.model_copy(update={"guided_by": "prediction"})
 
 
 def _of_rgb(row: Row, split: Split, teachers: Teachers, visual: Tensors) -> Fused:

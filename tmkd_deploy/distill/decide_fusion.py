@@ -72,10 +72,8 @@ def validate_fused(
 
     Where labels guide the weights of the views in training, the text teacher's predictions do here.
     """
-    if fusion.guided_by == "label":
-        fusion = fusion.model_copy(update={"guided_by": "prediction"})
     device = training_device()
-    fused = teachers.fused(recipe, fusion, data, device, split="val")
+    fused = teachers.fused(recipe, fusion.without_labels, data, device, split="val")
     outputs = cache_teacher_outputs(fused, data.images("val"), "none", 1, device, events)
     return judge(outputs.logits[0].numpy(), data, "the fused teacher")
 

@@ -58,6 +58,16 @@ class Fusion(Record):
     notes: list[str] = Field(default_factory=list)
 
     @property
+    def without_labels(self) -> Fusion:
+        """The same with the text teacher's predictions as guide where labels are one.
+
+        That is what held-out images are fused with.
+        """
+        if self.guided_by != "label":
+            return self
+        return self.model_copy(update={"guided_by": "prediction"})
+
+    @property
     def sentences(self) -> list[str]:
         """Every decision on one line."""
         return [*(decision.sentence for decision in self.decisions), *self.notes]

@@ -36,13 +36,12 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
-from tmkd_deploy.agent.inference.onnxruntime_cpu import OnnxRuntimeSession
 from tmkd_deploy.artifacts import write_text
 from tmkd_deploy.engines.interface import Session
 from tmkd_deploy.events import SilentEvents
 from tmkd_deploy.measure.latency import latency_from, measure_latency, time_here
 from tmkd_deploy.recipe.schema import Measure
-from tmkd_deploy.runtime.onnxruntime_session import create_session
+from tmkd_deploy.runtime.onnxruntime_session import OnnxRuntimeSession, create_session
 
 SETTINGS = Measure(threads=1)
 LOOP_RUNS = 20

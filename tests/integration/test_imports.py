@@ -19,7 +19,14 @@ PROJECT = Path(__file__).parents[2]
 
 # What runs on a device: its files, what they may take from this package, and from elsewhere.
 ALSO_ON_DEVICES = {
-    f"tmkd_deploy.runtime.{name}" for name in ("onnxruntime_session", "onnx_check", "protobuf")
+    *(f"tmkd_deploy.runtime.{file.stem}" for file in (PACKAGE / "runtime").glob("*_session.py")),
+    *(
+        f"tmkd_deploy.runtime.{name}"
+        for name in (
+            *("cuda_runtime", "engine_errors", "gpu_access", "onnx_check", "protobuf"),
+            *("runtimes", "session_options"),
+        )
+    ),
 }
 ON_DEVICES = (
     *sorted((PACKAGE / "agent").rglob("*.py")),

@@ -1,8 +1,8 @@
 """The program that is sent to a device and runs there on its own Python, 3.8 or newer.
 
 It imports the standard library, numpy, the device's runtime and, from this package, only itself and
-`tmkd_deploy.runtime.onnxruntime_session` with what that needs. `python3 -m tmkd_deploy.agent`
-starts it; it reads requests from standard input and answers in JSON lines of this schema.
+`tmkd_deploy.runtime.runtimes` with what that needs. `python3 -m tmkd_deploy.agent` starts it; it
+reads requests from standard input and answers in JSON lines of this schema.
 """
 
 import os

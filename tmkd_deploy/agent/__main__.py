@@ -20,6 +20,7 @@ from tmkd_deploy.agent.agent_errors import (
     REQUEST,
     AgentError,
     HostDisconnectedError,
+    from_engine_error,
     from_os_error,
 )
 from tmkd_deploy.agent.child_processes import ChildProcesses
@@ -28,6 +29,7 @@ from tmkd_deploy.agent.transport.context import Context
 from tmkd_deploy.agent.transport.dispatch import handle
 from tmkd_deploy.agent.transport.reader import Reader
 from tmkd_deploy.agent.transport.writer import Writer
+from tmkd_deploy.runtime.engine_errors import EngineError
 
 _HEARTBEAT_SECONDS = 5.0
 _GRACE_SECONDS = 0.3
@@ -127,6 +129,8 @@ def _finite(text: str) -> float:
 def _to_agent_error(error: Exception) -> AgentError:
     if isinstance(error, AgentError):
         return error
+    if isinstance(error, EngineError):  # while running; opening translates its own
+        return from_engine_error(error)
     if isinstance(error, ImportError):
         name = (error.name or "").partition(".")[0]
         return AgentError(

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+from typing import Iterator
+
+from tmkd_deploy.runtime.engine_errors import EngineError, EngineMemoryError
+from tmkd_deploy.runtime.onnx_check import UnsafeModelError
 
 # Every error code; the host maps each to one of its own exceptions.
 REQUEST = "request"
@@ -48,3 +53,22 @@ def from_os_error(error: OSError) -> AgentError:
         where,
         "On the device, check that the path exists and that this user can read and write it.",
     )
+
+
+def from_engine_error(error: EngineError | UnsafeModelError) -> AgentError:
+    """The `AgentError` that reports an error of a runtime or an engine."""
+    if isinstance(error, UnsafeModelError):
+        return AgentError(
+            DATA, f"The model {error.what}, so it is not run.", None, "Export the student again."
+        )
+    code = OUT_OF_MEMORY if isinstance(error, EngineMemoryError) else ENVIRONMENT
+    return AgentError(code, error.problem, None, error.advice)
+
+
+@contextlib.contextmanager
+def engine_errors_translated() -> Iterator[None]:
+    """Within it, an error of a runtime or an engine becomes an `AgentError`."""
+    try:
+        yield
+    except (EngineError, UnsafeModelError) as error:
+        raise from_engine_error(error) from error

@@ -100,10 +100,16 @@ sys.exit(main())
 
 _PACKAGE = Path(tmkd_deploy.__file__).parent
 _AGENT = Path(agent_main.__file__).parent
+# what the agent takes of the runtime package: sessions, and what these need
 _ALSO_SENT = (
-    "runtime/onnxruntime_session.py",
-    "runtime/onnx_check.py",
-    "runtime/protobuf.py",
+    "*_session.py",
+    "cuda_runtime.py",
+    "engine_errors.py",
+    "gpu_access.py",
+    "onnx_check.py",
+    "protobuf.py",
+    "runtimes.py",
+    "session_options.py",
 )
 _EMPTY = ("__init__.py", "runtime/__init__.py")
 _OLDEST_DATE = (1980, 1, 1, 0, 0, 0)
@@ -113,7 +119,8 @@ _OLDEST_DATE = (1980, 1, 1, 0, 0, 0)
 def agent_zip() -> bytes:
     """The agent as a zip that Python can import; the same files give the same bytes."""
     files = dict.fromkeys(_EMPTY, b"")
-    for path in [*_AGENT.rglob("*.py"), *(_PACKAGE / name for name in _ALSO_SENT)]:
+    also = (path for name in _ALSO_SENT for path in (_PACKAGE / "runtime").glob(name))
+    for path in [*_AGENT.rglob("*.py"), *also]:
         files[path.relative_to(_PACKAGE).as_posix()] = path.read_bytes()
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:

@@ -7,8 +7,6 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from tmkd_deploy.engines.engine_file import describe_engine
 from tmkd_deploy.engines.interface import Session
 from tmkd_deploy.engines.model_file import read_model, rejected_layer
@@ -16,8 +14,10 @@ from tmkd_deploy.errors import DataError, EnvironmentProblem, MissingExtra
 from tmkd_deploy.records.measurements import EngineFile
 from tmkd_deploy.records.quant_scheme import QuantScheme
 from tmkd_deploy.records.types import FloatPrecision, ImageSize, Precision, RuntimeName
+from tmkd_deploy.runtime import runtimes
+from tmkd_deploy.runtime.engine_errors import EngineError
 from tmkd_deploy.runtime.onnx_check import UnsafeModelError
-from tmkd_deploy.runtime.onnxruntime_session import create_session
+from tmkd_deploy.runtime.session_options import SessionOptions
 from tmkd_deploy.targets.target_profile import TargetProfile
 
 if TYPE_CHECKING:
@@ -56,14 +56,9 @@ class OnnxRuntime:
         return describe_engine(precision, engine, (integers, integers + floats))
 
     def open(self, engine: Path, threads: int, precise_int8: bool | None = None) -> Session:
-        """Load an engine as an application would; `precise_int8` as in `create_session`."""
-        return _OnnxSession(engine, threads, precise_int8)
-
-
-class _OnnxSession:
-    def __init__(self, engine: Path, threads: int, precise_int8: bool | None) -> None:
+        """Load an engine as an application would; `precise_int8` as in `SessionOptions`."""
         try:
-            self._session = create_session(str(engine), threads=threads, precise_int8=precise_int8)
+            return runtimes.open_session(self.name, engine, SessionOptions(threads, precise_int8))
         except ImportError as error:
             raise MissingExtra("Running this engine", "onnxruntime", "onnxruntime") from error
         except UnsafeModelError as error:
@@ -72,13 +67,10 @@ class _OnnxSession:
                 where=str(engine),
                 advice="Use an engine that tmkd-deploy built, or choose another student.",
             ) from error
-        except Exception as error:  # ONNX Runtime's errors derive directly from Exception
-            raise _rejected(engine, error) from error
-        self._input = self._session.get_inputs()[0].name
-
-    def infer(self, images: np.ndarray) -> np.ndarray:
-        logits: np.ndarray = self._session.run(None, {self._input: images})[0]
-        return logits
+        except EngineError as error:
+            raise EnvironmentProblem(
+                error.problem, where=str(engine), advice=error.advice
+            ) from error
 
 
 def _optimised_kinds(file: Path, proto: onnx.ModelProto, scratch: Path) -> list[str]:

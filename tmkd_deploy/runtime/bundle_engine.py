@@ -7,58 +7,31 @@ import os
 import numpy as np
 import numpy.typing as npt
 
+from tmkd_deploy.runtime import runtimes
 from tmkd_deploy.runtime.archive import Contents, broken
 from tmkd_deploy.runtime.bundle_errors import RuntimeMissingError
+from tmkd_deploy.runtime.engine_errors import (
+    EngineError,
+    NoClassifierError,
+    RuntimeUnusableError,
+)
 from tmkd_deploy.runtime.onnx_check import UnsafeModelError
-from tmkd_deploy.runtime.onnxruntime_session import create_session
-
-_NEEDS = {
-    "tensorrt_rtx": "TensorRT-RTX on an NVIDIA RTX GPU",
-    "tensorrt": "TensorRT on an NVIDIA GPU",
-}
+from tmkd_deploy.runtime.session_options import SessionOptions
 
 
 class Engine:
-    """An ONNX Runtime session that maps raw pixels to logits; safe to share between threads."""
+    """A session that maps raw pixels to logits; safe to share between threads."""
 
-    def __init__(self, contents: Contents, *, threads: int) -> None:
+    def __init__(self, contents: Contents, session: runtimes.Session) -> None:
         manifest = contents.manifest
         self._path = contents.path
-        try:
-            self._session = create_session(contents.members[manifest.engine], threads=threads)
-        except ImportError as error:
-            raise RuntimeMissingError(
-                f"This bundle needs ONNX Runtime, which cannot be imported here ({error}).",
-                where=str(contents.path),
-                advice="Install it with: pip install 'tmkd-deploy[onnxruntime]'",
-            ) from error
-        except UnsafeModelError as error:
-            raise broken(contents.path, f"its engine {error.what}") from error
-        except Exception as error:  # ONNX Runtime's errors derive directly from Exception
-            raise broken(
-                contents.path, f"ONNX Runtime cannot open its engine ({_first_line(error)})"
-            ) from error
-        try:
-            self._match(contents)
-        except UnicodeDecodeError as error:  # ONNX Runtime decodes names when they are asked for
-            raise broken(contents.path, "a name in its engine is not valid UTF-8") from error
-
-    def _match(self, contents: Contents) -> None:
-        """Compare the session's input and output with the manifest, and remember their names."""
-        manifest = contents.manifest
-        inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
-        pixels = [manifest.height, manifest.width, 3]
-        fits = (
-            [node.type for node in (*inputs, *outputs)] == ["tensor(uint8)", "tensor(float)"]
-            and inputs[0].shape[1:] == pixels
-            and (inputs[0].shape[0] == 1 or not isinstance(inputs[0].shape[0], int))
-            and outputs[0].shape[1:] == [len(manifest.class_names)]
-        )
-        if not fits:
-            raise broken(contents.path, "its engine's input and output do not match its manifest")
-        self._input, self._output = inputs[0].name, outputs[0].name
-        self._one_by_one = inputs[0].shape[0] == 1
+        self._session = session
         self._classes = len(manifest.class_names)
+        if (session.input_shape, session.classes) != (
+            (manifest.height, manifest.width, 3),
+            self._classes,
+        ):
+            raise _other_ends(contents)
 
     def logits(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Compute finite logits.
@@ -73,22 +46,17 @@ class Engine:
             BundleError: the engine fails, or returns logits of another shape or that are not
                 finite.
         """
-        step = 1 if self._one_by_one else len(images)
         try:
-            parts = [
-                self._session.run([self._output], {self._input: images[start : start + step]})[0]
-                for start in range(0, len(images), step)
-            ]
-        except Exception as error:  # as above
-            raise broken(self._path, f"its engine fails ({_first_line(error)})") from error
+            logits = self._session.infer(images)
+        except EngineError as error:
+            raise broken(self._path, f"its engine fails ({_within(error.problem)})") from error
         # what a model declares is not always what it returns
-        if [part.shape for part in parts] != [(step, self._classes)] * (len(images) // step):
+        if logits.shape != (len(images), self._classes):
             raise broken(
                 self._path,
-                f"its engine returns an array of shape {list(parts[0].shape)} for {step} "
-                f"{'image' if step == 1 else 'images'} and {self._classes} classes",
+                f"its engine returns an array of shape {list(logits.shape)} for {len(images)} "
+                f"{'image' if len(images) == 1 else 'images'} and {self._classes} classes",
             )
-        logits: npt.NDArray[np.float32] = np.concatenate(parts)
         if logits.dtype != np.float32 or not np.isfinite(logits).all():
             raise broken(self._path, "its engine returns logits that are not finite")
         return logits
@@ -107,7 +75,8 @@ def open_engine(contents: Contents, *, threads: int | None = None) -> Engine:
     """
     manifest = contents.manifest
     if manifest.runtime != "onnxruntime":
-        needs = _NEEDS.get(manifest.runtime, f"the runtime {manifest.runtime!r}")
+        runtime = runtimes.RUNTIMES.get(manifest.runtime)
+        needs = runtime.title if runtime else f"the runtime {manifest.runtime!r}"
         raise RuntimeMissingError(
             f"This bundle needs {needs}, but this version of tmkd-deploy runs ONNX Runtime bundles "
             "only.",
@@ -116,7 +85,36 @@ def open_engine(contents: Contents, *, threads: int | None = None) -> Engine:
             "that runs on ONNX Runtime, such as 'cpu'.",
         )
     available = _available_cores()
-    return Engine(contents, threads=threads or min(manifest.threads or available, available))
+    options = SessionOptions(threads or min(manifest.threads or available, available))
+    return Engine(contents, _open(contents, options))
+
+
+def _open(contents: Contents, options: SessionOptions) -> runtimes.Session:
+    manifest = contents.manifest
+    runtime = runtimes.RUNTIMES[manifest.runtime]
+    try:
+        return runtimes.open_session(manifest.runtime, contents.members[manifest.engine], options)
+    except ImportError as error:
+        raise RuntimeMissingError(
+            f"This bundle needs {runtime.title}, which cannot be imported here ({error}).",
+            where=str(contents.path),
+            advice=f"Install it with: {runtime.install}",
+        ) from error
+    except UnsafeModelError as error:
+        raise broken(contents.path, f"its engine {error.what}") from error
+    except RuntimeUnusableError as error:
+        raise RuntimeMissingError(
+            error.problem, where=str(contents.path), advice=error.advice
+        ) from error
+    except NoClassifierError as error:
+        raise _other_ends(contents) from error
+    except EngineError as error:
+        what = f"{runtime.title} cannot open its engine ({_within(error.problem)})"
+        raise broken(contents.path, what) from error
+
+
+def _other_ends(contents: Contents) -> Exception:
+    return broken(contents.path, "its engine's input and output do not match its manifest")
 
 
 def _available_cores() -> int:
@@ -125,5 +123,6 @@ def _available_cores() -> int:
     return os.cpu_count() or 1
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+def _within(problem: str) -> str:
+    """A sentence as part of another one."""
+    return problem.removesuffix(".")

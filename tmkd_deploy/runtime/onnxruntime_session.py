@@ -1,4 +1,4 @@
-"""Create ONNX Runtime sessions, identically for measurements and applications."""
+"""ONNX Runtime on the CPU, opened identically for measurements and applications."""
 
 from __future__ import annotations
 
@@ -6,14 +6,108 @@ import platform
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tmkd_deploy.runtime.onnx_check import refuse_unsafe
+from tmkd_deploy.runtime.engine_errors import (
+    EngineError,
+    NoClassifierError,
+    RejectedEngineError,
+)
+from tmkd_deploy.runtime.onnx_check import UnsafeModelError, refuse_unsafe
 
 if TYPE_CHECKING:
+    import numpy as np
     import onnxruntime
+
+    from tmkd_deploy.runtime.session_options import SessionOptions
 
 CPUINFO = Path("/proc/cpuinfo")
 _VNNI_FLAGS = {"avx512_vnni", "avx512vnni", "avx_vnni", "avxvnni"}
 _X86 = {"x86_64", "amd64", "i386", "i686", "x86"}
+
+
+def open_session(runtime: str, engine: bytes | Path, options: SessionOptions) -> OnnxRuntimeSession:
+    """Open an ONNX model; see `runtimes.open_session`."""
+    model = engine if isinstance(engine, bytes) else str(engine)
+    try:
+        session = create_session(model, threads=options.threads, precise_int8=options.precise_int8)
+    except (ImportError, UnsafeModelError, OSError):
+        raise
+    except Exception as error:  # ONNX Runtime's errors derive directly from Exception
+        raise RejectedEngineError(
+            f"ONNX Runtime {version(runtime)} rejects the model: {_words(error)}",
+            "Check that this version of ONNX Runtime supports the model's opset and operators.",
+        ) from error
+    return OnnxRuntimeSession(session)
+
+
+def version(runtime: str) -> str:
+    """The installed version.
+
+    Raises:
+        ImportError: ONNX Runtime is not installed.
+    """
+    import onnxruntime  # noqa: PLC0415 - optional dependency
+
+    found: str = onnxruntime.__version__
+    return found
+
+
+class OnnxRuntimeSession:
+    """An engine as `runtimes.Session` describes it.
+
+    ONNX Runtime's own session may be used by several threads at once.
+
+    Raises:
+        NoClassifierError: its input and output are not images and logits.
+    """
+
+    def __init__(self, session: onnxruntime.InferenceSession) -> None:
+        self._session = session
+        try:
+            ends = [(node.name, node.type, node.shape) for node in self._nodes()]
+        except UnicodeDecodeError as error:  # names are decoded when they are asked for
+            raise NoClassifierError("a name that is not valid UTF-8") from error
+        found = " and ".join(f"{kind} {shape}" for _, kind, shape in ends) or "neither"
+        if [kind for _, kind, _ in ends] != ["tensor(uint8)", "tensor(float)"]:
+            raise NoClassifierError(found)
+        (self._input, _, images), (self._output, _, logits) = ends
+        sizes = [*images[1:], *logits[1:]]
+        # the name of a free dimension is a text, or None if it has none
+        one_by_one = images[:1] == [1]
+        free = bool(images) and not isinstance(images[0], int)
+        sound = (len(images), len(logits), images[3:]) == (4, 2, [3]) and (one_by_one or free)
+        if not (sound and all(isinstance(size, int) for size in sizes)):
+            raise NoClassifierError(found)
+        self._one_by_one = one_by_one
+        self.input_shape: tuple[int, int, int] = (images[1], images[2], images[3])
+        self.classes: int = logits[1]
+
+    def _nodes(self) -> list[onnxruntime.NodeArg]:
+        return [*self._session.get_inputs(), *self._session.get_outputs()]
+
+    def infer(self, images: np.ndarray) -> np.ndarray:
+        """Raw pixels, uint8 [N, H, W, 3], to logits, float32 [N, C]."""
+        import numpy as np  # noqa: PLC0415 - probing a device must not need it
+
+        try:
+            if not self._one_by_one or len(images) == 1:
+                return self._run(images)
+            singles = (images[at : at + 1] for at in range(len(images)))
+            return np.concatenate([self._run(single) for single in singles])
+        except Exception as error:  # as above, and of parts that differ in shape
+            raise EngineError(f"The engine fails: {_words(error)}") from error
+
+    def close(self) -> None:
+        """Release the session, which frees its memory."""
+        del self._session
+
+    def _run(self, images: np.ndarray) -> np.ndarray:
+        logits: np.ndarray = self._session.run([self._output], {self._input: images})[0]
+        return logits
+
+
+def _words(error: Exception) -> str:
+    """ONNX Runtime's message on one line."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def create_session(

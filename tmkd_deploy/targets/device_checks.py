@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from tmkd_deploy.agent.telemetry import gpu_access
+from tmkd_deploy.runtime import gpu_access
 from tmkd_deploy.targets import support
 from tmkd_deploy.targets.finding import Finding
 from tmkd_deploy.targets.int8_check import int8_findings

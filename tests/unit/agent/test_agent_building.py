@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-import zipfile
 from pathlib import Path
 
 import pytest
@@ -11,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny_models import SIDE, Bench, model
 
-import tmkd_deploy
 from tmkd_deploy.agent.agent_errors import AgentError
 from tmkd_deploy.agent.build import builders, tensorrt_build
 from tmkd_deploy.agent.build.build_request import build
-from tmkd_deploy.agent.inference import tensorrt_module
+from tmkd_deploy.devices.payload import agent_zip
+from tmkd_deploy.runtime import tensorrt_session
 
 rtx = pytest.mark.skipif(
     not pytest.importorskip("importlib.util").find_spec("tensorrt_rtx"),
@@ -81,8 +80,8 @@ def test_an_engine_its_layers_and_its_manifest(bench):
 @rtx
 @pytest.mark.parametrize(("precision", "tf32"), [("fp32", False), ("fp16", True), ("int8", True)])
 def test_fp32_is_not_computed_as_tf32(precision, tf32):
-    trt = tensorrt_module.load("tensorrt_rtx")
-    builder = trt.Builder(tensorrt_module.logger(trt))
+    trt = tensorrt_session.load("tensorrt_rtx")
+    builder = trt.Builder(tensorrt_session.logger(trt))
     job = {"precision": precision, "workspace_mb": 64}
     typing = tensorrt_build.choose_typing(trt, "strong", precision, dla=False)
     config = tensorrt_build.configure(trt, builder, typing, job)
@@ -91,8 +90,8 @@ def test_fp32_is_not_computed_as_tf32(precision, tf32):
 
 @rtx
 def test_a_dla_gets_a_network_without_dynamic_dimensions():
-    trt = tensorrt_module.load("tensorrt_rtx")
-    log = tensorrt_module.logger(trt)
+    trt = tensorrt_session.load("tensorrt_rtx")
+    log = tensorrt_session.logger(trt)
     builder = trt.Builder(log)
     typing = tensorrt_build.choose_typing(trt, "strong", "fp16", dla=True)
     network = builder.create_network(typing.network_flags)
@@ -189,12 +188,8 @@ def test_a_killed_build_is_distinguished_from_a_broken_one(bench, monkeypatch):
 
 @rtx
 def test_the_builder_starts_from_a_zip(tmp_path):
-    package = Path(tmkd_deploy.__file__).parent
     payload = tmp_path / "agent.zip"
-    with zipfile.ZipFile(payload, "w") as archive:
-        archive.writestr("tmkd_deploy/__init__.py", "")
-        for path in (package / "agent").rglob("*.py"):
-            archive.write(path, path.relative_to(package.parent))
+    payload.write_bytes(agent_zip())
     (tmp_path / "model.onnx").write_bytes(model())
     job = {
         "runtime": "tensorrt_rtx",

@@ -45,10 +45,9 @@ def test_each_package_has_a_docstring() -> None:
 
 
 def test_nothing_is_imported_by_a_name_that_is_computed(graph: grimp.ImportGraph) -> None:
-    """Except the device's runtimes, which are not part of this package."""
     for path in FOLDER.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Attribute) and node.attr == "import_module":
-                assert path.name == "tensorrt_module.py", path
+            if isinstance(node, ast.Attribute):
+                assert node.attr != "import_module", path
             if isinstance(node, ast.Name):
                 assert node.id != "__import__", path

@@ -106,8 +106,8 @@ def test_an_impossible_prediction_is_reported(locked: Any) -> None:
     engine, images = locked.upload(model()), locked.upload(npy(IMAGES))
     garbage = locked.upload(b"no model")
     refused = locked.refused("predict", **asked(locked, garbage, images))
-    assert refused["code"] == "environment"
-    assert "ONNX Runtime" in refused["problem"]
+    assert refused["code"] == "data"
+    assert "is not an ONNX model" in refused["problem"]
     absent = locked.refused("predict", **asked(locked, "0" * 64, images))
     assert (absent["code"], absent["where"]) == ("data", "0" * 64)
     unknown = locked.refused("predict", **asked(locked, engine, images, runtime="abacus"))

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tmkd_deploy.agent.telemetry import gpu_access, versions
+from tmkd_deploy.agent.telemetry import versions
+from tmkd_deploy.runtime import gpu_access
 
 DEVICE_INFO = {
     "machine",

@@ -17,10 +17,12 @@ import numpy as np
 import pytest
 from tiny_models import SIDE, model
 
-from tmkd_deploy.agent.agent_errors import AgentError
+from tmkd_deploy.agent.agent_errors import AgentError, from_engine_error
 from tmkd_deploy.agent.build import preflight, tensorrt_build
-from tmkd_deploy.agent.inference import cudart, sessions, tensorrt_module
-from tmkd_deploy.agent.inference.cudart import Cuda
+from tmkd_deploy.agent.inference import sessions
+from tmkd_deploy.runtime import cuda_runtime, tensorrt_session
+from tmkd_deploy.runtime.cuda_runtime import Cuda
+from tmkd_deploy.runtime.engine_errors import EngineMemoryError, RuntimeUnusableError
 
 LIBRARY = r"""
 #include <stdlib.h>
@@ -79,7 +81,7 @@ def cuda(tmp_path, monkeypatch):
     source, library = tmp_path / "cudart.c", tmp_path / "libcudart.so"
     source.write_text(LIBRARY)
     subprocess.run([compiler, "-shared", "-fPIC", "-o", str(library), str(source)], check=True)
-    monkeypatch.setenv(cudart.LIBRARY_VARIABLE, str(library))
+    monkeypatch.setenv(cuda_runtime.LIBRARY_VARIABLE, str(library))
     return Cuda()._library.stand_in_alive
 
 
@@ -156,8 +158,8 @@ def tensorrt(monkeypatch):
         TensorIOMode=types.SimpleNamespace(INPUT="input"),
         runtimes=runtimes,
     )
-    monkeypatch.setattr(tensorrt_module, "load", lambda runtime: module)
-    monkeypatch.setattr(tensorrt_module, "_logs", {})
+    monkeypatch.setattr(tensorrt_session, "load", lambda runtime: module)
+    monkeypatch.setattr(tensorrt_session, "_logs", {})
     return module
 
 
@@ -242,17 +244,17 @@ def test_a_release_too_old_to_run_engines_is_named(cuda, tensorrt, engine, monke
 
 
 def test_cuda_errors_keep_their_message(cuda):
-    with pytest.raises(AgentError, match="cudaMalloc: out of memory") as caught:
+    with pytest.raises(EngineMemoryError, match="cudaMalloc: out of memory") as caught:
         Cuda().device_memory(1 << 41)
-    assert caught.value.code == "out_of_memory"
-    with pytest.raises(AgentError, match="cudaStreamSynchronize: bad") as caught:
+    assert from_engine_error(caught.value).code == "out_of_memory"
+    with pytest.raises(RuntimeUnusableError, match="cudaStreamSynchronize: bad") as caught:
         Cuda().wait(0)
-    assert caught.value.code == "environment"
+    assert from_engine_error(caught.value).code == "environment"
 
 
 def test_a_missing_cuda_runtime_is_reported(monkeypatch, tmp_path):
-    monkeypatch.setenv(cudart.LIBRARY_VARIABLE, str(tmp_path / "nothing.so"))
-    with pytest.raises(AgentError, match="libcudart"):
+    monkeypatch.setenv(cuda_runtime.LIBRARY_VARIABLE, str(tmp_path / "nothing.so"))
+    with pytest.raises(RuntimeUnusableError, match="libcudart"):
         Cuda()
 
 
@@ -261,11 +263,10 @@ def test_the_real_library_reports_that_there_is_no_gpu():
         pytest.skip("there is a GPU here")
     try:
         cuda = Cuda()
-    except AgentError:
+    except RuntimeUnusableError:
         pytest.skip("the CUDA runtime is not installed")
-    with pytest.raises(AgentError, match="cudaDeviceGetAttribute") as caught:
+    with pytest.raises(RuntimeUnusableError, match="cudaDeviceGetAttribute"):
         cuda.compute_capability()
-    assert caught.value.code == "environment"
 
 
 def test_rtx_rejects_a_file_that_is_no_engine(cuda, tmp_path):

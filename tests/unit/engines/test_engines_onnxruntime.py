@@ -103,5 +103,5 @@ def test_a_model_the_runtime_cannot_run_is_the_runtimes_refusal(tmp_path):
     graph = onnx.helper.make_graph([node], "odd", values[:1], values[1:])
     path = tmp_path / "model.onnx"
     onnx.save(onnx.helper.make_model(graph), path)
-    with pytest.raises(EnvironmentProblem, match="ONNX Runtime rejects"):
+    with pytest.raises(EnvironmentProblem, match=r"ONNX Runtime .* rejects"):
         OnnxRuntime().open(path, 1)

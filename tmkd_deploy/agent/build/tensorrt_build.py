@@ -13,10 +13,16 @@ import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tmkd_deploy.agent.agent_errors import DATA, ENVIRONMENT, AgentError
+from tmkd_deploy.agent.agent_errors import (
+    DATA,
+    ENVIRONMENT,
+    AgentError,
+    engine_errors_translated,
+)
 from tmkd_deploy.agent.build import engine_layers
-from tmkd_deploy.agent.inference.tensorrt_module import TITLES, failure, load, logger
-from tmkd_deploy.agent.telemetry import gpu_access
+from tmkd_deploy.runtime import gpu_access
+from tmkd_deploy.runtime.engine_errors import RejectedEngineError, RuntimeUnusableError
+from tmkd_deploy.runtime.tensorrt_session import TITLES, failure, load, logger
 
 JOB, OUTCOME, PLAN, LOG = "job.json", "outcome.json", "engine.plan", "build.log"
 
@@ -51,7 +57,8 @@ def build(job: dict[str, Any], folder: Path) -> dict[str, Any]:
     trt = load(job["runtime"])
     log = logger(trt)
     try:
-        return _build(trt, log, job, folder)
+        with engine_errors_translated():
+            return _build(trt, log, job, folder)
     finally:
         (folder / LOG).write_text("\n".join(log.lines) + "\n", encoding="utf-8")
 
@@ -60,7 +67,8 @@ def _build(trt: Any, log: Any, job: dict[str, Any], folder: Path) -> dict[str, A
     try:
         builder = trt.Builder(log)
     except TypeError as error:  # raised for a null pointer: github.com/NVIDIA/TensorRT/issues/2913
-        raise failure("The builder cannot start:", log, None, gpu_access.advice()) from error
+        problem = "The builder cannot start:"
+        raise failure(RuntimeUnusableError, problem, log, gpu_access.advice()) from error
     typing = choose_typing(trt, job["typing"], job["precision"], job["dla_core"] is not None)
     network = builder.create_network(typing.network_flags)
     _parse(trt, log, network, job)
@@ -75,9 +83,9 @@ def _build(trt: Any, log: Any, job: dict[str, Any], folder: Path) -> dict[str, A
     plan = builder.build_serialized_network(network, config)
     if plan is None:
         raise failure(
+            RejectedEngineError,
             f"{TITLES[job['runtime']]} cannot build the engine:",
             log,
-            None,
             "If a layer is named, exclude it from quantization or choose another student.",
         )
     (folder / PLAN).write_bytes(plan)

@@ -1,5 +1,5 @@
 """The `predict` and `measure` requests: engines loaded, run and timed.
 
-`sessions` opens an engine with `onnxruntime_cpu` or `tensorrt_module` (which copies through
-`cudart`). `timing` is the latency protocol, and `warmup` decides when an engine has warmed up.
+`sessions` opens an engine as an application does, with `tmkd_deploy.runtime.runtimes`. `timing` is
+the latency protocol, and `warmup` decides when an engine has warmed up.
 """

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from tmkd_deploy.agent.transport.context import Context
+    from tmkd_deploy.runtime.runtimes import Session
 
 
 def predict(request: dict[str, Any], context: Context) -> dict[str, Any]:
@@ -71,7 +72,7 @@ def read_images(path: Path) -> np.ndarray:
     return images
 
 
-def _logits(session: sessions.Session, images: np.ndarray, context: Context) -> Path:
+def _logits(session: Session, images: np.ndarray, context: Context) -> Path:
     """A file of what the engine answers; whether it makes sense is for the host to judge."""
     import numpy as np
 

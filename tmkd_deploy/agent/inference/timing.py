@@ -16,7 +16,11 @@ from tmkd_deploy.agent.telemetry.system_monitor import SystemMonitor
 if TYPE_CHECKING:
     from typing import Protocol
 
-    from tmkd_deploy.agent.inference.sessions import Session
+    class Session(Protocol):
+        """What is timed, such as a `runtimes.Session`; with `device_ms`, that is taken as well."""
+
+        def infer(self, images: np.ndarray) -> np.ndarray:
+            """Raw pixels, uint8 [1, H, W, 3], to logits."""
 
     class Listener(Protocol):
         """Receives progress; a request's `writer` is one."""

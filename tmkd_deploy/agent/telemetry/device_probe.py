@@ -8,9 +8,10 @@ import shutil
 import time
 from typing import TYPE_CHECKING, Any
 
-from tmkd_deploy.agent.telemetry import conditions, cpu, gpu_access, jetson, system_files, versions
+from tmkd_deploy.agent.telemetry import conditions, cpu, jetson, system_files, versions
 from tmkd_deploy.agent.telemetry.gpu import gpu_and_driver
 from tmkd_deploy.agent.telemetry.identity import board_model, compatible
+from tmkd_deploy.runtime import gpu_access
 
 if TYPE_CHECKING:
     from tmkd_deploy.agent.transport.context import Context

@@ -14,8 +14,8 @@ import sys
 from pathlib import Path
 from typing import Any, Iterator
 
-from tmkd_deploy.agent.agent_errors import ENVIRONMENT, OUT_OF_MEMORY, AgentError
-from tmkd_deploy.agent.telemetry import gpu_access
+from tmkd_deploy.runtime import gpu_access
+from tmkd_deploy.runtime.engine_errors import EngineMemoryError, RuntimeUnusableError
 
 LIBRARY_VARIABLE = "TMKD_DEPLOY_CUDART"
 
@@ -31,7 +31,7 @@ class Cuda:
     """The CUDA runtime of this machine.
 
     Raises:
-        AgentError: `environment`: the library is not installed.
+        RuntimeUnusableError: the library is not installed.
     """
 
     def __init__(self) -> None:
@@ -42,7 +42,7 @@ class Cuda:
         """The compute capability of the first GPU, such as 87.
 
         Raises:
-            AgentError: `environment`: there is no GPU, or no driver for it.
+            RuntimeUnusableError: there is no GPU, or no driver for it.
         """
         return 10 * self._attribute(_MAJOR) + self._attribute(_MINOR)
 
@@ -134,14 +134,12 @@ class Cuda:
         status = getattr(self._library, name)(*arguments)
         if status != 0:
             words = self._library.cudaGetErrorString(status).decode("utf-8", "replace")
-            raise AgentError(
-                OUT_OF_MEMORY if status == _OUT_OF_MEMORY else ENVIRONMENT,
-                f"CUDA failed in {name}: {words} (error {status}).",
-                None,
-                "Close other programs that use the GPU, then try again."
-                if status == _OUT_OF_MEMORY
-                else gpu_access.advice(),
-            )
+            problem = f"CUDA failed in {name}: {words} (error {status})."
+            if status == _OUT_OF_MEMORY:
+                raise EngineMemoryError(
+                    problem, "Close other programs that use the GPU, then try again."
+                )
+            raise RuntimeUnusableError(problem, gpu_access.advice())
 
 
 def _open() -> ctypes.CDLL:
@@ -150,11 +148,9 @@ def _open() -> ctypes.CDLL:
             return ctypes.CDLL(name)
         except OSError:
             continue
-    raise AgentError(
-        ENVIRONMENT,
+    raise RuntimeUnusableError(
         "The CUDA runtime (libcudart) is not installed on this device; running TensorRT engines "
         "from Python needs it.",
-        None,
         "Install it on the device: sudo apt install nvidia-cuda. If it is installed, set "
         f"{LIBRARY_VARIABLE} to the library's path.",
     )

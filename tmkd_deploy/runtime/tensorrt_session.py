@@ -10,20 +10,29 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import importlib
-from pathlib import Path
+import threading
 from typing import TYPE_CHECKING, Any
 
-from tmkd_deploy.agent.agent_errors import ENVIRONMENT, OUT_OF_MEMORY, AgentError
-from tmkd_deploy.agent.build import preflight
-from tmkd_deploy.agent.inference.cudart import Cuda
-from tmkd_deploy.agent.telemetry import gpu_access
+from tmkd_deploy.runtime import gpu_access
+from tmkd_deploy.runtime.cuda_runtime import Cuda
+from tmkd_deploy.runtime.engine_errors import (
+    EngineError,
+    EngineMemoryError,
+    NoClassifierError,
+    RejectedEngineError,
+    RuntimeUnusableError,
+)
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import numpy as np
+
+    from tmkd_deploy.runtime.session_options import SessionOptions
 
 TITLES = {"tensorrt": "TensorRT", "tensorrt_rtx": "TensorRT-RTX"}
 # by TensorRT's names, because its own `nptype` fails with newer numpy
-_TYPES = {"FLOAT": "float32", "HALF": "float16", "UINT8": "uint8", "INT8": "int8", "INT32": "int32"}
+_TYPES = {"FLOAT": "float32", "HALF": "float16", "UINT8": "uint8"}
 
 
 def load(runtime: str) -> Any:
@@ -41,24 +50,14 @@ def version(runtime: str) -> str:
     return found
 
 
-def open_session(
-    runtime: str, engine: Path, threads: int, precise_int8: bool | None
-) -> TensorRTSession:
-    """Load an engine onto the GPU; `threads` and `precise_int8` have no effect.
+def open_session(runtime: str, engine: bytes | Path, options: SessionOptions) -> TensorRTSession:
+    """Load an engine onto the GPU; see `runtimes.open_session`.
 
-    Raises:
-        AgentError: `environment`: it was built for another GPU or release (known before loading if
-            it has a manifest), or cannot be loaded; `data`: its manifest is damaged;
-            `out_of_memory`: it does not fit.
-        ImportError: the runtime is not installed for this Python.
+    A plan is code for the driver: open only one that this user's own machine built, or whose
+    origin is trusted.
     """
-    sidecar = preflight.read_sidecar(engine)
-    dla_core = None
-    if sidecar is not None:
-        here = preflight.CurrentDevice(version(runtime), f"SM{Cuda().compute_capability()}")
-        preflight.require_compatible(sidecar, here)
-        dla_core = sidecar["dla"]["core"]
-    return TensorRTSession(runtime, engine, dla_core)
+    plan = engine if isinstance(engine, bytes) else engine.read_bytes()
+    return TensorRTSession(runtime, plan, options.dla_core)
 
 
 class Log:
@@ -103,32 +102,34 @@ def logger(trt: Any) -> Any:
     return _logs[trt.__name__]
 
 
-def failure(problem: str, log: Log, where: str | None, advice: str) -> AgentError:
-    """An error with the library's own message; `out_of_memory` if that is what it says."""
+def failure(kind: type[EngineError], problem: str, log: Log, advice: str) -> EngineError:
+    """An error of a kind with the library's own message, or that memory is short if it says so."""
     words = log.reason()
     if "outofmemory" in words.lower().replace(" ", ""):
-        return AgentError(
-            OUT_OF_MEMORY,
+        return EngineMemoryError(
             f"{problem} {words}",
-            where,
             "Close other programs on the device (a desktop takes about 1 GB), add swap space, or "
             "lower the workspace.",
         )
-    return AgentError(ENVIRONMENT, f"{problem} {words}", where, advice)
+    return kind(f"{problem} {words}", advice)
 
 
 class TensorRTSession:
-    """An engine loaded onto the GPU, for batches of one.
+    """An engine on the GPU as `runtimes.Session` describes it; images go in one at a time.
+
+    Threads take turns at one execution context: the GPU runs one small engine at a time anyway, and
+    a context for each thread would need its own memory and its own warm-up.
 
     `dla_core` is the core that runs an engine built for the DLA; None runs it on the GPU.
 
     Raises:
-        AgentError: `environment`: the CUDA runtime or the engine cannot be loaded;
-            `out_of_memory`: it does not fit.
+        RuntimeUnusableError: TensorRT or the CUDA runtime does not start.
+        RejectedEngineError: TensorRT rejects the engine.
+        EngineMemoryError: it does not fit.
         ImportError: the runtime is not installed for this Python.
     """
 
-    def __init__(self, runtime: str, engine: Path, dla_core: int | None = None) -> None:
+    def __init__(self, runtime: str, plan: bytes, dla_core: int | None = None) -> None:
         trt = load(runtime)
         self._cuda = Cuda()
         self._cuda.spin()  # before anything starts to use the GPU
@@ -136,51 +137,74 @@ class TensorRTSession:
         try:
             self._runtime = trt.Runtime(log)
         except TypeError as error:  # raised for a null pointer, as by `Builder`
-            raise failure(
-                f"{TITLES[runtime]} cannot start:", log, None, gpu_access.advice()
-            ) from error
+            problem = f"{TITLES[runtime]} cannot start:"
+            raise failure(RuntimeUnusableError, problem, log, gpu_access.advice()) from error
         if dla_core is not None:
             self._runtime.DLA_core = dla_core
-        self._engine = self._runtime.deserialize_cuda_engine(engine.read_bytes())
+        self._engine = self._runtime.deserialize_cuda_engine(plan)
         if self._engine is None:
             raise failure(
+                RejectedEngineError,
                 f"{TITLES[runtime]} {trt.__version__} rejects the engine:",
                 log,
-                str(engine),
                 "Build the engine again on this device.",
             )
         if not hasattr(self._engine, "num_io_tensors"):
-            raise AgentError(
-                ENVIRONMENT,
+            raise RuntimeUnusableError(
                 f"TensorRT {trt.__version__} can build engines, but only 8.5 and newer run them.",
-                None,
                 "Flash JetPack 5.1 or later.",
             )
+        self._lock = threading.Lock()
+        self._find_ends(trt)
         self._context = self._engine.create_execution_context()
         if self._context is None:
-            raise failure("The engine cannot create an execution context:", log, str(engine), "")
-        names = [self._engine.get_tensor_name(at) for at in range(self._engine.num_io_tensors)]
-        inputs = [
-            name for name in names if self._engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT
-        ]
-        (self._input,) = inputs
-        (self._output,) = (name for name in names if name not in inputs)
+            problem = "The engine cannot create an execution context:"
+            raise failure(EngineError, problem, log, "")
         self._stream = self._cuda.stream()
         self._started, self._ended = self._cuda.event(), self._cuda.event()
         self._buffers: dict[str, _Buffer] = {}
+        self._allocate()
+
+    def _find_ends(self, trt: Any) -> None:
+        """Find the engine's input and output, which must be images and logits."""
+        engine = self._engine
+        names = [engine.get_tensor_name(at) for at in range(engine.num_io_tensors)]
+        inputs = [name for name in names if engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT]
+        ends = [*inputs, *(name for name in names if name not in inputs)]
+        kinds = [engine.get_tensor_dtype(name).name for name in ends]
+        shapes = [tuple(engine.get_tensor_shape(name)) for name in ends]
+        free = (-1, 1)
+        if not (
+            (len(inputs), len(ends)) == (1, 2)
+            and (kinds[0], kinds[1] in ("FLOAT", "HALF")) == ("UINT8", True)
+            and (len(shapes[0]), len(shapes[1]), shapes[0][3:]) == (4, 2, (3,))
+            and shapes[0][0] in free
+            and min(*shapes[0][1:], shapes[1][1]) > 0
+        ):
+            found = [f"{kind} {list(shape)}" for kind, shape in zip(kinds, shapes)]
+            raise NoClassifierError(" and ".join(found) or "neither")
+        self._input, self._output = ends
+        _, height, width, channels = shapes[0]
+        self.input_shape: tuple[int, int, int] = (height, width, channels)
+        self.classes: int = shapes[1][1]
 
     def infer(self, images: np.ndarray) -> np.ndarray:
-        """Raw pixels uint8 [1, H, W, 3] to logits [1, C] as the engine has them, host to host."""
-        if not self._buffers:
-            self._allocate(images.shape)
+        """Raw pixels uint8 [N, H, W, 3] to logits [N, C] as the engine has them, host to host."""
+        import numpy as np  # noqa: PLC0415 - probing a device must not need it
+
+        with self._lock:
+            if len(images) == 1:
+                return self._infer_one(images)
+            singles = (images[at : at + 1] for at in range(len(images)))
+            return np.concatenate([self._infer_one(single) for single in singles])
+
+    def _infer_one(self, images: np.ndarray) -> np.ndarray:
         images_in, logits_out = self._buffers[self._input], self._buffers[self._output]
         images_in.array[...] = images
         self._cuda.copy_in(images_in.device, images_in.host, images_in.array.nbytes, self._stream)
         self._cuda.record(self._started, self._stream)
         if not self._context.execute_async_v3(self._stream):
-            raise AgentError(
-                ENVIRONMENT, "The engine failed while running.", None, "Build it again."
-            )
+            raise EngineError("The engine failed while running.", "Build it again.")
         self._cuda.record(self._ended, self._stream)
         self._cuda.copy_out(
             logits_out.host, logits_out.device, logits_out.array.nbytes, self._stream
@@ -203,11 +227,11 @@ class TensorRTSession:
 
     def __del__(self) -> None:
         # a session that failed to open has nothing to free, and the library may be gone by now
-        with contextlib.suppress(AttributeError, AgentError):
+        with contextlib.suppress(AttributeError, EngineError):
             self.close()
 
-    def _allocate(self, shape: tuple[int, ...]) -> None:
-        self._context.set_input_shape(self._input, shape)
+    def _allocate(self) -> None:
+        self._context.set_input_shape(self._input, (1, *self.input_shape))
         for name in (self._input, self._output):
             kind = _TYPES[self._engine.get_tensor_dtype(name).name]
             buffer = _Buffer(self._cuda, tuple(self._context.get_tensor_shape(name)), kind)
@@ -219,7 +243,7 @@ class _Buffer:
     """A tensor's memory on the GPU and on the host; `array` views the host's."""
 
     def __init__(self, cuda: Cuda, shape: tuple[int, ...], kind: str) -> None:
-        import numpy as np
+        import numpy as np  # noqa: PLC0415 - as above
 
         size = int(np.prod(shape)) * np.dtype(kind).itemsize
         self.device = cuda.device_memory(size)

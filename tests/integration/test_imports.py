@@ -19,14 +19,12 @@ PROJECT = Path(__file__).parents[2]
 
 # What runs on a device: its files, what they may take from this package, and from elsewhere.
 ALSO_ON_DEVICES = {
-    *(f"tmkd_deploy.runtime.{file.stem}" for file in (PACKAGE / "runtime").glob("*_session.py")),
-    *(
-        f"tmkd_deploy.runtime.{name}"
-        for name in (
-            *("cuda_runtime", "engine_errors", "gpu_access", "onnx_check", "protobuf"),
-            *("runtimes", "session_options"),
-        )
-    ),
+    f"tmkd_deploy.runtime.{file.stem}"
+    for pattern in (
+        *("*_session.py", "cuda_*.py", "engine_errors.py", "gpu_access.py", "onnx_check.py"),
+        *("protobuf.py", "runtimes.py", "session_options.py"),
+    )
+    for file in (PACKAGE / "runtime").glob(pattern)
 }
 ON_DEVICES = (
     *sorted((PACKAGE / "agent").rglob("*.py")),

@@ -103,7 +103,7 @@ _AGENT = Path(agent_main.__file__).parent
 # what the agent takes of the runtime package: sessions, and what these need
 _ALSO_SENT = (
     "*_session.py",
-    "cuda_runtime.py",
+    "cuda_*.py",
     "engine_errors.py",
     "gpu_access.py",
     "onnx_check.py",

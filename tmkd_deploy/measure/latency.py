@@ -17,6 +17,7 @@ from tmkd_deploy.engines.interface import Session
 from tmkd_deploy.events import Events, Task
 from tmkd_deploy.measure.raw_times import RawTimes, raw_times
 from tmkd_deploy.measure.statistics import median_ratio_interval, percentile_interval
+from tmkd_deploy.printable import printable
 from tmkd_deploy.recipe.schema import Measure
 from tmkd_deploy.records.latency import DeviceTime, Latency, LatencyRatio, LatencyRow
 
@@ -129,17 +130,26 @@ def _row(times: RawTimes, name: str, label: str, blocks: np.ndarray, seed: int) 
         p99_interval_ms=percentile_interval(blocks, 99, seed),
         histogram_edges_ms=edges.tolist(),
         histogram_counts=counts.tolist(),
-        device=_device_time(times.device_ms.get(name)),
+        device=_device_time(times, name),
         throughput=times.throughput[name],
         warmup=times.warmup[name],
     )
 
 
-def _device_time(times: list[float] | None) -> DeviceTime | None:
-    if times is None:
+def _device_time(times: RawTimes, name: str) -> DeviceTime | None:
+    found = times.device_ms.get(name)
+    if found is None:
         return None
-    p50, p90, p99 = np.percentile(times, [50, 90, 99]).tolist()
-    return DeviceTime(mean_ms=float(np.mean(times)), p50_ms=p50, p90_ms=p90, p99_ms=p99)
+    p50, p90, p99 = np.percentile(found, [50, 90, 99]).tolist()
+    enqueue = times.enqueue_ms.get(name)
+    return DeviceTime(
+        mean_ms=float(np.mean(found)),
+        p50_ms=p50,
+        p90_ms=p90,
+        p99_ms=p99,
+        enqueue_p50_ms=None if enqueue is None else float(np.median(enqueue)),
+        cuda_graph=times.graph_problem[name] is None if name in times.graph_problem else None,
+    )
 
 
 def _warnings(times: RawTimes, labels: Mapping[str, str]) -> list[str]:
@@ -157,6 +167,12 @@ def _warnings(times: RawTimes, labels: Mapping[str, str]) -> list[str]:
             "latencies."
         )
     for name, label in labels.items():
+        problem = times.graph_problem.get(name)
+        if problem is not None:
+            warnings.append(
+                f"'{label or name}' ran without a CUDA graph, which takes longer to start: "
+                f"{printable(problem, 300)}"
+            )
         warmed = times.warmup[name]
         if not warmed.warmed_up:
             warnings.append(

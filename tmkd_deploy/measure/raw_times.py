@@ -21,12 +21,15 @@ _ROUNDING = 1e-6
 class RawTimes(Record):
     """The result of `time_interleaved`, by engine.
 
-    `blocks` holds the milliseconds of each counted run, one list per round; `device_ms` those of
-    the device alone, for engines whose session times it.
+    `blocks` holds the milliseconds of each counted run, one list per round. For engines whose
+    session times the device, `device_ms` holds those of the device alone, `enqueue_ms` those of the
+    host to start a run, and `graph_problem` says why there is no CUDA graph, if there is none.
     """
 
     blocks: dict[str, list[list[_Milliseconds]]]
     device_ms: dict[str, list[_Milliseconds]]
+    enqueue_ms: dict[str, list[_Milliseconds]]
+    graph_problem: dict[str, str | None]
     warmup: dict[str, Warmup]
     throughput: dict[str, Throughput]
     conditions: Conditions
@@ -74,8 +77,14 @@ def _problem(times: RawTimes, engines: Collection[str], settings: Measure) -> st
             return (
                 f"{name} has entries for {sorted(part)}, and must have some for {sorted(engines)}"
             )
-    if not {*times.device_ms} <= {*engines}:
-        return f"device_ms has entries for {sorted(times.device_ms)}"
+    of_devices: dict[str, Mapping[str, Any]] = {
+        "device_ms": times.device_ms,
+        "enqueue_ms": times.enqueue_ms,
+        "graph_problem": times.graph_problem,
+    }
+    for name, part in of_devices.items():
+        if not {*part} <= {*engines}:
+            return f"{name} has entries for {sorted(part)}"
     if not isinstance(times.machine.get("cores"), int) or times.cores < 1:
         return "machine.cores must be at least 1"
     rounds = {len(blocks) for blocks in times.blocks.values()}
@@ -95,8 +104,9 @@ def _too_few(times: RawTimes, name: str, settings: Measure) -> str | None:
             f"blocks.{name}: {runs} runs in {seconds:.3g} s, and at least {settings.min_runs} in "
             f"{settings.min_seconds:g} s were asked for"
         )
-    if len(times.device_ms.get(name, [0.0] * runs)) != runs:
-        return f"device_ms.{name}: one time is needed for each of {runs} runs"
+    for part, found in (("device_ms", times.device_ms), ("enqueue_ms", times.enqueue_ms)):
+        if len(found.get(name, [0.0] * runs)) != runs:
+            return f"{part}.{name}: one time is needed for each of {runs} runs"
     return None
 
 

@@ -49,12 +49,18 @@ class Throughput(Record):
 
 
 class DeviceTime(Record):
-    """Milliseconds between device events around the inference, copies excluded."""
+    """Milliseconds between device events around the inference, copies excluded.
+
+    `enqueue_p50_ms` is the host's median time to start an inference and its copies, and
+    `cuda_graph` whether it starts them by a single call; None in results of earlier versions.
+    """
 
     mean_ms: Positive
     p50_ms: Positive
     p90_ms: Positive
     p99_ms: Positive
+    enqueue_p50_ms: Positive | None = None
+    cuda_graph: bool | None = None
 
     @model_validator(mode="after")
     def _in_order(self) -> DeviceTime:

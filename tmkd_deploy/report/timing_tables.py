@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tmkd_deploy.records.latency import Conditions, Latency
+from tmkd_deploy.records.latency import Conditions, DeviceTime, Latency
 from tmkd_deploy.records.types import Precision
 from tmkd_deploy.report import formatting
 from tmkd_deploy.report.tables import Table
@@ -22,17 +22,19 @@ def speed(timed: Latency, shipped: Precision | None = None) -> Table | None:
                 formatting.rate(row.throughput.images_per_second),
                 f"{energy.millijoules_per_inference:.3g} mJ" if energy else formatting.NOT_MEASURED,
                 formatting.milliseconds(row.device.p50_ms) if row.device else formatting.NONE,
+                _enqueue(row.device),
                 f"{formatting.duration(row.warmup.seconds)}{unfinished}",
             ]
         )
     names = [row.engine for row in timed.rows]
     return Table(
         "Throughput of one back-to-back caller, measured between the latency rounds; energy per "
-        f"image during that time ({_source(timed)}); median device time without copies; time to "
-        "warm up.",
-        ["Engine", "Throughput", "Energy", "Device time", "Warm-up"],
+        f"image during that time ({_source(timed)}); median device time without copies; median "
+        "time of the host to start an inference, piece by piece or as one CUDA graph; time to warm "
+        "up.",
+        ["Engine", "Throughput", "Energy", "Device time", "Enqueue time", "Warm-up"],
         rows,
-        numeric=frozenset({1, 2, 3, 4}),
+        numeric=frozenset({1, 2, 3, 4, 5}),
         marked=names.index(shipped) if shipped in names else None,
     )
 
@@ -70,6 +72,13 @@ def conditions(found: Conditions) -> Table:
         ["Condition", "Before", "During", "After"],
         rows,
     )
+
+
+def _enqueue(device: DeviceTime | None) -> str:
+    if device is None or device.enqueue_p50_ms is None:
+        return formatting.NONE
+    how = "CUDA graph" if device.cuda_graph else "no CUDA graph"
+    return f"{formatting.milliseconds(device.enqueue_p50_ms)}, {how}"
 
 
 def _source(timed: Latency) -> str:

@@ -51,13 +51,14 @@ class Engine:
         except EngineError as error:
             raise broken(self._path, f"its engine fails ({_within(error.problem)})") from error
         # what a model declares is not always what it returns
-        if logits.shape != (len(images), self._classes):
+        if logits.shape != (len(images), self._classes) or logits.dtype != np.float32:
             raise broken(
                 self._path,
-                f"its engine returns an array of shape {list(logits.shape)} for {len(images)} "
-                f"{'image' if len(images) == 1 else 'images'} and {self._classes} classes",
+                f"its engine returns {logits.dtype} in an array of shape {list(logits.shape)} for "
+                f"{len(images)} {'image' if len(images) == 1 else 'images'} and {self._classes} "
+                "classes",
             )
-        if logits.dtype != np.float32 or not np.isfinite(logits).all():
+        if not np.isfinite(logits).all():
             raise broken(self._path, "its engine returns logits that are not finite")
         return logits
 

@@ -24,6 +24,10 @@ _MAJOR, _MINOR = 75, 76  # cudaDevAttrComputeCapabilityMajor and Minor
 _HOST_TO_DEVICE = 1  # cudaMemcpyHostToDevice
 _DEVICE_TO_HOST = 2  # cudaMemcpyDeviceToHost
 _SPIN = 1  # cudaDeviceScheduleSpin
+_INTEGRATED, _CAN_MAP = 18, 19  # cudaDevAttrIntegrated and cudaDevAttrCanMapHostMemory
+_MAPPED = 2  # cudaHostAllocMapped
+_THREAD_LOCAL = 1  # cudaStreamCaptureModeThreadLocal
+_EXTERNAL = 1  # cudaEventRecordExternal
 _NAMES = ("libcudart.so", "libcudart.so.13", "libcudart.so.12", "libcudart.so.11.0")
 
 
@@ -68,19 +72,35 @@ class Cuda:
         return self._made("cudaMalloc", ctypes.c_void_p(), ctypes.c_size_t(size))
 
     def host_memory(self, size: int) -> int:
-        """The address of `size` bytes of pinned host memory."""
-        return self._made("cudaMallocHost", ctypes.c_void_p(), ctypes.c_size_t(size))
+        """The address of `size` bytes of pinned host memory, which the GPU may use as well."""
+        handle = ctypes.c_void_p()
+        return self._made("cudaHostAlloc", handle, ctypes.c_size_t(size), ctypes.c_uint(_MAPPED))
 
-    def free(self, device: int, host: int) -> None:
-        """Free a pair of buffers."""
+    def shares_host_memory(self) -> bool:
+        """Whether the GPU is part of the processor and uses the host's memory."""
+        return bool(self._attribute(_INTEGRATED) and self._attribute(_CAN_MAP))
+
+    def device_address(self, host: int) -> int:
+        """The address of pinned host memory for the GPU."""
+        handle = ctypes.c_void_p()
+        arguments = (ctypes.c_void_p(host), ctypes.c_uint(0))
+        return self._made("cudaHostGetDevicePointer", handle, *arguments)
+
+    def free_device(self, device: int) -> None:
+        """Free memory on the GPU."""
         self._call("cudaFree", ctypes.c_void_p(device))
+
+    def free_host(self, host: int) -> None:
+        """Free pinned host memory."""
         self._call("cudaFreeHost", ctypes.c_void_p(host))
 
-    def destroy(self, stream: int, events: tuple[int, ...]) -> None:
-        """Destroy a stream and its events."""
-        for event in events:
-            self._call("cudaEventDestroy", ctypes.c_void_p(event))
+    def destroy_stream(self, stream: int) -> None:
+        """Destroy a stream."""
         self._call("cudaStreamDestroy", ctypes.c_void_p(stream))
+
+    def destroy_event(self, event: int) -> None:
+        """Destroy an event."""
+        self._call("cudaEventDestroy", ctypes.c_void_p(event))
 
     def copy_in(self, device: int, host: int, size: int, stream: int) -> None:
         """Copy `size` bytes from the host to the GPU, in the stream."""
@@ -90,9 +110,54 @@ class Cuda:
         """Copy `size` bytes from the GPU to the host, in the stream."""
         self._copy(host, device, size, _DEVICE_TO_HOST, stream)
 
-    def record(self, event: int, stream: int) -> None:
-        """Record an event at the end of the stream's work so far."""
-        self._call("cudaEventRecord", ctypes.c_void_p(event), ctypes.c_void_p(stream))
+    def record(self, event: int, stream: int, captured: bool = False) -> None:
+        """Record an event at the end of the stream's work so far.
+
+        With `captured`, during a capture, each launch of the graph records it.
+        """
+        handles = (ctypes.c_void_p(event), ctypes.c_void_p(stream))
+        if captured:
+            self._call("cudaEventRecordWithFlags", *handles, ctypes.c_uint(_EXTERNAL))
+        else:
+            self._call("cudaEventRecord", *handles)
+
+    def begin_capture(self, stream: int) -> None:
+        """From now on, record the stream's work instead of running it.
+
+        What other threads do with CUDA meanwhile is not restricted.
+        """
+        self._call("cudaStreamBeginCapture", ctypes.c_void_p(stream), ctypes.c_int(_THREAD_LOCAL))
+
+    def abandon_capture(self, stream: int) -> None:
+        """End a capture, dropping what was recorded; never fails."""
+        graph = ctypes.c_void_p()
+        self._library.cudaStreamEndCapture(ctypes.c_void_p(stream), ctypes.byref(graph))
+        if graph:
+            self._library.cudaGraphDestroy(graph)
+        self._library.cudaGetLastError()  # which would otherwise be reported by a later call
+
+    def graph(self, stream: int) -> int:
+        """End a capture; returns what was recorded, ready to launch."""
+        graph = ctypes.c_void_p()
+        try:
+            self._call("cudaStreamEndCapture", ctypes.c_void_p(stream), ctypes.byref(graph))
+            # since CUDA 11.4; the function without this suffix has other arguments before CUDA 12
+            name, no_flags = "cudaGraphInstantiateWithFlags", ctypes.c_ulonglong(0)
+            return self._made(name, ctypes.c_void_p(), graph, no_flags)
+        except RuntimeUnusableError:
+            self._library.cudaGetLastError()  # as above
+            raise
+        finally:
+            if graph:
+                self._library.cudaGraphDestroy(graph)
+
+    def launch(self, graph: int, stream: int) -> None:
+        """Run a graph, in the stream."""
+        self._call("cudaGraphLaunch", ctypes.c_void_p(graph), ctypes.c_void_p(stream))
+
+    def destroy_graph(self, graph: int) -> None:
+        """Destroy a graph that `graph` returned."""
+        self._call("cudaGraphExecDestroy", ctypes.c_void_p(graph))
 
     def wait(self, stream: int) -> None:
         """Wait until the stream has finished all its work."""
@@ -131,7 +196,13 @@ class Cuda:
         return handle.value or 0
 
     def _call(self, name: str, *arguments: Any) -> None:
-        status = getattr(self._library, name)(*arguments)
+        try:
+            function = getattr(self._library, name)
+        except AttributeError as error:
+            raise RuntimeUnusableError(
+                f"The CUDA runtime on this device has no {name}.", "Install CUDA 11.4 or newer."
+            ) from error
+        status = function(*arguments)
         if status != 0:
             words = self._library.cudaGetErrorString(status).decode("utf-8", "replace")
             problem = f"CUDA failed in {name}: {words} (error {status})."

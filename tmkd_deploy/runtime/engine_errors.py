@@ -30,8 +30,8 @@ class NoClassifierError(RejectedEngineError):
 
     def __init__(self, found: str) -> None:
         super().__init__(
-            "The engine must take images, uint8 [N, H, W, 3] with N free or 1, and return logits, "
-            f"floating point [N, C]; it has {found}.",
+            "The engine must take images, uint8 [N, H, W, 3] with N free or 1, and return logits "
+            f"[N, C]; it has {found}.",
             "Export the student again.",
         )
 

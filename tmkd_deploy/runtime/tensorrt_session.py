@@ -8,12 +8,13 @@ tested with the real TensorRT-RTX.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import importlib
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
-from tmkd_deploy.runtime import gpu_access
+from tmkd_deploy.runtime import cuda_graph, gpu_access
+from tmkd_deploy.runtime.cuda_buffer import CudaBuffer
 from tmkd_deploy.runtime.cuda_runtime import Cuda
 from tmkd_deploy.runtime.engine_errors import (
     EngineError,
@@ -120,10 +121,17 @@ class TensorRTSession:
     Threads take turns at one execution context: the GPU runs one small engine at a time anyway, and
     a context for each thread would need its own memory and its own warm-up.
 
+    After one plain run, copies and engine are recorded as a CUDA graph, which every `infer` then
+    starts by a single call. Where that fails, the work is enqueued piece by piece.
+
     `dla_core` is the core that runs an engine built for the DLA; None runs it on the GPU.
+
+    Attributes:
+        graph_problem: why no CUDA graph is used; None if one is.
 
     Raises:
         RuntimeUnusableError: TensorRT or the CUDA runtime does not start.
+        EngineError: the engine fails in its first run.
         RejectedEngineError: TensorRT rejects the engine.
         EngineMemoryError: it does not fit.
         ImportError: the runtime is not installed for this Python.
@@ -155,15 +163,21 @@ class TensorRTSession:
                 "Flash JetPack 5.1 or later.",
             )
         self._lock = threading.Lock()
+        self._held = contextlib.ExitStack()
         self._find_ends(trt)
-        self._context = self._engine.create_execution_context()
+        self._context = _new_context(trt, self._engine)
         if self._context is None:
             problem = "The engine cannot create an execution context:"
             raise failure(EngineError, problem, log, "")
         self._stream = self._cuda.stream()
-        self._started, self._ended = self._cuda.event(), self._cuda.event()
-        self._buffers: dict[str, _Buffer] = {}
+        self._held.callback(self._cuda.destroy_stream, self._stream)
+        self._started, self._ended = self._new_event(), self._new_event()
+        self._enqueue_ms = 0.0
         self._allocate()
+        self._graph: int | None = None
+        self.graph_problem: str | None = None
+        self._run()
+        self._capture()
 
     def _find_ends(self, trt: Any) -> None:
         """Find the engine's input and output, which must be images and logits."""
@@ -199,54 +213,89 @@ class TensorRTSession:
             return np.concatenate([self._infer_one(single) for single in singles])
 
     def _infer_one(self, images: np.ndarray) -> np.ndarray:
-        images_in, logits_out = self._buffers[self._input], self._buffers[self._output]
-        images_in.array[...] = images
-        self._cuda.copy_in(images_in.device, images_in.host, images_in.array.nbytes, self._stream)
-        self._cuda.record(self._started, self._stream)
+        self._images.array[...] = images
+        self._run()
+        # a copy, because the buffer is reused
+        logits: np.ndarray = self._logits.array.copy()
+        return logits
+
+    def _run(self) -> None:
+        """From the images' buffer to that of the logits."""
+        begun = time.perf_counter_ns()
+        if self._graph is None:
+            self._enqueue()
+        else:
+            self._cuda.launch(self._graph, self._stream)
+        self._enqueue_ms = (time.perf_counter_ns() - begun) / 1e6
+        self._cuda.wait(self._stream)
+
+    def _enqueue(self, captured: bool = False) -> None:
+        """Copy in, run the engine between two events, and copy out, in the stream."""
+        self._images.copy_in(self._stream)
+        self._cuda.record(self._started, self._stream, captured)
         if not self._context.execute_async_v3(self._stream):
             raise EngineError("The engine failed while running.", "Build it again.")
-        self._cuda.record(self._ended, self._stream)
-        self._cuda.copy_out(
-            logits_out.host, logits_out.device, logits_out.array.nbytes, self._stream
-        )
-        self._cuda.wait(self._stream)
-        # a copy, because the buffer is reused
-        logits: np.ndarray = logits_out.array.copy()
-        return logits
+        self._cuda.record(self._ended, self._stream, captured)
+        self._logits.copy_out(self._stream)
+
+    def _capture(self) -> None:
+        try:
+            self._graph = cuda_graph.capture(
+                self._cuda, self._stream, lambda: self._enqueue(captured=True)
+            )
+        except EngineError as error:
+            self.graph_problem = error.problem
+        else:
+            self._held.callback(self._cuda.destroy_graph, self._graph)
 
     def device_ms(self) -> float:
         """The GPU's own time for the last `infer`, without the copies, in milliseconds."""
         return self._cuda.milliseconds(self._started, self._ended)
 
+    def enqueue_ms(self) -> float:
+        """The host's time to start the last `infer` of an image, in milliseconds.
+
+        As trtexec's "Enqueue Time": if it is longer than `device_ms`, the GPU waits for the host.
+        """
+        return self._enqueue_ms
+
     def close(self) -> None:
         """Free the memory; the session cannot be used afterwards."""
-        for buffer in self._buffers.values():
-            self._cuda.free(buffer.device, buffer.host)
-        self._buffers = {}
-        self._cuda.destroy(self._stream, (self._started, self._ended))
+        with self._lock:
+            self._held.close()
+            self._context = self._engine = self._runtime = None
 
     def __del__(self) -> None:
         # a session that failed to open has nothing to free, and the library may be gone by now
         with contextlib.suppress(AttributeError, EngineError):
             self.close()
 
+    def _new_event(self) -> int:
+        event = self._cuda.event()
+        self._held.callback(self._cuda.destroy_event, event)
+        return event
+
     def _allocate(self) -> None:
         self._context.set_input_shape(self._input, (1, *self.input_shape))
-        for name in (self._input, self._output):
-            kind = _TYPES[self._engine.get_tensor_dtype(name).name]
-            buffer = _Buffer(self._cuda, tuple(self._context.get_tensor_shape(name)), kind)
-            self._context.set_tensor_address(name, buffer.device)
-            self._buffers[name] = buffer
+        self._images, self._logits = self._buffer(self._input), self._buffer(self._output)
+
+    def _buffer(self, name: str) -> CudaBuffer:
+        kind = _TYPES[self._engine.get_tensor_dtype(name).name]
+        shape = tuple(self._context.get_tensor_shape(name))
+        buffer = CudaBuffer(self._cuda, shape, kind, self._held)
+        self._context.set_tensor_address(name, buffer.device)
+        return buffer
 
 
-class _Buffer:
-    """A tensor's memory on the GPU and on the host; `array` views the host's."""
+def _new_context(trt: Any, engine: Any) -> Any:
+    """An execution context; None if there is not enough memory, as the log then says.
 
-    def __init__(self, cuda: Cuda, shape: tuple[int, ...], kind: str) -> None:
-        import numpy as np  # noqa: PLC0415 - as above
-
-        size = int(np.prod(shape)) * np.dtype(kind).itemsize
-        self.device = cuda.device_memory(size)
-        self.host = cuda.host_memory(size)
-        memory = (ctypes.c_byte * size).from_address(self.host)
-        self.array = np.frombuffer(memoryview(memory), dtype=kind).reshape(shape)
+    TensorRT-RTX compiles kernels for a dynamic batch in the background and runs slower ones until
+    then, which a graph would keep for ever; it is told to compile first.
+    """
+    strategy = getattr(trt, "DynamicShapesKernelSpecializationStrategy", None)
+    if strategy is None:
+        return engine.create_execution_context()
+    config = engine.create_runtime_config()
+    config.dynamic_shapes_kernel_specialization_strategy = strategy.EAGER
+    return engine.create_execution_context(config)

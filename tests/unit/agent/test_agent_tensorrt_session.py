@@ -1,166 +1,45 @@
-"""Running an engine. There is no GPU here, so two stand-ins replace it.
+"""Running an engine. There is no GPU here, so stand-ins replace it: see tests/support.
 
-A small C library has the functions of the CUDA runtime that we call, on the host's memory; what it
-proves is that we call them as they are declared. A module with the part of TensorRT's interface
-that we use runs the "engine" on the CPU. What the real libraries do without a GPU is tested for
-real.
+What the real libraries do without a GPU is tested for real.
 """
 
 import gc
 import json
-import shutil
-import subprocess
-import types
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import gpu_stand_ins
 import numpy as np
 import pytest
+from gpu_stand_ins import Engine, calls
 from tiny_models import SIDE, model
 
 from tmkd_deploy.agent.agent_errors import AgentError, from_engine_error
 from tmkd_deploy.agent.build import preflight, tensorrt_build
 from tmkd_deploy.agent.inference import sessions
-from tmkd_deploy.runtime import cuda_runtime, tensorrt_session
+from tmkd_deploy.runtime import cuda_runtime
 from tmkd_deploy.runtime.cuda_runtime import Cuda
-from tmkd_deploy.runtime.engine_errors import EngineMemoryError, RuntimeUnusableError
+from tmkd_deploy.runtime.engine_errors import (
+    EngineError,
+    EngineMemoryError,
+    NoClassifierError,
+    RuntimeUnusableError,
+)
+from tmkd_deploy.runtime.tensorrt_session import TensorRTSession
 
-LIBRARY = r"""
-#include <stdlib.h>
-#include <string.h>
-static int alive = 0;
-static long clock_us = 0;
-static unsigned flags = 0;
-int stand_in_alive(void) { return alive; }
-int stand_in_flags(void) { return flags; }
-int cudaSetDeviceFlags(unsigned given) {
-    if (alive) return 708; /* cudaErrorSetOnActiveProcess, as of old: it comes first */
-    flags = given;
-    return 0;
-}
-const char *cudaGetErrorString(int status) { return status == 2 ? "out of memory" : "bad"; }
-int cudaDeviceGetAttribute(int *value, int attribute, int device) {
-    if (device != 0) return 101;
-    *value = attribute == 75 ? 8 : attribute == 76 ? 7 : -1;
-    return 0;
-}
-static int make(void **handle, size_t size) {
-    if (size > ((size_t)1 << 40)) return 2;
-    alive++;
-    *handle = malloc(size);
-    return 0;
-}
-static int end(void *handle) { alive--; free(handle); return 0; }
-int cudaMalloc(void **memory, size_t size) { return make(memory, size); }
-int cudaMallocHost(void **memory, size_t size) { return make(memory, size); }
-int cudaStreamCreate(void **stream) { return make(stream, 8); }
-int cudaEventCreate(void **event) { return make(event, sizeof(long)); }
-int cudaFree(void *memory) { return end(memory); }
-int cudaFreeHost(void *memory) { return end(memory); }
-int cudaStreamDestroy(void *stream) { return end(stream); }
-int cudaEventDestroy(void *event) { return end(event); }
-int cudaMemcpyAsync(void *to, const void *from, size_t size, int kind, void *stream) {
-    if (kind != 1 && kind != 2) return 21;
-    memcpy(to, from, size);
-    return stream == NULL;
-}
-int cudaEventRecord(void *event, void *stream) { *(long *)event = clock_us += 1500; return 0; }
-int cudaStreamSynchronize(void *stream) { return stream == NULL; }
-int cudaEventElapsedTime(float *milliseconds, void *start, void *end) {
-    *milliseconds = (*(long *)end - *(long *)start) / 1000.0f;
-    return 0;
-}
-"""
+RUN = ["copy_in", "cudaEventRecord", "enqueueV3", "cudaEventRecord", "copy_out"]
+CAPTURED = [call.replace("Record", "RecordWithFlags") for call in RUN]
+WAIT = "cudaStreamSynchronize"
 
 
 @pytest.fixture
 def cuda(tmp_path, monkeypatch):
-    """The stand-in for the CUDA runtime; returns how many of its objects are not freed."""
-    compiler = shutil.which("cc")
-    if compiler is None:
-        pytest.skip("there is no C compiler for the stand-in")
-    source, library = tmp_path / "cudart.c", tmp_path / "libcudart.so"
-    source.write_text(LIBRARY)
-    subprocess.run([compiler, "-shared", "-fPIC", "-o", str(library), str(source)], check=True)
-    monkeypatch.setenv(cuda_runtime.LIBRARY_VARIABLE, str(library))
-    return Cuda()._library.stand_in_alive
-
-
-class Engine:
-    """TensorRT's engine and execution context in one, using ONNX Runtime and host memory."""
-
-    num_io_tensors = 2
-
-    def __init__(self, plan):
-        onnxruntime = pytest.importorskip("onnxruntime")
-        self._session = onnxruntime.InferenceSession(plan, providers=["CPUExecutionProvider"])
-        self._addresses = {}
-        self._shapes = {"images": (-1, SIDE, SIDE, 3), "logits": (-1, 4)}
-
-    def create_execution_context(self):
-        return self
-
-    def get_tensor_name(self, index):
-        return ["images", "logits"][index]
-
-    def get_tensor_mode(self, name):
-        return {"images": "input", "logits": "output"}[name]
-
-    def get_tensor_dtype(self, name):
-        return types.SimpleNamespace(name={"images": "UINT8", "logits": "FLOAT"}[name])
-
-    def set_input_shape(self, name, shape):
-        assert name == "images"
-        self._shapes = {"images": shape, "logits": (shape[0], 4)}
-
-    def get_tensor_shape(self, name):
-        return self._shapes[name]
-
-    def set_tensor_address(self, name, address):
-        self._addresses[name] = address
-
-    def _tensor(self, name, kind):
-        import ctypes
-
-        shape = self._shapes[name]
-        size = int(np.prod(shape)) * np.dtype(kind).itemsize
-        memory = (ctypes.c_byte * size).from_address(self._addresses[name])
-        return np.frombuffer(memory, kind).reshape(shape)
-
-    def execute_async_v3(self, stream):
-        images = self._tensor("images", np.uint8)
-        self._tensor("logits", np.float32)[...] = self._session.run(None, {"images": images})[0]
-        return True
+    return gpu_stand_ins.cuda_library(tmp_path, monkeypatch)
 
 
 @pytest.fixture
 def tensorrt(monkeypatch):
-    """The stand-in for TensorRT's module, release 10.3.0."""
-
-    class Runtime:
-        DLA_core = None
-
-        def __init__(self, log):
-            self._log = log
-            runtimes.append(self)
-
-        def deserialize_cuda_engine(self, plan):
-            if plan == b"stale":
-                self._log.log("error", "Serialization assertion failed.")
-                return None
-            return Engine(plan)
-
-    runtimes = []
-    module = types.SimpleNamespace(
-        __name__="tensorrt",
-        __version__="10.3.0.30",
-        Runtime=Runtime,
-        ILogger=type("ILogger", (), {"ERROR": "error", "INTERNAL_ERROR": "internal error"}),
-        TensorIOMode=types.SimpleNamespace(INPUT="input"),
-        runtimes=runtimes,
-    )
-    monkeypatch.setattr(tensorrt_session, "load", lambda runtime: module)
-    monkeypatch.setattr(tensorrt_session, "_logs", {})
-    return module
+    return gpu_stand_ins.tensorrt_module(monkeypatch)
 
 
 def sidecar_for(engine, sm="87", core=None):
@@ -181,22 +60,154 @@ def engine(tmp_path):
     return path
 
 
-def test_images_go_in_and_logits_come_out(cuda, tensorrt, engine):
+def some_images(count):
+    return np.random.default_rng(0).integers(0, 256, (count, SIDE, SIDE, 3), np.uint8)
+
+
+def expected_for(images):
+    return Engine(model(quantized=False))._session.run(None, {"images": images})[0]
+
+
+@pytest.mark.parametrize("integrated", [False, True])
+def test_images_go_in_and_logits_come_out(cuda, tensorrt, engine, integrated):
+    cuda.stand_in_integrated(integrated)
     session = sessions.open_session("tensorrt", engine, 1, None)
-    images = np.random.default_rng(0).integers(0, 256, (3, 1, SIDE, SIDE, 3), np.uint8)
-    logits = [session.infer(one) for one in images]
-    expected = Engine(engine.read_bytes())._session
-    for one, found in zip(images, logits, strict=True):
+    assert session.input_shape == (SIDE, SIDE, 3)
+    assert session.classes == 4
+    assert session.graph_problem is None
+    images = some_images(3)
+    for one, expected in zip(images, expected_for(images), strict=True):
+        found = session.infer(one[None])
         assert found.dtype == np.float32 and found.shape == (1, 4)
-        np.testing.assert_array_equal(found, expected.run(None, {"images": one})[0])
+        np.testing.assert_allclose(found[0], expected, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(session.infer(images), expected_for(images), rtol=1e-5, atol=1e-5)
     assert session.device_ms() == 1.5
-    assert Cuda()._library.stand_in_flags() == 1  # cudaDeviceScheduleSpin
+    assert 0 < session.enqueue_ms() < 1000
+    assert cuda.stand_in_flags() == 1  # cudaDeviceScheduleSpin
     sessions.open_session("tensorrt", engine, 1, None)  # although the first one is in use
     gc.collect()
-    assert cuda() == 3 + 4  # a stream, two events, and two tensors' memory on either side
+    # a stream, two events, a graph, and two tensors' memory on the host and, if it has its own, GPU
+    assert cuda.stand_in_alive() == 4 + (2 if integrated else 4)
     del session
     gc.collect()
-    assert cuda() == 0
+    assert cuda.stand_in_alive() == 0
+
+
+def test_work_is_captured_after_one_plain_run_and_then_launched(cuda, tensorrt, engine):
+    session = sessions.open_session("tensorrt", engine, 1, None)
+    made = calls(cuda)
+    run_at = made.index("copy_in")
+    assert made[run_at : run_at + 6] == [*RUN, WAIT]
+    assert made[run_at + 6 :] == [
+        *("cudaStreamBeginCapture", *CAPTURED, "cudaStreamEndCapture", "graph"),
+        *("cudaGraphInstantiateWithFlags", "cudaGraphDestroy"),
+    ]
+    session.infer(some_images(1))
+    assert calls(cuda) == ["cudaGraphLaunch", WAIT]
+    session.close()
+    assert calls(cuda) == [
+        *("cudaGraphExecDestroy", "cudaFree", "cudaFreeHost", "cudaFree", "cudaFreeHost"),
+        *("cudaEventDestroy", "cudaEventDestroy", "cudaStreamDestroy"),
+    ]
+    assert cuda.stand_in_alive() == 0
+
+
+def test_a_gpu_that_shares_the_memory_is_sent_no_copies(cuda, tensorrt, engine):
+    cuda.stand_in_integrated(1)
+    session = sessions.open_session("tensorrt", engine, 1, None)
+    made = calls(cuda)
+    assert not {"copy_in", "copy_out", "cudaMalloc"} & set(made)
+    assert made.count("cudaHostGetDevicePointer") == 2
+    assert session.graph_problem is None
+
+
+@pytest.mark.parametrize(
+    ("fails", "says"),
+    [
+        ("cudaStreamBeginCapture", "cudaStreamBeginCapture: not permitted"),
+        ("cudaEventRecordWithFlags", "cudaEventRecordWithFlags: not permitted"),
+        ("cudaStreamEndCapture", "cudaStreamEndCapture: not permitted"),
+        ("cudaGraphInstantiateWithFlags", "cudaGraphInstantiateWithFlags: not permitted"),
+    ],
+)
+def test_where_no_graph_can_be_made_the_work_is_enqueued(cuda, tensorrt, engine, fails, says):
+    cuda.stand_in_fail(fails.encode(), 900)
+    session = sessions.open_session("tensorrt", engine, 1, None)
+    assert says in session.graph_problem
+    calls(cuda)
+    images = some_images(2)
+    np.testing.assert_allclose(session.infer(images), expected_for(images), rtol=1e-5, atol=1e-5)
+    assert calls(cuda) == 2 * [*RUN, WAIT]
+    assert session.device_ms() == 1.5
+    session.close()
+    assert cuda.stand_in_alive() == 0
+
+
+def test_an_engine_that_refuses_to_be_captured_still_runs(cuda, tensorrt, engine, monkeypatch):
+    begun = Cuda.begin_capture
+
+    def refuse(self, stream):
+        begun(self, stream)
+        cuda.stand_in_fail(b"enqueueV3", 900)
+
+    monkeypatch.setattr(Cuda, "begin_capture", refuse)
+    session = sessions.open_session("tensorrt", engine, 1, None)
+    assert "failed while running" in session.graph_problem
+    assert calls(cuda)[-2:] == ["cudaGraphDestroy", "cudaGetLastError"]  # nothing stays behind
+    cuda.stand_in_fail(b"", 0)
+    images = some_images(1)
+    np.testing.assert_allclose(session.infer(images), expected_for(images), rtol=1e-5, atol=1e-5)
+
+
+def test_an_old_cuda_runtime_without_graphs_will_do(cuda, tensorrt, engine, monkeypatch):
+    real = cuda_runtime._open
+
+    class Older:
+        def __init__(self, library):
+            self.library = library
+
+        def __getattr__(self, name):
+            if name == "cudaGraphInstantiateWithFlags":  # CUDA 11.4
+                raise AttributeError(name)
+            return getattr(self.library, name)
+
+    monkeypatch.setattr(cuda_runtime, "_open", lambda: Older(real()))
+    session = sessions.open_session("tensorrt", engine, 1, None)
+    assert "has no cudaGraphInstantiateWithFlags" in session.graph_problem
+
+
+def test_errors_of_every_step_are_passed_on_and_everything_is_freed(cuda, tensorrt, engine):
+    for step in ("cudaMalloc", "cudaStreamCreate", "cudaEventCreate", "copy_in", "enqueueV3", WAIT):
+        cuda.stand_in_fail(step.encode(), 999)
+        with pytest.raises(AgentError) as caught:
+            sessions.open_session("tensorrt", engine, 1, None)
+        assert caught.value.code == "environment"
+        del caught
+        cuda.stand_in_fail(b"", 0)
+        gc.collect()
+        assert cuda.stand_in_alive() == 0, step
+    session = sessions.open_session("tensorrt", engine, 1, None)
+    cuda.stand_in_fail(b"cudaGraphLaunch", 999)
+    with pytest.raises(EngineError, match="cudaGraphLaunch: bad"):
+        session.infer(some_images(1))
+    cuda.stand_in_fail(b"", 0)
+    assert session.infer(some_images(1)).shape == (1, 4)  # the lock was released
+
+
+def test_threads_take_turns(cuda, tensorrt, engine):
+    session = sessions.open_session("tensorrt", engine, 1, None)
+    images = some_images(40)
+    with ThreadPoolExecutor(4) as pool:
+        found = np.concatenate(list(pool.map(lambda one: session.infer(one[None]), images)))
+    np.testing.assert_allclose(found, expected_for(images), rtol=1e-5, atol=1e-5)
+
+
+def test_what_is_no_classifier_is_refused(cuda, tensorrt, engine, monkeypatch):
+    monkeypatch.setattr(Engine, "get_tensor_shape", lambda self, name: (-1, SIDE, SIDE, 3))
+    with pytest.raises(NoClassifierError, match=r"UINT8 \[-1, 16, 16, 3\] and FLOAT"):
+        TensorRTSession("tensorrt", engine.read_bytes())
+    gc.collect()
+    assert cuda.stand_in_alive() == 0
 
 
 def test_the_manifest_is_checked_before_the_runtime_loads(cuda, tensorrt, engine):
@@ -215,7 +226,7 @@ def test_a_rejected_engine_is_reported_with_the_runtimes_message(cuda, tensorrt,
     with pytest.raises(AgentError, match=r"10\.3\.0\.30 rejects the engine: Serialization"):
         sessions.open_session("tensorrt", stale, 1, None)
     gc.collect()
-    assert cuda() == 0
+    assert cuda.stand_in_alive() == 0
 
 
 def test_a_null_pointer_of_tensorrt_is_reported_with_its_log(cuda, tensorrt, engine, monkeypatch):

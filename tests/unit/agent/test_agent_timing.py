@@ -102,8 +102,13 @@ class Accelerator(Engine):
             pass
         return np.zeros((1, 2), np.float32)
 
+    graph_problem = "The engine is not permitted in a capture."
+
     def device_ms(self):
         return float(self.runs)
+
+    def enqueue_ms(self):
+        return self.runs / 1000
 
 
 class Listener:
@@ -208,6 +213,7 @@ def test_device_times_are_those_of_the_counted_runs(timed):
     found, _ = timed
     assert set(found["device_ms"]) == {"quick"}
     assert len(found["device_ms"]["quick"]) == np.array(found["blocks"]["quick"]).size
+    assert found["enqueue_ms"]["quick"] == [ms / 1000 for ms in found["device_ms"]["quick"]]
     gaps = np.diff(found["device_ms"]["quick"])
     # consecutive within a turn, with the uncounted ones missing between two turns
     turns = gaps[gaps != 1.0]
@@ -215,6 +221,15 @@ def test_device_times_are_those_of_the_counted_runs(timed):
     assert sorted(turns)[:-1] == [3.0] * (len(turns) - 1)
     # all throughput runs lie between the two middle turns
     assert max(turns) == 3.0 + 2.0 + found["throughput"]["quick"]["runs"]
+
+
+def test_an_engine_without_a_cuda_graph_is_named_once(timed):
+    found, listener = timed
+    assert found["graph_problem"] == {"quick": Accelerator.graph_problem}
+    (told,) = (line for line in listener.said if "CUDA graph" in line)
+    assert (
+        told == f"quick runs without a CUDA graph, which takes longer. {Accelerator.graph_problem}"
+    )
 
 
 def test_energy_is_that_of_the_throughputs_seconds(tmp_path):

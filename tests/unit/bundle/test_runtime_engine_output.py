@@ -21,7 +21,7 @@ def test_an_engine_that_drops_images_is_found(bundle: Path) -> None:
     with_member(bundle, "engine.onnx", first_only)
     classifier = load(bundle, verify=False)
     assert classifier.predict(solid("red")).label == "red"
-    told = r"an array of shape \[1, 3\] for 2 images and 3 classes"
+    told = r"float32 in an array of shape \[1, 3\] for 2 images and 3 classes"
     with pytest.raises(BundleError, match=told):
         classifier.predict_batch([solid("red"), solid("blue")])
     with pytest.raises(BundleError, match=r"an array of shape \[1, 3\] for 3 images"):

@@ -48,7 +48,15 @@ def test_the_agent_is_whole_and_nothing_else_is_sent() -> None:
             f"tmkd_deploy/runtime/{name}.py"
             for name in (
                 *("onnxruntime_session", "tensorrt_session", "runtimes", "session_options"),
-                *("cuda_runtime", "engine_errors", "gpu_access", "onnx_check", "protobuf"),
+                *(
+                    "cuda_buffer",
+                    "cuda_graph",
+                    "cuda_runtime",
+                    "engine_errors",
+                    "gpu_access",
+                    "onnx_check",
+                    "protobuf",
+                ),
             )
         }
         empty = {"tmkd_deploy/__init__.py", "tmkd_deploy/runtime/__init__.py"}

@@ -184,6 +184,8 @@ def from_device(edit=lambda timed: None, settings=SETTINGS, **changes):
     timed = {
         "blocks": {name: blocks.tolist() for name, blocks in BLOCKS.items()},
         "device_ms": {"int8": (0.5 * BLOCKS["int8"]).ravel().tolist()},
+        "enqueue_ms": {"int8": (0.1 * BLOCKS["int8"]).ravel().tolist()},
+        "graph_problem": {"int8": None},
         "warmup": {"teacher": warm_up, "int8": warm_up},
         "throughput": {
             "teacher": {**throughput, "energy": None},
@@ -228,6 +230,8 @@ def test_what_only_a_device_tells_is_kept_and_the_rest_is_none():
     teacher, int8 = from_device().rows
     assert teacher.device is None and teacher.throughput.energy is None
     assert int8.device.p50_ms == np.percentile(0.5 * BLOCKS["int8"], 50)
+    assert int8.device.enqueue_p50_ms == np.median(0.1 * BLOCKS["int8"])
+    assert int8.device.cuda_graph is True
     assert int8.throughput.energy.millijoules_per_inference == 12.5
     latency = from_device()
     assert latency.machine == {"architecture": "aarch64", "cores": 6, "clocks": "locked"}
@@ -302,6 +306,14 @@ def test_a_figure_that_cannot_be_right_is_refused(path, value):
     assert ".".join(map(str, path)) in refused.value.problem
 
 
+def test_an_engine_without_a_cuda_graph_is_warned_of():
+    latency = from_device(graph_problem={"int8": "No \x1b[31mcapture."})
+    (warning,) = latency.warnings
+    assert "'student, int8 engine' ran without a CUDA graph" in warning
+    assert warning.endswith("No \\x1b[31mcapture.")
+    assert latency.rows[1].device.cuda_graph is False
+
+
 @pytest.mark.parametrize(
     ("edit", "why"),
     [
@@ -310,6 +322,9 @@ def test_a_figure_that_cannot_be_right_is_refused(path, value):
         (lambda timed: timed["throughput"].clear(), "throughput has entries"),
         (lambda timed: timed["device_ms"].update(other=[1.0]), "device_ms has entries"),
         (lambda timed: timed["device_ms"]["int8"].pop(), "device_ms.int8: one time"),
+        (lambda timed: timed["enqueue_ms"]["int8"].pop(), "enqueue_ms.int8: one time"),
+        (lambda timed: timed["enqueue_ms"].update(other=[1.0]), "enqueue_ms has entries"),
+        (lambda timed: timed["graph_problem"].update(other=None), "graph_problem has entries"),
         (lambda timed: timed["blocks"]["int8"].pop(), "same number of rounds"),
         (lambda timed: timed["blocks"].update(int8=[], teacher=[]), "same number of rounds"),
         (lambda timed: timed["blocks"]["int8"][0].pop(), "blocks.int8: every round"),
@@ -344,7 +359,7 @@ def test_possible_times_make_a_record_that_can_be_read_back(seed, scale, spread)
         for name in timed["blocks"]:
             drawn = np.clip(scale * np.exp(spread * random.normal(size=(20, 5))), 1e-6, 8e7)
             timed["blocks"][name] = drawn.tolist()
-        timed["device_ms"] = {}
+        timed["device_ms"] = timed["enqueue_ms"] = {}
 
     few = SETTINGS.model_copy(update={"min_runs": 20, "min_seconds": 1e-12})
     latency = from_device(edit=edit, settings=few)

@@ -54,7 +54,14 @@ def measured_latency(energy=ENERGY):
                 "warmup": Warmup(
                     seconds=1.5, runs=900, warmed_up=row.engine != "int8", last_ms=1.2
                 ),
-                "device": DeviceTime(mean_ms=0.9, p50_ms=0.85, p90_ms=1.0, p99_ms=1.2)
+                "device": DeviceTime(
+                    mean_ms=0.9,
+                    p50_ms=0.85,
+                    p90_ms=1.0,
+                    p99_ms=1.2,
+                    enqueue_p50_ms=0.0213,
+                    cuda_graph=True,
+                )
                 if row.engine == "int8"
                 else None,
             }
@@ -68,9 +75,30 @@ def test_speed_says_what_was_measured_of_each_engine():
     table = timing_tables.speed(measured_latency())
     rows = {row[0]: row[1:] for row in table.rows}
     shipped = rows["Distilled student, INT8"]
-    assert shipped == ["812.3 images/s", "12.5 mJ", "0.850 ms", "1.5 s, not warmed up"]
-    assert rows["Teacher, FP32"] == ["812.3 images/s", "12.5 mJ", "–", "1.5 s"]
+    assert shipped == [
+        *("812.3 images/s", "12.5 mJ", "0.850 ms", "0.021 ms, CUDA graph"),
+        "1.5 s, not warmed up",
+    ]
+    assert rows["Teacher, FP32"] == ["812.3 images/s", "12.5 mJ", "–", "–", "1.5 s"]
     assert "VDD_IN (INA3221)" in table.caption
+
+
+@pytest.mark.parametrize(
+    ("known", "shown"),
+    [
+        ({"cuda_graph": False, "enqueue_p50_ms": 0.25}, "0.250 ms, no CUDA graph"),
+        ({"cuda_graph": None, "enqueue_p50_ms": None}, "–"),
+    ],
+)
+def test_an_engine_without_a_graph_or_of_an_earlier_version(known, shown):
+    timed = measured_latency()
+    rows = [
+        row.model_copy(update={"device": row.device and row.device.model_copy(update=known)})
+        for row in timed.rows
+    ]
+    table = timing_tables.speed(timed.model_copy(update={"rows": rows}))
+    cells = {row[0]: row[4] for row in table.rows}
+    assert cells["Distilled student, INT8"] == shown
 
 
 def test_energy_that_cannot_be_read_is_said_not_to_be_measured():

@@ -17,7 +17,11 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     class Session(Protocol):
-        """What is timed, such as a `runtimes.Session`; with `device_ms`, that is taken as well."""
+        """What is timed, such as a `runtimes.Session`.
+
+        What it says of its device is taken as well if it has `device_ms`, `enqueue_ms` and
+        `graph_problem`.
+        """
 
         def infer(self, images: np.ndarray) -> np.ndarray:
             """Raw pixels, uint8 [1, H, W, 3], to logits."""
@@ -71,8 +75,9 @@ def time_interleaved(
 
     Returns:
         JSON values. By engine: `blocks`, the milliseconds of each counted run, one list per round;
-        `device_ms`, a list for each engine whose session times its device separately; `warmup`;
-        `throughput`. Of the machine: `conditions` and `machine`.
+        `warmup`; `throughput`. By engine whose session times its device separately: `device_ms` and
+        `enqueue_ms`, one for each counted run; `graph_problem`, why it runs without a CUDA graph,
+        None if it has one. Of the machine: `conditions` and `machine`.
     """
     frames = [np.ascontiguousarray(images[index : index + 1]) for index in range(len(images))]
     monitor.start()
@@ -85,6 +90,14 @@ def time_interleaved(
             else "has not warmed up and is timed anyway"
         )
         listener.say(f"After {warmed[name]['seconds']:.1f} s of warm-up, {name} {outcome}.")
+    graph_problem = {
+        name: session.graph_problem
+        for name, session in sessions.items()
+        if hasattr(session, "graph_problem")
+    }
+    for name, problem in graph_problem.items():
+        if problem is not None:
+            listener.say(f"{name} runs without a CUDA graph, which takes longer. {problem}")
     rounds = _InterleavedRounds(sessions, frames, settings, warmed)
     rounds.run_until(0.5, listener, monitor)
     throughput = {
@@ -96,6 +109,8 @@ def time_interleaved(
     return {
         "blocks": rounds.blocks,
         "device_ms": rounds.device_ms,
+        "enqueue_ms": rounds.enqueue_ms,
+        "graph_problem": graph_problem,
         "warmup": warmed,
         "throughput": throughput,
         "conditions": monitor.stop(),
@@ -137,7 +152,7 @@ def warm_up(session: Session, frames: list[np.ndarray], min_seconds: float) -> d
 class _InterleavedRounds:
     """The rounds in which every engine has a turn, and the times measured in them.
 
-    `blocks` and `device_ms` are as in `time_interleaved`.
+    `blocks`, `device_ms` and `enqueue_ms` are as in `time_interleaved`.
     """
 
     def __init__(
@@ -158,6 +173,9 @@ class _InterleavedRounds:
         self.blocks: dict[str, list[list[float]]] = {name: [] for name in sessions}
         self.device_ms: dict[str, list[float]] = {
             name: [] for name, session in sessions.items() if hasattr(session, "device_ms")
+        }
+        self.enqueue_ms: dict[str, list[float]] = {
+            name: [] for name, session in sessions.items() if hasattr(session, "enqueue_ms")
         }
 
     def run_until(self, share: float, listener: Listener, monitor: SystemMonitor) -> None:
@@ -183,8 +201,12 @@ class _InterleavedRounds:
         turn: list[float] = []
         for run in range(runs):
             turn.append(_run(session, self._frames[(first + run) % len(self._frames)]))
-            if name in self.device_ms and run >= UNCOUNTED_RUNS:
+            if run < UNCOUNTED_RUNS:
+                continue
+            if name in self.device_ms:
                 self.device_ms[name].append(session.device_ms())  # type: ignore[attr-defined]
+            if name in self.enqueue_ms:
+                self.enqueue_ms[name].append(session.enqueue_ms())  # type: ignore[attr-defined]
         self.blocks[name].append(turn[UNCOUNTED_RUNS:])
         self._spent[name] += sum(turn[UNCOUNTED_RUNS:]) / 1000.0
 

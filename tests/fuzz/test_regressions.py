@@ -100,7 +100,7 @@ def test_thousands_of_unknown_keys_are_refused_in_proportionate_time(tmp_path: P
     "header",
     ["'''", "{'descr': '|u1',", "a b c", "{'a': 1__0}", "  {}\n {}", "(" * 400, "-" * 9000 + "1"],
 )
-@pytest.mark.parametrize("name", ["golden_inputs.npy", "golden_outputs.npy"])
+@pytest.mark.parametrize("name", ["golden_inputs-0.npy", "golden_outputs-0.npy"])
 def test_npy_headers_that_python_cannot_parse(holds: Holds, name: str, header: str) -> None:
     content = NPY + struct.pack("<H", len(header) + 1) + header.encode() + b"\n"
     holds("npy headers", (name, content))
@@ -111,16 +111,19 @@ def test_a_manifest_nested_deeply(holds: Holds, depth: int) -> None:
     manifest = bundles.members()["manifest.json"].rstrip()
     nested = b'{"a":' * depth + b"1" + b"}" * depth
     holds("bundle manifests", manifest[:-1] + b',"latency_":' + nested + b"}")
-    document = json.loads(manifest) | {"latency": "NESTED"}
+    document = json.loads(manifest)
+    document["engines"][0]["latency"] = "NESTED"
     holds("bundle manifests", json.dumps(document).encode().replace(b'"NESTED"', nested))
 
 
 def test_labels_with_escapes_in_a_bundle(holds: Holds) -> None:
     for text in (ESCAPE, "\u202eevil", "\x9b31m"):
         document = json.loads(bundles.members()["manifest.json"])
-        document |= {"class_names": [text, "b", "c"], "name": text, "target": text}
+        document |= {"class_names": [text, "b", "c"], "name": text}
+        document["engines"][0]["target"] = text
         holds("bundle manifests", json.dumps(document).encode())
-        holds("bundle manifests", json.dumps({**document, "runtime": text}).encode())
+        document["engines"][0]["runtime"] = text
+        holds("bundle manifests", json.dumps(document).encode())
 
 
 def _model(*nodes: Any, classes: int = 3) -> bytes:
@@ -175,14 +178,14 @@ def test_an_engine_that_loops_for_ever(holds: Holds) -> None:
         helper.make_node("Loop", ["turns", "true", "zero"], ["logits"], body=body),
     )
     assert onnx is not None
-    holds("bundles", bundles.with_member("engine.onnx", model))
+    holds("bundles", bundles.with_member("engine-0.onnx", model))
 
 
 def test_an_engine_that_answers_for_fewer_images(holds: Holds) -> None:
     np = pytest.importorskip("numpy")
     pytest.importorskip("onnx")
     model = _model(_constant("logits", np.zeros((1, 3), np.float32)))
-    holds("bundles", bundles.with_member("engine.onnx", model))
+    holds("bundles", bundles.with_member("engine-0.onnx", model))
 
 
 @pytest.mark.parametrize(

@@ -317,7 +317,7 @@ def test_a_failed_gate_ships_nothing_unless_asked(project: Project) -> None:
     done = project.run("bundle", "--target", "cpu", *FAILING, *insisted)
     assert done.code == 0, done.told
     (bundle,) = bundles.glob("*.tmkd")
-    assert load(bundle).manifest.gate == "failed"
+    assert load(bundle).engine.gate == "failed"
 
 
 def test_a_run_for_one_target_keeps_the_verdict_on_another(project: Project) -> None:

@@ -21,8 +21,9 @@ PROJECT = Path(__file__).parents[2]
 ALSO_ON_DEVICES = {
     f"tmkd_deploy.runtime.{file.stem}"
     for pattern in (
-        *("*_session.py", "cuda_*.py", "engine_errors.py", "gpu_access.py", "onnx_check.py"),
-        *("protobuf.py", "runtimes.py", "session_options.py"),
+        *("*_session.py", "cuda_*.py", "engine_errors.py", "engine_machine.py", "gpu_access.py"),
+        *("installed_engines.py", "onnx_check.py", "protobuf.py", "regular_file.py"),
+        *("runtimes.py", "session_options.py"),
     )
     for file in (PACKAGE / "runtime").glob(pattern)
 }

@@ -40,7 +40,7 @@ def test_from_the_recipe_to_the_answers_of_the_bundle(guarding, images, capsys) 
 
     (bundle,) = (guarding.run_folder / "bundle" / "cpu").glob("*.tmkd")
     model = load(bundle)
-    assert (model.manifest.guarded_class, model.manifest.threshold) == ("down", threshold)
+    assert (model.engine.guarded_class, model.engine.threshold) == ("down", threshold)
 
     # the verdict counts what the bundle answers
     answers = {

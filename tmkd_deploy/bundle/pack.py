@@ -30,16 +30,16 @@ from tmkd_deploy.runtime.decision import Decision, decide, margins
 from tmkd_deploy.runtime.golden import preprocessed_pictures
 from tmkd_deploy.runtime.manifest import (
     FORMAT_VERSION,
-    GOLDEN_INPUTS,
-    GOLDEN_OUTPUTS,
     GOLDEN_PREPROCESSED,
     INPUT,
     MANIFEST,
     OUTPUT,
 )
+from tmkd_deploy.runtime.manifest_engine import BuildRecipe, MadeFor
 from tmkd_deploy.runtime.preprocess import Preprocessing
 
 SUFFIX = ".tmkd"
+ONNX_MEMBER = "model-0.onnx"
 
 
 def pack(
@@ -57,6 +57,9 @@ def pack(
     golden_tolerance: float,
     into: Path,
     decision: Decision | None = None,
+    made_for: MadeFor | None = None,
+    build: BuildRecipe | None = None,
+    onnx: Path | None = None,
 ) -> BundleRecord:
     """Write `into/<name>-<target>.tmkd` and verify it.
 
@@ -70,6 +73,9 @@ def pack(
         golden_tolerance: the largest allowed difference of a logit on another machine.
         decision: the class that must not be missed and its threshold; None if the class with the
             highest logit is the answer.
+        made_for: the only kind of machine that a TensorRT plan runs on.
+        build: how to build the engine on another machine, from its member `ONNX_MEMBER`.
+        onnx: the file to build it from, if there is a `build`.
 
     Raises:
         ArtifactError: the engine file does not exist.
@@ -81,41 +87,36 @@ def pack(
             where=str(engine),
             advice="Build the engines of this target again with: tmkd-deploy export --force",
         )
+    engine_member = f"engine-0{engine.suffix}"
+    golden = {"inputs": "golden_inputs-0.npy", "outputs": "golden_outputs-0.npy"}
     members = {
-        f"engine{engine.suffix}": engine.read_bytes(),
-        GOLDEN_INPUTS: _npy(golden_images),
-        GOLDEN_OUTPUTS: _npy(golden_logits),
-        GOLDEN_PREPROCESSED: _npy(preprocessed_pictures(preprocessing)),
+        engine_member: engine.read_bytes(),
+        golden["inputs"]: npy(golden_images),
+        golden["outputs"]: npy(golden_logits),
+        GOLDEN_PREPROCESSED: npy(preprocessed_pictures(preprocessing)),
     }
-    document: dict[str, Any] = {
-        "format_version": FORMAT_VERSION,
-        "tool_version": __version__,
-        "name": name,
+    if onnx is not None:
+        members[ONNX_MEMBER] = onnx.read_bytes()
+    entry: dict[str, Any] = {
         "target": measurements.target,
         "runtime": runtime,
         "precision": precision,
-        "engine": f"engine{engine.suffix}",
-        "class_names": list(class_names),
-        "input": {**dataclasses.asdict(preprocessing), **INPUT},
-        "output": OUTPUT,
-        "golden": {"tolerance": golden_tolerance},
+        "engine": engine_member,
+        "golden": {**golden, "tolerance": golden_tolerance},
         "gate": verdict.model_dump(mode="json", include={"outcome", "checks"}),
         **_metrics(measurements, precision),
-        "files": {
-            member: {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
-            for member, content in members.items()
-        },
+        "made_for": made_for and dataclasses.asdict(made_for),
+        "build": build and dataclasses.asdict(build),
     }
     if decision is not None:
-        document["decision"] = {
+        entry["decision"] = {
             "class": class_names[decision.label],
             "threshold": decision.threshold,
         }
         decided = decide(golden_logits, decision)
-        document["golden"]["classes"] = [class_names[label] for label in decided]
-    manifest = json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
+        entry["golden"]["classes"] = [class_names[label] for label in decided]
     path = into / f"{name}-{measurements.target}{SUFFIX}"
-    _write_zip(path, {MANIFEST: f"{manifest}\n".encode(), **members})
+    write_bundle(path, name, class_names, preprocessing, [entry], members)
     _verify(path)
     return BundleRecord(
         file=path.name,
@@ -163,10 +164,46 @@ def _metrics(measurements: Measurements, precision: Precision) -> dict[str, Any]
     }
 
 
-def _npy(array: npt.NDArray[Any]) -> bytes:
+def npy(array: npt.NDArray[Any]) -> bytes:
+    """The array as a .npy file's bytes, without pickle."""
     stream = io.BytesIO()
     np.lib.format.write_array(stream, np.ascontiguousarray(array), (1, 0), allow_pickle=False)
     return stream.getvalue()
+
+
+def write_bundle(
+    path: Path,
+    name: str,
+    class_names: Sequence[str],
+    preprocessing: Preprocessing,
+    engines: Sequence[Mapping[str, Any]],
+    members: Mapping[str, bytes],
+) -> None:
+    """Write a bundle of this format version, unverified.
+
+    Args:
+        path: of the bundle.
+        name: the recipe's.
+        class_names: in the order of the logits.
+        preprocessing: how images become the engines' input.
+        engines: entries of the manifest, the preferred first.
+        members: the contents of all members but the manifest, by name.
+    """
+    document = {
+        "format_version": FORMAT_VERSION,
+        "tool_version": __version__,
+        "name": name,
+        "class_names": list(class_names),
+        "input": {**dataclasses.asdict(preprocessing), **INPUT},
+        "output": OUTPUT,
+        "engines": list(engines),
+        "files": {
+            member: {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+            for member, content in members.items()
+        },
+    }
+    manifest = json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    _write_zip(path, {MANIFEST: f"{manifest}\n".encode(), **members})
 
 
 def _write_zip(path: Path, members: Mapping[str, bytes]) -> None:

@@ -24,7 +24,7 @@ from tmkd_deploy.errors import (
 )
 
 if TYPE_CHECKING:
-    from tmkd_deploy.runtime import Prediction
+    from tmkd_deploy.runtime import Classifier, Prediction
 
 app = typer.Typer(
     cls=PackByDefault,
@@ -98,6 +98,8 @@ def run(
         from tmkd_deploy import runtime  # noqa: PLC0415
 
         classifier = runtime.load(file, threads=threads)
+        if not as_json:
+            output.error(_which(classifier))
         for image in files:
             try:
                 prediction = classifier.predict(image)
@@ -105,7 +107,7 @@ def run(
                 unusable += 1
                 _print_unusable(image, str(error), as_json)
             else:
-                _print_prediction(image, prediction, as_json)
+                _print_prediction(image, prediction, classifier if as_json else None)
     if unusable and as_json:
         raise typer.Exit(int(ExitCode.DATA))
     if unusable:
@@ -149,14 +151,15 @@ def evaluate(
     if csv is not None:
         _write(csv, evaluation.to_csv(found))
     if as_json:
+        about = {"bundle": str(file), **_about(classifier)}
         decision = {
-            name: getattr(classifier.manifest, name) for name in ("guarded_class", "threshold")
+            name: getattr(classifier.engine, name) for name in ("guarded_class", "threshold")
         }
-        output.emit_json({"bundle": str(file), **decision, **evaluation.to_json(found)})
+        output.emit_json({**about, **decision, **evaluation.to_json(found)})
         return
     from tmkd_deploy.cli import render_bundle  # noqa: PLC0415
 
-    output.emit_styled(render_bundle.evaluation(found, classifier.manifest))
+    output.emit_styled(render_bundle.evaluation(found, classifier))
 
 
 def _write(path: Path, text: str) -> None:
@@ -189,8 +192,29 @@ def _images_of(path: Path) -> list[Path]:
     return found
 
 
-def _print_prediction(image: Path, prediction: Prediction, as_json: bool) -> None:
-    if not as_json:
+def _about(classifier: Classifier) -> dict[str, str]:
+    engine = classifier.engine
+    return {
+        "target": engine.target,
+        "runtime": engine.runtime,
+        "precision": engine.precision,
+        "engine_source": classifier.engine_source,
+    }
+
+
+def _which(classifier: Classifier) -> str:
+    """The engine that runs, and what to know of it."""
+    from tmkd_deploy.runtime.bundle_engine import title_of  # noqa: PLC0415
+
+    built = ", built on this machine" if classifier.engine_source == "installed" else ""
+    return " ".join(
+        filter(None, (f"Engine: {title_of(classifier.engine)}{built}.", classifier.note))
+    )
+
+
+def _print_prediction(image: Path, prediction: Prediction, told: Classifier | None) -> None:
+    """One line; with `told`, the classifier, it is JSON."""
+    if told is None:
         label, percent = prediction.label, 100 * prediction.confidence
         output.emit(f"{_plain(image)}: {label} ({percent:.1f} %)")
         return
@@ -200,6 +224,7 @@ def _print_prediction(image: Path, prediction: Prediction, as_json: bool) -> Non
         "index": prediction.index,
         "confidence": prediction.confidence,
         "probabilities": prediction.probabilities,
+        **_about(told),
     }
     output.emit(json.dumps(line))
 

@@ -13,8 +13,9 @@ from tmkd_deploy.records.figures import Interval
 from tmkd_deploy.records.verdict import Outcome
 from tmkd_deploy.report import formatting
 from tmkd_deploy.report.tables import Table
+from tmkd_deploy.runtime import BundledEngine, Classifier, Manifest
 from tmkd_deploy.runtime.archive import Contents
-from tmkd_deploy.runtime.manifest import Manifest
+from tmkd_deploy.runtime.bundle_engine import title_of
 
 _CLASSES_NAMED = 8
 _CLASSES_CROSSED = 8  # a larger matrix does not fit into 80 columns
@@ -27,13 +28,8 @@ def summary(contents: Contents) -> str:
     """A bundle in a few lines."""
     manifest = contents.manifest
     about = {
-        "Bundle": f"{manifest.name} for {manifest.target}",
-        "Verdict": formatting.outcome(Outcome(manifest.gate)),
-        "Accuracy": _accuracy(manifest),
-        "Latency": _latency(manifest),
+        "Bundle": manifest.name,
         "Classes": _classes(manifest),
-        "Decision": _decision(manifest),
-        "Engine": f"{manifest.precision.upper()}, {manifest.runtime}",
         "Input": f"{manifest.width} × {manifest.height} pixels, RGB",
         "File": _file(contents.size, contents.sha256),
         "Made by": f"tmkd-deploy {manifest.tool_version}",
@@ -42,12 +38,10 @@ def summary(contents: Contents) -> str:
         f"  {name}": _file(entry.bytes, entry.sha256)
         for name, entry in sorted(manifest.files.items())
     }
-    explained = [check.get("explanation") for check in manifest.gate_checks]
-    budgets = [f"  {each}" for each in explained if isinstance(each, str)]
     return as_text(
         [
             *_aligned(about),
-            *(["\nBudgets:", *budgets] if budgets else []),
+            *(line for engine in manifest.engines for line in _engine(engine)),
             "\nContents:",
             *_aligned(files),
             "\nThe whole manifest: add --json.",
@@ -55,15 +49,42 @@ def summary(contents: Contents) -> str:
     )
 
 
-def evaluation(found: Evaluation, manifest: Manifest) -> str:
+def _engine(engine: BundledEngine) -> list[str]:
+    about = {
+        "Verdict": formatting.outcome(Outcome(engine.gate)),
+        "Accuracy": _accuracy(engine),
+        "Latency": _latency(engine),
+        "Decision": _decision(engine),
+        "Runs on": _runs_on(engine),
+    }
+    explained = [check.get("explanation") for check in engine.gate_checks]
+    budgets = [f"    {each}" for each in explained if isinstance(each, str)]
+    return [
+        f"\n{title_of(engine)}:",
+        *(f"  {line}" for line in _aligned(about)),
+        *(["  Budgets:", *budgets] if budgets else []),
+    ]
+
+
+def _runs_on(engine: BundledEngine) -> str:
+    made_for = engine.made_for
+    if made_for is None:
+        return "machines that build it" if engine.build else "any machine with the runtime"
+    core = f", DLA core {made_for.dla_core}" if made_for.dla_core is not None else ""
+    there = f"release {made_for.release}, compute capability {made_for.compute_capability}{core}"
+    return f"{there}; others build it" if engine.build else there
+
+
+def evaluation(found: Evaluation, classifier: Classifier) -> str:
     """The evaluation with its tables, then the images that were not used."""
+    engine = classifier.engine
     total = found.top1.total
     blocks: list[RenderableType] = [
-        f"{manifest.name} for {manifest.target}, on {total:,} images",
+        f"{classifier.manifest.name}, {title_of(engine)}, on {total:,} images",
         f"Top-1: {_share(found.top1)}",
     ]
-    if manifest.threshold is not None:
-        blocks.append(_decision(manifest))
+    if engine.threshold is not None:
+        blocks.append(_decision(engine))
     blocks += ["", grid(_by_class(found)), "", *_mistakes(found)]
     blocks += list(found.notes)
     unusable = found.unusable
@@ -87,31 +108,31 @@ def _classes(manifest: Manifest) -> str:
     return f"{len(names)}: {shown}"
 
 
-def _decision(manifest: Manifest) -> str:
-    if manifest.threshold is None:
+def _decision(engine: BundledEngine) -> str:
+    if engine.threshold is None:
         return "The class with the highest score is the answer."
     return (
-        f'An image counts as "{manifest.guarded_class}" from a probability of '
-        f"{manifest.threshold:.4g} upwards."
+        f'An image counts as "{engine.guarded_class}" from a probability of '
+        f"{engine.threshold:.4g} upwards."
     )
 
 
-def _accuracy(manifest: Manifest) -> str:
-    document = manifest.accuracy or {}
+def _accuracy(engine: BundledEngine) -> str:
+    document = engine.accuracy or {}
     top1 = _number(document, "top1")
     if top1 is None:
         return formatting.NOT_MEASURED
     return f"{formatting.percent(top1, _interval(document, 'top1_interval'))} top-1"
 
 
-def _latency(manifest: Manifest) -> str:
-    document = manifest.latency or {}
+def _latency(engine: BundledEngine) -> str:
+    document = engine.latency or {}
     p50, p99 = _number(document, "p50_ms"), _number(document, "p99_ms")
     if p50 is None:
         return formatting.NOT_MEASURED
     median = formatting.milliseconds(p50, _interval(document, "p50_interval_ms"))
     tail = f", p99 {formatting.milliseconds(p99)}" if p99 is not None else ""
-    threads = manifest.threads
+    threads = engine.threads
     on = f", {threads} {'thread' if threads == 1 else 'threads'}" if threads else ""
     return f"{median} median{tail}{on}"
 

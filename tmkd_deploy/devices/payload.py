@@ -105,9 +105,12 @@ _ALSO_SENT = (
     "*_session.py",
     "cuda_*.py",
     "engine_errors.py",
+    "engine_machine.py",
     "gpu_access.py",
+    "installed_engines.py",
     "onnx_check.py",
     "protobuf.py",
+    "regular_file.py",
     "runtimes.py",
     "session_options.py",
 )

@@ -17,12 +17,17 @@ from tmkd_deploy.runtime.bundle_classifier import Classifier, Prediction, load
 from tmkd_deploy.runtime.bundle_errors import ArgumentError, BundleError, RuntimeMissingError
 from tmkd_deploy.runtime.image import UnreadableImage
 from tmkd_deploy.runtime.manifest import Manifest
-from tmkd_deploy.runtime.verification import VerifyReport, verify
+from tmkd_deploy.runtime.manifest_engine import BuildRecipe, BundledEngine, MadeFor
+from tmkd_deploy.runtime.verification import EngineReport, VerifyReport, verify
 
 __all__ = [
     "ArgumentError",
+    "BuildRecipe",
     "BundleError",
+    "BundledEngine",
     "Classifier",
+    "EngineReport",
+    "MadeFor",
     "Manifest",
     "Prediction",
     "RuntimeMissingError",

@@ -15,7 +15,8 @@ from io import BytesIO
 from pathlib import Path
 
 from tmkd_deploy.runtime.bundle_errors import BundleError
-from tmkd_deploy.runtime.manifest import MANIFEST, MEMBER_NAME, Manifest, UnfitError, parse
+from tmkd_deploy.runtime.manifest import MANIFEST, MEMBER_NAME, Manifest, parse
+from tmkd_deploy.runtime.manifest_fields import UnfitError
 from tmkd_deploy.runtime.regular_file import UnsuitableFileError, read_regular
 
 MAXIMUM_BYTES = 2 << 30

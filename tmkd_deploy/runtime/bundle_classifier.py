@@ -17,12 +17,13 @@ from tmkd_deploy.runtime.arguments import (
     check_flag,
     check_threads,
 )
-from tmkd_deploy.runtime.bundle_engine import Engine, open_engine
+from tmkd_deploy.runtime.bundle_engine import Engine, Source, open_best
 from tmkd_deploy.runtime.decision import decide, probabilities
 from tmkd_deploy.runtime.golden import check_golden, check_preprocessing
 from tmkd_deploy.runtime.image import UnreadableImage
 from tmkd_deploy.runtime.image_input import ImageInput, pixels_of
 from tmkd_deploy.runtime.manifest import Manifest
+from tmkd_deploy.runtime.manifest_engine import BundledEngine
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,14 +50,21 @@ class Classifier:
     """A loaded bundle; create it with `load`. It is safe to share between threads.
 
     Attributes:
-        manifest: the bundle's description of itself; if it has a decision threshold, predictions
-            follow it.
+        manifest: the bundle's description of itself.
         class_names: names of the classes, in the order of the logits.
+        engine: the engine that runs, of those in the manifest; if it has a decision threshold,
+            predictions follow it.
+        engine_source: `bundle`, or `installed` if `tmkd-deploy bundle install` built it on this
+            machine.
+        note: what to know of how the engine runs here, as a sentence; empty if there is nothing.
     """
 
     def __init__(self, manifest: Manifest, engine: Engine) -> None:
         self.manifest = manifest
         self.class_names = manifest.class_names
+        self.engine: BundledEngine = engine.description
+        self.engine_source: Source = engine.source
+        self.note = engine.note
         self._engine = engine
 
     def predict(self, image: ImageInput, *, colour: str = "RGB") -> Prediction:
@@ -121,7 +129,7 @@ class Classifier:
 
     def _classify(self, images: list[npt.NDArray[np.uint8]]) -> list[Prediction]:
         logits = self._engine.logits(np.stack(images))
-        decided = decide(logits, self.manifest.decision).tolist()
+        decided = decide(logits, self.engine.decision).tolist()
         shares = probabilities(logits).tolist()
         return [
             Prediction(
@@ -136,7 +144,7 @@ class Classifier:
 
 
 def load(path: Path | str, *, threads: int | None = None, verify: bool = True) -> Classifier:
-    """Load a bundle.
+    """Load a bundle, with the first of its engines that runs on this machine.
 
     Args:
         path: the bundle's `.tmkd` file.
@@ -150,7 +158,8 @@ def load(path: Path | str, *, threads: int | None = None, verify: bool = True) -
 
     Raises:
         ArgumentError: an argument has another type or is out of range.
-        RuntimeMissingError: this machine or this version of tmkd-deploy cannot run the engine.
+        RuntimeMissingError: this machine or this version of tmkd-deploy can run none of the
+            engines.
         BundleError: the bundle is missing, truncated, altered or unsafe, or computes different
             results on this machine.
     """
@@ -158,7 +167,7 @@ def load(path: Path | str, *, threads: int | None = None, verify: bool = True) -
     check_threads(threads)
     check_flag("verify", verify)
     contents = read_archive(file)
-    engine = open_engine(contents, threads=threads)
+    engine = open_best(contents, threads=threads)
     if verify:
         check_preprocessing(contents)
         check_golden(contents, engine)

@@ -1,29 +1,49 @@
-"""The engine of a bundle."""
+"""The engines of a bundle, and the one that runs here."""
 
 from __future__ import annotations
 
 import os
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from tmkd_deploy.runtime import runtimes
+from tmkd_deploy.runtime import installed_engines, runtimes
 from tmkd_deploy.runtime.archive import Contents, broken
-from tmkd_deploy.runtime.bundle_errors import RuntimeMissingError
+from tmkd_deploy.runtime.bundle_errors import BundleError, RuntimeMissingError
 from tmkd_deploy.runtime.engine_errors import (
     EngineError,
     NoClassifierError,
     RuntimeUnusableError,
 )
+from tmkd_deploy.runtime.engine_machine import EngineMachine
+from tmkd_deploy.runtime.installed_engines import BuildKey
+from tmkd_deploy.runtime.manifest_engine import BundledEngine
 from tmkd_deploy.runtime.onnx_check import UnsafeModelError
 from tmkd_deploy.runtime.session_options import SessionOptions
 
+Source = Literal["bundle", "installed"]
+
 
 class Engine:
-    """A session that maps raw pixels to logits; safe to share between threads."""
+    """A session that maps raw pixels to logits; safe to share between threads.
 
-    def __init__(self, contents: Contents, session: runtimes.Session) -> None:
+    Attributes:
+        description: the engine in the manifest.
+        source: where it is from: the `bundle`, or `installed` on this machine for it.
+        note: what to know of how it runs here, as a sentence; empty if there is nothing.
+    """
+
+    def __init__(
+        self,
+        contents: Contents,
+        description: BundledEngine,
+        session: runtimes.Session,
+        source: Source,
+    ) -> None:
         manifest = contents.manifest
+        self.description = description
+        self.source: Source = source
         self._path = contents.path
         self._session = session
         self._classes = len(manifest.class_names)
@@ -32,6 +52,12 @@ class Engine:
             self._classes,
         ):
             raise _other_ends(contents)
+        problem = getattr(session, "graph_problem", None)
+        self.note = (
+            f"The engine runs without a CUDA graph, which takes longer. {problem}"
+            if problem
+            else ""
+        )
 
     def logits(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Compute finite logits.
@@ -63,38 +89,51 @@ class Engine:
         return logits
 
 
-def open_engine(contents: Contents, *, threads: int | None = None) -> Engine:
-    """Open the engine of a bundle.
+def open_best(contents: Contents, *, threads: int | None = None) -> Engine:
+    """Open the first engine of a bundle that runs here.
 
     Args:
         contents: the checked bundle.
         threads: as for `load`.
 
     Raises:
-        RuntimeMissingError: this machine or this version of tmkd-deploy cannot run the engine.
-        BundleError: the engine cannot be opened or does not match the manifest.
+        RuntimeMissingError: this machine or this version of tmkd-deploy can run none of them.
+        BundleError: an engine cannot be opened or does not match the manifest.
     """
-    manifest = contents.manifest
-    if manifest.runtime != "onnxruntime":
-        runtime = runtimes.RUNTIMES.get(manifest.runtime)
-        needs = runtime.title if runtime else f"the runtime {manifest.runtime!r}"
+    refused: list[tuple[BundledEngine, RuntimeMissingError]] = []
+    for description in contents.manifest.engines:
+        try:
+            return open_engine(contents, description, threads=threads)
+        except RuntimeMissingError as error:
+            refused.append((description, error))
+    if len(refused) == 1:
+        raise refused[0][1]
+    reasons = (f"{title_of(engine)}: {error.problem}" for engine, error in refused)
+    raise RuntimeMissingError(
+        f"None of this bundle's {len(refused)} engines runs here. {' '.join(reasons)}",
+        where=str(contents.path),
+        advice=" ".join(dict.fromkeys(error.advice for _, error in refused)),
+    )
+
+
+def open_engine(
+    contents: Contents, description: BundledEngine, *, threads: int | None = None
+) -> Engine:
+    """Open one engine of a bundle; as `open_best`."""
+    runtime = runtimes.RUNTIMES.get(description.runtime)
+    if runtime is None:
         raise RuntimeMissingError(
-            f"This bundle needs {needs}, but this version of tmkd-deploy runs ONNX Runtime bundles "
-            "only.",
+            f"This bundle needs the runtime {description.runtime!r}, which this version of "
+            "tmkd-deploy does not know.",
             where=str(contents.path),
-            advice="Run its engine with that runtime's own tools, or use the bundle of a target "
-            "that runs on ONNX Runtime, such as 'cpu'.",
+            advice="Update tmkd-deploy: pip install -U tmkd-deploy",
         )
-    available = _available_cores()
-    options = SessionOptions(threads or min(manifest.threads or available, available))
-    return Engine(contents, _open(contents, options))
-
-
-def _open(contents: Contents, options: SessionOptions) -> runtimes.Session:
-    manifest = contents.manifest
-    runtime = runtimes.RUNTIMES[manifest.runtime]
     try:
-        return runtimes.open_session(manifest.runtime, contents.members[manifest.engine], options)
+        found = _choose(contents, description, runtime)
+        available = _available_cores()
+        threads = threads or min(description.threads or available, available)
+        options = SessionOptions(threads, dla_core=found.dla_core)
+        session = runtimes.open_session(description.runtime, found.content, options)
     except ImportError as error:
         raise RuntimeMissingError(
             f"This bundle needs {runtime.title}, which cannot be imported here ({error}).",
@@ -110,11 +149,92 @@ def _open(contents: Contents, options: SessionOptions) -> runtimes.Session:
     except NoClassifierError as error:
         raise _other_ends(contents) from error
     except EngineError as error:
+        if runtime.machine is not None:
+            advice = installing(contents) if description.build else error.advice
+            where = str(contents.path)
+            raise RuntimeMissingError(error.problem, where=where, advice=advice) from error
         what = f"{runtime.title} cannot open its engine ({_within(error.problem)})"
         raise broken(contents.path, what) from error
+    return Engine(contents, description, session, found.source)
 
 
-def _other_ends(contents: Contents) -> Exception:
+def title_of(engine: BundledEngine) -> str:
+    """An engine in a few words."""
+    runtime = runtimes.RUNTIMES.get(engine.runtime)
+    title = runtime.title if runtime else engine.runtime
+    return f"{engine.precision.upper()} with {title} for {engine.target}"
+
+
+def installing(contents: Contents) -> str:
+    """The advice to build the bundle's engines on this machine."""
+    return f"Build it on the machine that runs it: tmkd-deploy bundle install {contents.path}"
+
+
+def build_key(contents: Contents, engine: BundledEngine) -> BuildKey | None:
+    """What an installed engine is found by; None if it cannot be built from the bundle."""
+    recipe = engine.build
+    if recipe is None:
+        return None
+    return BuildKey(
+        runtime=engine.runtime,
+        onnx_sha256=contents.manifest.files[recipe.onnx].sha256,
+        precision=recipe.precision,
+        typing=recipe.typing,
+        workspace_mb=recipe.workspace_mb,
+        dla_core=recipe.dla_core,
+    )
+
+
+class _Found(NamedTuple):
+    """An engine's bytes, where they are from, and the DLA core that runs them."""
+
+    content: bytes
+    source: Source
+    dla_core: int | None = None
+
+
+def _choose(contents: Contents, engine: BundledEngine, runtime: runtimes.Runtime) -> _Found:
+    """The engine in the bundle if it runs on any machine or on this one, or the one installed.
+
+    Raises:
+        RuntimeMissingError: it is for another machine, and none is installed for this one.
+        ImportError, EngineError: as `runtimes.open_session`.
+    """
+    if runtime.machine is None:
+        return _Found(contents.members[engine.engine], "bundle")
+    machine = runtime.machine(engine.runtime)
+    made_for = engine.made_for
+    if made_for and machine.runs(made_for.release, made_for.compute_capability):
+        return _Found(contents.members[engine.engine], "bundle", made_for.dla_core)
+    key = build_key(contents, engine)
+    plan = installed_engines.find(key, machine) if key else None
+    if plan is not None:
+        return _Found(plan, "installed", key.dla_core if key else None)
+    raise _for_another_machine(contents, engine, machine, runtime.title)
+
+
+def _for_another_machine(
+    contents: Contents, engine: BundledEngine, here: EngineMachine, title: str
+) -> BundleError:
+    there = engine.made_for
+    made = (
+        f"was made for {title} {there.release} and a GPU of compute capability "
+        f"{there.compute_capability}"
+        if there
+        else "does not say for which release and GPU it was made"
+    )
+    return RuntimeMissingError(
+        f"The engine {made}; this machine has {title} {here.release} and a GPU of compute "
+        f"capability {here.compute_capability}.",
+        where=str(contents.path),
+        advice=installing(contents)
+        if engine.build
+        else "Make the bundle again with this version of tmkd-deploy, which includes what it takes "
+        "to build the engine here.",
+    )
+
+
+def _other_ends(contents: Contents) -> BundleError:
     return broken(contents.path, "its engine's input and output do not match its manifest")
 
 

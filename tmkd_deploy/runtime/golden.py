@@ -16,7 +16,8 @@ from tmkd_deploy.runtime.archive import Contents, broken
 from tmkd_deploy.runtime.bundle_engine import Engine
 from tmkd_deploy.runtime.bundle_errors import BundleError
 from tmkd_deploy.runtime.decision import decide
-from tmkd_deploy.runtime.manifest import GOLDEN_INPUTS, GOLDEN_OUTPUTS, GOLDEN_PREPROCESSED
+from tmkd_deploy.runtime.manifest import GOLDEN_PREPROCESSED
+from tmkd_deploy.runtime.manifest_engine import BundledEngine
 from tmkd_deploy.runtime.preprocess import Preprocessing
 
 Scalar = TypeVar("Scalar", bound=np.generic)
@@ -33,23 +34,27 @@ _NPY = re.compile(
 
 
 def golden_arrays(
-    contents: Contents,
+    contents: Contents, engine: BundledEngine
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]:
     """The golden images (uint8 [k, height, width, 3]) and logits (float32 [k, classes]), k >= 1.
+
+    Args:
+        contents: the checked bundle.
+        engine: the one that they belong to.
 
     Raises:
         BundleError: the arrays have other shapes or types.
     """
     manifest = contents.manifest
     try:
-        images = _read_array(contents.members[GOLDEN_INPUTS], np.uint8)
-        logits = _read_array(contents.members[GOLDEN_OUTPUTS], np.float32)
+        images = _read_array(contents.members[engine.golden_inputs], np.uint8)
+        logits = _read_array(contents.members[engine.golden_outputs], np.float32)
     except ValueError as error:
         raise broken(contents.path, "its golden images are not numpy arrays") from error
     count = len(images)
     fitting_images = images.shape == (count, manifest.height, manifest.width, 3)
     fitting_logits = logits.shape == (count, len(manifest.class_names))
-    fitting_classes = manifest.golden_classes is None or len(manifest.golden_classes) == count
+    fitting_classes = engine.golden_classes is None or len(engine.golden_classes) == count
     if not 1 <= count <= MOST_GOLDEN_IMAGES or not (
         fitting_images and fitting_logits and fitting_classes and np.isfinite(logits).all()
     ):
@@ -74,7 +79,7 @@ def check_preprocessing(contents: Contents) -> int | None:
             types.
     """
     manifest = contents.manifest
-    if GOLDEN_PREPROCESSED not in manifest.golden_members:
+    if manifest.format_version == 1:
         return None
     try:
         expected = _read_array(contents.members[GOLDEN_PREPROCESSED], np.uint8)
@@ -113,19 +118,29 @@ def check_golden(contents: Contents, engine: Engine) -> float:
     Raises:
         BundleError: a logit differs by more than the tolerance, or a predicted class differs.
     """
-    manifest = contents.manifest
-    images, expected = golden_arrays(contents)
-    logits = engine.logits(images)
+    images, _ = golden_arrays(contents, engine.description)
+    return compare_golden(contents, engine.description, engine.logits(images))
+
+
+def compare_golden(
+    contents: Contents, engine: BundledEngine, logits: npt.NDArray[np.float32]
+) -> float:
+    """Compare an engine's logits for its golden images, float32 [k, classes], with the recorded.
+
+    Returns, raises:
+        As `check_golden`.
+    """
+    _, expected = golden_arrays(contents, engine)
     largest = float(np.abs(logits - expected).max())
-    if not largest <= manifest.golden_tolerance:
+    if not largest <= engine.golden_tolerance:
         raise _disagrees(
             contents,
             f"a golden image's logit differs by {largest:.4g}, but only "
-            f"{manifest.golden_tolerance:.4g} is allowed",
+            f"{engine.golden_tolerance:.4g} is allowed",
         )
-    names = manifest.class_names
-    found = [names[label] for label in decide(logits, manifest.decision)]
-    recorded = manifest.golden_classes or [names[label] for label in decide(expected, None)]
+    names = contents.manifest.class_names
+    found = [names[label] for label in decide(logits, engine.decision)]
+    recorded = engine.golden_classes or [names[label] for label in decide(expected, None)]
     for index, (is_now, was) in enumerate(zip(found, recorded, strict=True)):
         if is_now != was:
             raise _disagrees(contents, f"golden image {index} is now {is_now!r} instead of {was!r}")

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Callable, NamedTuple
 
 from tmkd_deploy.runtime import onnxruntime_session, tensorrt_session
+from tmkd_deploy.runtime.engine_machine import EngineMachine
 from tmkd_deploy.runtime.session_options import SessionOptions
 
 if TYPE_CHECKING:
@@ -51,12 +52,14 @@ class Runtime(NamedTuple):
         install: how an application installs its package.
         open_session: opens an engine's bytes, or the file at a path, with a runtime of this name.
         version: of the installed runtime of this name.
+        machine: what ties its engines to this machine; None if they run on any.
     """
 
     title: str
     install: str
     open_session: Callable[[str, bytes | Path, SessionOptions], Session]
     version: Callable[[str], str]
+    machine: Callable[[str], EngineMachine] | None = None
 
 
 RUNTIMES = {
@@ -71,12 +74,14 @@ RUNTIMES = {
         "sudo apt-get install python3-libnvinfer, on a Jetson with JetPack",
         tensorrt_session.open_session,
         tensorrt_session.version,
+        tensorrt_session.machine,
     ),
     "tensorrt_rtx": Runtime(
         "TensorRT-RTX",
         "pip install 'tmkd-deploy[tensorrt-rtx]'",
         tensorrt_session.open_session,
         tensorrt_session.version,
+        tensorrt_session.machine,
     ),
 }
 

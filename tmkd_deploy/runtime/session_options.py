@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, Optional
+from typing import NamedTuple
 
 
 class SessionOptions(NamedTuple):
@@ -16,5 +16,5 @@ class SessionOptions(NamedTuple):
     """
 
     threads: int = 1
-    precise_int8: Optional[bool] = None  # noqa: UP045 - evaluated, and Python 3.8 has no other way
-    dla_core: Optional[int] = None  # noqa: UP045
+    precise_int8: bool | None = None
+    dla_core: int | None = None

@@ -23,6 +23,7 @@ from tmkd_deploy.runtime.engine_errors import (
     RejectedEngineError,
     RuntimeUnusableError,
 )
+from tmkd_deploy.runtime.engine_machine import EngineMachine
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,6 +50,16 @@ def version(runtime: str) -> str:
     """The installed version, such as 10.3.0; errors as `load`."""
     found: str = load(runtime).__version__
     return found
+
+
+def machine(runtime: str) -> EngineMachine:
+    """What a plan must have been built for to run here.
+
+    Raises:
+        RuntimeUnusableError: there is no CUDA runtime, no driver or no GPU.
+        ImportError: as `load`.
+    """
+    return EngineMachine(version(runtime), Cuda().compute_capability())
 
 
 def open_session(runtime: str, engine: bytes | Path, options: SessionOptions) -> TensorRTSession:

@@ -75,7 +75,7 @@ def _zip_fields(raw: bytes) -> list[Field]:
 
 NAMES = [
     *("../engine.onnx", "/etc/passwd", "a/b", "a\\b", "..", ".hidden", "folder/", "", "é", "\0"),
-    *("manifest.json", "golden_inputs.npy", "engine.onnx", "ENGINE.ONNX", "\x1b[2J", "\u202e"),
+    *("manifest.json", "golden_inputs-0.npy", "engine-0.onnx", "ENGINE.ONNX", "\x1b[2J", "\u202e"),
     "a" * 300,
 ]
 

@@ -66,7 +66,7 @@ def arrays(draw: st.DrawFn, original: bytes) -> bytes:
 
 
 def _golden() -> st.SearchStrategy[Any]:
-    names = ["golden_inputs.npy", "golden_outputs.npy", "golden_preprocessed.npy"]
+    names = ["golden_inputs-0.npy", "golden_outputs-0.npy", "golden_preprocessed.npy"]
     return st.sampled_from(names).flatmap(
         lambda name: st.tuples(st.just(name), arrays(members()[name]))
     )
@@ -88,7 +88,7 @@ def _try_arrays(case: tuple[str, bytes], folder: Path) -> Attempts:
             if not error.problem.endswith("."):
                 raise
 
-    if name == "golden_inputs.npy":
+    if name == "golden_inputs-0.npy":
         yield on_the_device
 
 
@@ -96,7 +96,7 @@ TARGETS = [
     Target(
         "npy headers",
         _golden,
-        lambda: ("golden_inputs.npy", members()["golden_inputs.npy"]),
+        lambda: ("golden_inputs-0.npy", members()["golden_inputs-0.npy"]),
         _try_arrays,
         documented,
         share=3,

@@ -13,7 +13,7 @@ from fuzzed.target import Attempts, Target, agent_errors
 
 
 def _model() -> bytes:
-    return members()["engine.onnx"]
+    return members()["engine-0.onnx"]
 
 
 @st.composite
@@ -90,7 +90,7 @@ def _change_graph(draw: st.DrawFn, proto: Any) -> None:
 
 
 def _try_model(content: bytes, folder: Path) -> Attempts:
-    yield from try_bundle(with_member("engine.onnx", content), folder)
+    yield from try_bundle(with_member("engine-0.onnx", content), folder)
     file = folder / "model.onnx"
     file.write_bytes(content)
     yield from _try_builder(file, folder)

@@ -167,6 +167,28 @@ def with_manifest(path: Path, change: Callable[[dict[str, object]], object]) -> 
     return write_zip(path, list(members.items()))
 
 
+def with_engine(path: Path, change: Callable[[dict[str, Any]], object]) -> Path:
+    """As `with_manifest`, for the manifest's first engine."""
+    return with_manifest(path, lambda document: change(document["engines"][0]))  # type: ignore[index]
+
+
+def as_older(path: Path, version: int) -> Path:
+    """The bundle at the same path as format version 1 or 2 has it."""
+    members = contents_of(path)
+    document = json.loads(members["manifest.json"])
+    (engine,) = document.pop("engines")
+    del engine["made_for"], engine["build"], engine["golden"]["inputs"], engine["golden"]["outputs"]
+    document |= {**engine, "engine": engine["engine"].replace("-0", ""), "format_version": version}
+    if version == 1:
+        del document["input"]["resize"], document["input"]["grayscale"]
+        del members["golden_preprocessed.npy"], document["files"]["golden_preprocessed.npy"]
+    for files in (members, document["files"]):
+        for name in [name for name in files if "-0" in name]:
+            files[name.replace("-0", "")] = files.pop(name)
+    members["manifest.json"] = json.dumps(document).encode()
+    return write_zip(path, list(members.items()))
+
+
 def with_member(path: Path, name: str, content: bytes) -> Path:
     """Another bundle at the same path, with hash and size of `name` made to fit `content`."""
     members = contents_of(path)

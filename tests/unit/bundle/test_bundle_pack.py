@@ -41,12 +41,14 @@ def test_the_manifest_says_what_is_inside(bundle: Path) -> None:
     document = json.loads(members.pop("manifest.json"))
     assert document["tool_version"] == __version__
     assert document["class_names"] == COLOURS
-    assert document["accuracy"]["top1"] == 0.9
-    assert document["latency"]["p99_ms"] == 0.7
-    assert document["threads"] == 1
-    assert document["gate"]["outcome"] == "passed"
-    assert document["gate"]["checks"][0]["budget"] == "accuracy"
-    assert members[document["engine"]] == colour_model()
+    (engine,) = document["engines"]
+    assert engine["accuracy"]["top1"] == 0.9
+    assert engine["latency"]["p99_ms"] == 0.7
+    assert engine["threads"] == 1
+    assert engine["gate"]["outcome"] == "passed"
+    assert engine["gate"]["checks"][0]["budget"] == "accuracy"
+    assert members[engine["engine"]] == colour_model()
+    assert engine["made_for"] is engine["build"] is None
     assert document["files"] == {
         name: {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
         for name, content in members.items()
@@ -55,8 +57,8 @@ def test_the_manifest_says_what_is_inside(bundle: Path) -> None:
 
 def test_what_was_not_measured_is_recorded_as_such(pack_colours: Pack) -> None:
     path, _ = pack_colours(measurements=measurements(measured=False))
-    manifest = verify(path).manifest
-    assert (manifest.accuracy, manifest.latency, manifest.threads) == (None, None, None)
+    (engine,) = verify(path).manifest.engines
+    assert (engine.accuracy, engine.latency, engine.threads) == (None, None, None)
 
 
 @pytest.mark.parametrize("outcome", [Outcome.FAILED, Outcome.INCONCLUSIVE, Outcome.NOT_JUDGED])
@@ -64,7 +66,7 @@ def test_a_gate_that_did_not_pass_is_packed_and_shown(pack_colours: Pack, outcom
     path, record = pack_colours(verdict=verdict(outcome))
     assert record.gate is outcome
     report = verify(path)
-    assert report.manifest.gate == outcome.value
+    assert report.manifest.engines[0].gate == outcome.value
     assert any(outcome.words in warning for warning in report.warnings)
 
 
@@ -72,8 +74,8 @@ def test_a_passed_gate_gives_no_warning(bundle: Path) -> None:
     report = verify(bundle)
     assert report.warnings == ()
     assert report.executed
-    assert report.largest_difference == 0.0
-    assert report.golden_images == 3
+    assert report.engines[0].largest_difference == 0.0
+    assert report.engines[0].golden_images == 3
 
 
 def test_an_engine_that_disagrees_with_its_golden_logits_is_not_packed(

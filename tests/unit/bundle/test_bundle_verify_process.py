@@ -34,13 +34,13 @@ def test_no_module_of_the_current_folder_is_imported(
 
 
 def test_an_engine_that_takes_too_long_is_ended(bundle: Path) -> None:
-    with_member(bundle, "engine.onnx", hostile_engines.slow(multiplications=3000))
+    with_member(bundle, "engine-0.onnx", hostile_engines.slow(multiplications=3000))
     with pytest.raises(DataError, match="cannot be verified within 2 s"):
         verify_apart(bundle, deadline_s=2)
 
 
 def test_an_engine_that_takes_too_much_memory_is_refused(bundle: Path) -> None:
-    with_member(bundle, "engine.onnx", hostile_engines.hungry(gibibytes=4))
+    with_member(bundle, "engine-0.onnx", hostile_engines.hungry(gibibytes=4))
     with pytest.raises(DataError, match=r"The bundle cannot be used: its engine fails \(.*allocat"):
         verify_apart(bundle, memory_bytes=1 << 30)
 

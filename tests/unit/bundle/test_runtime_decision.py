@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from colour_bundle import COLOURS, Pack, contents_of, solid, with_manifest
+from colour_bundle import COLOURS, Pack, as_older, contents_of, solid, with_engine, with_manifest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
@@ -117,47 +117,54 @@ def test_predictions_follow_the_threshold(bundle: Path, guarded: Path) -> None:
 
 def test_the_manifest_says_how_images_are_decided(guarded: Path) -> None:
     document = json.loads(contents_of(guarded)["manifest.json"])
-    assert document["format_version"] == 2
-    assert document["decision"] == {"class": "green", "threshold": 0.01}
-    assert document["golden"]["classes"] == COLOURS
-    assert verify(guarded).manifest.decision == load(guarded).manifest.decision == GREEN
+    (engine,) = document["engines"]
+    assert engine["decision"] == {"class": "green", "threshold": 0.01}
+    assert engine["golden"]["classes"] == COLOURS
+    assert verify(guarded).manifest.engines[0].decision == load(guarded).engine.decision == GREEN
 
 
 def test_a_bundle_without_a_threshold_says_nothing_of_one(bundle: Path) -> None:
     document = json.loads(contents_of(bundle)["manifest.json"])
-    assert "decision" not in document and document["golden"] == {"tolerance": 1e-3}
-    manifest = load(bundle).manifest
-    assert manifest.decision is manifest.threshold is manifest.guarded_class is None
+    (described,) = document["engines"]
+    assert "decision" not in described and "classes" not in described["golden"]
+    engine = load(bundle).engine
+    assert engine.decision is engine.threshold is engine.guarded_class is None
 
 
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        # an older reader would accept this one and ignore the threshold
-        (lambda document: document.update(format_version=1), "'decision'"),
-        (lambda document: document.pop("decision"), "'decision'"),
-        (lambda document: document.update(decision=None), "'decision'"),
-        (lambda document: document["decision"].pop("threshold"), "'threshold'"),
-        (lambda document: document["decision"].update(threshold=1.5), "'decision.threshold'"),
-        (lambda document: document["decision"].update(threshold=True), "'threshold'"),
-        (lambda document: document["decision"].update({"class": "pink"}), "'decision.class'"),
-        (lambda document: document["decision"].update({"class": 1}), "'class'"),
-        (lambda document: document["golden"].pop("classes"), "'classes'"),
-        (lambda document: document["golden"].update(classes=["pink"] * 3), "'golden.classes'"),
-        (lambda document: document["golden"].update(classes=[["red"]] * 3), "'golden.classes'"),
-        (lambda document: document["golden"].update(classes=["red"]), "golden images and logits"),
+        (lambda engine: engine.pop("decision"), "'decision'"),
+        (lambda engine: engine.update(decision=None), "'decision'"),
+        (lambda engine: engine["decision"].pop("threshold"), "'threshold'"),
+        (lambda engine: engine["decision"].update(threshold=1.5), "'decision.threshold'"),
+        (lambda engine: engine["decision"].update(threshold=True), "'threshold'"),
+        (lambda engine: engine["decision"].update({"class": "pink"}), "'decision.class'"),
+        (lambda engine: engine["decision"].update({"class": 1}), "'class'"),
+        (lambda engine: engine["golden"].pop("classes"), "'classes'"),
+        (lambda engine: engine["golden"].update(classes=["pink"] * 3), "'golden.classes'"),
+        (lambda engine: engine["golden"].update(classes=[["red"]] * 3), "'golden.classes'"),
+        (lambda engine: engine["golden"].update(classes=["red"]), "golden images and logits"),
         # every image is green, or none is
-        (lambda document: document["decision"].update(threshold=0), "'green' instead of 'red'"),
-        (lambda document: document["decision"].update(threshold=1), "instead of 'green'"),
+        (lambda engine: engine["decision"].update(threshold=0), "'green' instead of 'red'"),
+        (lambda engine: engine["decision"].update(threshold=1), "instead of 'green'"),
     ],
 )
 def test_a_threshold_that_does_not_fit_is_refused(
     guarded: Path, change: Callable[[dict[str, Any]], object], told: str
 ) -> None:
-    with_manifest(guarded, change)
+    with_engine(guarded, change)
     for use in (verify, load):
         with pytest.raises(BundleError, match=told):
             use(guarded)
+
+
+def test_an_older_bundle_decides_likewise(guarded: Path) -> None:
+    assert load(as_older(guarded, 2)).predict(mixed(green=150)).label == "green"
+    # a reader of version 1 would accept it and ignore the threshold
+    with_manifest(guarded, lambda document: document.update(format_version=1))
+    with pytest.raises(BundleError, match="'decision'"):
+        load(guarded)
 
 
 def test_the_command_line_decides_likewise(guarded: Path, tmp_path: Path, capsys: Any) -> None:
@@ -171,4 +178,5 @@ def test_a_manifest_is_told_whole(guarded: Path, capsys: Any) -> None:
     assert main(["bundle", "show", str(guarded), "--json"]) == 0
     shown = json.loads(capsys.readouterr().out)
     assert shown == json.loads(json.dumps(dataclasses.asdict(verify(guarded).manifest)))
-    assert shown["threshold"] == 0.01 and shown["guarded_class"] == "green"
+    (engine,) = shown["engines"]
+    assert engine["threshold"] == 0.01 and engine["guarded_class"] == "green"

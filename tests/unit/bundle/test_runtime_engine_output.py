@@ -18,7 +18,7 @@ def test_an_engine_that_drops_images_is_found(bundle: Path) -> None:
         [helper.make_node("Slice", ["scores", "from", "to"], ["logits"])],
         **{"from": np.array([0]), "to": np.array([1])},
     )
-    with_member(bundle, "engine.onnx", first_only)
+    with_member(bundle, "engine-0.onnx", first_only)
     classifier = load(bundle, verify=False)
     assert classifier.predict(solid("red")).label == "red"
     told = r"float32 in an array of shape \[1, 3\] for 2 images and 3 classes"
@@ -29,7 +29,7 @@ def test_an_engine_that_drops_images_is_found(bundle: Path) -> None:
 
 
 def test_a_fixed_batch_of_several_is_refused(bundle: Path) -> None:
-    with_member(bundle, "engine.onnx", colour_model(batch=4))
+    with_member(bundle, "engine-0.onnx", colour_model(batch=4))
     with pytest.raises(BundleError, match="do not match its manifest"):
         load(bundle, verify=False)
 
@@ -42,7 +42,7 @@ def test_a_logit_that_is_no_number_never_becomes_a_label(bundle: Path) -> None:
         ],
         one=np.array(1, np.float32),
     )
-    with_member(bundle, "engine.onnx", roots)
+    with_member(bundle, "engine-0.onnx", roots)
     classifier = load(bundle, verify=False)
     assert classifier.predict(solid("red")).label == "red"
     with pytest.raises(BundleError, match="not finite"):

@@ -9,7 +9,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from colour_bundle import COLOURS, SIDE, contents_of, npy, with_manifest, with_member, write_zip
+from colour_bundle import (
+    COLOURS,
+    SIDE,
+    contents_of,
+    npy,
+    with_engine,
+    with_manifest,
+    with_member,
+    write_zip,
+)
 
 from tmkd_deploy.cli.main import main
 from tmkd_deploy.runtime import BundleError, load, verify
@@ -73,9 +82,9 @@ def test_a_key_that_is_there_twice(bundle: Path) -> None:
     "place",
     [
         lambda document, text: document.update(class_names=[*COLOURS[:2], text]),
-        lambda document, text: document.update(runtime=text),
+        lambda document, text: document["engines"][0].update(runtime=text),
         lambda document, text: document.update({text: 1}),
-        lambda document, text: document["gate"]["checks"][0].update(explanation=text),
+        lambda document, text: document["engines"][0]["gate"]["checks"][0].update(explanation=text),
     ],
 )
 def test_a_text_with_control_codes(
@@ -92,7 +101,7 @@ def test_names_of_all_languages_are_fine(bundle: Path, name: str) -> None:
 
 
 def test_a_text_without_end(bundle: Path) -> None:
-    with_manifest(bundle, lambda document: document.update(runtime="r" * 4097))
+    with_engine(bundle, lambda engine: engine.update(runtime="r" * 4097))
     refuses(bundle, "a text of more than 4096 characters")
 
 
@@ -126,7 +135,7 @@ HEADER = npy(np.zeros((3, SIDE, SIDE, 3), np.uint8))
         "{'descr': '<f4', 'fortran_order': False, 'shape': (3, 8, 8, 3), }",
     ],
 )
-@pytest.mark.parametrize("member", ["golden_inputs.npy", "golden_outputs.npy"])
+@pytest.mark.parametrize("member", ["golden_inputs-0.npy", "golden_outputs-0.npy"])
 def test_a_header_of_an_array_is_never_python(bundle: Path, text: str, member: str) -> None:
     header = text.encode().ljust(117) + b"\n"
     content = HEADER[:8] + len(header).to_bytes(2, "little") + header + HEADER[128:]
@@ -135,8 +144,8 @@ def test_a_header_of_an_array_is_never_python(bundle: Path, text: str, member: s
 
 
 def test_more_golden_images_than_a_few(bundle: Path) -> None:
-    with_member(bundle, "golden_inputs.npy", npy(np.zeros((1025, SIDE, SIDE, 3), np.uint8)))
-    with_member(bundle, "golden_outputs.npy", npy(np.zeros((1025, 3), np.float32)))
+    with_member(bundle, "golden_inputs-0.npy", npy(np.zeros((1025, SIDE, SIDE, 3), np.uint8)))
+    with_member(bundle, "golden_outputs-0.npy", npy(np.zeros((1025, 3), np.float32)))
     refuses(bundle, "golden images and logits do not match its manifest")
 
 

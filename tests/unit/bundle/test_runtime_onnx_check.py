@@ -36,14 +36,14 @@ def test_an_engine_that_is_more_than_a_plain_graph_is_refused(
 ) -> None:
     monkeypatch.chdir(bundle.parent)
     Path("weights.bin").write_bytes(np.eye(3, dtype=np.float32).tobytes())
-    with_member(bundle, "engine.onnx", engine())
+    with_member(bundle, "engine-0.onnx", engine())
     for use in (verify, load, lambda path: load(path, verify=False)):
         with pytest.raises(BundleError, match=f"The bundle cannot be used: its engine .*({match})"):
             use(bundle)
 
 
 def test_a_file_is_checked_as_bytes_are(tmp_path: Path) -> None:
-    path = tmp_path / "engine.onnx"
+    path = tmp_path / "engine-0.onnx"
     path.write_bytes(hostile_engines.loop())
     with pytest.raises(UnsafeModelError, match="Loop"):
         create_session(str(path), threads=1)

@@ -15,10 +15,12 @@ import pytest
 from colour_bundle import (
     SIDE,
     Pack,
+    as_older,
     colour_model,
     contents_of,
     npy,
     solid,
+    with_engine,
     with_manifest,
     with_member,
     write_zip,
@@ -29,6 +31,15 @@ from hypothesis import strategies as st
 from tmkd_deploy.errors import DataError
 from tmkd_deploy.runtime import BundleError, load, verify
 from tmkd_deploy.runtime.archive import MAXIMUM_BYTES, read_archive
+
+MADE_FOR = {"release": "10.3.0.30", "compute_capability": 87, "dla_core": None}
+BUILD = {
+    "onnx": "engine-0.onnx",
+    "precision": "int8",
+    "typing": "strong",
+    "workspace_mb": 512,
+    "dla_core": None,
+}
 
 
 def refuses(path: Path, match: str) -> None:
@@ -49,10 +60,10 @@ def test_one_flipped_byte_in_the_engine(bundle: Path) -> None:
 
 def test_an_engine_replaced_by_another_with_its_zip_entry(bundle: Path) -> None:
     members = contents_of(bundle)
-    engine = bytearray(members["engine.onnx"])
+    engine = bytearray(members["engine-0.onnx"])
     engine[-1] ^= 1
-    write_zip(bundle, list((members | {"engine.onnx": bytes(engine)}).items()))
-    refuses(bundle, r"'engine\.onnx' was altered")
+    write_zip(bundle, list((members | {"engine-0.onnx": bytes(engine)}).items()))
+    refuses(bundle, r"'engine-0\.onnx' was altered")
     with pytest.raises(BundleError, match="was altered"):
         load(bundle, verify=False)  # only the golden images are left out
 
@@ -114,8 +125,8 @@ def test_a_declared_name_that_leads_elsewhere(bundle: Path) -> None:
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")
 def test_a_member_that_is_there_twice(bundle: Path) -> None:
-    write_zip(bundle, [*contents_of(bundle).items(), ("engine.onnx", b"another")])
-    refuses(bundle, r"'engine\.onnx' twice")
+    write_zip(bundle, [*contents_of(bundle).items(), ("engine-0.onnx", b"another")])
+    refuses(bundle, r"'engine-0\.onnx' twice")
 
 
 def test_a_symbolic_link(bundle: Path) -> None:
@@ -130,7 +141,7 @@ def test_an_undeclared_member(bundle: Path) -> None:
     refuses(bundle, r"its manifest does not declare its member 'extra\.bin'")
 
 
-@pytest.mark.parametrize("name", ["engine.onnx", "golden_inputs.npy"])
+@pytest.mark.parametrize("name", ["engine-0.onnx", "golden_inputs-0.npy"])
 def test_a_missing_member(bundle: Path, name: str) -> None:
     members = contents_of(bundle)
     del members[name]
@@ -183,30 +194,29 @@ def test_a_manifest_that_is_not_a_json_object(bundle: Path, text: bytes) -> None
 
 
 def test_a_later_format_says_so(bundle: Path) -> None:
-    with_manifest(bundle, lambda document: document.update(format_version=3))
-    refuses(bundle, "format version is 3")
+    with_manifest(bundle, lambda document: document.update(format_version=4))
+    refuses(bundle, "format version is 4")
 
 
-REQUIRED = {
-    "name",
-    "target",
-    "runtime",
-    "precision",
-    "engine",
-    "class_names",
-    "input",
-    "output",
-    "golden",
-    "gate",
-    "tool_version",
-    "files",
-}
+SHARED = ["name", "class_names", "input", "output", "tool_version", "files", "engines"]
+OF_AN_ENGINE = ["target", "runtime", "precision", "engine", "golden", "gate"]
 
 
-@pytest.mark.parametrize("key", sorted(REQUIRED))
+@pytest.mark.parametrize("key", [*SHARED, *OF_AN_ENGINE])
 @pytest.mark.parametrize("value", [None, True, [], {}, 7])
 def test_a_manifest_with_a_wrong_value(bundle: Path, key: str, value: Any) -> None:
-    with_manifest(bundle, lambda document: document.update({key: value}))
+    change = with_manifest if key in SHARED else with_engine
+    change(bundle, lambda document: document.update({key: value}))
+    refuses(bundle, "manifest's '")
+
+
+@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("key", [*SHARED[:-1], *OF_AN_ENGINE])
+@pytest.mark.parametrize("value", [None, True, [], {}, 7])
+def test_an_older_manifest_with_a_wrong_value(
+    bundle: Path, version: int, key: str, value: Any
+) -> None:
+    with_manifest(as_older(bundle, version), lambda document: document.update({key: value}))
     refuses(bundle, "manifest's '")
 
 
@@ -220,14 +230,9 @@ def test_a_manifest_with_a_wrong_value(bundle: Path, key: str, value: Any) -> No
         lambda document: document["input"].pop("resize"),
         lambda document: document["input"].update(grayscale=1),
         lambda document: document["input"].pop("grayscale"),
-        lambda document: document.update(engine="golden_preprocessed.npy"),
-        lambda document: document["golden"].update(tolerance=-1),
-        lambda document: document["gate"].update(outcome="splendid"),
-        lambda document: document["files"]["engine.onnx"].update(sha256="0"),
-        lambda document: document["files"]["engine.onnx"].update(bytes=-1),
-        lambda document: document.update(engine="golden_inputs.npy"),
+        lambda document: document["files"]["engine-0.onnx"].update(sha256="0"),
+        lambda document: document["files"]["engine-0.onnx"].update(bytes=-1),
         lambda document: document.update(class_names=["red", "green", 3]),
-        lambda document: document.update(threads=0),
     ],
 )
 def test_a_manifest_with_a_wrong_detail(
@@ -237,26 +242,73 @@ def test_a_manifest_with_a_wrong_detail(
     refuses(bundle, "manifest's '")
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda engine: engine.update(engine="golden_preprocessed.npy"),
+        lambda engine: engine.update(engine="golden_inputs-0.npy"),
+        lambda engine: engine.update(engine="absent.onnx"),
+        lambda engine: engine["golden"].update(tolerance=-1),
+        lambda engine: engine["golden"].update(inputs="absent.npy"),
+        lambda engine: engine["golden"].pop("outputs"),
+        lambda engine: engine["gate"].update(outcome="splendid"),
+        lambda engine: engine.update(threads=0),
+        lambda engine: engine.update(made_for=7),
+        lambda engine: engine.update(made_for={**MADE_FOR, "release": "ten"}),
+        lambda engine: engine.update(made_for={**MADE_FOR, "release": "10.3.0 "}),
+        lambda engine: engine.update(made_for={**MADE_FOR, "release": "1" * 20 + ".3"}),
+        lambda engine: engine.update(made_for={**MADE_FOR, "release": 10.3}),
+        lambda engine: engine.update(made_for={**MADE_FOR, "compute_capability": "87"}),
+        lambda engine: engine.update(made_for={**MADE_FOR, "compute_capability": 8}),
+        lambda engine: engine.update(made_for={**MADE_FOR, "compute_capability": 8700}),
+        lambda engine: engine.update(made_for={**MADE_FOR, "dla_core": -1}),
+        lambda engine: engine.update(made_for={**MADE_FOR, "dla_core": True}),
+        lambda engine: engine.update(made_for={"release": "10.3.0"}),
+        lambda engine: engine.update(build=[]),
+        lambda engine: engine.update(build={**BUILD, "onnx": "absent.onnx"}),
+        lambda engine: engine.update(build={**BUILD, "onnx": None}),
+        lambda engine: engine.update(build={**BUILD, "precision": "int4"}),
+        lambda engine: engine.update(build={**BUILD, "typing": "weak"}),
+        lambda engine: engine.update(build={**BUILD, "workspace_mb": 0}),
+        lambda engine: engine.update(build={**BUILD, "workspace_mb": 1 << 21}),
+        lambda engine: engine.update(build={**BUILD, "dla_core": 16}),
+    ],
+)
+def test_an_engine_with_a_wrong_detail(
+    bundle: Path, change: Callable[[dict[str, Any]], object]
+) -> None:
+    with_engine(bundle, lambda engine: engine.update(made_for=MADE_FOR, build=BUILD))
+    assert verify(bundle).executed
+    with_engine(bundle, change)
+    refuses(bundle, "manifest's '")
+
+
+@pytest.mark.parametrize("count", [0, 17])
+def test_a_number_of_engines_that_no_bundle_has(bundle: Path, count: int) -> None:
+    with_manifest(bundle, lambda document: document.update(engines=document["engines"] * count))
+    refuses(bundle, "manifest's 'engines'")
+
+
 def test_an_engine_that_computes_something_else(bundle: Path) -> None:
     swapped = np.eye(3, dtype=np.float32)[[1, 0, 2]] / 16
-    with_member(bundle, "engine.onnx", colour_model(swapped))
+    with_member(bundle, "engine-0.onnx", colour_model(swapped))
     refuses(bundle, "computes different results on this machine")
     assert load(bundle, verify=False).predict(solid("red")).label == "green"
 
 
 def test_an_engine_that_computes_nearly_the_same(bundle: Path) -> None:
     nearly = np.eye(3, dtype=np.float32) / 16.1
-    with_member(bundle, "engine.onnx", colour_model(nearly))
+    with_member(bundle, "engine-0.onnx", colour_model(nearly))
     refuses(bundle, "logit differs by 0.08")
-    with_manifest(bundle, lambda document: document["golden"].update(tolerance=0.1))
-    assert 0.08 < (verify(bundle).largest_difference or 0) < 0.09
+    with_engine(bundle, lambda engine: engine["golden"].update(tolerance=0.1))
+    assert 0.08 < (verify(bundle).engines[0].largest_difference or 0) < 0.09
 
 
 def test_the_same_class_is_asked_for_however_wide_the_tolerance(bundle: Path) -> None:
-    with_manifest(bundle, lambda document: document["golden"].update(tolerance=1000.0))
+    with_engine(bundle, lambda engine: engine["golden"].update(tolerance=1000.0))
     assert verify(bundle).executed
     swapped = np.eye(3, dtype=np.float32)[[1, 0, 2]] / 16
-    with_member(bundle, "engine.onnx", colour_model(swapped))
+    with_member(bundle, "engine-0.onnx", colour_model(swapped))
     refuses(bundle, "golden image 0 is now 'green' instead of 'red'")
 
 
@@ -276,7 +328,7 @@ def test_the_same_class_is_asked_for_however_wide_the_tolerance(bundle: Path) ->
     ],
 )
 def test_golden_images_that_are_not_what_they_should_be(bundle: Path, content: bytes) -> None:
-    with_member(bundle, "golden_inputs.npy", content)
+    with_member(bundle, "golden_inputs-0.npy", content)
     refuses(bundle, "golden images")
 
 
@@ -286,7 +338,7 @@ def test_a_pickled_array_is_never_opened(bundle: Path, tmp_path: Path) -> None:
             return (Path.touch, (tmp_path / "harm",))
 
     content = npy(np.array([Harm()], dtype=object))
-    with_member(bundle, "golden_outputs.npy", content)
+    with_member(bundle, "golden_outputs-0.npy", content)
     refuses(bundle, "not numpy arrays")
     assert not (tmp_path / "harm").exists()
 

@@ -49,7 +49,7 @@ def test_a_bundle_shows_its_manifest(bundle, capsys) -> None:
     assert main(["bundle", "show", str(bundle), "--json"]) == 0
     shown = json.loads(capsys.readouterr().out)
     assert shown == json.loads(json.dumps(dataclasses.asdict(verify(bundle).manifest)))
-    assert shown["target"] == "cpu"
+    assert shown["engines"][0]["target"] == "cpu"
 
 
 def test_a_bundle_classifies_images(bundle, image, capsys) -> None:

@@ -15,12 +15,13 @@ from PIL import Image
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 
-from colour_bundle import COLOURS, packed, solid, with_manifest
+from colour_bundle import COLOURS, packed, solid, with_engine
 
 from tmkd_deploy.bundle.evaluate import Evaluation, Row, to_csv
 from tmkd_deploy.cli.main import main
 from tmkd_deploy.cli.render_bundle import evaluation
 from tmkd_deploy.proportions import share_interval
+from tmkd_deploy.runtime import load
 from tmkd_deploy.runtime.decision import Decision
 
 
@@ -197,11 +198,10 @@ def test_names_are_no_commands_to_the_terminal(bundle, labelled, capsys) -> None
     assert "\x1b" not in capsys.readouterr().out
 
 
-def test_many_classes_show_mistakes_instead_of_a_matrix() -> None:
+def test_many_classes_show_mistakes_instead_of_a_matrix(tmp_path) -> None:
     names = [f"class {number}" for number in range(20)]
     rows = [Row(f"{name}.png", name, names[0], 0.5) for name in names for _ in range(2)]
-    manifest: Any = type("Some", (), {"name": "n", "target": "t", "threshold": None})
-    told = evaluation(Evaluation(names, rows), manifest)
+    told = evaluation(Evaluation(names, rows), load(packed(tmp_path / "any")[0]))
     assert "True class, taken for" not in told
     lines = [" ".join(line.split()) for line in told.splitlines()]
     assert sum(line.endswith("class 0 2") for line in lines) == 10
@@ -215,7 +215,7 @@ def test_a_bundle_is_described_in_a_few_lines(tmp_path, capsys) -> None:
     assert main(["bundle", "show", str(path)]) == 0
     told = capsys.readouterr().out
     for text in (
-        *("colours for cpu", "✓ passed", "3: red, green, blue", "FP32, onnxruntime"),
+        *("colours", "✓ passed", "3: red, green, blue", "FP32 with ONNX Runtime for cpu"),
         *('counts as "green" from a probability of 0.01', "8 × 8 pixels"),
         "90.0 % (85.0 to 95.0) top-1",
         "0.500 ms (0.490 to 0.510) median, p99 0.700 ms, 1 thread",
@@ -228,7 +228,7 @@ def test_a_bundle_is_described_in_a_few_lines(tmp_path, capsys) -> None:
 
 def test_what_was_not_measured_is_said(tmp_path, capsys) -> None:
     path = packed(tmp_path / "plain")[0]
-    with_manifest(path, lambda document: document.update(accuracy=None, latency={"p50_ms": "?"}))
+    with_engine(path, lambda engine: engine.update(accuracy=None, latency={"p50_ms": "?"}))
     assert main(["bundle", "show", str(path)]) == 0
     told = capsys.readouterr().out
     assert told.count("not measured") == 2

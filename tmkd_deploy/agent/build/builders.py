@@ -142,7 +142,7 @@ def _build_with_module(job: dict[str, Any], context: Context) -> BuildResult:
     """Build in a child process, which the out-of-memory killer can take without the agent."""
     folder = context.scratch()
     (folder / tensorrt_build.JOB).write_text(json.dumps(job), encoding="utf-8")
-    root = str(Path(__file__).parents[2])
+    root = str(Path(__file__).parents[3])  # beside `tmkd_deploy`
     argv = [sys.executable, "-c", _START_BUILDER, root, str(folder)]
     outcome_path = folder / tensorrt_build.OUTCOME
     finished = _run(argv, job, context)

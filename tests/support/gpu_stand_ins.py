@@ -9,18 +9,31 @@ on the CPU.
 from __future__ import annotations
 
 import ctypes
+import os
 import shutil
 import subprocess
 import types
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pytest
 
-from tmkd_deploy.runtime import cuda_runtime, tensorrt_session
+if TYPE_CHECKING:
+    import pytest
 
 _CALL = ctypes.CFUNCTYPE(None)
+
+
+def compiled(folder: Path) -> Path:
+    """The stand-in for the CUDA runtime, compiled; skips the test where there is no C compiler."""
+    import pytest
+
+    compiler = shutil.which("cc")
+    if compiler is None:
+        pytest.skip("there is no C compiler for the stand-in of the CUDA runtime")
+    source, library = Path(__file__).with_name("cudart_stand_in.c"), folder / "libcudart.so"
+    subprocess.run([compiler, "-shared", "-fPIC", "-o", str(library), str(source)], check=True)
+    return library
 
 
 def cuda_library(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
@@ -28,12 +41,9 @@ def cuda_library(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
     Skips the test where there is no C compiler.
     """
-    compiler = shutil.which("cc")
-    if compiler is None:
-        pytest.skip("there is no C compiler for the stand-in of the CUDA runtime")
-    source, library = Path(__file__).with_name("cudart_stand_in.c"), folder / "libcudart.so"
-    subprocess.run([compiler, "-shared", "-fPIC", "-o", str(library), str(source)], check=True)
-    monkeypatch.setenv(cuda_runtime.LIBRARY_VARIABLE, str(library))
+    from tmkd_deploy.runtime import cuda_runtime
+
+    monkeypatch.setenv(cuda_runtime.LIBRARY_VARIABLE, str(compiled(folder)))
     loaded = cuda_runtime.Cuda()._library
     loaded.stand_in_calls.restype = ctypes.c_char_p
     return loaded
@@ -52,14 +62,16 @@ class Engine:
     num_io_tensors = 2
 
     def __init__(self, plan: bytes) -> None:
-        onnxruntime = pytest.importorskip("onnxruntime")
+        import onnxruntime
+
         self._session = onnxruntime.InferenceSession(plan, providers=["CPUExecutionProvider"])
         ends = (self._session.get_inputs()[0], self._session.get_outputs()[0])
         self._names = [end.name for end in ends]
         self._shapes = {end.name: (-1, *end.shape[1:]) for end in ends}
         self._addresses: dict[str, int] = {}
         self._call = _CALL(self._execute)
-        self._library = cuda_runtime.Cuda()._library
+        # as the runtime finds it, which cannot be imported where an agent asks for our version
+        self._library = ctypes.CDLL(os.environ["TMKD_DEPLOY_CUDART"])
 
     def create_execution_context(self) -> Engine:
         return self
@@ -107,6 +119,8 @@ def tensorrt_module(
 
     The plan `stale` is refused.
     """
+
+    from tmkd_deploy.runtime import tensorrt_session
 
     class Runtime:
         DLA_core = None

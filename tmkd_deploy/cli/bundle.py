@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tmkd_deploy.cli import output, stages
+from tmkd_deploy.cli import bundle_engines, output, stages
+from tmkd_deploy.cli.bundle_errors import bundle_errors
 from tmkd_deploy.cli.groups import PackByDefault
 from tmkd_deploy.cli.options import AsJson, Quiet
 from tmkd_deploy.errors import (
     DataError,
-    EnvironmentProblem,
     ExitCode,
-    RequestError,
     from_os_error,
 )
 
@@ -31,6 +28,8 @@ app = typer.Typer(
     help="Pack engines into bundles; verify, show, run and evaluate bundles.",
     rich_markup_mode=None,
 )
+app.command()(bundle_engines.install)
+app.command()(bundle_engines.merge)
 app.command("pack", help=f"{stages.BUNDLE.help} `bundle` without a command does this.")(
     stages.command(stages.BUNDLE)
 )
@@ -65,7 +64,7 @@ def show(file: BundleFile, as_json: AsJson = False) -> None:
 
     With --json, print its whole manifest.
     """
-    with _bundle_errors():
+    with bundle_errors():
         from tmkd_deploy.runtime.archive import read_archive  # noqa: PLC0415
 
         contents = read_archive(file)
@@ -94,7 +93,7 @@ def run(
     """
     files = [found for path in images for found in _images_of(path)]
     unusable = 0
-    with _bundle_errors():
+    with bundle_errors():
         from tmkd_deploy import runtime  # noqa: PLC0415
 
         classifier = runtime.load(file, threads=threads)
@@ -140,7 +139,7 @@ def evaluate(
     Accuracy, recall and precision have 95 % intervals. An image that cannot be used is named and
     not counted; the exit code is 5 if none can.
     """
-    with _bundle_errors():
+    with bundle_errors():
         from tmkd_deploy import runtime  # noqa: PLC0415
         from tmkd_deploy.bundle import evaluate as evaluation  # noqa: PLC0415
         from tmkd_deploy.cli import progress  # noqa: PLC0415
@@ -240,21 +239,3 @@ def _plain(path: Path) -> str:
     """The path, without what a terminal would obey."""
     text = str(path)
     return text if text.isprintable() else ascii(text)
-
-
-@contextlib.contextmanager
-def _bundle_errors() -> Iterator[None]:
-    from tmkd_deploy.runtime.bundle_errors import (  # noqa: PLC0415
-        ArgumentError,
-        BundleError,
-        RuntimeMissingError,
-    )
-
-    try:
-        yield
-    except RuntimeMissingError as error:
-        raise EnvironmentProblem(error.problem, where=error.where, advice=error.advice) from error
-    except BundleError as error:
-        raise DataError(error.problem, where=error.where, advice=error.advice) from error
-    except ArgumentError as error:
-        raise RequestError(str(error), advice="Help: tmkd-deploy bundle --help") from error

@@ -100,7 +100,23 @@ class _Predict(_Answer):
     logits: _Sha256
 
 
-_ANSWERS: dict[str, type[BaseModel]] = {"probe": _Probe, "build": _Build, "predict": _Predict}
+class _FindInstalled(_Answer):
+    release: str
+    compute_capability: _Count
+    path: str | None
+
+
+class _Install(_Answer):
+    path: str
+
+
+_ANSWERS: dict[str, type[BaseModel]] = {
+    "probe": _Probe,
+    "build": _Build,
+    "predict": _Predict,
+    "find_installed": _FindInstalled,
+    "install": _Install,
+}
 
 
 def check(request: str, value: Any) -> dict[str, Any]:

@@ -47,8 +47,8 @@ def golden_arrays(
     """
     manifest = contents.manifest
     try:
-        images = _read_array(contents.members[engine.golden_inputs], np.uint8)
-        logits = _read_array(contents.members[engine.golden_outputs], np.float32)
+        images = read_array(contents.members[engine.golden_inputs], np.uint8)
+        logits = read_array(contents.members[engine.golden_outputs], np.float32)
     except ValueError as error:
         raise broken(contents.path, "its golden images are not numpy arrays") from error
     count = len(images)
@@ -82,7 +82,7 @@ def check_preprocessing(contents: Contents) -> int | None:
     if manifest.format_version == 1:
         return None
     try:
-        expected = _read_array(contents.members[GOLDEN_PREPROCESSED], np.uint8)
+        expected = read_array(contents.members[GOLDEN_PREPROCESSED], np.uint8)
     except ValueError as error:
         raise broken(contents.path, "its preprocessed pictures are no numpy array") from error
     if expected.shape != (len(_PICTURES), manifest.height, manifest.width, 3):
@@ -156,8 +156,12 @@ def _disagrees(contents: Contents, what: str) -> BundleError:
     )
 
 
-def _read_array(content: bytes, kind: type[Scalar]) -> npt.NDArray[Scalar]:
-    """A view of a .npy file's array, which must be of type `kind`."""
+def read_array(content: bytes, kind: type[Scalar]) -> npt.NDArray[Scalar]:
+    """A view of a .npy file's array.
+
+    Raises:
+        ValueError: it is not as numpy writes it, or not of type `kind`.
+    """
     found = _NPY.match(content)
     if found is None or int.from_bytes(found["size"], "little") != len(found["header"]):
         raise ValueError("not an array as numpy writes it")

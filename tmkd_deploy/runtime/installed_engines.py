@@ -47,6 +47,11 @@ def folder() -> Path:
     return Path(named or os.path.expanduser("~/.cache/tmkd-deploy/engines"))  # noqa: PTH111 - also works without a home
 
 
+def path_of(key: BuildKey, machine: EngineMachine) -> Path:
+    """Where the plan is, or would be."""
+    return folder() / f"{key.on(machine)}.plan"
+
+
 def find(key: BuildKey, machine: EngineMachine) -> bytes | None:
     """The plan installed for this machine; None if there is none, or it is not what was kept.
 
@@ -80,7 +85,7 @@ def keep(key: BuildKey, machine: EngineMachine, plan: bytes, about: dict[str, An
     name = key.on(machine)
     record = {**key._asdict(), **machine._asdict(), **about}
     record["sha256"] = hashlib.sha256(plan).hexdigest()
-    path = root / f"{name}.plan"
+    path = path_of(key, machine)
     # until the second is written, the first does not match its record and counts as absent
     _write(path, plan)
     _write(root / f"{name}.json", (json.dumps(record, indent=1) + "\n").encode("utf-8"))

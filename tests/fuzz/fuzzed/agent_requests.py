@@ -30,6 +30,15 @@ REQUESTS: list[dict[str, Any]] = [
         **{"images": "IMAGES", "threads": 1, "precise_int8": None},
     },
     {
+        **{"id": 1, "do": "find_installed", "runtime": "tensorrt", "onnx_sha256": SHA},
+        **{"precision": "int8", "typing": "strong", "workspace_mb": 64, "dla_core": None},
+    },
+    {
+        **{"id": 1, "do": "install", "runtime": "tensorrt", "onnx_sha256": SHA, "bundle": "a"},
+        **{"precision": "int8", "typing": "strong", "workspace_mb": 64, "dla_core": None},
+        "engine": "ENGINE",
+    },
+    {
         **{"id": 1, "do": "measure", "images": "IMAGES"},
         "engines": [
             {"name": "fp32", "runtime": "onnxruntime", "engine": "ENGINE", "precise_int8": True}

@@ -9,7 +9,7 @@ from tmkd_deploy.agent.agent_errors import PROTOCOL_MISMATCH_ADVICE, REQUEST, Ag
 if TYPE_CHECKING:
     from tmkd_deploy.agent.transport.context import Context
 
-_NEED_THE_LOCK = {"build", "predict", "measure"}
+_NEED_THE_LOCK = {"build", "predict", "measure", "install"}
 
 
 def handle(request: dict[str, Any], context: Context) -> dict[str, Any]:
@@ -45,6 +45,10 @@ def _handler(name: str) -> Callable[[dict[str, Any], Context], dict[str, Any]] |
         from tmkd_deploy.agent.transport.transfer import clean as handler
     elif name == "build":
         from tmkd_deploy.agent.build.build_request import build as handler
+    elif name == "find_installed":
+        from tmkd_deploy.agent.build.install_request import find_installed as handler
+    elif name == "install":
+        from tmkd_deploy.agent.build.install_request import install as handler
     elif name == "predict":
         from tmkd_deploy.agent.inference.predict_request import predict as handler
     elif name == "measure":

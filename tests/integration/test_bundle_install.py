@@ -21,14 +21,20 @@ pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 
 import hostile_engines
-from colour_bundle import COLOURS, colour_model, measurements, packed, solid
+from colour_bundle import COLOURS, SIDE, colour_model, measurements, packed, solid
 
 from tmkd_deploy.cli.main import main
+from tmkd_deploy.devices.address import LocalAddress
+from tmkd_deploy.devices.device import Device
 from tmkd_deploy.devices.ssh_route import CONFIGURATION
+from tmkd_deploy.engines.device_build import build_on_device
 from tmkd_deploy.errors import ExitCode
+from tmkd_deploy.events import SilentEvents
+from tmkd_deploy.records.measurements import TiedTo
 from tmkd_deploy.runtime import BuildRecipe, MadeFor, load
 from tmkd_deploy.runtime.cuda_runtime import LIBRARY_VARIABLE
 from tmkd_deploy.runtime.installed_engines import FOLDER_VARIABLE
+from tmkd_deploy.targets import catalog
 
 SUPPORT = Path(gpu_stand_ins.__file__).parent
 MODEL = colour_model().replace(b"pixels", b"images")  # as models are exported
@@ -151,6 +157,30 @@ def test_on_the_device_itself(
     assert len(list(here.iterdir())) == 2
     assert load(path).engine_source == "installed"
     assert capsys.readouterr().out.splitlines()[-1].startswith("tmkd-deploy bundle run")
+
+
+def test_a_device_says_what_its_engines_are_tied_to(
+    here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    smi = programs / "nvidia-smi"  # a stand-in, as of a Jetson
+    smi.write_text("#!/bin/sh\necho 'Orin (nvgpu), 8.7, GPU-1, 7620, 540.4.0'\n")
+    smi.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}{os.pathsep}{os.environ['PATH']}")
+    (tmp_path / "model.onnx").write_bytes(MODEL)
+    profile = catalog.get("jetson-orin-nano")
+    with Device(LocalAddress(), SilentEvents()) as device:
+        device.lock()
+        models = {"int8": tmp_path / "model.onnx"}
+        built = build_on_device(device, profile, models, SIDE, None, tmp_path, SilentEvents())
+    assert built.engines[0].tied_to == TiedTo(
+        release="10.3.0.30",
+        compute_capability=87,
+        typing="strong",
+        workspace_mb=profile.workspace_mb,
+        dla_core=None,
+    )
 
 
 def test_an_engine_with_other_results_is_not_kept(

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from project import HAS_RTX, TARGETS, Project
 
-from tmkd_deploy.runtime import load
+from tmkd_deploy.runtime import MadeFor, load
+from tmkd_deploy.runtime.archive import read_archive
 
 needs_rtx = pytest.mark.skipif(not HAS_RTX, reason="the package tensorrt_rtx is not installed")
 
@@ -128,6 +129,20 @@ def test_the_rtx_engine_has_int8_layers_and_is_honestly_unmeasured(complete, sum
     assert found["bundle"]["bytes"] > engine["bytes"]
     log = complete[0].run_folder / "build" / "rtx-ada"
     assert any("int8" in path.read_text(errors="replace").lower() for path in log.glob("*.json"))
+
+
+@needs_rtx
+def test_the_rtx_bundle_holds_what_it_takes_to_build_it_elsewhere(complete) -> None:
+    import tensorrt_rtx
+
+    folder = complete[0].run_folder
+    bundle = read_archive(next((folder / "bundle" / "rtx-ada").glob("*.tmkd")))
+    (engine,) = bundle.manifest.engines
+    assert engine.made_for == MadeFor(tensorrt_rtx.__version__, 89, None)
+    assert engine.build is not None
+    assert (engine.build.precision, engine.build.typing) == ("int8", "strong")
+    models = [path.read_bytes() for path in (folder / "export").glob("*/model.onnx")]
+    assert bundle.members[engine.build.onnx] in models
 
 
 def test_the_report_is_written_in_every_format(complete, summary) -> None:

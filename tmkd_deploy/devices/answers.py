@@ -85,8 +85,18 @@ class _Dla(_Answer):
     gpu_fallback_layers: list[str]
 
 
+class _BuiltWith(_Answer):
+    runtime: Annotated[str, Field(pattern=r"^\d{1,5}(\.\d{1,9}){1,3}")]
+
+
+class _BuiltFor(_Answer):
+    sm: Annotated[str, Field(pattern=r"^(SM)?\d{2,3}$")] | None
+
+
 class _Sidecar(_Answer):
     dla: _Dla
+    versions: _BuiltWith
+    device: _BuiltFor
 
 
 class _Build(_Answer):

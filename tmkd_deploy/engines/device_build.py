@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tmkd_deploy.agent.build.preflight import sm_of
 from tmkd_deploy.artifacts import sha256_of
 from tmkd_deploy.devices.device import Device
 from tmkd_deploy.engines.engine_file import describe_engine
 from tmkd_deploy.engines.int8_layers import count_int8
-from tmkd_deploy.engines.tensorrt_typing import typing_of
+from tmkd_deploy.engines.tensorrt_typing import Typing, typing_of
 from tmkd_deploy.events import Events, track
 from tmkd_deploy.records.engine import EngineRecord
-from tmkd_deploy.records.measurements import EngineFile
+from tmkd_deploy.records.measurements import EngineFile, TiedTo
 from tmkd_deploy.records.onnx_model import INPUT
 from tmkd_deploy.records.types import ImageSize, Precision, as_precision, height_and_width
 from tmkd_deploy.targets.target_profile import TargetProfile
 
 TEACHER = "teacher"
+_RELEASE = re.compile(r"\d{1,5}(\.\d{1,9}){1,3}")
 
 
 def build_on_device(
@@ -50,7 +53,7 @@ def build_on_device(
     """
     engines, notes = [], []
     release = tensorrt_release(device.info)
-    typing = typing_of(release) if release and profile.runtime == "tensorrt" else "strong"
+    typing: Typing = typing_of(release) if release and profile.runtime == "tensorrt" else "strong"
     height, width = height_and_width(image_size)
     description = f"Building engines on {device.info['model'] or profile.title}"
     for name, model in track(events, models.items(), description, len(models), "engines"):
@@ -69,7 +72,8 @@ def build_on_device(
         )
         engine = _download(device, answer, name, model, profile, folder)
         if name != TEACHER:
-            engines.append(_describe(as_precision(name), engine))
+            tied_to = _tied_to(answer["sidecar"], profile, typing, dla_core)
+            engines.append(_describe(as_precision(name), engine, tied_to))
             notes += _gpu_fallback_note(name, answer["sidecar"])
     for note in notes:
         events.say(note)
@@ -117,10 +121,28 @@ def _download(
     return engine
 
 
-def _describe(precision: Precision, engine: Path) -> EngineFile:
+def _tied_to(
+    sidecar: Mapping[str, Any], profile: TargetProfile, typing: Typing, dla_core: int | None
+) -> TiedTo | None:
+    """What the device says that the engine is tied to; None if it runs anywhere."""
+    capability = sm_of(sidecar["device"]["sm"])
+    release = _RELEASE.match(sidecar["versions"]["runtime"])
+    if profile.runtime == "onnxruntime" or capability is None or release is None:
+        return None
+    return TiedTo(
+        release=release[0],
+        compute_capability=capability,
+        typing=typing,
+        workspace_mb=profile.workspace_mb,
+        dla_core=dla_core,
+    )
+
+
+def _describe(precision: Precision, engine: Path, tied_to: TiedTo | None) -> EngineFile:
     listed = engine.with_name(f"{precision}.layers.json")
     layers = json.loads(listed.read_text(encoding="utf-8")) if listed.exists() else None
-    return describe_engine(precision, engine, count_int8(layers) if layers else (None, None))
+    counts = count_int8(layers) if layers else (None, None)
+    return describe_engine(precision, engine, counts, tied_to)
 
 
 def _compute_capability(profile: TargetProfile) -> str | None:

@@ -12,7 +12,7 @@ from tmkd_deploy.engines.int8_layers import count_int8
 from tmkd_deploy.engines.model_file import read_model, rejected_layer
 from tmkd_deploy.engines.tensorrt_runtime import TensorRTRuntime
 from tmkd_deploy.errors import EnvironmentProblem, MissingExtra
-from tmkd_deploy.records.measurements import EngineFile
+from tmkd_deploy.records.measurements import EngineFile, TiedTo
 from tmkd_deploy.records.types import ImageSize, Precision, RuntimeName, height_and_width
 from tmkd_deploy.targets.target_profile import TargetProfile
 
@@ -49,7 +49,14 @@ class TensorRTRtx(TensorRTRuntime):
         layers = from_log(log.lines)
         (folder / f"{precision}.layers.json").write_text(json.dumps(layers, indent=1) + "\n")
         (folder / f"{precision}.builder.log").write_text("\n".join(log.lines) + "\n")
-        return describe_engine(precision, engine, count_int8(layers))
+        tied_to = TiedTo(
+            release=tensorrt_rtx.__version__,
+            compute_capability=int(capability.removeprefix("SM")),
+            typing="strong",
+            workspace_mb=profile.workspace_mb,
+            dla_core=None,
+        )
+        return describe_engine(precision, engine, count_int8(layers), tied_to)
 
 
 class _Lines:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -115,8 +115,25 @@ class LedgerRow(Record):
         )
 
 
+class TiedTo(Record):
+    """The only kind of machine that a TensorRT engine runs on, and how to build it for another.
+
+    `release` is that of TensorRT, `compute_capability` that of the GPU, such as 87, and `typing`,
+    `workspace_mb` and `dla_core` are what the builder was asked for.
+    """
+
+    release: Annotated[str, Field(pattern=r"^\d{1,5}(\.\d{1,9}){1,3}$")]
+    compute_capability: Annotated[int, Field(ge=10, le=999)]
+    typing: Literal["strong", "flags"]
+    workspace_mb: AtLeastOne | None
+    dla_core: Count | None
+
+
 class EngineFile(Record):
-    """One engine and, if its builder lists layers, how many of its weighted layers run in INT8."""
+    """One engine and, if its builder lists layers, how many of its weighted layers run in INT8.
+
+    `tied_to` is None for engines that run anywhere, or if the machine is not known.
+    """
 
     precision: Precision
     file: str
@@ -124,6 +141,7 @@ class EngineFile(Record):
     sha256: str
     int8_layers: Count | None
     total_layers: Count | None
+    tied_to: TiedTo | None = None
 
 
 class Unusable(Record):

@@ -139,6 +139,7 @@ def script(task: str) -> list[dict[str, Any]]:
         return [HELLO, *_said(1), _error(1)]
     digest = hashlib.sha256(BUILT_BYTES).hexdigest()
     sidecar = {"dla": {"core": None, "gpu_fallback_layers": ["a"]}, "build": {}}
+    sidecar |= {"versions": {"runtime": "10.3.0"}, "device": {"sm": "87"}}
     built = {"engine": digest, "bytes": len(BUILT_BYTES), "sidecar": sidecar, "layers": None}
     built |= {"log": digest, "reused": False}
     return [

@@ -12,10 +12,11 @@ import gpu_stand_ins
 import numpy as np
 import pytest
 from gpu_stand_ins import Engine, calls
-from tiny_models import SIDE, model
+from tiny_models import SIDE, Bench, model
 
 from tmkd_deploy.agent.agent_errors import AgentError, from_engine_error
 from tmkd_deploy.agent.build import preflight, tensorrt_build
+from tmkd_deploy.agent.build.build_request import build
 from tmkd_deploy.agent.inference import sessions
 from tmkd_deploy.runtime import cuda_runtime
 from tmkd_deploy.runtime.cuda_runtime import Cuda
@@ -286,3 +287,21 @@ def test_rtx_rejects_a_file_that_is_no_engine(cuda, tmp_path):
     with pytest.raises(AgentError, match="rejects the engine") as caught:
         sessions.open_session("tensorrt_rtx", tmp_path / "plan", 1, None)
     assert caught.value.code == "environment"
+
+
+def test_a_real_rtx_engine_gets_as_far_as_no_gpu_allows(cuda, tmp_path, monkeypatch):
+    pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX is not installed")
+    if Path("/dev/nvidia0").exists():
+        pytest.skip("there is a GPU here, and a stand-in for CUDA")
+    bench = Bench(tmp_path / "work")
+    size = {"height": SIDE, "width": SIDE, "input": "images"}
+    asked = {"runtime": "tensorrt_rtx", "precision": "int8", "compute_capability": "SM89", **size}
+    built = build({**asked, "onnx": bench.put(model())}, bench.context)
+    engine = bench.context.stored_file(built["engine"])
+    preflight.sidecar_of(engine).unlink()  # the stand-in's GPU is another one
+    # the real module takes the plan, and then looks for a GPU
+    with pytest.raises(AgentError, match=r"rejects the engine: .*[Cc]uda") as caught:
+        sessions.open_session("tensorrt_rtx", engine, 1, None)
+    assert "Serialization" not in caught.value.problem
+    gc.collect()
+    assert cuda.stand_in_alive() == 0

@@ -342,10 +342,14 @@ def test_an_upload_is_sent_once_and_from_within_the_file(
         device.upload(tmp_path / "engine")
 
 
-BUILT = {
+BUILT: dict[str, Any] = {
     "engine": "0" * 64,
     "bytes": 7,
-    "sidecar": {"dla": {"core": None, "gpu_fallback_layers": []}},
+    "sidecar": {
+        "dla": {"core": None, "gpu_fallback_layers": []},
+        "versions": {"runtime": "10.3.0"},
+        "device": {"sm": "87"},
+    },
     "layers": None,
     "log": None,
 }
@@ -358,6 +362,8 @@ BUILT = {
         {"engine": None},
         {"sidecar": {}},
         {"sidecar": {"dla": {"gpu_fallback_layers": "conv"}}},
+        {"sidecar": {**BUILT["sidecar"], "versions": {"runtime": "the newest"}}},
+        {"sidecar": {**BUILT["sidecar"], "device": {"sm": "87; rm"}}},
         {"layers": 7},
         {"log": "0" * 63},
     ],

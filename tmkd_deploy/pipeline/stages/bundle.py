@@ -6,12 +6,16 @@ from typing import Any
 
 import numpy as np
 
-from tmkd_deploy.bundle.pack import clearest_images, pack
+from tmkd_deploy.artifacts import Artifact
+from tmkd_deploy.bundle.pack import ONNX_MEMBER, clearest_images, pack
 from tmkd_deploy.data.prepared import PreparedData
 from tmkd_deploy.pipeline.resolved_target import ResolvedTarget
 from tmkd_deploy.pipeline.stage import Job, Ref, Stage
 from tmkd_deploy.records.bundle import BundleRecord
+from tmkd_deploy.records.measurements import EngineFile
+from tmkd_deploy.records.onnx_model import MODEL
 from tmkd_deploy.records.verdict import GateRecord
+from tmkd_deploy.runtime import BuildRecipe, MadeFor
 from tmkd_deploy.runtime.decision import Decision
 
 _GOLDEN_IMAGES = 4
@@ -54,7 +58,15 @@ class Bundle(Stage[ResolvedTarget]):
             "measured": Ref("measure", self.subject),
             "gate": Ref("gate", self.subject),
             "engines": Ref("build", self.subject),
+            **self._models(),
         }
+
+    def _models(self) -> dict[str, Ref]:
+        """The ONNX files that engines are built from again on another machine."""
+        if self.subject.runtime.name == "onnxruntime":
+            return {}
+        variants = self.subject.variants
+        return {f"onnx {name}": Ref("export", each) for name, each in variants.items()}
 
     def run(self, job: Job) -> BundleRecord:
         gate, prepared = job.inputs["gate"].record, job.inputs["data"]
@@ -80,4 +92,23 @@ class Bundle(Stage[ResolvedTarget]):
             golden_tolerance=_GOLDEN_TOLERANCE[engine.precision],
             into=job.folder,
             decision=decision,
+            **_elsewhere(engine, job.inputs.get(f"onnx {engine.precision}")),
         )
+
+
+def _elsewhere(engine: EngineFile, model: Artifact[Any] | None) -> dict[str, Any]:
+    """What `pack` is told of an engine that is tied to a machine; nothing of any other."""
+    tied_to = engine.tied_to
+    if tied_to is None or model is None:
+        return {}
+    return {
+        "made_for": MadeFor(tied_to.release, tied_to.compute_capability, tied_to.dla_core),
+        "build": BuildRecipe(
+            onnx=ONNX_MEMBER,
+            precision=engine.precision,
+            typing=tied_to.typing,
+            workspace_mb=tied_to.workspace_mb,
+            dla_core=tied_to.dla_core,
+        ),
+        "onnx": model.path(MODEL),
+    }

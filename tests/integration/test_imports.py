@@ -23,7 +23,7 @@ ALSO_ON_DEVICES = {
     for pattern in (
         *("*_session.py", "cuda_*.py", "engine_errors.py", "engine_machine.py", "gpu_access.py"),
         *("installed_engines.py", "onnx_check.py", "protobuf.py", "regular_file.py"),
-        *("runtimes.py", "session_options.py"),
+        *("runtimes.py", "session_options.py", "tensorrt_library.py"),
     )
     for file in (PACKAGE / "runtime").glob(pattern)
 }

@@ -120,7 +120,7 @@ def tensorrt_module(
     The plan `stale` is refused.
     """
 
-    from tmkd_deploy.runtime import tensorrt_session
+    from tmkd_deploy.runtime import tensorrt_library
 
     class Runtime:
         DLA_core = None
@@ -144,6 +144,6 @@ def tensorrt_module(
         TensorIOMode=types.SimpleNamespace(INPUT="input"),
         runtimes=runtimes,
     )
-    monkeypatch.setattr(tensorrt_session, "load", lambda runtime: module)
-    monkeypatch.setattr(tensorrt_session, "_logs", {})
+    monkeypatch.setattr(tensorrt_library, "load", lambda runtime: module)
+    monkeypatch.setattr(tensorrt_library, "_logs", {})
     return module

@@ -113,6 +113,7 @@ _ALSO_SENT = (
     "regular_file.py",
     "runtimes.py",
     "session_options.py",
+    "tensorrt_library.py",
 )
 _EMPTY = ("__init__.py", "runtime/__init__.py")
 _OLDEST_DATE = (1980, 1, 1, 0, 0, 0)

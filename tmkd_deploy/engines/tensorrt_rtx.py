@@ -25,7 +25,7 @@ class TensorRTRtx(TensorRTRuntime):
 
     name: RuntimeName = "tensorrt_rtx"
     reason = "TensorRT-RTX engines run only on an RTX GPU, and running them here is not supported."
-    advice = "Run the engine in your application on its device."
+    advice = "Run the engine on its device: tmkd-deploy bundle run."
 
     def build(
         self,

@@ -24,14 +24,22 @@ class CudaBuffer:
     """
 
     def __init__(
-        self, cuda: Cuda, shape: tuple[int, ...], kind: str, held: contextlib.ExitStack
+        self,
+        cuda: Cuda,
+        shape: tuple[int, ...],
+        kind: str,
+        shared: bool,
+        held: contextlib.ExitStack,
     ) -> None:
-        """`kind` is numpy's name of the type; `held` will free the memory."""
+        """`kind` is numpy's name of the type; `held` will free the memory.
+
+        `shared`: whether the GPU is to use the host's memory; see `Cuda.shares_host_memory`.
+        """
         import numpy as np  # noqa: PLC0415 - probing a device must not need it
 
         self._cuda = cuda
         self._size = int(np.prod(shape)) * np.dtype(kind).itemsize
-        self._shared = cuda.shares_host_memory()
+        self._shared = shared
         self._host = cuda.host_memory(self._size)
         held.callback(cuda.free_host, self._host)
         if self._shared:

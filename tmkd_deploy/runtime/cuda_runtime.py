@@ -58,6 +58,7 @@ class Cuda:
         which has then chosen this already.
         """
         self._library.cudaSetDeviceFlags(ctypes.c_uint(_SPIN))
+        self._library.cudaGetLastError()  # a refusal is no error of whoever calls CUDA next
 
     def stream(self) -> int:
         """A new stream, which runs its work in order."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Callable, NamedTuple
 
-from tmkd_deploy.runtime import onnxruntime_session, tensorrt_session
+from tmkd_deploy.runtime import onnxruntime_session, tensorrt_library, tensorrt_session
 from tmkd_deploy.runtime.engine_machine import EngineMachine
 from tmkd_deploy.runtime.session_options import SessionOptions
 
@@ -71,17 +71,18 @@ RUNTIMES = {
     ),
     "tensorrt": Runtime(
         "TensorRT",
-        "sudo apt-get install python3-libnvinfer, on a Jetson with JetPack",
+        "sudo apt-get install python3-libnvinfer (on a Jetson), or "
+        "pip install 'tmkd-deploy[tensorrt]'",
         tensorrt_session.open_session,
-        tensorrt_session.version,
-        tensorrt_session.machine,
+        tensorrt_library.version,
+        tensorrt_library.machine,
     ),
     "tensorrt_rtx": Runtime(
         "TensorRT-RTX",
         "pip install 'tmkd-deploy[tensorrt-rtx]'",
         tensorrt_session.open_session,
-        tensorrt_session.version,
-        tensorrt_session.machine,
+        tensorrt_library.version,
+        tensorrt_library.machine,
     ),
 }
 

@@ -1,4 +1,4 @@
-"""TensorRT's Python module, `tensorrt` or `tensorrt_rtx`: loading it, and running an engine.
+"""TensorRT or TensorRT-RTX: running an engine on the GPU.
 
 One source serves TensorRT 8.5, 8.6, 10, 11 and RTX, by checking what the release offers. Running an
 engine is tested only with stand-ins for the GPU; loading, refusing and building without a GPU are
@@ -8,22 +8,20 @@ tested with the real TensorRT-RTX.
 from __future__ import annotations
 
 import contextlib
-import importlib
 import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from tmkd_deploy.runtime import cuda_graph, gpu_access
+from tmkd_deploy.runtime import cuda_graph, gpu_access, tensorrt_library
 from tmkd_deploy.runtime.cuda_buffer import CudaBuffer
 from tmkd_deploy.runtime.cuda_runtime import Cuda
 from tmkd_deploy.runtime.engine_errors import (
     EngineError,
-    EngineMemoryError,
     NoClassifierError,
     RejectedEngineError,
     RuntimeUnusableError,
 )
-from tmkd_deploy.runtime.engine_machine import EngineMachine
+from tmkd_deploy.runtime.tensorrt_library import TITLES, failure
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,34 +30,8 @@ if TYPE_CHECKING:
 
     from tmkd_deploy.runtime.session_options import SessionOptions
 
-TITLES = {"tensorrt": "TensorRT", "tensorrt_rtx": "TensorRT-RTX"}
 # by TensorRT's names, because its own `nptype` fails with newer numpy
 _TYPES = {"FLOAT": "float32", "HALF": "float16", "UINT8": "uint8"}
-
-
-def load(runtime: str) -> Any:
-    """The module of `tensorrt` or `tensorrt_rtx`.
-
-    Raises:
-        ImportError: it is not installed for this Python.
-    """
-    return importlib.import_module(runtime)
-
-
-def version(runtime: str) -> str:
-    """The installed version, such as 10.3.0; errors as `load`."""
-    found: str = load(runtime).__version__
-    return found
-
-
-def machine(runtime: str) -> EngineMachine:
-    """What a plan must have been built for to run here.
-
-    Raises:
-        RuntimeUnusableError: there is no CUDA runtime, no driver or no GPU.
-        ImportError: as `load`.
-    """
-    return EngineMachine(version(runtime), Cuda().compute_capability())
 
 
 def open_session(runtime: str, engine: bytes | Path, options: SessionOptions) -> TensorRTSession:
@@ -70,60 +42,6 @@ def open_session(runtime: str, engine: bytes | Path, options: SessionOptions) ->
     """
     plan = engine if isinstance(engine, bytes) else engine.read_bytes()
     return TensorRTSession(runtime, plan, options.dla_core)
-
-
-class Log:
-    """The library's log, line by line, and its errors separately."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-        self.errors: list[str] = []
-
-    def clear(self) -> None:
-        """Delete everything logged so far."""
-        self.lines.clear()
-        self.errors.clear()
-
-    def reason(self) -> str:
-        """The errors on one line, for a message."""
-        return "; ".join(self.errors) or "it gives no reason."
-
-
-_logs: dict[str, Any] = {}
-
-
-def logger(trt: Any) -> Any:
-    """The process's only logger for this module, emptied: a `Log` that is also an `ILogger`.
-
-    There is only one because the library keeps the first logger that it is given.
-    """
-    if trt.__name__ not in _logs:
-
-        class Logger(Log, trt.ILogger):  # type: ignore[misc]
-            def __init__(self) -> None:
-                trt.ILogger.__init__(self)
-                Log.__init__(self)
-
-            def log(self, severity: Any, message: str) -> None:
-                self.lines.extend(message.splitlines())
-                if severity in (trt.ILogger.ERROR, trt.ILogger.INTERNAL_ERROR):
-                    self.errors.append(message.strip())
-
-        _logs[trt.__name__] = Logger()
-    _logs[trt.__name__].clear()
-    return _logs[trt.__name__]
-
-
-def failure(kind: type[EngineError], problem: str, log: Log, advice: str) -> EngineError:
-    """An error of a kind with the library's own message, or that memory is short if it says so."""
-    words = log.reason()
-    if "outofmemory" in words.lower().replace(" ", ""):
-        return EngineMemoryError(
-            f"{problem} {words}",
-            "Close other programs on the device (a desktop takes about 1 GB), add swap space, or "
-            "lower the workspace.",
-        )
-    return kind(f"{problem} {words}", advice)
 
 
 class TensorRTSession:
@@ -149,10 +67,10 @@ class TensorRTSession:
     """
 
     def __init__(self, runtime: str, plan: bytes, dla_core: int | None = None) -> None:
-        trt = load(runtime)
+        trt = tensorrt_library.load(runtime)
         self._cuda = Cuda()
         self._cuda.spin()  # before anything starts to use the GPU
-        log = logger(trt)
+        log = tensorrt_library.logger(trt)
         try:
             self._runtime = trt.Runtime(log)
         except TypeError as error:  # raised for a null pointer, as by `Builder`
@@ -184,6 +102,8 @@ class TensorRTSession:
         self._held.callback(self._cuda.destroy_stream, self._stream)
         self._started, self._ended = self._new_event(), self._new_event()
         self._enqueue_ms = 0.0
+        # what a DLA, which is no part of the GPU, makes of pinned memory is not documented
+        self._shared = dla_core is None and self._cuda.shares_host_memory()
         self._allocate()
         self._graph: int | None = None
         self.graph_problem: str | None = None
@@ -293,7 +213,7 @@ class TensorRTSession:
     def _buffer(self, name: str) -> CudaBuffer:
         kind = _TYPES[self._engine.get_tensor_dtype(name).name]
         shape = tuple(self._context.get_tensor_shape(name))
-        buffer = CudaBuffer(self._cuda, shape, kind, self._held)
+        buffer = CudaBuffer(self._cuda, shape, kind, self._shared, self._held)
         self._context.set_tensor_address(name, buffer.device)
         return buffer
 

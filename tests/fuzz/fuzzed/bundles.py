@@ -25,10 +25,19 @@ def bundle() -> bytes:
 
     import colour_bundle
 
+    from tmkd_deploy.runtime import BuildRecipe, MadeFor
     from tmkd_deploy.runtime.decision import Decision
 
     with tempfile.TemporaryDirectory() as folder:
-        path, _ = colour_bundle.packed(Path(folder), decision=Decision(1, 0.01))
+        onnx = Path(folder) / "source.onnx"
+        onnx.write_bytes(colour_bundle.colour_model())
+        path, _ = colour_bundle.packed(
+            Path(folder),
+            decision=Decision(1, 0.01),
+            made_for=MadeFor("10.3.0.30", 87, None),
+            build=BuildRecipe("model-0.onnx", "int8", "strong", 64, 0),
+            onnx=onnx,
+        )
         return path.read_bytes()
 
 

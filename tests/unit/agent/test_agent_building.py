@@ -14,7 +14,7 @@ from tmkd_deploy.agent.agent_errors import AgentError
 from tmkd_deploy.agent.build import builders, tensorrt_build
 from tmkd_deploy.agent.build.build_request import build
 from tmkd_deploy.devices.payload import agent_zip
-from tmkd_deploy.runtime import tensorrt_session
+from tmkd_deploy.runtime import tensorrt_library
 
 rtx = pytest.mark.skipif(
     not pytest.importorskip("importlib.util").find_spec("tensorrt_rtx"),
@@ -80,8 +80,8 @@ def test_an_engine_its_layers_and_its_manifest(bench):
 @rtx
 @pytest.mark.parametrize(("precision", "tf32"), [("fp32", False), ("fp16", True), ("int8", True)])
 def test_fp32_is_not_computed_as_tf32(precision, tf32):
-    trt = tensorrt_session.load("tensorrt_rtx")
-    builder = trt.Builder(tensorrt_session.logger(trt))
+    trt = tensorrt_library.load("tensorrt_rtx")
+    builder = trt.Builder(tensorrt_library.logger(trt))
     job = {"precision": precision, "workspace_mb": 64}
     typing = tensorrt_build.choose_typing(trt, "strong", precision, dla=False)
     config = tensorrt_build.configure(trt, builder, typing, job)
@@ -90,8 +90,8 @@ def test_fp32_is_not_computed_as_tf32(precision, tf32):
 
 @rtx
 def test_a_dla_gets_a_network_without_dynamic_dimensions():
-    trt = tensorrt_session.load("tensorrt_rtx")
-    log = tensorrt_session.logger(trt)
+    trt = tensorrt_library.load("tensorrt_rtx")
+    log = tensorrt_library.logger(trt)
     builder = trt.Builder(log)
     typing = tensorrt_build.choose_typing(trt, "strong", "fp16", dla=True)
     network = builder.create_network(typing.network_flags)

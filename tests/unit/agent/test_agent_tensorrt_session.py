@@ -120,6 +120,8 @@ def test_a_gpu_that_shares_the_memory_is_sent_no_copies(cuda, tensorrt, engine):
     assert not {"copy_in", "copy_out", "cudaMalloc"} & set(made)
     assert made.count("cudaHostGetDevicePointer") == 2
     assert session.graph_problem is None
+    TensorRTSession("tensorrt", engine.read_bytes(), dla_core=0)
+    assert {"copy_in", "copy_out", "cudaMalloc"} <= set(calls(cuda))  # a DLA is not the GPU
 
 
 @pytest.mark.parametrize(

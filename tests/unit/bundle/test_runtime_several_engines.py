@@ -28,7 +28,6 @@ from colour_bundle import (
 )
 
 from tmkd_deploy.bundle.merge import merge
-from tmkd_deploy.errors import DataError, RequestError
 from tmkd_deploy.runtime import (
     BuildRecipe,
     BundleError,
@@ -290,27 +289,6 @@ def test_members_of_the_same_content_are_stored_once(both: Path) -> None:
     assert gpu.golden_inputs == cpu.golden_inputs
     assert (gpu.made_for, cpu.made_for) == (FOR_HERE, None)
     assert gpu.build == dataclasses.replace(RECIPE, onnx="engine-0.onnx")
-
-
-def test_older_bundles_can_be_joined(pack_colours: Pack, tmp_path: Path) -> None:
-    paths = [as_older(pack_colours()[0], version) for version in (1, 2)]
-    merge(paths, tmp_path / "new.tmkd")
-    report = verify(tmp_path / "new.tmkd")
-    assert report.manifest.format_version == 3
-    assert [each.executed for each in report.engines] == [True, True]
-
-
-def test_bundles_of_different_recipes_are_not_joined(
-    bundle: Path, pack_colours: Pack, tmp_path: Path
-) -> None:
-    other, _ = pack_colours(class_names=["red", "green", "violet"])
-    with pytest.raises(DataError, match=r"class names: 'red, green, blue' in .* 'red, green, vio"):
-        merge([bundle, other], tmp_path / "new.tmkd")
-    assert not list(tmp_path.glob("*new*"))
-    with pytest.raises(RequestError, match="exists already"):
-        merge([bundle, bundle], bundle)
-    with pytest.raises(RequestError, match="at most 16"):
-        merge([bundle] * 17, tmp_path / "new.tmkd")
 
 
 def test_the_batch_is_run_image_by_image(gpu: Any, for_gpu: Callable[..., Path]) -> None:

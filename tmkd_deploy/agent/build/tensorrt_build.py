@@ -22,7 +22,7 @@ from tmkd_deploy.agent.agent_errors import (
 from tmkd_deploy.agent.build import engine_layers
 from tmkd_deploy.runtime import gpu_access
 from tmkd_deploy.runtime.engine_errors import RejectedEngineError, RuntimeUnusableError
-from tmkd_deploy.runtime.tensorrt_session import TITLES, failure, load, logger
+from tmkd_deploy.runtime.tensorrt_library import TITLES, failure, load, logger
 
 JOB, OUTCOME, PLAN, LOG = "job.json", "outcome.json", "engine.plan", "build.log"
 

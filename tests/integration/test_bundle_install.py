@@ -45,13 +45,15 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return gpu_stand_ins.compiled(tmp_path_factory.mktemp("cuda"))
 
 
-def made(folder: Path, model: bytes = MODEL, **changes: Any) -> Path:
+def made(
+    folder: Path, model: bytes = MODEL, plan: bytes = b"a plan for another GPU", **changes: Any
+) -> Path:
     """A bundle whose TensorRT engine is for another machine than the stand-ins are."""
     onnx = folder / "source.onnx"
     onnx.write_bytes(model)
     return packed(
         folder / "bundle",
-        model=b"a plan for another GPU",
+        model=plan,
         runtime="tensorrt",
         precision="int8",
         measurements=measurements(measured=False).model_copy(update={"target": "jetson"}),
@@ -127,7 +129,7 @@ def test_what_need_not_or_cannot_be_built(
     made_for = MadeFor("10.3.0", 87, None)
     if not runs_as_it_is:
         device.give_python(f'{device.python} "$@"')  # no TensorRT
-    path = made(tmp_path, made_for=made_for) if runs_as_it_is else made(tmp_path)
+    path = made(tmp_path, made_for=made_for, plan=MODEL) if runs_as_it_is else made(tmp_path)
     code = main(["bundle", "install", str(path), "--device", device.address])
     told = capsys.readouterr()
     assert installed(device) == []
@@ -181,6 +183,15 @@ def test_a_device_says_what_its_engines_are_tied_to(
         workspace_mb=profile.workspace_mb,
         dla_core=None,
     )
+
+
+def test_a_plan_for_this_device_that_it_rejects_is_built_again(
+    here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = made(tmp_path, plan=b"stale", made_for=MadeFor("10.3.0", 87, None))
+    assert main(["bundle", "install", str(path)]) == 0
+    assert "built; its results are those recorded" in capsys.readouterr().out
+    assert load(path).engine_source == "installed"
 
 
 def test_an_engine_with_other_results_is_not_kept(

@@ -85,10 +85,11 @@ class Engine:
     def get_tensor_dtype(self, name: str) -> Any:
         return types.SimpleNamespace(name=("UINT8", "FLOAT")[self._names.index(name)])
 
-    def set_input_shape(self, name: str, shape: tuple[int, ...]) -> None:
+    def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
         assert name == self._names[0]
         for each in self._names:
             self._shapes[each] = (shape[0], *self._shapes[each][1:])
+        return True
 
     def get_tensor_shape(self, name: str) -> tuple[int, ...]:
         return self._shapes[name]

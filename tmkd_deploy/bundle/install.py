@@ -97,7 +97,8 @@ def _install(device: Device, contents: Contents, engine: BundledEngine, key: Bui
         return Installed(title, reason=f"The device's Python has no {engine.runtime}{why}.")
     found = device.request("find_installed", **key._asdict())
     machine = EngineMachine(found["release"], found["compute_capability"])
-    if made_for and machine.runs(made_for.release, made_for.compute_capability):
+    as_made = made_for and machine.runs(made_for.release, made_for.compute_capability)
+    if as_made and _runs(device, contents, engine):
         return Installed(title, reason="It was made for this device and runs as it is.", runs=True)
     if found["path"] is not None:
         return Installed(title, found["path"], reused=True, runs=True)
@@ -111,6 +112,22 @@ def _install(device: Device, contents: Contents, engine: BundledEngine, key: Bui
         largest = _check(device, contents, engine, built, Path(folder))
     kept = device.request("install", **key._asdict(), engine=built, bundle=contents.manifest.name)
     return Installed(title, kept["path"], largest_difference=largest, runs=True)
+
+
+def _runs(device: Device, contents: Contents, engine: BundledEngine) -> bool:
+    """Whether the engine in the bundle runs on the device.
+
+    Raises:
+        BundleError: it does, and computes different results.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        plan = Path(folder) / "engine"
+        plan.write_bytes(contents.members[engine.engine])
+        try:
+            _check(device, contents, engine, device.upload(plan), Path(folder))
+        except EnvironmentProblem:
+            return False
+    return True
 
 
 def _build(

@@ -35,7 +35,13 @@ HEARTBEAT_TIMEOUT_SECONDS = 60.0
 RECONNECT_AFTER_SECONDS = (1.0, 2.0, 4.0)
 _MAX_CLOCK_SKEW_SECONDS = 300.0
 _LARGEST_DOWNLOAD = 16 << 30
-_DESCRIPTIONS = {"build": "Building", "predict": "Running images", "measure": "Measuring"}
+_DESCRIPTIONS = {
+    "build": "Building",
+    "predict": "Running images",
+    "measure": "Measuring",
+    "find_installed": "Looking for the engine",
+    "install": "Installing",
+}
 _devices = itertools.count(1)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -14,9 +15,9 @@ from tmkd_deploy.runtime.bundle_errors import BundleError, RuntimeMissingError
 from tmkd_deploy.runtime.engine_errors import (
     EngineError,
     NoClassifierError,
+    RejectedEngineError,
     RuntimeUnusableError,
 )
-from tmkd_deploy.runtime.engine_machine import EngineMachine
 from tmkd_deploy.runtime.installed_engines import BuildKey
 from tmkd_deploy.runtime.manifest_engine import BundledEngine
 from tmkd_deploy.runtime.onnx_check import UnsafeModelError
@@ -129,11 +130,7 @@ def open_engine(
             advice="Update tmkd-deploy: pip install -U tmkd-deploy",
         )
     try:
-        found = _choose(contents, description, runtime)
-        available = _available_cores()
-        threads = threads or min(description.threads or available, available)
-        options = SessionOptions(threads, dla_core=found.dla_core)
-        session = runtimes.open_session(description.runtime, found.content, options)
+        return _open(contents, description, runtime, threads)
     except ImportError as error:
         raise RuntimeMissingError(
             f"This bundle needs {runtime.title}, which cannot be imported here ({error}).",
@@ -155,7 +152,34 @@ def open_engine(
             raise RuntimeMissingError(error.problem, where=where, advice=advice) from error
         what = f"{runtime.title} cannot open its engine ({_within(error.problem)})"
         raise broken(contents.path, what) from error
-    return Engine(contents, description, session, found.source)
+
+
+def _open(
+    contents: Contents,
+    description: BundledEngine,
+    runtime: runtimes.Runtime,
+    threads: int | None,
+) -> Engine:
+    """Open the first candidate that the runtime does not reject.
+
+    Raises:
+        BundleError: there is no candidate, or an engine does not match the manifest.
+        ImportError, UnsafeModelError, EngineError: as `runtimes.open_session`.
+    """
+    available = _available_cores()
+    threads = threads or min(description.threads or available, available)
+    rejected: RejectedEngineError | None = None
+    for found in _candidates(contents, description, runtime):
+        options = SessionOptions(threads, dla_core=found.dla_core)
+        try:
+            session = runtimes.open_session(description.runtime, found.content, options)
+        except NoClassifierError:
+            raise
+        except RejectedEngineError as error:
+            rejected = error
+        else:
+            return Engine(contents, description, session, found.source)
+    raise rejected or _for_another_machine(contents, description, runtime)
 
 
 def title_of(engine: BundledEngine) -> str:
@@ -193,30 +217,32 @@ class _Found(NamedTuple):
     dla_core: int | None = None
 
 
-def _choose(contents: Contents, engine: BundledEngine, runtime: runtimes.Runtime) -> _Found:
-    """The engine in the bundle if it runs on any machine or on this one, or the one installed.
+def _candidates(
+    contents: Contents, engine: BundledEngine, runtime: runtimes.Runtime
+) -> Iterator[_Found]:
+    """The engine in the bundle if it is for this machine, then the one installed here.
 
     Raises:
-        RuntimeMissingError: it is for another machine, and none is installed for this one.
-        ImportError, EngineError: as `runtimes.open_session`.
+        ImportError, RuntimeUnusableError: as `runtimes.open_session`.
     """
+    content = contents.members[engine.engine]
     if runtime.machine is None:
-        return _Found(contents.members[engine.engine], "bundle")
-    machine = runtime.machine(engine.runtime)
-    made_for = engine.made_for
+        yield _Found(content, "bundle")
+        return
+    machine, made_for = runtime.machine(engine.runtime), engine.made_for
     if made_for and machine.runs(made_for.release, made_for.compute_capability):
-        return _Found(contents.members[engine.engine], "bundle", made_for.dla_core)
+        yield _Found(content, "bundle", made_for.dla_core)
     key = build_key(contents, engine)
     plan = installed_engines.find(key, machine) if key else None
-    if plan is not None:
-        return _Found(plan, "installed", key.dla_core if key else None)
-    raise _for_another_machine(contents, engine, machine, runtime.title)
+    if key and plan is not None:
+        yield _Found(plan, "installed", key.dla_core)
 
 
 def _for_another_machine(
-    contents: Contents, engine: BundledEngine, here: EngineMachine, title: str
+    contents: Contents, engine: BundledEngine, runtime: runtimes.Runtime
 ) -> BundleError:
-    there = engine.made_for
+    assert runtime.machine is not None  # other runtimes have a candidate
+    here, there, title = runtime.machine(engine.runtime), engine.made_for, runtime.title
     made = (
         f"was made for {title} {there.release} and a GPU of compute capability "
         f"{there.compute_capability}"

@@ -70,7 +70,7 @@ class TensorRTSession:
         trt = tensorrt_library.load(runtime)
         self._cuda = Cuda()
         self._cuda.spin()  # before anything starts to use the GPU
-        log = tensorrt_library.logger(trt)
+        self._log = log = tensorrt_library.logger(trt)
         try:
             self._runtime = trt.Runtime(log)
         except TypeError as error:  # raised for a null pointer, as by `Builder`
@@ -137,6 +137,9 @@ class TensorRTSession:
         """Raw pixels uint8 [N, H, W, 3] to logits [N, C] as the engine has them, host to host."""
         import numpy as np  # noqa: PLC0415 - probing a device must not need it
 
+        if images.shape[1:] != self.input_shape:  # numpy would stretch some to fit
+            given, taken = list(images.shape[1:]), list(self.input_shape)
+            raise EngineError(f"The engine takes images of {taken}, not {given}.")
         with self._lock:
             if len(images) == 1:
                 return self._infer_one(images)
@@ -207,7 +210,9 @@ class TensorRTSession:
         return event
 
     def _allocate(self) -> None:
-        self._context.set_input_shape(self._input, (1, *self.input_shape))
+        if not self._context.set_input_shape(self._input, (1, *self.input_shape)):
+            problem = "The engine does not take one image at a time:"
+            raise failure(RejectedEngineError, problem, self._log, "Build the engine again.")
         self._images, self._logits = self._buffer(self._input), self._buffer(self._output)
 
     def _buffer(self, name: str) -> CudaBuffer:

@@ -205,6 +205,16 @@ def test_threads_take_turns(cuda, tensorrt, engine):
     np.testing.assert_allclose(found, expected_for(images), rtol=1e-5, atol=1e-5)
 
 
+def test_images_of_another_shape_are_refused(cuda, tensorrt, engine, monkeypatch):
+    session = sessions.open_session("tensorrt", engine, 1, None)
+    for shape in ((1, SIDE, SIDE, 1), (1, SIDE, SIDE + 1, 3)):
+        with pytest.raises(EngineError, match=r"takes images of \[16, 16, 3\], not"):
+            session.infer(np.zeros(shape, np.uint8))
+    monkeypatch.setattr(Engine, "set_input_shape", lambda self, name, shape: False)
+    with pytest.raises(AgentError, match="does not take one image at a time"):
+        sessions.open_session("tensorrt", engine, 1, None)
+
+
 def test_what_is_no_classifier_is_refused(cuda, tensorrt, engine, monkeypatch):
     monkeypatch.setattr(Engine, "get_tensor_shape", lambda self, name: (-1, SIDE, SIDE, 3))
     with pytest.raises(NoClassifierError, match=r"UINT8 \[-1, 16, 16, 3\] and FLOAT"):

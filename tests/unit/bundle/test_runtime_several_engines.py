@@ -146,6 +146,13 @@ def test_a_plan_that_tensorrt_rejects_is_to_be_built_here(
     assert "bundle install" in error.advice
 
 
+def test_a_plan_that_tensorrt_rejects_gives_way_to_one_built_here(
+    gpu: Any, for_gpu: Callable[..., Path]
+) -> None:
+    keep(KEY, HERE, colour_model(), {})
+    assert runs(for_gpu(model=b"stale")) == "installed"
+
+
 def test_an_engine_that_cannot_be_captured_says_so(gpu: Any, for_gpu: Callable[..., Path]) -> None:
     gpu.stand_in_fail(b"cudaStreamBeginCapture", 900)
     path = for_gpu()

@@ -28,7 +28,8 @@ def open_session(runtime: str, engine: Path, threads: int, precise_int8: bool | 
     _require_known(runtime)
     dla_core = None
     with engine_errors_translated():
-        sidecar = preflight.read_sidecar(engine)
+        tied = runtimes.RUNTIMES[runtime].machine is not None
+        sidecar = preflight.read_sidecar(engine) if tied else None
         if sidecar is not None:
             here = preflight.CurrentDevice(version(runtime), f"SM{Cuda().compute_capability()}")
             preflight.require_compatible(sidecar, here)

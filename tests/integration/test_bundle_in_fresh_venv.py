@@ -91,7 +91,7 @@ def test_the_command_line_evaluates_and_shows_it(fresh: Path, shelf: Path, image
     for arguments in (("evaluate", "my-model-cpu.tmkd", labelled), ("show", "my-model-cpu.tmkd")):
         done = run(command, "bundle", *arguments, cwd=shelf)
         assert done.returncode == 0, done.stderr
-        assert "small for cpu" in done.stdout
+        assert "small" in done.stdout and "FP32 with ONNX Runtime for cpu" in done.stdout
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/how-to/application.md"])

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import timm
 import torch
+import torch.distributed as dist
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
@@ -116,8 +117,12 @@ def save(module: nn.Module, path: Path) -> None:
 
 
 def write_tensors(tensors: dict[str, Tensor], path: Path) -> None:
-    """Write named tensors as safetensors; a full disk raises OSError."""
-    path.write_bytes(to_bytes(tensors))
+    """Write named tensors as safetensors; a full disk raises OSError.
+
+    Of several processes that train together only the first writes: the others' are the same.
+    """
+    if not dist.is_initialized() or dist.get_rank() == 0:
+        path.write_bytes(to_bytes(tensors))
 
 
 def load(module: nn.Module, path: Path) -> None:

@@ -87,7 +87,8 @@ class Student:
         if recipe.distill.teacher_outputs == "live":
             fusion = self.record.fusion or stated_fusion(recipe.distill)
             return LiveTeacherOutputs(teachers.fused(recipe, fusion, data, training_device()))
-        return CachedTeacherOutputs(**load_file(self.folder / _TEACHER_OUTPUTS))
+        outputs = CachedTeacherOutputs(**load_file(self.folder / _TEACHER_OUTPUTS))
+        return outputs.on(training_device())
 
     def loss(self, recipe: Recipe, data: PreparedData, teachers: Teachers) -> StudentLoss:
         """The loss it was trained with, projections included, for further fine-tuning."""
@@ -197,7 +198,7 @@ def _teacher_outputs(
     weights.write_tensors(
         {"logits": cache.logits, "features": cache.features}, folder / _TEACHER_OUTPUTS
     )
-    return cache
+    return cache.on(device)
 
 
 def student_loss(
@@ -223,7 +224,7 @@ def training_images(recipe: Recipe, data: PreparedData) -> TrainingImages:
         settings.augmentations,
         settings.mix,
         settings.mix_alpha,
-    )
+    ).on(training_device())
 
 
 def _initialised(recipe: Recipe, data: PreparedData, start: str) -> tuple[Classifier, int, str]:

@@ -109,6 +109,7 @@ class Teachers:
             fusion.softness,
             self.text_logits(split) if fusion.text_share else None,
             fusion.text_share,
+            TrainerConfig(recipe.training.precision).dtype(device),
         )
 
 
@@ -182,7 +183,7 @@ def _fine_tune(
         recipe.distill.augment,
         max_augmentations=8,
         augmentations=settings.augmentations,
-    )
+    ).on(device)
     return visual_teacher.fine_tune(
         visual,
         images,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -229,7 +230,8 @@ def _fine_tune(
         device,
         events,
         description,
-        trainer_config=trainer_config,
+        # low precision would round activations to other levels than the engine's
+        trainer_config=trainer_config and replace(trainer_config, precision="float32"),
         # the teacher warm-up took place in the distill stage
         epoch_offset=recipe.distill.teacher_warmup_epochs,
         on_epoch=freeze_statistics,

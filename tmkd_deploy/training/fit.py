@@ -137,6 +137,8 @@ class _Training:
         self.validation = validation
         self.device = trained[0].device
         self.optimizer = schedule.new_optimizer(trained)
+        if self.device.type == "cuda":  # all batches but the last have one shape
+            torch.backends.cudnn.benchmark = True
         half = trainer_config.dtype(self.device) is torch.float16
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=half)
         self.steps_per_epoch = schedule.steps_per_epoch(images)

@@ -18,7 +18,7 @@ import pytest
 from tiny_models import SIDE, model
 
 from tmkd_deploy.agent.agent_errors import AgentError
-from tmkd_deploy.agent.build import preflight, tensorrt_build
+from tmkd_deploy.agent.build import builder_log, preflight, tensorrt_build
 from tmkd_deploy.agent.inference import cudart, sessions, tensorrt_module
 from tmkd_deploy.agent.inference.cudart import Cuda
 
@@ -158,6 +158,7 @@ def tensorrt(monkeypatch):
     )
     monkeypatch.setattr(tensorrt_module, "load", lambda runtime: module)
     monkeypatch.setattr(tensorrt_module, "_logs", {})
+    monkeypatch.setattr(builder_log, "_logs", {})
     return module
 
 

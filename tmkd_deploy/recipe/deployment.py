@@ -195,7 +195,7 @@ class Target(Section):
     )
     dla_core: Annotated[int, Field(ge=0, le=3)] | None = Field(
         None,
-        description="Build INT8 and FP16 engines for this core of a Jetson's deep learning "
+        description="Build INT8 and FP16 engines for this core of the deep learning "
         "accelerator (DLA); layers that it does not support run on the GPU and are listed.",
     )
     precisions: list[Precision] | None = Field(

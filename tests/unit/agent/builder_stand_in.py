@@ -7,7 +7,6 @@ What it logs was recorded on devices; sources are with the tests that use it.
 from __future__ import annotations
 
 import enum
-import json
 import types
 from typing import Any
 
@@ -23,9 +22,16 @@ class _Member(enum.IntEnum):
 
 
 class StandIn(types.SimpleNamespace):
-    """The module. `fails(flags)` returns the builder's errors, or none where it builds."""
+    """The module. `fails(flags)` returns the builder's errors, or none where it builds; `layers` is
+    what the engine inspector says."""
 
-    def __init__(self, version: str = "10.3.0.30", number: int = 100300, fails: Any = None) -> None:
+    def __init__(
+        self,
+        version: str = "10.3.0.30",
+        number: int = 100300,
+        fails: Any = None,
+        layers: str = '{"Layers": ["conv"]}',
+    ) -> None:
         has_flags = not version.startswith("11")
         flags = ["INT8", "FP16", "TF32", "GPU_FALLBACK"] if has_flags else ["TF32", "GPU_FALLBACK"]
         super().__init__(
@@ -41,8 +47,9 @@ class StandIn(types.SimpleNamespace):
             DeviceType=types.SimpleNamespace(DLA="dla"),
             ErrorCode=types.SimpleNamespace(MODEL_DESERIALIZE_FAILED="unreadable"),
         )
+        self.layers = layers
         self.number, self.fails = number, fails or (lambda flags: [])
-        self.attempts: list[tuple[int, _Config]] = []
+        self.attempts: list[tuple[int, Config]] = []
         self.scales: list[bytes] = []
 
     def Builder(self, log: Any) -> _Builder:  # noqa: N802 - TensorRT's names
@@ -52,13 +59,12 @@ class StandIn(types.SimpleNamespace):
         return _Parser(network)
 
     def Runtime(self, log: Any) -> Any:  # noqa: N802
-        layers = json.dumps({"Layers": ["conv"]})
-        inspector = types.SimpleNamespace(get_engine_information=lambda form: layers)
+        inspector = types.SimpleNamespace(get_engine_information=lambda form: self.layers)
         engine = types.SimpleNamespace(create_engine_inspector=lambda: inspector)
         return types.SimpleNamespace(deserialize_cuda_engine=lambda plan: engine)
 
 
-class _Config:
+class Config:
     def __init__(self) -> None:
         self.flags = {"TF32"}
         self.default_device_type = self.DLA_core = self.int8_calibrator = None
@@ -123,13 +129,13 @@ class _Builder:
         self._typing = flags
         return _Network()
 
-    def create_builder_config(self) -> _Config:
-        return _Config()
+    def create_builder_config(self) -> Config:
+        return Config()
 
     def create_optimization_profile(self) -> Any:
         return types.SimpleNamespace(set_shape=lambda *shapes: None)
 
-    def build_serialized_network(self, network: _Network, config: _Config) -> bytes | None:
+    def build_serialized_network(self, network: _Network, config: Config) -> bytes | None:
         self._trt.attempts.append((self._typing, config))
         for layer in network.layers if config.default_device_type == "dla" else ():
             if not config.can_run_on_DLA(layer):

@@ -2,10 +2,11 @@
 
 import gc
 import tracemalloc
+from types import SimpleNamespace
 
 import onnx
 import pytest
-from builder_stand_in import STALE, StandIn
+from builder_stand_in import STALE, Config, StandIn
 from tiny_models import SIDE, model
 
 from tmkd_deploy.agent.agent_errors import AgentError
@@ -117,6 +118,19 @@ def test_a_build_that_still_fails_is_reported(job, use, trt, changes, attempts):
     with pytest.raises(AgentError, match="cannot build the engine: Error Code"):
         use(trt, {**job, **changes})
     assert len(trt.attempts) == attempts
+
+
+def test_an_engine_survives_what_comes_after_it(job, use, tmp_path, monkeypatch):
+    # a stray quote in a layer's name, and a cache that cannot be written
+    timings = SimpleNamespace(serialize=lambda: b"timings")
+    monkeypatch.setattr(Config, "create_timing_cache", lambda self, old: timings, raising=False)
+    monkeypatch.setattr(Config, "set_timing_cache", lambda *them: True, raising=False)
+    trt = StandIn(layers='{"Layers": [{"Name": "co')
+    outcome = use(trt, {**job, "timing_cache": str(tmp_path / "missing" / "timings.cache")})
+    assert (tmp_path / tensorrt_build.PLAN).read_bytes() == b"plan"
+    assert outcome["layers"] == []
+    use(trt, {**job, "timing_cache": str(tmp_path / "timings.cache")})
+    assert (tmp_path / "timings.cache").read_bytes() == b"timings"
 
 
 def test_a_log_of_any_length_is_kept_on_disk_alone(tmp_path):

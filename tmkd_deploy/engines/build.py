@@ -50,6 +50,11 @@ def build(
             f"{profile.title} builds its own engines: copy this folder to the device and run "
             f"{' and '.join(f'build-{engine.precision}.sh' for engine in engines)}."
         )
+        if dla_core is not None and dla_core >= profile.dla_cores:
+            notes.append(
+                f"The kit is for DLA core {dla_core}, but {profile.title} is listed with "
+                f"{profile.dla_cores} DLA cores."
+            )
     for note in notes:
         events.say(note)
     return EngineRecord(

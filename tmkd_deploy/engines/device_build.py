@@ -82,7 +82,7 @@ def build_on_device(
         )
         engine = _download(device, answer, name, model, profile, folder)
         if name != TEACHER:
-            engines.append(_describe(as_precision(name), engine))
+            engines.append(_describe(as_precision(name), engine, core))
             notes += _gpu_fallback_note(name, answer["sidecar"])
     for note in notes:
         events.say(note)
@@ -130,7 +130,11 @@ def _download(
     return engine
 
 
-def _describe(precision: Precision, engine: Path) -> EngineFile:
+def _describe(precision: Precision, engine: Path, dla_core: int | None) -> EngineFile:
+    if dla_core is not None:
+        # those on a DLA are a single layer to TensorRT, such as {ForeignNode[Conv_0...Concat_198]}:
+        # https://github.com/NVIDIA/TensorRT/issues/3143
+        return describe_engine(precision, engine)
     listed = engine.with_name(f"{precision}.layers.json")
     layers = json.loads(listed.read_text(encoding="utf-8")) if listed.exists() else None
     return describe_engine(precision, engine, count_int8(layers) if layers else (None, None))

@@ -67,6 +67,7 @@ class StandIn(types.SimpleNamespace):
 class Config:
     def __init__(self) -> None:
         self.flags = {"TF32"}
+        self.profiles: list[Any] = []
         self.default_device_type = self.DLA_core = self.int8_calibrator = None
 
     def set_flag(self, flag: str) -> None:
@@ -77,7 +78,8 @@ class Config:
 
     def set_memory_pool_limit(self, pool: str, size: int) -> None: ...
 
-    def add_optimization_profile(self, profile: Any) -> None: ...
+    def add_optimization_profile(self, profile: Any) -> None:
+        self.profiles.append(profile)
 
     def can_run_on_DLA(self, layer: Any) -> bool:  # noqa: N802
         return layer.kind not in NOT_ON_DLA

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from onnx import load_from_string
 from tiny_models import SIDE, Bench, model
 
 import tmkd_deploy
@@ -88,6 +89,14 @@ def test_fp32_is_not_computed_as_tf32(precision, tf32):
     typing = layer_types.choose_typing(trt, "strong", precision, dla=False)
     config = tensorrt_build.configure(trt, builder, typing, job)
     assert config.get_flag(trt.BuilderFlag.TF32) == tf32
+
+
+@rtx
+def test_a_file_with_a_fixed_batch_is_built_too(bench):
+    proto = load_from_string(model())
+    proto.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1  # as for a DLA
+    answer = build(request(bench.put(proto.SerializeToString())), bench.context)
+    assert answer["bytes"] > 1000
 
 
 @rtx

@@ -65,6 +65,7 @@ def test_int8_on_a_dla_takes_its_scales_from_the_cache(job, use, tmp_path):
     [(typing, config)] = trt.attempts
     assert typing == EXPLICIT and config.flags == {"TF32", "INT8", "FP16", "GPU_FALLBACK"}
     assert config.default_device_type == "dla" and config.DLA_core == 1
+    assert config.profiles == []  # the file has one shape
     assert trt.scales == [CACHE.encode()]
     assert isinstance(config.int8_calibrator, trt.IInt8EntropyCalibrator2)
     assert config.int8_calibrator.get_batch_size() == 1

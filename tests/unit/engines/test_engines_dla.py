@@ -243,6 +243,12 @@ def test_a_kit_for_a_dla_has_its_commands(release, precision, there, absent):
     assert not any("Shapes=" in each for each in command)
 
 
+@pytest.mark.parametrize(("name", "noted"), [("jetson-orin-nano", 1), ("jetson-agx-orin", 0)])
+def test_a_kit_for_a_board_without_that_core_says_so(pairs, tmp_path, name, noted):
+    record = build(get(name), {"int8": pairs}, 32, tmp_path, SilentEvents(), dla_core=1)
+    assert sum("DLA core 1, but" in note for note in record.notes) == noted
+
+
 @needs_sh
 def test_a_kit_for_a_dla_is_whole(pairs, exported_digits, tmp_path):
     folder = tmp_path / "kit"

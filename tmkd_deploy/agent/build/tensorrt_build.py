@@ -102,7 +102,8 @@ def _attempt(trt: Any, log: Any, builder: Any, typing: Typing, job: dict[str, An
     network = builder.create_network(typing.network_flags)
     _parse(trt, log, network, job)
     config = configure(trt, builder, typing, job)
-    config.add_optimization_profile(_profile(builder, network, job))
+    if -1 in tuple(network.get_input(0).shape):
+        config.add_optimization_profile(_profile(builder, network, job))
     if job["compute_capability"] is not None:
         _set_compute_capability(trt, config, job["compute_capability"])
     refused = [] if job["dla_core"] is None else _use_dla(trt, builder, config, network, job)

@@ -1,16 +1,19 @@
 """Builds for a DLA, and second attempts, with a stand-in for TensorRT's builder."""
 
 import gc
+import sys
 import tracemalloc
+from pathlib import Path
 from types import SimpleNamespace
 
 import onnx
 import pytest
 from builder_stand_in import STALE, Config, StandIn
-from tiny_models import SIDE, model
+from tiny_models import SIDE, Bench, model
 
 from tmkd_deploy.agent.agent_errors import AgentError
 from tmkd_deploy.agent.build import builder_log, tensorrt_build
+from tmkd_deploy.agent.build.build_request import build
 from tmkd_deploy.agent.build.builder_log import BuilderLog
 
 STRONG, EXPLICIT = 1 << 1, 1 << 0
@@ -51,11 +54,11 @@ def job(tmp_path, monkeypatch):
 
 @pytest.fixture
 def use(monkeypatch, tmp_path):
-    def build(trt, job):
+    def run(trt, job):
         monkeypatch.setattr(tensorrt_build, "load", lambda runtime: trt)
         return tensorrt_build.build(job, tmp_path)
 
-    return build
+    return run
 
 
 def test_int8_on_a_dla_takes_its_scales_from_the_cache(job, use, tmp_path):
@@ -132,6 +135,51 @@ def test_an_engine_survives_what_comes_after_it(job, use, tmp_path, monkeypatch)
     assert outcome["layers"] == []
     use(trt, {**job, "timing_cache": str(tmp_path / "timings.cache")})
     assert (tmp_path / "timings.cache").read_bytes() == b"timings"
+
+
+INSTALLED = """
+import sys
+sys.path.insert(0, {folder!r})
+from builder_stand_in import StandIn
+module = StandIn("10.3.0.30", 100300, lambda typing: {errors!r} if typing == {strong} else [])
+module.__spec__ = __spec__
+sys.modules[__name__] = module
+"""
+
+
+@pytest.mark.parametrize(("core", "errors", "warned"), [(1, [], 0), (None, MYELIN, 1)])
+def test_the_builders_own_process_does_it_and_the_manifest_says_so(
+    tmp_path, monkeypatch, core, errors, warned
+):
+    module = tmp_path / "installed" / "tensorrt" / "__init__.py"
+    module.parent.mkdir(parents=True)
+    here = str(Path(__file__).parent)
+    module.write_text(INSTALLED.format(folder=here, errors=errors, strong=STRONG))
+    monkeypatch.setenv("PYTHONPATH", str(module.parents[1]))
+    monkeypatch.syspath_prepend(str(module.parents[1]))
+    monkeypatch.delitem(sys.modules, "tensorrt", raising=False)
+    bench = Bench(tmp_path / "work")
+    proto = onnx.load_from_string(model(quantized=False))
+    proto.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1
+    scales = None if core is None else bench.put(CACHE.encode())
+    asked = {
+        **{"id": 1, "runtime": "tensorrt", "onnx": bench.put(proto.SerializeToString())},
+        **{"precision": "int8", "height": SIDE, "width": SIDE, "input": "images"},
+        **{"dla_core": core, "calibration": scales},
+    }
+    answer = build(asked, bench.context)
+    monkeypatch.delitem(sys.modules, "tensorrt")
+    assert bench.context.stored_file(answer["engine"]).read_bytes() == b"plan"
+    left = ["float", "pixels"] if core is not None else []
+    sidecar = answer["sidecar"]
+    assert sidecar["dla"] == {"core": core, "calibration": scales, "gpu_fallback_layers": left}
+    assert sidecar["build"]["typing"] == "flags"
+    failed = sidecar["build"]["strong_typing_failed"]
+    assert failed is None if not errors else "dequantize" in failed
+    said = [line["text"] for line in bench.said("warn")]
+    assert len(said) == warned and all("built with the flags INT8 and FP16" in e for e in said)
+    log = bench.context.stored_file(answer["log"]).read_text()
+    assert log.count("Unsupported on DLA") == len(left) and all(each in log for each in errors)
 
 
 def test_a_log_of_any_length_is_kept_on_disk_alone(tmp_path):

@@ -22,6 +22,7 @@ from __future__ import annotations
 from typing import Literal
 
 from tmkd_deploy.records.types import Precision
+from tmkd_deploy.targets.support import numbers
 
 # as named in requests to a device and in the files of a kit
 Typing = Literal["strong", "flags"]
@@ -42,7 +43,7 @@ def dla_needs_cache(release: str) -> bool:
 
 def version_number(release: str) -> int:
     """A release as TensorRT prints it: 8502 for 8.5.2, 100300 for 10.3."""
-    major, minor, patch = [*map(int, release.split(".")[:3]), 0, 0][:3]
+    major, minor, patch = [*numbers(release), 0, 0][:3]
     return major * (10_000 if major >= 10 else 1000) + minor * 100 + patch
 
 
@@ -62,4 +63,4 @@ def trtexec_flags(release: str, precision: Precision, dla: bool = False) -> list
 
 
 def _major(release: str) -> int:
-    return int(release.partition(".")[0])
+    return numbers(release)[0]

@@ -113,6 +113,7 @@ def test_int8_that_fails_in_myelin_is_built_with_flags(job, use, tmp_path):
     [
         (StandIn(fails=lambda typing: MYELIN), {}, 2),
         (StandIn(fails=lambda typing: MYELIN[1:]), {}, 1),
+        (StandIn(fails=lambda typing: [f"{MYELIN[0]} (OutOfMemory)"]), {}, 1),
         (StandIn(fails=lambda typing: MYELIN), {"precision": "fp16"}, 1),
         (StandIn(fails=lambda typing: MYELIN), {"typing": "flags"}, 1),
         (StandIn("11.4.1", 110401, lambda typing: MYELIN), {}, 1),

@@ -155,7 +155,7 @@ def _build_with_module(job: dict[str, Any], context: Context) -> BuildResult:
         raise AgentError(*outcome["error"])
     failed = outcome["strong_typing_failed"]
     if failed is not None:
-        context.writer.warn(layer_types.said(failed))
+        context.writer.warn(layer_types.fallback_warning(failed))
     return BuildResult(
         folder / tensorrt_build.PLAN,
         True,
@@ -182,12 +182,11 @@ def _build_with_trtexec(
     command = trtexec.build_command(program, numbers, job)
     finished, failed = _run(command, job, context), None
     typing = trtexec.typing_name(numbers, job["typing"], job["dla_core"] is not None)
-    has_flags = numbers < (11,)
-    if not trtexec.is_built(finished, plan) and layer_types.try_flags(
-        typing, has_flags, job["precision"], finished.output
-    ):
-        failed = "; ".join(trtexec.parse(finished.output).errors[:5])
-        context.writer.warn(layer_types.said(failed))
+    words = "; ".join(trtexec.parse(finished.output).errors)
+    retry = layer_types.try_flags(typing, numbers < (11,), job["precision"], words)
+    if retry and not trtexec.is_built(finished, plan):
+        failed = words[:2000]
+        context.writer.warn(layer_types.fallback_warning(failed))
         typing, job = "flags", {**job, "typing": "flags"}
         command = trtexec.build_command(program, numbers, job)
         finished = _run(command, job, context)

@@ -37,12 +37,14 @@ def try_flags(used: str, has_flags: bool, precision: str, words: str) -> bool:
 
     On Orin, Myelin, a compiler within TensorRT, fails on INT8 that the same release builds on Thor:
     https://github.com/NVIDIA/TensorRT/issues/4832, with 10.16.2 and strong typing. With flags the
-    builder may compute such layers in another type.
+    builder may compute such layers in another type. Without memory it would fail again.
     """
-    return used == "strong" and has_flags and precision == "int8" and "myelin" in words.lower()
+    said = words.lower().replace(" ", "")
+    in_myelin = "myelin" in said and "outofmemory" not in said
+    return used == "strong" and has_flags and precision == "int8" and in_myelin
 
 
-def said(words: str) -> str:
+def fallback_warning(words: str) -> str:
     """What to tell of an engine that was built with flags after strong typing failed."""
     return (
         "TensorRT's compiler failed on the INT8 engine with strong typing, so it was built with "

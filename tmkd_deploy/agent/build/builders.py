@@ -186,11 +186,12 @@ def _build_with_trtexec(
     retry = layer_types.try_flags(typing, numbers < (11,), job["precision"], words)
     if retry and not trtexec.is_built(finished, plan):
         failed = words[:2000]
-        context.writer.warn(layer_types.fallback_warning(failed))
         typing, job = "flags", {**job, "typing": "flags"}
         command = trtexec.build_command(program, numbers, job)
         finished = _run(command, job, context)
     trtexec.check_built(finished, plan)
+    if failed is not None:
+        context.writer.warn(layer_types.fallback_warning(failed))
     log = folder / tensorrt_build.LOG
     log.write_text(finished.output, encoding="utf-8")
     layers: list[dict[str, Any]] = []

@@ -24,6 +24,14 @@ def doctor(
             help="Check this device instead: local, or ssh://user@host:port.",
         ),
     ] = None,
+    extra: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--extra",
+            metavar="NAME",
+            help="Require this extra of the package, and import it. Repeatable.",
+        ),
+    ] = None,
     runs: Runs = DEFAULT_RUNS,
     as_json: AsJson = False,
 ) -> None:
@@ -41,7 +49,7 @@ def doctor(
     if device is None:
         from tmkd_deploy.cli import checkup  # noqa: PLC0415
 
-        findings = checkup.examine(checked_recipe, runs)
+        findings = checkup.examine(checked_recipe, runs, extra or [])
     else:
         from tmkd_deploy.cli import device_checkup  # noqa: PLC0415
 

@@ -8,13 +8,18 @@ root=$1/root
 shift
 debootstrap --variant=minbase --include=ca-certificates,python3-venv trixie "$root" \
     http://deb.debian.org/debian >"$root.log"
+
+in_root() {
+    env -u TMPDIR chroot "$root" "$@"
+}
 # The headers alone, as Python's own image has them; the package would bring those of libc along.
-chroot "$root" sh -euc 'mkdir /tmp/dev && cd /tmp/dev && apt-get -qq download libpython3.13-dev && dpkg -x ./*.deb . &&
-    cp -r usr/include/python3.13 usr/include/*-linux-gnu /usr/include/ && rm -r /tmp/dev'
-chroot "$root" python3 -m venv /usr/local
+in_root sh -euc 'mkdir /tmp/dev && cd /tmp/dev && apt-get -qq download libpython3.13-dev &&
+    dpkg -x ./*.deb . && cp -r usr/include/python3.13 usr/include/*-linux-gnu /usr/include/ &&
+    rm -r /tmp/dev'
+in_root python3 -m venv /usr/local
 # The authorities that this machine trusts beyond Debian's, such as a proxy's.
 cp /usr/local/share/ca-certificates/*.crt "$root/usr/local/share/ca-certificates/" 2>/dev/null || true
-chroot "$root" update-ca-certificates >/dev/null 2>&1
+in_root update-ca-certificates >/dev/null
 rm -rf "$root"/var/cache/apt/archives/*.deb "$root"/var/lib/apt/lists/*
 
 container=$(buildah from scratch)

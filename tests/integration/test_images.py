@@ -113,7 +113,7 @@ def test_jetson(made: Builder, shelf: Path) -> None:
 
 @needs_sshd
 def test_the_agent_runs_in_a_jetson_s_container(
-    made: Builder, project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    made: Builder, fresh_project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     image = made.build("Dockerfile.jetson", "--target", "agent")
     health = image.check_health()
@@ -123,7 +123,7 @@ def test_the_agent_runs_in_a_jetson_s_container(
         exports = [f"export {key}={shlex.quote(value)}" for key, value in made.environment.items()]
         command = shlex.join(image.command(*image.config["Entrypoint"]))
         device.give_python("\n".join([*exports, f'exec {command} "$@"']))
-        done = project.run("doctor", "--device", device.address, "--json")
+        done = fresh_project.run("doctor", "--device", device.address, "--json")
     record = done.json()["device_info"]
     assert "Debian GNU/Linux 13" in record["system"], record
     assert record["python"].startswith("3.13.") and record["numpy"], record

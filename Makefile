@@ -41,7 +41,7 @@ emulated-device: .venv/.installed
 
 images: .venv/.installed
 	apt-get install -y -qq --no-install-recommends buildah debootstrap >/dev/null
-	.venv/bin/pytest -rs -m '' tests/integration/test_images.py
+	.venv/bin/pytest -rs -m '' tests/integration/test_container_images.py
 
 # setuptools builds the package itself. The first lock serves Jetsons too, hence Python 3.10.
 LOCK = echo 'setuptools>=77' | .venv/bin/python -m uv pip compile --quiet --upgrade --no-config \

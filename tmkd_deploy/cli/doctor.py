@@ -9,7 +9,7 @@ import typer
 
 from tmkd_deploy.cli import output
 from tmkd_deploy.cli.options import DEFAULT_RUNS, AsJson, Runs
-from tmkd_deploy.errors import ExitCode
+from tmkd_deploy.errors import ExitCode, RequestError
 
 
 def doctor(
@@ -50,6 +50,10 @@ def doctor(
         from tmkd_deploy.cli import checkup  # noqa: PLC0415
 
         findings = checkup.examine(checked_recipe, runs, extra or [])
+    elif extra:
+        raise RequestError(
+            "--extra checks this machine, and --device another.", advice="Give one of them."
+        )
     else:
         from tmkd_deploy.cli import device_checkup  # noqa: PLC0415
 

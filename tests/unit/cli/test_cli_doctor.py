@@ -140,18 +140,18 @@ def test_an_extra_that_is_required_is_imported_too(tmp_path, monkeypatch) -> Non
 
 
 def test_an_extra_that_is_required_and_missing_makes_the_exit_code_4(monkeypatch, capsys) -> None:
-    monkeypatch.setattr(
-        extras, "requirements", lambda: {"track": [required(">=2.15", None, name="tensorboard")]}
-    )
+    missing = {"onnxruntime": [required(">=1.20", None, name="onnxruntime")]}
+    monkeypatch.setattr(extras, "requirements", lambda: missing)
     assert main(["doctor"]) == 0
-    assert main(["doctor", "--extra", "track"]) == 4
-    assert "pip install 'tmkd-deploy[track]'" in capsys.readouterr().out
+    assert main(["doctor", "--extra", "onnxruntime"]) == 4
+    assert "pip install 'tmkd-deploy[onnxruntime]'" in capsys.readouterr().out
 
 
 def test_an_extra_that_does_not_exist_is_refused(capsys) -> None:
     assert main(["doctor", "--extra", "traim"]) == 2
     told = capsys.readouterr().err
     assert "traim" in told and "train" in told
+    assert main(["doctor", "--extra", "train", "--device", "local"]) == 2
 
 
 def test_a_wrong_recipe_is_refused(tmp_path: Path) -> None:

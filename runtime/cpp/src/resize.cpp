@@ -1,6 +1,7 @@
 // Each output pixel is a weighted mean of the input pixels under a triangle around its centre. The
 // triangle reaches one pixel to each side, or as many as one output pixel covers if the image
-// becomes smaller. Columns are done first, then rows; in between, pixels are rounded to 8 bits.
+// becomes smaller. Both directions are done one after the other; in between, pixels are rounded to
+// 8 bits, so the order shows in the last bit.
 // Weights are computed in double precision and rounded to fixed point with 22 binary places, which
 // leaves a 32-bit sum two bits for rounding beyond the 8 of a pixel.
 //
@@ -69,6 +70,12 @@ std::uint8_t rounded(std::int32_t sum) {
     return static_cast<std::uint8_t>(std::clamp(sum >> kPlaces, 0, 255));
 }
 
+/// Whether rows are scaled before columns, as Pillow does from version 13 on where the image loses
+/// more than twice as many rows as columns.
+bool is_vertical_first(const Rgb& image, int height, int width) {
+    return height < image.height && image.height - height > 2 * (image.width - width);
+}
+
 /// Scales the columns of `height` rows; [height][width of the weights][3].
 std::vector<std::uint8_t> along_rows(const std::uint8_t* pixels, std::size_t height,
                                      std::size_t in_width, const Weights& weights) {
@@ -125,31 +132,33 @@ std::vector<std::uint8_t> along_columns(const std::uint8_t* pixels, int first_ro
 std::vector<std::uint8_t> resized_bilinear(const Rgb& image, const Box& box, int height,
                                            int width) {
     const auto in_width = static_cast<std::size_t>(image.width);
+    const auto in_height = static_cast<std::size_t>(image.height);
     const bool has_all_columns =
         width == image.width && box.left == 0 && box.right == static_cast<float>(width);
     const bool has_all_rows =
         height == image.height && box.top == 0 && box.bottom == static_cast<float>(height);
+    if (has_all_columns && has_all_rows) {
+        return {image.pixels, image.pixels + in_height * in_width * kChannels};
+    }
     const Weights down = weights_along(image.height, box.top, box.bottom, height);
-    // only rows that the second pass needs are scaled
-    const int first_row = has_all_rows ? 0 : down.spans.front().first;
-    const int end_row =
-        has_all_rows ? image.height : down.spans.back().first + down.spans.back().count;
-    const std::uint8_t* pixels =
-        image.pixels + static_cast<std::size_t>(first_row) * in_width * kChannels;
-    const auto rows = static_cast<std::size_t>(end_row - first_row);
-    std::vector<std::uint8_t> scaled;
-    if (!has_all_columns) {
-        const Weights across = weights_along(image.width, box.left, box.right, width);
-        scaled = along_rows(pixels, rows, in_width, across);
-        pixels = scaled.data();
-    }
-    if (!has_all_rows) {
-        return along_columns(pixels, first_row, static_cast<std::size_t>(width), down);
-    }
     if (has_all_columns) {
-        scaled.assign(pixels, pixels + rows * in_width * kChannels);
+        return along_columns(image.pixels, 0, in_width, down);
     }
-    return scaled;
+    const Weights across = weights_along(image.width, box.left, box.right, width);
+    if (has_all_rows) {
+        return along_rows(image.pixels, in_height, in_width, across);
+    }
+    if (is_vertical_first(image, height, width)) {
+        const auto scaled = along_columns(image.pixels, 0, in_width, down);
+        return along_rows(scaled.data(), static_cast<std::size_t>(height), in_width, across);
+    }
+    // only rows that the second pass needs are scaled
+    const int first_row = down.spans.front().first;
+    const int end_row = down.spans.back().first + down.spans.back().count;
+    const auto scaled =
+        along_rows(image.pixels + static_cast<std::size_t>(first_row) * in_width * kChannels,
+                   static_cast<std::size_t>(end_row - first_row), in_width, across);
+    return along_columns(scaled.data(), first_row, static_cast<std::size_t>(width), down);
 }
 
 }  // namespace tmkd::internal

@@ -1,4 +1,4 @@
-// Bilinear resizing with anti-aliasing, bit for bit as Pillow computes it.
+// Bilinear resizing with anti-aliasing, bit for bit as Pillow 13 computes it.
 #pragma once
 
 #include <vector>

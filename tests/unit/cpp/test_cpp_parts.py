@@ -17,7 +17,7 @@ from tmkd_deploy.runtime.onnx_check import UnsafeModelError, refuse_unsafe
 from tmkd_deploy.runtime.strict_json import parse_object
 
 FEW = settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 
 
@@ -104,7 +104,7 @@ VALUES: st.SearchStrategy[Any] = st.recursive(
 
 @FEW
 @given(
-    documents=st.lists(st.dictionaries(st.text(), VALUES), min_size=20, max_size=60), data=st.data()
+    documents=st.lists(st.dictionaries(st.text(), VALUES), min_size=1, max_size=5), data=st.data()
 )
 def test_any_json_and_its_damage_is_judged_alike(
     built: Built, documents: list[Any], data: st.DataObject

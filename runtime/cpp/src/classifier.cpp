@@ -44,15 +44,15 @@ internal::Machine machine_for(const Bundle& bundle) {
     return machine;
 }
 
-std::unique_ptr<internal::Engine> open(const Bundle& bundle, const EngineEntry& entry,
+std::unique_ptr<internal::Engine> open(const Bundle& bundle, const internal::Choice& choice,
                                        int threads) {
 #ifdef TMKD_WITH_TENSORRT
-    if (entry.info.runtime == "tensorrt") {
-        return internal::open_tensorrt(bundle, entry);
+    if (choice.entry->info.runtime == "tensorrt") {
+        return internal::open_tensorrt(bundle, choice);
     }
 #endif
 #ifdef TMKD_WITH_ONNXRUNTIME
-    return internal::open_onnxruntime(bundle, entry, threads);
+    return internal::open_onnxruntime(bundle, choice, threads);
 #else
     static_cast<void>(threads);
     throw RuntimeMissingError("This program was built without ONNX Runtime.", "", bundle.path);
@@ -121,8 +121,9 @@ Classifier::Classifier(const std::string& path, const Options& options)
     const Bundle bundle = internal::read_bundle(path);
     state_->class_names = bundle.manifest.class_names;
     state_->preprocess = bundle.manifest.preprocessing;
-    state_->entry = internal::choose(bundle, machine_for(bundle));
-    state_->engine = open(bundle, state_->entry, options.threads);
+    const internal::Choice choice = internal::choose(bundle, machine_for(bundle));
+    state_->entry = *choice.entry;
+    state_->engine = open(bundle, choice, options.threads);
     if (options.verify) {
         state_->verification = internal::verify(bundle, state_->entry, *state_->engine);
     }

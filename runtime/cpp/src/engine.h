@@ -39,12 +39,17 @@ struct Machine {
     std::string nvidia_problem;  // why there is none, as a clause
 };
 
-/// Why this machine cannot run an engine of a bundle, as a clause; empty if it can.
-std::string why_not(const EngineEntry& engine, const Machine& machine);
+/// An engine of a bundle that this machine can run.
+struct Choice {
+    const EngineEntry* entry = nullptr;
+    FileContent installed;  // the plan that was built on this machine, if that is what runs
+    Bytes content;          // of the engine or the plan
+    std::optional<int> dla_core;
+};
 
 /// The first engine that this machine can run.
 ///
 /// Throws RuntimeMissingError if there is none.
-const EngineEntry& choose(const Bundle& bundle, const Machine& machine);
+Choice choose(const Bundle& bundle, const Machine& machine);
 
 }  // namespace tmkd::internal

@@ -1,28 +1,29 @@
 #include <algorithm>
+#include <tuple>
 
 #include "engine.h"
+#include "installed_plan.h"
 #include "unfit.h"
 
 namespace tmkd::internal {
 namespace {
 
-/// Whether a release such as 10.3.0.30 is the one asked for, which may lack the build number.
-bool is_release(const std::string& release, const std::string& wanted) {
-    const bool is_whole = std::count(wanted.begin(), wanted.end(), '.') >= 2;
-    return is_whole && (release + '.').compare(0, wanted.size() + 1, wanted + '.') == 0;
+/// Whether two releases are the same as far as both say: 10.3.0 and 10.3.0.30 are.
+bool is_same_release(const std::string& one, const std::string& other) {
+    const auto& [shorter, longer] =
+        one.size() <= other.size() ? std::tie(one, other) : std::tie(other, one);
+    return std::count(shorter.begin(), shorter.end(), '.') >= 2 &&
+           (longer + '.').compare(0, shorter.size() + 1, shorter + '.') == 0;
 }
 
-std::string why_no_plan(const EngineEntry& engine, const Machine& machine) {
-    if (!machine.nvidia) {
-        return machine.nvidia_problem;
-    }
+/// Why the plan in the bundle does not run here, as a clause; empty if it does.
+std::string why_not_here(const EngineEntry& engine, const NvidiaMachine& here) {
     if (!engine.made_for) {
         return "its plan does not say which TensorRT and GPU it was built for";
     }
     const MadeFor& made_for = *engine.made_for;
-    const NvidiaMachine& here = *machine.nvidia;
-    if (!is_release(here.release, made_for.release)) {
-        return "its plan runs on TensorRT " + quoted(made_for.release) + " only, and this is " +
+    if (!is_same_release(here.release, made_for.release)) {
+        return "its plan runs on TensorRT " + made_for.release + " only, and this is " +
                here.release;
     }
     if (here.compute_capability != made_for.compute_capability) {
@@ -37,36 +38,65 @@ std::string why_no_plan(const EngineEntry& engine, const Machine& machine) {
     return {};
 }
 
-}  // namespace
-
-std::string why_not(const EngineEntry& engine, const Machine& machine) {
-    if (engine.info.runtime == "onnxruntime") {
-        return machine.has_onnxruntime ? "" : "this program was built without ONNX Runtime";
+/// Fills in `choice`, or says why the engine cannot run, as a clause.
+std::string try_plan(const Bundle& bundle, const EngineEntry& engine, const Machine& machine,
+                     Choice& choice) {
+    if (!machine.nvidia) {
+        return machine.nvidia_problem;
     }
-    if (engine.info.runtime == "tensorrt") {
-        return why_no_plan(engine, machine);
+    const std::string reason = why_not_here(engine, *machine.nvidia);
+    if (reason.empty()) {
+        choice.content = bundle.members.at(engine.member);
+        choice.dla_core = engine.made_for->dla_core;
+        return {};
     }
-    return "it needs the runtime " + quoted(engine.info.runtime) +
-           ", which this library does not run";
+    if (!engine.build) {
+        return reason;
+    }
+    try {
+        choice.installed = installed_plan(bundle, *engine.build, *machine.nvidia);
+    } catch (const Unfit& error) {
+        return reason + ", and " + error.what();
+    }
+    choice.content = choice.installed.view();
+    choice.dla_core = engine.build->dla_core;
+    return choice.content.size != 0 ? "" : reason + ", and none is installed for it";
 }
 
-const EngineEntry& choose(const Bundle& bundle, const Machine& machine) {
+std::string try_engine(const Bundle& bundle, const EngineEntry& engine, const Machine& machine,
+                       Choice& choice) {
+    choice.entry = &engine;
+    if (engine.info.runtime == "tensorrt") {
+        return try_plan(bundle, engine, machine, choice);
+    }
+    if (engine.info.runtime != "onnxruntime") {
+        return "it needs the runtime " + quoted(engine.info.runtime) +
+               ", which this library does not run";
+    }
+    choice.content = bundle.members.at(engine.member);
+    return machine.has_onnxruntime ? "" : "this program was built without ONNX Runtime";
+}
+
+}  // namespace
+
+Choice choose(const Bundle& bundle, const Machine& machine) {
     std::string reasons;
     bool can_be_built = false;
     for (const EngineEntry& engine : bundle.manifest.engines) {
-        const std::string reason = why_not(engine, machine);
+        Choice choice;
+        const std::string reason = try_engine(bundle, engine, machine, choice);
         if (reason.empty()) {
-            return engine;
+            return choice;
         }
         reasons += (reasons.empty() ? "" : "; ") + engine.info.target + ": " + reason;
-        can_be_built = can_be_built || (engine.can_be_built && machine.nvidia);
+        can_be_built = can_be_built || (engine.info.runtime == "tensorrt" && engine.build &&
+                                        machine.nvidia.has_value());
     }
-    throw RuntimeMissingError("No engine of this bundle can run here (" + reasons + ").",
-                              can_be_built
-                                  ? "Build its plan for this machine with: tmkd-deploy bundle "
-                                    "install FILE"
-                                  : "Use the bundle of a target that runs here, such as 'cpu'.",
-                              bundle.path);
+    throw RuntimeMissingError(
+        "No engine of this bundle can run here (" + reasons + ").",
+        can_be_built ? "Build it on this machine: tmkd-deploy bundle install " + bundle.path
+                     : "Use the bundle of a target that runs here, such as 'cpu'.",
+        bundle.path);
 }
 
 }  // namespace tmkd::internal

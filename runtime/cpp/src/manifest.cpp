@@ -13,7 +13,7 @@ namespace tmkd::internal {
 namespace {
 
 constexpr std::size_t kMostEngines = 16;
-constexpr int kLargestSide = 8192;
+constexpr int kLargestSide = 8192, kMostDlaCores = 16;
 constexpr int kAny = std::numeric_limits<int>::max();
 
 bool is(const Json::Object& object, const std::string& key, const std::string& expected) {
@@ -82,10 +82,8 @@ std::size_t label_of(const Json* name, const std::vector<std::string>& names,
 
 void read_decision(EngineEntry& engine, const Json::Object& entry, const Json::Object& golden,
                    const std::vector<std::string>& names, std::int64_t version) {
-    const Json* decision = find(entry, "decision");
-    if (decision == nullptr || (version > 2 && decision->is_null())) {
-        const Json* classes = find(golden, "classes");
-        require(classes == nullptr || (version > 2 && classes->is_null()), "decision");
+    if (find(entry, "decision") == nullptr) {
+        require(find(golden, "classes") == nullptr, "decision");
         return;
     }
     require(version > 1, "decision");  // which readers of that version would ignore
@@ -98,14 +96,44 @@ void read_decision(EngineEntry& engine, const Json::Object& entry, const Json::O
     }
 }
 
+/// Whether this is a release of two to four numbers, such as 10.3.0.30.
+bool is_release(const std::string& text) {
+    int numbers = 1, digits = 0;
+    for (const char sign : text) {
+        if (sign == '.' && digits > 0) {
+            ++numbers;
+            digits = 0;
+        } else if (sign < '0' || sign > '9' || ++digits > 9) {
+            return false;
+        }
+    }
+    return digits > 0 && numbers >= 2 && numbers <= 4;
+}
+
 std::optional<MadeFor> made_for_of(const Json::Object& entry) {
     const auto* made_for = take_optional<Json::Object>(entry, "made_for");
     if (made_for == nullptr) {
         return std::nullopt;
     }
-    return MadeFor{take<std::string>(*made_for, "release"),
-                   take_int(*made_for, "compute_capability", 1, 9999),
-                   take_optional_int(*made_for, "dla_core", 0, 15)};
+    const std::string& release = take<std::string>(*made_for, "release");
+    require(is_release(release), "made_for.release");
+    return MadeFor{release, take_int(*made_for, "compute_capability", 10, 999),
+                   take_optional_int(*made_for, "dla_core", 0, kMostDlaCores - 1)};
+}
+
+std::optional<BuildRecipe> build_of(const Json::Object& entry) {
+    const auto* build = take_optional<Json::Object>(entry, "build");
+    if (build == nullptr) {
+        return std::nullopt;
+    }
+    BuildRecipe recipe{take<std::string>(*build, "onnx"), take<std::string>(*build, "precision"),
+                       take<std::string>(*build, "typing"),
+                       take_optional_int(*build, "workspace_mb", 1, 1 << 20),
+                       take_optional_int(*build, "dla_core", 0, kMostDlaCores - 1)};
+    require(recipe.precision == "fp32" || recipe.precision == "fp16" || recipe.precision == "int8",
+            "build.precision");
+    require(recipe.typing == "strong" || recipe.typing == "flags", "build.typing");
+    return recipe;
 }
 
 /// An engine of the list; in versions 1 and 2, the document itself describes the only one.
@@ -138,23 +166,26 @@ EngineEntry engine_of(const Json::Object& entry, const std::vector<std::string>&
     read_decision(engine, entry, golden, names, version);
     if (version > 2) {
         engine.made_for = made_for_of(entry);
-        engine.can_be_built = take_optional<Json::Object>(entry, "build") != nullptr;
+        engine.build = build_of(entry);
     }
     return engine;
 }
 
-/// Every file that the manifest names is listed, and none has two uses that exclude each other.
+/// Every file that the manifest names is listed, and no engine is a golden array as well.
 void check_members(const Manifest& manifest) {
-    const auto is_listed = [&](const std::string& name) { return manifest.files.count(name) != 0; };
-    const std::string& pictures = manifest.golden_preprocessed;
-    require(pictures.empty() || is_listed(pictures), "files");
+    std::set<std::string> golden;
+    if (!manifest.golden_preprocessed.empty()) {
+        golden.insert(manifest.golden_preprocessed);
+    }
     for (const EngineEntry& engine : manifest.engines) {
-        require(engine.member != engine.golden_inputs && engine.member != engine.golden_outputs &&
-                    engine.member != pictures,
-                "engine");
-        require(is_listed(engine.member) && is_listed(engine.golden_inputs) &&
-                    is_listed(engine.golden_outputs),
-                "files");
+        golden.insert({engine.golden_inputs, engine.golden_outputs});
+    }
+    const auto is_listed = [&](const std::string& name) { return manifest.files.count(name) != 0; };
+    require(std::all_of(golden.begin(), golden.end(), is_listed), "files");
+    for (const EngineEntry& engine : manifest.engines) {
+        require(is_listed(engine.member), "files");
+        require(!engine.build || is_listed(engine.build->onnx), "files");
+        require(golden.count(engine.member) == 0, "engine");
     }
 }
 

@@ -27,6 +27,13 @@ struct MadeFor {
     std::optional<int> dla_core;
 };
 
+/// What it takes to build an engine on another machine.
+struct BuildRecipe {
+    std::string onnx;  // a member
+    std::string precision, typing;
+    std::optional<int> workspace_mb, dla_core;
+};
+
 /// A class with a threshold of its own.
 struct Decision {
     std::size_t label = 0;
@@ -42,7 +49,7 @@ struct EngineEntry {
     std::vector<std::size_t> golden_classes;  // one per golden image; only with a decision
     std::optional<int> threads;               // that it was timed with
     std::optional<MadeFor> made_for;
-    bool can_be_built = false;  // on the device, from its ONNX file
+    std::optional<BuildRecipe> build;
 };
 
 struct Manifest {

@@ -73,7 +73,7 @@ struct Tensor {
 
 class OnnxRuntimeEngine : public Engine {
   public:
-    OnnxRuntimeEngine(const Bundle& bundle, const EngineEntry& entry, int threads)
+    OnnxRuntimeEngine(const Bundle& bundle, Bytes model, int threads)
         : api_(api_of(bundle)),
           path_(bundle.path),
           shape_{1, bundle.manifest.preprocessing.height, bundle.manifest.preprocessing.width, 3},
@@ -82,8 +82,8 @@ class OnnxRuntimeEngine : public Engine {
           session_(api_.ReleaseSession),
           memory_(api_.ReleaseMemoryInfo) {
         try {
-            refuse_unsafe(bundle.members.at(entry.member));
-            open(bundle.members.at(entry.member), threads);
+            refuse_unsafe(model);
+            open(model, threads);
             match();
         } catch (const Failure& error) {
             throw broken(path_,
@@ -235,11 +235,11 @@ class OnnxRuntimeEngine : public Engine {
 
 }  // namespace
 
-std::unique_ptr<Engine> open_onnxruntime(const Bundle& bundle, const EngineEntry& entry,
-                                         int threads) {
+std::unique_ptr<Engine> open_onnxruntime(const Bundle& bundle, const Choice& choice, int threads) {
     const int available = available_cores();
-    const int measured = std::min(entry.threads.value_or(available), available);
-    return std::make_unique<OnnxRuntimeEngine>(bundle, entry, threads != 0 ? threads : measured);
+    const int measured = std::min(choice.entry->threads.value_or(available), available);
+    return std::make_unique<OnnxRuntimeEngine>(bundle, choice.content,
+                                               threads != 0 ? threads : measured);
 }
 
 }  // namespace tmkd::internal

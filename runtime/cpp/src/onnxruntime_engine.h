@@ -11,8 +11,7 @@ namespace tmkd::internal {
 ///
 /// `threads` as in Options. Throws BundleError if the engine is unsafe, cannot be opened or does
 /// not match the manifest, and RuntimeMissingError if the library is too old.
-std::unique_ptr<Engine> open_onnxruntime(const Bundle& bundle, const EngineEntry& entry,
-                                         int threads);
+std::unique_ptr<Engine> open_onnxruntime(const Bundle& bundle, const Choice& choice, int threads);
 
 /// Whether the fast INT8 arithmetic of this processor may saturate and must be avoided: an x86
 /// processor without VNNI adds pairs of 8-bit products in 16 bits. So may one whose features are

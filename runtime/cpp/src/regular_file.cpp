@@ -19,8 +19,8 @@ namespace {
 class Descriptor {
   public:
     // without O_NONBLOCK, a pipe would wait for its writer
-    explicit Descriptor(const std::string& path)
-        : number_(open(path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC)) {
+    Descriptor(const std::string& path, int flags)
+        : number_(open(path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC | flags)) {
         if (number_ < 0) {
             fail();
         }
@@ -37,8 +37,8 @@ class Descriptor {
 
 }  // namespace
 
-FileContent read_regular(const std::string& path, std::uint64_t limit) {
-    const Descriptor file(path);
+FileContent read_regular(const std::string& path, std::uint64_t limit, Owner owner) {
+    const Descriptor file(path, owner == Owner::anyone ? 0 : O_NOFOLLOW);
     struct stat state{};
     if (fstat(file.number(), &state) != 0) {
         fail();
@@ -48,6 +48,10 @@ FileContent read_regular(const std::string& path, std::uint64_t limit) {
     }
     if (!S_ISREG(state.st_mode)) {
         throw Unfit("it is a pipe or a device, not a regular file");
+    }
+    const bool is_own = state.st_uid == geteuid() && (state.st_mode & 022U) == 0;
+    if (owner == Owner::this_user && !is_own) {
+        throw Unfit("others may have written it");
     }
     if (static_cast<std::uint64_t>(state.st_size) > limit) {
         const bool large = limit >= 1U << 30U;

@@ -18,10 +18,13 @@ struct FileContent {
     Bytes view() const { return {data.get(), size}; }
 };
 
-/// Reads the regular file at `path`; symbolic links are followed.
+enum class Owner { anyone, this_user };
+
+/// Reads the regular file at `path`. Symbolic links are followed, but not if the file must be this
+/// user's own; nobody else may then be able to write it.
 ///
-/// Throws Unfit if it is a pipe, a device or the like, or larger than `limit` bytes, and
-/// std::system_error if it cannot be read.
-FileContent read_regular(const std::string& path, std::uint64_t limit);
+/// Throws Unfit if it is a pipe, a device or the like, larger than `limit` bytes, or somebody
+/// else's; and std::system_error if it cannot be read.
+FileContent read_regular(const std::string& path, std::uint64_t limit, Owner owner = Owner::anyone);
 
 }  // namespace tmkd::internal

@@ -68,10 +68,10 @@ bool is_shape(const nvinfer1::Dims& shape, std::initializer_list<std::int64_t> w
 /// One execution context with its buffers, so calls take turns.
 class TensorRtEngine : public Engine {
   public:
-    TensorRtEngine(const Bundle& bundle, const EngineEntry& entry)
+    TensorRtEngine(const Bundle& bundle, const Choice& choice)
         : path_(bundle.path), classes_(bundle.manifest.class_names.size()) {
         try {
-            open(bundle.members.at(entry.member), entry.made_for.value().dla_core);
+            open(choice.content, choice.dla_core);
             match(bundle.manifest.preprocessing);
             allocate();
             capture();
@@ -250,8 +250,8 @@ std::optional<NvidiaMachine> nvidia_machine(std::string& problem) {
     return machine;
 }
 
-std::unique_ptr<Engine> open_tensorrt(const Bundle& bundle, const EngineEntry& entry) {
-    return std::make_unique<TensorRtEngine>(bundle, entry);
+std::unique_ptr<Engine> open_tensorrt(const Bundle& bundle, const Choice& choice) {
+    return std::make_unique<TensorRtEngine>(bundle, choice);
 }
 
 }  // namespace tmkd::internal

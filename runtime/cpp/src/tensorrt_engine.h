@@ -13,10 +13,10 @@ namespace tmkd::internal {
 /// This machine's TensorRT and GPU; if there is none, `problem` says why, as a clause.
 std::optional<NvidiaMachine> nvidia_machine(std::string& problem);
 
-/// Loads a plan that was built for this machine (`why_not`).
+/// Loads a plan that was built for this machine, as `choose` found it.
 ///
 /// Throws BundleError if TensorRT rejects the plan, it does not fit into memory, or its input and
 /// output do not match the manifest.
-std::unique_ptr<Engine> open_tensorrt(const Bundle& bundle, const EngineEntry& entry);
+std::unique_ptr<Engine> open_tensorrt(const Bundle& bundle, const Choice& choice);
 
 }  // namespace tmkd::internal

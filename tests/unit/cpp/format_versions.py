@@ -14,7 +14,15 @@ OF_AN_ENGINE = (
     *("target", "runtime", "precision", "engine", "golden", "decision", "gate"),
     *("accuracy", "latency", "threads", "made_for", "build"),
 )
-PLAN = {"runtime": "tensorrt", "made_for": {"release": "10.3.0.30", "compute_capability": 87}}
+MADE_FOR = {"release": "10.3.0.30", "compute_capability": 87, "dla_core": None}
+PLAN = {"runtime": "tensorrt", "made_for": MADE_FOR}
+BUILD = {
+    "onnx": "engine.onnx",
+    "precision": "int8",
+    "typing": "strong",
+    "workspace_mb": 512,
+    "dla_core": None,
+}
 
 
 def entry_of(document: dict[str, Any]) -> dict[str, Any]:
@@ -27,6 +35,8 @@ def as_version(path: Path, version: int) -> Path:
     members = contents_of(path)
     document = json.loads(members.pop("manifest.json"))
     entry = {key: entry_of(document).get(key) for key in OF_AN_ENGINE}
+    if entry["decision"] is None:
+        del entry["decision"]
     names = {
         entry["golden"].pop("inputs", "golden_inputs.npy"): "golden_inputs.npy",
         entry["golden"].pop("outputs", "golden_outputs.npy"): "golden_outputs.npy",
@@ -40,8 +50,6 @@ def as_version(path: Path, version: int) -> Path:
         shared["engines"] = [entry | {"engine": "engine.onnx"}]
     else:
         del entry["made_for"], entry["build"]
-        if entry["decision"] is None:
-            del entry["decision"]
         shared |= entry | {"engine": "engine.onnx"}
     if version == 1:
         del names[PICTURES], shared["input"]["resize"], shared["input"]["grayscale"]

@@ -106,7 +106,8 @@ void choose_on(const std::vector<std::string>& words) {
     }
     for_each_path([&](const std::string& path) {
         const Bundle bundle = read_bundle(path);
-        return choose(bundle, machine).info.target;
+        const Choice choice = choose(bundle, machine);
+        return choice.entry->info.target + (choice.installed.size != 0 ? " installed" : "");
     });
 }
 

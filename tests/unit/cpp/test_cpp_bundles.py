@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from colour_bundle import COLOURS, packed, solid, with_manifest
 from cpp_build import Built
-from format_versions import PLAN, as_version, with_engines
+from format_versions import BUILD, MADE_FOR, PLAN, as_version, with_engines
 from hostile_bundles import HOSTILE, copies, overlapping
 
 from tmkd_deploy.runtime import BundleError, load
@@ -109,11 +109,11 @@ def test_a_control_code_never_reaches_a_class_name(built: Built, bundle: Path) -
 
 def three_engines(bundle: Path) -> Path:
     """Two plans, the second for the DLA and without a way to build it, and ONNX."""
-    dla = PLAN["made_for"] | {"dla_core": 1}
+    dla = MADE_FOR | {"dla_core": 1}
     return with_engines(
         as_version(bundle, 3),
         [
-            {"target": "gpu", **PLAN, "build": {"onnx": "engine.onnx"}},
+            {"target": "gpu", **PLAN, "build": BUILD},
             {"target": "dla", **PLAN, "made_for": dla},
             {"target": "cpu"},
         ],
@@ -127,8 +127,8 @@ def three_engines(bundle: Path) -> Path:
         (("onnxruntime", "10.3.0.30", "87", "0"), "ok gpu"),
         (("onnxruntime", "10.3.0.31", "87", "2"), "ok cpu"),
         (("onnxruntime", "10.3.0.30", "86", "2"), "ok cpu"),
-        (("none", "8.5.2.2", "72", "2"), "tmkd-deploy bundle install FILE"),
-        (("none", "8.5.2.2", "72", "2"), "runs on TensorRT '10.3.0.30' only, and this is 8.5.2.2"),
+        (("none", "8.5.2.2", "72", "2"), "Build it on this machine: tmkd-deploy bundle install /"),
+        (("none", "8.5.2.2", "72", "2"), "runs on TensorRT 10.3.0.30 only, and this is 8.5.2.2"),
         (("none", "10.3.0.30", "72", "2"), "of compute capability 87 only, and this one has 72"),
         (("none",), "gpu: there is no GPU; dla: there is no GPU; cpu: this program was built"),
     ],
@@ -153,6 +153,36 @@ def test_a_plan_for_the_dla_needs_its_core(
     with_engines(as_version(bundle, 3), [plan])
     (verdict,) = built.verdicts_on_files("choose", [bundle], "none", release, "87", dla_cores)
     assert chosen in verdict
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"made_for": MADE_FOR | {"release": "ten"}},
+        {"made_for": MADE_FOR | {"release": "10"}},
+        {"made_for": MADE_FOR | {"release": "10.3.0.30.1"}},
+        {"made_for": MADE_FOR | {"compute_capability": 8.7}},
+        {"made_for": MADE_FOR | {"dla_core": 16}},
+        {"build": BUILD | {"onnx": "absent.onnx"}},
+        {"build": BUILD | {"precision": "fp8"}},
+        {"build": BUILD | {"typing": '","x":"'}},
+        {"build": BUILD | {"workspace_mb": 0}},
+        {"build": []},
+        {"golden": {"tolerance": 0.1, "inputs": "golden_inputs.npy"}},
+        {"decision": None},
+    ],
+)
+def test_an_engine_with_a_wrong_detail(built: Built, bundle: Path, change: dict[str, Any]) -> None:
+    with_engines(as_version(bundle, 3), [PLAN | {"build": BUILD} | change])
+    (verdict,) = built.verdicts_on_files("choose", [bundle], "none", "10.3.0.30", "87", "0")
+    assert verdict.startswith("BundleError: ") and "is missing or invalid" in verdict
+
+
+@pytest.mark.parametrize("count", [0, 17])
+def test_a_bundle_has_1_to_16_engines(built: Built, bundle: Path, count: int) -> None:
+    with_engines(as_version(bundle, 3), [{}] * count)
+    (verdict,) = built.verdicts_on_files("load", [bundle])
+    assert "'engines' is missing or invalid" in verdict
 
 
 def test_an_engine_for_another_runtime_is_passed_over(built: Built, bundle: Path) -> None:

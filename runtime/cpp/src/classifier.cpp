@@ -121,9 +121,17 @@ Classifier::Classifier(const std::string& path, const Options& options)
     const Bundle bundle = internal::read_bundle(path);
     state_->class_names = bundle.manifest.class_names;
     state_->preprocess = bundle.manifest.preprocessing;
-    const internal::Choice choice = internal::choose(bundle, machine_for(bundle));
-    state_->entry = *choice.entry;
-    state_->engine = open(bundle, choice, options.threads);
+    const internal::Machine machine = machine_for(bundle);
+    internal::Failures failures;
+    while (!state_->engine) {
+        const internal::Choice choice = internal::choose(bundle, machine, failures);
+        state_->entry = *choice.entry;
+        try {
+            state_->engine = open(bundle, choice, options.threads);
+        } catch (const RuntimeMissingError& error) {
+            failures[choice.entry] = error.problem();
+        }
+    }
     if (options.verify) {
         state_->verification = internal::verify(bundle, state_->entry, *state_->engine);
     }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -47,9 +48,12 @@ struct Choice {
     std::optional<int> dla_core;
 };
 
+/// Engines that could not be opened after all, and why, as a clause.
+using Failures = std::map<const EngineEntry*, std::string>;
+
 /// The first engine that this machine can run.
 ///
 /// Throws RuntimeMissingError if there is none.
-Choice choose(const Bundle& bundle, const Machine& machine);
+Choice choose(const Bundle& bundle, const Machine& machine, const Failures& failures = {});
 
 }  // namespace tmkd::internal

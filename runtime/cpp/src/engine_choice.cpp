@@ -79,12 +79,15 @@ std::string try_engine(const Bundle& bundle, const EngineEntry& engine, const Ma
 
 }  // namespace
 
-Choice choose(const Bundle& bundle, const Machine& machine) {
+Choice choose(const Bundle& bundle, const Machine& machine, const Failures& failures) {
     std::string reasons;
     bool can_be_built = false;
     for (const EngineEntry& engine : bundle.manifest.engines) {
         Choice choice;
-        const std::string reason = try_engine(bundle, engine, machine, choice);
+        const auto failure = failures.find(&engine);
+        const std::string reason = failure != failures.end()
+                                       ? failure->second
+                                       : try_engine(bundle, engine, machine, choice);
         if (reason.empty()) {
             return choice;
         }

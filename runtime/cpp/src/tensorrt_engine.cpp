@@ -76,7 +76,7 @@ class TensorRtEngine : public Engine {
             allocate();
             capture();
         } catch (const cuda::Failure& error) {
-            throw broken(path_, error.what());
+            throw missing(error.what());
         } catch (const Unfit& error) {
             throw broken(path_, error.what());
         }
@@ -107,6 +107,11 @@ class TensorRtEngine : public Engine {
     }
 
   private:
+    /// The error for a machine that cannot run the plan; another engine of the bundle may do.
+    RuntimeMissingError missing(const std::string& problem) const {
+        return RuntimeMissingError(problem, "Build the engine again on this machine.", path_);
+    }
+
     void open(Bytes plan, std::optional<int> dla_core) {
         // A thread that sleeps takes longer to wake up than a small engine runs. An application
         // that uses the GPU already has chosen for itself, and the call is then refused.
@@ -115,18 +120,18 @@ class TensorRtEngine : public Engine {
         }
         runtime_.reset(nvinfer1::createInferRuntime(log_));
         if (!runtime_) {
-            throw Unfit("TensorRT cannot start: " + log_.first());
+            throw missing("TensorRT cannot start: " + log_.first());
         }
         if (dla_core) {
             runtime_->setDLACore(*dla_core);
         }
         engine_.reset(runtime_->deserializeCudaEngine(plan.data, plan.size));
         if (!engine_) {
-            throw Unfit("TensorRT " + release() + " rejects its engine: " + log_.first());
+            throw missing("TensorRT " + release() + " rejects the engine: " + log_.first());
         }
         context_.reset(engine_->createExecutionContext());
         if (!context_) {
-            throw Unfit("its engine does not fit into the GPU's memory: " + log_.first());
+            throw missing("the engine does not fit into the GPU's memory: " + log_.first());
         }
     }
 

@@ -15,8 +15,8 @@ std::optional<NvidiaMachine> nvidia_machine(std::string& problem);
 
 /// Loads a plan that was built for this machine, as `choose` found it.
 ///
-/// Throws BundleError if TensorRT rejects the plan, it does not fit into memory, or its input and
-/// output do not match the manifest.
+/// Throws RuntimeMissingError if TensorRT rejects the plan or it does not fit into memory, and
+/// BundleError if its input and output do not match the manifest.
 std::unique_ptr<Engine> open_tensorrt(const Bundle& bundle, const Choice& choice);
 
 }  // namespace tmkd::internal

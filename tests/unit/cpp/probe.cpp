@@ -96,17 +96,22 @@ std::string load(const std::string& path) {
     return model.engine().target + ' ' + model.engine().runtime + ' ' + model.engine().precision;
 }
 
-/// The engine that a machine would choose: TensorRT's release, compute capability, DLA cores.
+/// The engine that a machine would choose: whether it has ONNX Runtime, TensorRT's release, compute
+/// capability, DLA cores, and how many of the first engines cannot be opened after all.
 void choose_on(const std::vector<std::string>& words) {
     Machine machine;
     machine.has_onnxruntime = words[0] == "onnxruntime";
     machine.nvidia_problem = "there is no GPU";
-    if (words.size() == 4) {
+    if (words.size() >= 4) {
         machine.nvidia = NvidiaMachine{words[1], std::stoi(words[2]), std::stoi(words[3])};
     }
     for_each_path([&](const std::string& path) {
         const Bundle bundle = read_bundle(path);
-        const Choice choice = choose(bundle, machine);
+        Failures failures;
+        for (int at = 0; words.size() == 5 && at < std::stoi(words[4]); ++at) {
+            failures[&bundle.manifest.engines.at(static_cast<std::size_t>(at))] = "it fails";
+        }
+        const Choice choice = choose(bundle, machine, failures);
         return choice.entry->info.target + (choice.installed.size != 0 ? " installed" : "");
     });
 }

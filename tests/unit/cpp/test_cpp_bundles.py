@@ -126,6 +126,12 @@ def three_engines(bundle: Path) -> Path:
     [
         (("onnxruntime",), "ok cpu"),
         (("onnxruntime", "10.3.0.30", "87", "0"), "ok gpu"),
+        (("onnxruntime", "10.3.0.30", "87", "2", "1"), "ok dla"),
+        (("onnxruntime", "10.3.0.30", "87", "2", "2"), "ok cpu"),
+        (
+            ("onnxruntime", "10.3.0.30", "87", "2", "3"),
+            "(gpu: it fails; dla: it fails; cpu: it fails)",
+        ),
         (("onnxruntime", "10.3.0.31", "87", "2"), "ok cpu"),
         (("onnxruntime", "10.3.0.30", "86", "2"), "ok cpu"),
         (("none", "8.5.2.2", "72", "2"), "Build it on this machine: tmkd-deploy bundle install /"),

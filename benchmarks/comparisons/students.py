@@ -35,7 +35,7 @@ from tmkd_deploy.distill.likelihood import best_factor
 from tmkd_deploy.distill.losses.total import StudentLoss
 from tmkd_deploy.distill.student import train_student
 from tmkd_deploy.distill.teacher_outputs import CachedTeacherOutputs
-from tmkd_deploy.models.timm_classifier import create
+from tmkd_deploy.models.classifier import create
 from tmkd_deploy.training.batches import TrainingImages
 from tmkd_deploy.training.predict import predict
 from tmkd_deploy.training.schedule import Schedule

@@ -34,7 +34,7 @@ from tmkd_deploy.distill.teacher_outputs import (
 from tmkd_deploy.distill.train_teacher import Teachers
 from tmkd_deploy.events import Events
 from tmkd_deploy.models import weights
-from tmkd_deploy.models.timm_classifier import Classifier, create, merge_branches, parameters_of
+from tmkd_deploy.models.classifier import Classifier, create, merge_branches, parameters_of
 from tmkd_deploy.recipe.schema import Recipe
 from tmkd_deploy.records.distillation import StudentName, StudentRecord
 from tmkd_deploy.records.fusion import Fusion

@@ -19,7 +19,7 @@ from tmkd_deploy.distill.losses.labels import class_weights
 from tmkd_deploy.distill.teacher_outputs import FusedTeacher
 from tmkd_deploy.events import Events
 from tmkd_deploy.models import weights
-from tmkd_deploy.models.timm_classifier import (
+from tmkd_deploy.models.classifier import (
     Classifier,
     create,
     merge_branches,

@@ -19,8 +19,10 @@ from torch import fx, nn
 from torch.nn.utils import parametrize
 
 from tmkd_deploy.errors import RequestError
-from tmkd_deploy.models.timm_classifier import Classifier
+from tmkd_deploy.models.classifier import Classifier
+from tmkd_deploy.models.network import line_of
 from tmkd_deploy.quantize.quantizers import ActivationQuantizer, WeightQuantizer
+from tmkd_deploy.records.layer_names import user_name
 from tmkd_deploy.records.quant_scheme import QuantScheme
 from tmkd_deploy.suggestions import did_you_mean, nearest
 
@@ -59,9 +61,10 @@ def insert_quantizers(classifier: Classifier, exclude_layers: Iterable[str] = ()
     network = classifier.network
     try:
         traced = fx.GraphModule(network, _Tracer().trace(network))
-    except (fx.proxy.TraceError, TypeError, RuntimeError) as error:
+    except Exception as error:  # a user's module may raise anything when it sees no values
         raise RequestError(
-            f"The student cannot be quantized because its graph depends on its input: {error}.",
+            f"The student cannot be quantized because its graph depends on its input: "
+            f"{str(error).rstrip('.')}{line_of(error)}.",
             advice="Choose another student, or set quantize.enabled to false.",
         ) from error
     layers = weighted_layers(traced)
@@ -148,13 +151,12 @@ def freeze_weight_scales(network: nn.Module) -> None:
 def _resolve_names(names: Iterable[str], layers: list[str]) -> set[str]:
     found = set()
     for name in names:
-        # the network's layers are below 'backbone.', which users need not know
-        matches = [layer for layer in layers if layer in (name, f"backbone.{name}")]
+        matches = [layer for layer in layers if name in (layer, user_name(layer))]
         if not matches:
             raise RequestError(
                 f"quantize.exclude_layers names {name!r}, but the student has no such layer.",
                 where="quantize.exclude_layers",
-                advice=_suggested(name, [layer.removeprefix("backbone.") for layer in layers]),
+                advice=_suggested(name, list(map(user_name, layers))),
             )
         found.update(matches)
     return found

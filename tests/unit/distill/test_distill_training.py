@@ -6,7 +6,7 @@ from safetensors.torch import load_file
 from tmkd_deploy.distill.candidates import validate
 from tmkd_deploy.distill.train_teacher import train_teacher
 from tmkd_deploy.events import SilentEvents
-from tmkd_deploy.models.timm_classifier import create
+from tmkd_deploy.models.classifier import create
 
 
 def recipe_with(digits, **visual):

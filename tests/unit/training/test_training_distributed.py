@@ -19,7 +19,7 @@ from tmkd_deploy.distill.student import train_student
 from tmkd_deploy.errors import EnvironmentProblem
 from tmkd_deploy.events import SilentEvents
 from tmkd_deploy.models import weights
-from tmkd_deploy.models.timm_classifier import create
+from tmkd_deploy.models.classifier import create
 from tmkd_deploy.training import distributed
 from tmkd_deploy.training.batches import TrainingImages
 from tmkd_deploy.training.best_epoch import Validation

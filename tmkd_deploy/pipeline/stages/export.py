@@ -10,7 +10,7 @@ from tmkd_deploy.pipeline.training_job import set_threads
 from tmkd_deploy.records.onnx_model import OnnxRecord, Variant
 
 if TYPE_CHECKING:
-    from tmkd_deploy.models.timm_classifier import Classifier
+    from tmkd_deploy.models.classifier import Classifier
 
 
 class Export(Stage[Variant]):

@@ -25,7 +25,7 @@ from tmkd_deploy.distill.projection import fit_projection, projected_scores
 from tmkd_deploy.distill.views import make_views
 from tmkd_deploy.distill.visual_teacher import fine_tune
 from tmkd_deploy.events import SilentEvents
-from tmkd_deploy.models.timm_classifier import Classifier, create
+from tmkd_deploy.models.classifier import Classifier, create
 from tmkd_deploy.models.weights import initialise
 from tmkd_deploy.recipe import schema
 from tmkd_deploy.records.types import VIEWS, View

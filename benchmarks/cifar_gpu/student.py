@@ -13,7 +13,7 @@ from benchmarks.cifar_gpu.crops import crops, padded
 from benchmarks.cifar_gpu.plan import BATCH, DECAY, RATE, STUDENT, Row
 from benchmarks.cifar_gpu.signals import Images, Signals
 from tmkd_deploy.distill.losses.total import StudentLoss
-from tmkd_deploy.models.timm_classifier import create
+from tmkd_deploy.models.classifier import create
 from tmkd_deploy.training.randomness import generator
 from tmkd_deploy.training.schedule import Schedule
 

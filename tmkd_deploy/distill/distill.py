@@ -115,6 +115,8 @@ def distill(
     fusion = fusion_of(recipe, data, teachers, events)
     teacher_outputs = _teacher_outputs(recipe, data, teachers, fusion, folder, events)
     student, width, loaded = _initialised(recipe, data, recipe.student.weights)
+    if new_head := weights.new_head(student):
+        events.say(f"Of the student's weights, {new_head}.")
     loss = student_loss(recipe, data, teachers, width)
     curve = _train(
         student, loss, recipe, data, teacher_outputs, _DISTILLING, events, trainer_config

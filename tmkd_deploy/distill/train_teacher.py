@@ -137,8 +137,13 @@ def train_teacher(
     chosen = weights.initialise(visual, settings.model, settings.weights)
     warn_of_normalisation("teacher.visual", visual, chosen, data, events)
     loaded = weights.recorded_name(chosen)
-    events.say(f"The visual teacher starts from {origin(loaded)}.")
+    new_head = weights.new_head(visual)
+    events.say(
+        f"The visual teacher starts from {'; '.join(filter(None, (origin(loaded), new_head)))}."
+    )
     visual.to(device).to(memory_format=torch.channels_last)
+    if loaded != "none" and new_head is None:
+        _try_weights(visual, data, settings.epochs, events)
     curve = _fine_tune(visual, recipe, data, device, events, trainer_config)
     weights.save(visual, folder / _VISUAL_WEIGHTS)
     top1 = visual_teacher.top1_by_view(
@@ -155,6 +160,18 @@ def train_teacher(
         curve=curve,
         weights=loaded,
     )
+
+
+def _try_weights(visual: Classifier, data: PreparedData, epochs: int, events: Events) -> None:
+    """Say how weights whose last layer fits decide on the user's own labels, before training."""
+    found = validate(visual, data, "the visual teacher")
+    if epochs and (weakness := near_chance("The teacher", found, "before it is trained")):
+        events.warn(
+            f"{weakness} If its weights were trained on these classes, their order or the "
+            "normalisation differs."
+        )
+    else:
+        events.say(f"Before training, the teacher's top-1 is {100 * found.candidate.top1:.1f} %.")
 
 
 def _fine_tune(

@@ -58,6 +58,12 @@ def initialise(classifier: Classifier, model: str, weights: str) -> str:
     return weights
 
 
+def new_head(classifier: Classifier) -> str | None:
+    """What is said of a last layer that starts from random values beside loaded weights."""
+    network = classifier.network
+    return network.new_head if isinstance(network, Network) else None
+
+
 def recorded_name(weights: str) -> str:
     """What a record says of loaded weights: their name, or that of their file without folders."""
     return (
@@ -175,21 +181,22 @@ def _match(
     provided that all shapes agree: the same network is often published with other parameter names.
 
     Raises:
-        DataError: a tensor is missing or has another shape.
+        DataError: a tensor is missing or has another shape, or there are several such models.
     """
     expected, head = network.original_state(), network.head_tensors()
-    if set(expected) - set(head) <= set(checkpoint):
-        renamed = dict(checkpoint)
-    else:
-        names = [name for name in expected if not name.endswith("num_batches_tracked")]
-        values = [v for k, v in checkpoint.items() if not k.endswith("num_batches_tracked")]
+    checkpoint = {_unwrapped(name): tensor for name, tensor in checkpoint.items()}
+    body = {name: t for name, t in expected.items() if name not in head and not _is_counter(name)}
+    renamed = _below_prefix(checkpoint, body, path)
+    if renamed is None:
+        names = [name for name in expected if not _is_counter(name)]
+        values = [value for name, value in checkpoint.items() if not _is_counter(name)]
         renamed = dict(zip(names, values, strict=True)) if len(names) == len(values) else {}
     matched, new_head = {}, None
     for name, tensor in expected.items():
         found = renamed.get(name)
         if found is not None and found.shape == tensor.shape:
             matched[name] = found
-        elif name in head or name.endswith("num_batches_tracked"):
+        elif name in head or _is_counter(name):
             matched[name] = tensor
             if name == head[0]:
                 new_head = _new_head(name, found, tensor)
@@ -202,6 +209,45 @@ def _match(
                 advice="Use a checkpoint of exactly this model, or change the model.",
             )
     return matched, new_head
+
+
+def _below_prefix(
+    checkpoint: dict[str, Tensor], body: dict[str, Tensor], path: Path
+) -> dict[str, Tensor] | None:
+    """The tensors of the one model in `checkpoint` that has all names of `body`; None without one.
+
+    Trainers put models into modules of their own: "module." is DDP's prefix, "model." that of most
+    Lightning modules.
+    """
+    first = next(iter(body), "")
+    ends = [name.removesuffix(first) for name in checkpoint if name.endswith(first)]
+    prefixes = [end for end in ends if end[-1:] in ("", ".")]
+    found = [each for each in prefixes if all(each + name in checkpoint for name in body)]
+    if "" in found:
+        found = [""]
+    if len(found) > 1:
+        found = [p for p in found if all(checkpoint[p + k].shape == body[k].shape for k in body)]
+    if len(found) > 1:
+        raise DataError(
+            f"The checkpoint holds several such models: {', '.join(map(repr, found))}.",
+            where=str(path),
+            advice="Keep one of them: save the entries of its prefix as a file of their own.",
+        )
+    if not found:
+        return None
+    cut = len(found[0])
+    return {name[cut:]: t for name, t in checkpoint.items() if name.startswith(found[0])}
+
+
+def _unwrapped(name: str) -> str:
+    """A tensor's name without what torch.compile and FSDP put into it, at any place."""
+    for part in ("_orig_mod.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module."):
+        name = name.replace(part, "")
+    return name
+
+
+def _is_counter(name: str) -> bool:
+    return name.endswith("num_batches_tracked")
 
 
 def _new_head(name: str, found: Tensor | None, wanted: Tensor) -> str:

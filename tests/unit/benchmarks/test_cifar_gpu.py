@@ -21,7 +21,7 @@ from benchmarks.cifar_gpu.plan import BATCH, ROWS
 from benchmarks.cifar_gpu.signals import Images, Signals, Teachers, outputs
 from benchmarks.cifar_gpu.student import Student
 from tmkd_deploy.distill.fusion import uniform_weights
-from tmkd_deploy.models.timm_classifier import Classifier, create
+from tmkd_deploy.models.classifier import Classifier, create
 from tmkd_deploy.training.augment import random_crop
 from tmkd_deploy.training.batches import to_float
 

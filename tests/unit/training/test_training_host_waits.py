@@ -18,7 +18,7 @@ from tmkd_deploy.distill.teacher_outputs import (
 )
 from tmkd_deploy.distill.visual_teacher import fine_tune
 from tmkd_deploy.events import SilentEvents
-from tmkd_deploy.models.timm_classifier import create
+from tmkd_deploy.models.classifier import create
 from tmkd_deploy.quantize.insert import insert_quantizers, use_quant_scheme
 from tmkd_deploy.recipe import schema
 from tmkd_deploy.records.quant_scheme import QuantScheme

@@ -71,3 +71,21 @@ class Origin(Protocol):
 
     def pretrained_shapes(self, model: str) -> dict[str, Tensor]:
         """The same on torch's meta device, without a download."""
+
+
+class WithoutPublishedWeights:
+    """What origins have in common whose models come with their weights, if with any."""
+
+    brings_weights = True
+
+    def has_pretrained(self, model: str) -> bool:
+        """Nothing is published for it."""
+        return False
+
+    def pretrained_state(self, model: str) -> dict[str, Tensor]:
+        """Not called: nothing is published."""
+        raise NotImplementedError
+
+    def pretrained_shapes(self, model: str) -> dict[str, Tensor]:
+        """Not called: nothing is published."""
+        raise NotImplementedError

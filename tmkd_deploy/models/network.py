@@ -114,7 +114,7 @@ def network_of(built: Built, spec: ModelSpec) -> tuple[Network, int]:
             another number of logits.
     """
     module = built.module.eval()
-    if all(hasattr(module, method) for method in _TIMM_METHODS):
+    if has_timm_methods(module):
         network = Network(module, built)
     else:
         network = CutNetwork(module, last_layer(module, spec), built)
@@ -126,6 +126,11 @@ def network_of(built: Built, spec: ModelSpec) -> tuple[Network, int]:
             advice="Build it for the number of classes that it is given.",
         )
     return network, int(features.shape[1])
+
+
+def has_timm_methods(module: nn.Module) -> bool:
+    """Whether a module tells its features as timm's models do."""
+    return all(hasattr(module, method) for method in _TIMM_METHODS)
 
 
 def last_layer(module: nn.Module, spec: ModelSpec) -> str:

@@ -33,7 +33,19 @@ _ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.Hardtanh, nn.SiLU, nn.GELU, nn.Hardswish, 
 # their outputs are input values and thus already on the grid; another pair of Q and DQ with a
 # different scale would keep a max pooling in floating point
 _TRANSPARENT = (nn.Identity, nn.Dropout, nn.Flatten, nn.MaxPool2d)
-_TRANSPARENT_FUNCTIONS: set[Any] = {torch.flatten, F.max_pool2d}
+# functions by themselves, and methods of tensors by their names
+_TRANSPARENT_CALLS: set[Any] = {
+    torch.flatten,
+    F.max_pool2d,
+    F.dropout,
+    "flatten",
+    "view",
+    "reshape",
+}
+_ACTIVATION_CALLS: set[Any] = {
+    *(F.relu, F.relu_, F.relu6, F.hardtanh, F.silu, F.gelu, F.hardswish, F.leaky_relu),
+    *(torch.relu, torch.relu_, "relu", "relu_"),
+}
 _JOINS = {operator.add, operator.iadd, torch.add, torch.cat, operator.mul, torch.mul}
 _POOL_FUNCTIONS = {F.avg_pool2d, F.adaptive_avg_pool2d}
 
@@ -172,12 +184,24 @@ def _is_quantizable(node: fx.Node, modules: dict[str, nn.Module]) -> bool:
         return isinstance(modules[str(node.target)], (*_WEIGHTED, *_POOLS))
     if node.op == "call_method":
         return node.target == "mean"
-    return node.op == "call_function" and node.target in _JOINS | _POOL_FUNCTIONS
+    is_call = node.op == "call_function" and node.target in _JOINS | _POOL_FUNCTIONS
+    return is_call and not _is_size(node)
+
+
+def _is_size(node: fx.Node) -> bool:
+    """Whether a node computes with the sizes of tensors alone."""
+    if node.op == "call_method":
+        return node.target in ("size", "dim", "numel")
+    if node.op != "call_function":
+        return False
+    if node.target is getattr:
+        return node.args[1] in ("shape", "ndim")
+    return bool(node.all_input_nodes) and all(map(_is_size, node.all_input_nodes))
 
 
 def source_of(node: fx.Node, modules: dict[str, nn.Module]) -> fx.Node:
     """The node that computes a tensor's values, skipping layers that only pass them on."""
-    while node.op != "placeholder" and _is(node, _TRANSPARENT, modules, _TRANSPARENT_FUNCTIONS):
+    while node.op != "placeholder" and _is(node, _TRANSPARENT, modules, _TRANSPARENT_CALLS):
         node = node.all_input_nodes[0]
     return node
 
@@ -185,10 +209,10 @@ def source_of(node: fx.Node, modules: dict[str, nn.Module]) -> fx.Node:
 def _tail(node: fx.Node, modules: dict[str, nn.Module]) -> fx.Node:
     """The last node of the batch norm and activation that are fused with `node`."""
     fused = (*BATCH_NORMS, *_ACTIVATIONS, *_TRANSPARENT)
-    functions = {F.relu, F.relu6, torch.relu, F.silu, F.gelu} | _TRANSPARENT_FUNCTIONS
+    calls = _ACTIVATION_CALLS | _TRANSPARENT_CALLS
     while len(node.users) == 1:
         user = next(iter(node.users))
-        if not _is(user, fused, modules, functions):
+        if not _is(user, fused, modules, calls):
             break
         node = user
     return source_of(node, modules)
@@ -198,11 +222,11 @@ def _is(
     node: fx.Node,
     kinds: tuple[type[nn.Module], ...],
     modules: dict[str, nn.Module],
-    functions: set[Any],
+    calls: set[Any],
 ) -> bool:
     if node.op == "call_module":
         return isinstance(modules[str(node.target)], kinds)
-    return node.op == "call_function" and node.target in functions
+    return node.op in ("call_function", "call_method") and node.target in calls
 
 
 def _only_feeds_output(node: fx.Node) -> bool:

@@ -16,8 +16,8 @@ from tmkd_deploy.recipe.training_keys import Augmentations, ClassWeights, EmaDec
 from tmkd_deploy.records.types import VIEWS, Augment, LogitLoss, Method, Mix, View
 
 _MODEL = (
-    "The name of a timm model, or of a torchvision model as 'torchvision:resnet18'; see "
-    "[models](../how-to/models.md)."
+    "The name of a timm model, of a torchvision model as 'torchvision:resnet18', or of a model of "
+    "an installed package as 'PACKAGE:NAME'; see [models](../how-to/models.md)."
 )
 
 

@@ -142,8 +142,8 @@ def train_teacher(
         f"The visual teacher starts from {'; '.join(filter(None, (origin(loaded), new_head)))}."
     )
     visual.to(device).to(memory_format=torch.channels_last)
-    if loaded != "none" and new_head is None:
-        _try_weights(visual, data, settings.epochs, events)
+    if settings.epochs and loaded != "none" and new_head is None:
+        _try_weights(visual, data, events)
     curve = _fine_tune(visual, recipe, data, device, events, trainer_config)
     weights.save(visual, folder / _VISUAL_WEIGHTS)
     top1 = visual_teacher.top1_by_view(
@@ -162,10 +162,10 @@ def train_teacher(
     )
 
 
-def _try_weights(visual: Classifier, data: PreparedData, epochs: int, events: Events) -> None:
+def _try_weights(visual: Classifier, data: PreparedData, events: Events) -> None:
     """Say how weights whose last layer fits decide on the user's own labels, before training."""
     found = validate(visual, data, "the visual teacher")
-    if epochs and (weakness := near_chance("The teacher", found, "before it is trained")):
+    if weakness := near_chance("The teacher", found, "before it is trained"):
         events.warn(
             f"{weakness} If its weights were trained on these classes, their order or the "
             "normalisation differs."

@@ -88,6 +88,11 @@ class CutNetwork(Network):
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Normalised images [N, 3, H, W] to logits [N, C] and features [N, D]."""
         features = self.backbone(images)
+        if isinstance(features, tuple | dict):  # some do in training alone
+            raise RequestError(
+                f"The model returns a {type(features).__name__} in training, and not logits alone.",
+                advice="Switch off its auxiliary outputs.",
+            )
         return self.last(features), features
 
     def original_state(self) -> dict[str, Tensor]:

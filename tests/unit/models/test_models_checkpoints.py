@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import subprocess
 import sys
-from collections import deque
 from pathlib import Path
 
 import numpy as np
@@ -103,7 +102,7 @@ def of_lightning(path, model):
         "optimizer_states": [torch.optim.AdamW(model.parameters()).state_dict()],
         "lr_schedulers": [],
         "hparams_name": "kwargs",
-        "hyper_parameters": {"lr": 0.1, "folder": Path("out"), "own": Options(a=deque([1]))},
+        "hyper_parameters": {"lr": 0.1, "folder": Path("out"), "own": Options(a=[1])},
     }
     torch.save(checkpoint, path)
 

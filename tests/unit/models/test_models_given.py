@@ -178,6 +178,19 @@ def test_a_graph_that_depends_on_values_names_the_line() -> None:
     assert "cannot be quantized" in caught.value.problem
 
 
+class Auxiliary(Residual):
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        logits = super().forward(images)
+        return (logits, logits) if self.training else logits  # type: ignore[return-value]
+
+
+def test_another_output_in_training_is_refused() -> None:
+    with given(Auxiliary(), (32, 32)) as name:
+        classifier, _ = create(name, 5, {}, 32, scratch=True)
+    with pytest.raises(RequestError, match="returns a tuple in training"):
+        classifier.train()(torch.rand(2, 3, 32, 32))
+
+
 @pytest.mark.parametrize(
     ("model", "said"),
     [

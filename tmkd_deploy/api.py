@@ -82,8 +82,8 @@ class Project:
         Raises:
             TmkdError: the recipe is not valid.
         """
-        self.recipe = _checked(recipe)
-        self.runs = Path(runs)
+        self.recipe: Recipe = _checked(recipe)
+        self.runs: Path = Path(runs)
         self._student, self._teacher = student, teacher
         self._events = events or LoggedEvents()
         self._version = version

@@ -1,4 +1,4 @@
-"""The container images as far as their text shows; tests/integration/test_container_images.py builds them."""
+"""The container images as far as their text shows; `test_container_images.py` builds them."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 # Each command does its own set-up: a Debian or Ubuntu machine with Python 3.10 to 3.14 is enough.
 
-.PHONY: help demo test fuzz crash test-lowest emulated-device lint types docs check clean
+.PHONY: help demo test fuzz crash test-lowest emulated-device images image-locks lint types docs check clean
 
 help:
 	@echo "make demo   run the whole chain on real images (recipes/quickstart.yaml)"
@@ -9,6 +9,8 @@ help:
 	@echo "make test-lowest   run them with the lowest versions of all dependencies"
 	@echo "make crash  kill whole runs 200 times; the table is written to benchmarks/results/crash.md"
 	@echo "make emulated-device   run the chain on an emulated aarch64 device behind SSH (as root)"
+	@echo "make images  build the container images on stand-ins for their bases and run them (as root)"
+	@echo "make image-locks   pin the newest versions of what the container images install"
 	@echo "make lint   check style and formatting"
 	@echo "make types  check types"
 	@echo "make docs   build the documentation site into site/"
@@ -37,10 +39,25 @@ emulated-device: .venv/.installed
 	sh .ci/emulator.sh
 	.venv/bin/pytest -rs -m '' tests/integration/test_emulated_device.py
 
+images: .venv/.installed
+	apt-get install -y -qq --no-install-recommends buildah debootstrap >/dev/null
+	.venv/bin/pytest -rs -m '' tests/integration/test_container_images.py
+
+# setuptools builds the package itself. The first lock serves Jetsons too, hence Python 3.10.
+LOCK = echo 'setuptools>=77' | .venv/bin/python -m uv pip compile --quiet --upgrade --no-config \
+	--universal --generate-hashes --no-annotate --custom-compile-command 'make image-locks' \
+	pyproject.toml - --output-file
+image-locks: .venv/.installed
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check uv
+	$(LOCK) docker/requirements-onnxruntime.txt --python-version 3.10 --extra onnxruntime
+	$(LOCK) docker/requirements-train.txt --python-version 3.13 \
+		--extra train --extra track --extra tensorrt-rtx
+
 lint: .venv/.installed
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
 	.venv/bin/lint-imports --no-cache >/dev/null || .venv/bin/lint-imports --no-cache
+	.venv/bin/hadolint docker/Dockerfile.cpu docker/Dockerfile.jetson docker/Dockerfile.train
 	.venv/bin/python tools/prose/check.py
 
 types: .venv/.installed

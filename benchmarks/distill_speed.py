@@ -36,7 +36,7 @@ from tmkd_deploy.distill.teacher_outputs import (
     TeacherOutputSource,
 )
 from tmkd_deploy.events import SilentEvents
-from tmkd_deploy.models.timm_classifier import Classifier, create
+from tmkd_deploy.models.classifier import Classifier, create
 from tmkd_deploy.training.batches import TrainingImages
 from tmkd_deploy.training.schedule import Schedule
 

@@ -35,7 +35,7 @@ def _model_keywords() -> Iterator[str]:
     yield "## Model keywords\n"
     yield (
         "`student.model_kwargs` takes these keywords and no others; which of them a model has, its "
-        "family in timm decides. Keywords that name files, addresses or weights are refused.\n"
+        "family decides. Keywords that name files, addresses or weights are refused.\n"
     )
     yield "| Keywords | Value |\n|---|---|"
     for group in GROUPS:

@@ -1,9 +1,9 @@
 """Artifacts: folders with a manifest of their origin and contents.
 
 Artifacts are written atomically, in a temporary folder that is then renamed. Reading verifies the
-size and SHA-256 of every file, so a truncated or altered artifact is never used. Seals carry no
-key: whoever made a run folder can seal anything, so reading also stays within the artifact's folder
-and within bounds.
+size and SHA-256 of every file, of large ones once, so a truncated or altered artifact is not used.
+Seals carry no key: whoever made a run folder can seal anything, so reading also stays within the
+artifact's folder and within bounds.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import Any, Generic, TypeVar
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, ValidationError
 
 from tmkd_deploy import __version__
-from tmkd_deploy.artifact_files import difference, is_inside, sha256
+from tmkd_deploy.artifact_files import VerifiedFiles, is_inside, sha256
 from tmkd_deploy.bounded_json import parse_json
 from tmkd_deploy.errors import ArtifactError, DataError
 from tmkd_deploy.runtime.regular_file import open_regular
@@ -160,9 +160,11 @@ def read(folder: Path, kind: str, record_type: type[F]) -> Artifact[F]:
     manifest = read_manifest(folder)
     if manifest.kind != kind:
         raise _broken(folder, f"it is a {manifest.kind!r} artifact, but {kind!r} is required")
+    files = VerifiedFiles(folder)
     for name, entry in manifest.files.items():
-        if problem := difference(folder, name, entry.bytes, entry.sha256):
+        if problem := files.difference(name, entry.bytes, entry.sha256):
             raise _broken(folder, f"its file {name!r} {problem}")
+    files.save()
     try:
         record = record_type.model_validate(manifest.record)
     except ValidationError as error:

@@ -12,7 +12,15 @@ import torch
 
 from benchmarks.comparisons.data import Pool, Split
 from benchmarks.comparisons.page import write_page
-from benchmarks.comparisons.protocol import ROWS, SETS, SPLITS, STUDENTS, fingerprint
+from benchmarks.comparisons.protocol import (
+    ROWS,
+    SETS,
+    SPLITS,
+    STUDENTS,
+    TRICKS,
+    fingerprint,
+    rows_of,
+)
 from benchmarks.comparisons.students import run
 from benchmarks.comparisons.teachers import Teachers
 from benchmarks.demo_seeds import REPOSITORY, package_commit
@@ -29,7 +37,8 @@ def main() -> None:
     for number in range(0 if arguments.page_only else SPLITS):
         for name in arguments.sets:
             results = Results(arguments.results / f"{name}-{number}.json")
-            for row, seed in results.missing(name, arguments.rows):
+            rows = [row for row in rows_of(name) if row in arguments.rows]
+            for row, seed in results.missing(name, rows):
                 if time.monotonic() > until:
                     break
                 if name not in pools:
@@ -93,7 +102,7 @@ def _arguments() -> argparse.Namespace:
     add = parser.add_argument
     add("--data-root", type=Path, required=True, help="folder of the Parquet data sets")
     add("--sets", nargs="+", choices=list(SETS), default=list(SETS))
-    add("--rows", nargs="+", choices=list(ROWS), default=list(ROWS))
+    add("--rows", nargs="+", choices=[*ROWS, *TRICKS], default=[*ROWS, *TRICKS])
     add("--minutes", type=float, default=float("inf"), help="start no student after so many")
     add("--threads", type=int, default=1)
     add("--work", type=Path, default=REPOSITORY / "runs" / "comparisons")

@@ -23,6 +23,8 @@ _PART_OF_RGB = {"rgb": "", "passes": "passes-", "ensemble": ""}
 class Fused:
     """The teacher's logits [A, N, C] and features [A, N, D] of the training images.
 
+    For the trick "view by view", the features are the softened logits of all views, D = V C.
+
     `val` [N, C] are its logits of the validation images; `decisions` say what these decided.
     """
 
@@ -55,6 +57,8 @@ def fused(row: Row, split: Split, teachers: Teachers) -> Fused:
     of_val = _view_weights(stated.without_labels, text, split, "val")
     made = torch.stack([stated.softness * fuse(each, of_train) for each in visual["train"]])
     features = torch.stack([fuse(each.float(), of_train) for each in visual["features"]])
+    if row.trick == "view by view":
+        features = stated.softness * visual["train"].transpose(1, 2).flatten(2)
     val = stated.softness * fuse(logits, of_val)
     if shared is not None and stated.text_share:
         made = made + stated.text_share * _text_logits(shared, "train")

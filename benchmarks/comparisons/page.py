@@ -7,7 +7,15 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.comparisons.plots import FOREST, LEAD, write_plots
-from benchmarks.comparisons.protocol import COMPARISONS, LEAST_LEAD, ROWS, SETS
+from benchmarks.comparisons.protocol import (
+    BASES,
+    COMPARISONS,
+    LEAST_LEAD,
+    ROWS,
+    SETS,
+    TRICK_SETS,
+    TRICKS,
+)
 from benchmarks.comparisons.statistics import (
     BY_IMAGE,
     Answers,
@@ -52,7 +60,8 @@ def write_page(results: Path, page: Path) -> None:
     for name in complete:
         rows = {row: answers for row, answers in found[name].items() if answers}
         lines += _of_set(name, rows)
-    write_text(page, "\n".join([*lines, *_over_sets(found, page.parent)]).rstrip() + "\n")
+    lines += [*_over_sets(found, page.parent), *_of_tricks(results)]
+    write_text(page, "\n".join(lines).rstrip() + "\n")
 
 
 def lead(rows: dict[str, Answers]) -> float:
@@ -129,7 +138,36 @@ def _over_sets(found: dict[str, dict[str, Answers | None]], folder: Path) -> lis
         f"![The named comparisons with their intervals]({FOREST})",
         "",
         f"![The gain of auto over KD against the teacher's lead, by data set]({LEAD})",
+        "",
     ]
+
+
+def _of_tricks(results: Path) -> list[str]:
+    """What else was tried, on the data sets that have all of it."""
+    found = {
+        name: {row: read(results, name, row) for row in (*TRICKS, *set(BASES.values()))}
+        for name in TRICK_SETS
+    }
+    complete = {name: rows for name, rows in found.items() if all(rows.values())}
+    if not complete:
+        return []
+    lines = [
+        "### What else was tried",
+        "",
+        "Points of top-1 against the row with which each is compared.",
+        "",
+        f"| Row | Against | {' | '.join(SETS[name].title for name in complete)} |",
+        f"|---|---|{'---:|' * len(complete)}",
+    ]
+    for row, base in BASES.items():
+        pairs = [(rows[row], rows[base]) for rows in complete.values()]
+        shown = [
+            _shown(difference(ours, theirs, "top1"), 100.0)
+            for ours, theirs in pairs
+            if ours and theirs
+        ]
+        lines.append(f"| {TRICKS[row].title} | {ROWS[base].title} | {' | '.join(shown)} |")
+    return lines
 
 
 def _shown(found: Difference, factor: float, digits: int = 1) -> str:

@@ -15,7 +15,8 @@ VAL_SHARE = 0.15  # of the images outside the fold
 LEAST_LEAD = 4.0  # points that the teacher must have over the student alone, on validation images
 AUGMENTATIONS = 2
 
-Visual = Literal["views", "rgb", "rgb again", "rgb strong"]
+Visual = Literal["views", "rgb", "rgb again", "rgb strong", "rgb folds"]
+Trick = Literal["relations", "view by view", "shown views", "text head"]
 TEACHER = "tf_efficientnet_lite0"
 TEACHER_WEIGHTS = "package:efficientnet-lite0"
 STUDENT = "resnet10t"
@@ -84,6 +85,7 @@ class Row:
     gamma: float = 0.0
     contrastive_temperature: float = 0.07
     teacher_warmup_epochs: int = 0
+    trick: Trick | None = None
 
 
 _AUTO = Row("TMKD, auto")
@@ -107,6 +109,18 @@ ROWS = {
     "article": replace(_AUTO, title="TMKD, article", fusion="label", soften=False, gamma=0.1),
 }
 
+_VIEWS = ROWS["views"]
+TRICKS = {
+    "kd-folds": replace(_KD, title="Out-of-fold outputs of RGB teachers", teacher="rgb folds"),
+    "views-each": replace(_VIEWS, title="KD view by view", trick="view by view"),
+    "views-shown": replace(_VIEWS, title="Views shown to the student", trick="shown views"),
+    "views-relations": replace(_VIEWS, title="Relational term", trick="relations"),
+    "views-text-head": replace(_VIEWS, title="Text embeddings as the head", trick="text head"),
+}
+TRICK_SETS = ("cifar100", "magnetic-tile", "caltech101")
+# what each is compared with
+BASES = {row: "kd" if row.startswith("kd") else "views" for row in TRICKS}
+
 # the first row against the second
 COMPARISONS = {
     "auto over KD": ("auto", "kd"),
@@ -117,9 +131,14 @@ COMPARISONS = {
 }
 
 
+def rows_of(name: str) -> dict[str, Row]:
+    """The rows that a data set has, in the order of the runs."""
+    return ROWS | TRICKS if name in TRICK_SETS else ROWS
+
+
 def fingerprint(name: str, row: str) -> str:
     """SHA-256 over all constants of a row on a data set."""
     constants = [SPLITS, VAL_SHARE, AUGMENTATIONS, TEACHER, TEACHER_WEIGHTS, STUDENT]
     constants += [STUDENT_KWARGS, STUDENT_RATE, TEACHER_RATE, DECAY, BATCH, STRONG]
-    text = json.dumps([constants, asdict(SETS[name]), asdict(ROWS[row])], sort_keys=True)
+    text = json.dumps([constants, asdict(SETS[name]), asdict((ROWS | TRICKS)[row])], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()

@@ -16,6 +16,7 @@ from benchmarks.comparisons.protocol import SPLITS, STUDENTS, fingerprint
 
 DRAWS = 4000
 SEED = 0
+_AT_ONCE = 500  # draws, to bound memory
 Metric = Literal["top1", "macro_recall", "nll", "calibration_error"]
 BY_IMAGE: tuple[Metric, ...] = ("top1", "macro_recall", "nll")
 Floats = npt.NDArray[np.float64]
@@ -78,20 +79,25 @@ def drawn_differences(first: Answers, second: Answers, metric: Metric) -> Floats
     drawn for each row on its own.
     """
     random = np.random.default_rng(SEED)
-    splits, count = len(first.labels), len(first.right[0])
-    draws = np.empty(DRAWS)
-    for draw in range(DRAWS):
-        changes = []
-        for split in random.integers(splits, size=splits):
-            labels = first.labels[split]
-            images = random.integers(len(labels), size=len(labels))
+    splits = len(first.labels)
+    drawn = random.multinomial(splits, np.full(splits, 1 / splits), size=DRAWS)
+    draws = np.zeros(DRAWS)
+    for split, labels in enumerate(first.labels):
+        times = drawn[:, split]  # how often each draw has this split
+        which = np.repeat(np.arange(DRAWS), times)
+        changes = np.zeros(len(which))
+        for start in range(0, len(which), _AT_ONCE):
+            count = len(which[start : start + _AT_ONCE])
+            images = random.multinomial(len(labels), np.full(len(labels), 1 / len(labels)), count)
             means = [
-                _mean_of(row, split, random.integers(count, size=count), images, metric)
+                _means_of(
+                    _drawn_students(row, split, metric, count, random), images, labels, metric
+                )
                 for row in (first, second)
             ]
-            changes.append(means[0] - means[1])
-        draws[draw] = np.mean(changes)
-    return draws
+            changes[start : start + count] = means[0] - means[1]
+        draws += np.bincount(which, weights=changes, minlength=DRAWS)
+    return draws / splits
 
 
 def over_sets(draws: Sequence[Floats], means: Sequence[float]) -> Difference:
@@ -116,21 +122,27 @@ def holm(p_values: Mapping[str, float]) -> dict[str, float]:
     return adjusted
 
 
-def _mean_of(
-    row: Answers,
-    split: int,
-    students: npt.NDArray[np.int64],
-    images: npt.NDArray[np.int64],
-    metric: Metric,
-) -> float:
-    values = row.losses if metric == "nll" else row.right
-    each = np.mean([values[split][student][images] for student in students], axis=0)
+def _drawn_students(
+    row: Answers, split: int, metric: Metric, draws: int, random: np.random.Generator
+) -> Floats:
+    """The mean [draws, N] of as many students as there are, drawn with replacement."""
+    values = np.stack((row.losses if metric == "nll" else row.right)[split])
+    count = len(values)
+    drawn = random.multinomial(count, np.full(count, 1 / count), size=draws)
+    return drawn @ values / count
+
+
+def _means_of(
+    values: Floats, images: npt.NDArray[np.int64], labels: npt.NDArray[np.int64], metric: Metric
+) -> Floats:
+    """The mean of each draw's values [draws, N], where image i counts `images[draw, i]` times."""
+    weighted = values * images
     if metric != "macro_recall":
-        return float(each.mean())
-    labels = row.labels[split][images]
-    counts = np.bincount(labels)
-    sums = np.bincount(labels, weights=each)
-    return float((sums[counts > 0] / counts[counts > 0]).mean())
+        return np.asarray(weighted.sum(axis=1) / len(labels))
+    of_class = np.eye(labels.max() + 1)[labels]
+    counts = images @ of_class
+    recalls = weighted @ of_class / np.maximum(counts, 1)
+    return np.asarray(recalls.sum(axis=1) / (counts > 0).sum(axis=1))
 
 
 def _bits(packed: str, count: int) -> Floats:

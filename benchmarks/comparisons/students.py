@@ -18,44 +18,61 @@ from benchmarks.comparisons.protocol import (
     AUGMENTATIONS,
     BATCH,
     DECAY,
-    ROWS,
     SETS,
     STUDENT,
     STUDENT_KWARGS,
     STUDENT_RATE,
     Row,
+    Trick,
+    rows_of,
 )
 from benchmarks.comparisons.teachers import CPU, SILENT, Teachers
+from benchmarks.comparisons.tricks import text_head
+from benchmarks.comparisons.tricks.relations import RelationalLoss
+from benchmarks.comparisons.tricks.shown_views import ShownViews
+from benchmarks.comparisons.tricks.view_by_view import ViewByViewLoss
 from tmkd_deploy.distill.likelihood import best_factor
 from tmkd_deploy.distill.losses.total import StudentLoss
 from tmkd_deploy.distill.student import train_student
 from tmkd_deploy.distill.teacher_outputs import CachedTeacherOutputs
-from tmkd_deploy.models.timm_classifier import create
+from tmkd_deploy.models.classifier import create
 from tmkd_deploy.training.batches import TrainingImages
 from tmkd_deploy.training.predict import predict
 from tmkd_deploy.training.schedule import Schedule
 
 Result = dict[str, Any]
 _BINS = 15  # of the calibration error
+_LOSSES: dict[Trick | None, type[StudentLoss]] = {
+    "relations": RelationalLoss,
+    "view by view": ViewByViewLoss,
+}
 
 
 def run(name: str, split: Split, teachers: Teachers, seed: int) -> Result:
     """Train and test one student of the row `name`."""
-    row, plan = ROWS[name], SETS[split.pool.name]
+    plan = SETS[split.pool.name]
+    row = rows_of(split.pool.name)[name]
     teacher = fused(row, split, teachers) if row.teacher else None
     started = time.process_time()
     torch.manual_seed(seed)
     classes = len(split.pool.class_names)
     student, width = create(STUDENT, classes, STUDENT_KWARGS, plan.student_side, scratch=True)
     student.to(memory_format=torch.channels_last)
-    texts = teachers.text(free=False)["texts"].mean(dim=0) if row.gamma else torch.zeros(classes, 1)
-    loss = StudentLoss(row, width, teacher.features.shape[-1] if teacher else 1, texts)
+    texts = torch.zeros(classes, 1)
+    if row.gamma or row.trick == "text head":
+        texts = teachers.text(free=False)["texts"].mean(dim=0)
+    if row.trick == "text head":
+        text_head.start(student.get_submodule("network.backbone"), texts)
+    kind_of_loss = _LOSSES.get(row.trick, StudentLoss)
+    loss = kind_of_loss(row, width, teacher.features.shape[-1] if teacher else 1, texts)
     labels = torch.from_numpy(split.labels("train"))
-    images = split.images("train", plan.student_side)
+    kind_of_images = ShownViews if row.trick == "shown views" else TrainingImages
     train_student(
         student,
         loss,
-        TrainingImages(images, labels, plan.augment, AUGMENTATIONS),
+        kind_of_images(
+            split.images("train", plan.student_side), labels, plan.augment, AUGMENTATIONS
+        ),
         CachedTeacherOutputs(teacher.logits, teacher.features) if teacher else None,
         Schedule(plan.student_epochs, BATCH, STUDENT_RATE, DECAY, seed),
         CPU,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -23,13 +24,14 @@ from benchmarks.comparisons.protocol import (
     SetPlan,
     Visual,
 )
+from benchmarks.comparisons.tricks.folds import folds
 from tmkd_deploy.distill import text_teacher
 from tmkd_deploy.distill.text_teacher import TextTeacher
 from tmkd_deploy.distill.views import make_views
 from tmkd_deploy.distill.visual_teacher import fine_tune
 from tmkd_deploy.events import SilentEvents
 from tmkd_deploy.models import weights
-from tmkd_deploy.models.timm_classifier import Classifier, create
+from tmkd_deploy.models.classifier import Classifier, create
 from tmkd_deploy.recipe import schema
 from tmkd_deploy.records.types import VIEWS
 from tmkd_deploy.training.augment import apply, augmentation_count
@@ -75,9 +77,11 @@ class Teachers:
 
         The views are rgb, edge and freq for the teacher of views, and rgb alone for the others. The
         RGB teacher has `passes` as well: [A, 1, N, C] and so on, the mean of its logits for the
-        image, its mirror and a central crop.
+        image, its mirror and a central crop. The "rgb folds" answer for each training image with a
+        teacher that was not trained on it, and for the others with the mean of all.
         """
-        return self._once(kind.replace(" ", "-"), lambda: self._made_visual(kind))
+        make = self._made_folds if kind == "rgb folds" else partial(self._made_visual, kind)
+        return self._once(kind.replace(" ", "-"), make)
 
     def text(self, free: bool) -> Tensors:
         """Scores [N, V, C] by part, the embeddings `texts` [V, C, d] and the `scale` of logits."""
@@ -102,15 +106,32 @@ class Teachers:
             made |= {f"passes-{part}": self._of(part, self._passes(network)) for part in PARTS}
         return made
 
-    def _trained_visual(self, kind: Visual) -> Classifier:
+    def _made_folds(self) -> Tensors:
+        labels = self._split.labels("train")
+        parts = [
+            (rows, self._trained_visual("rgb", trained_on))
+            for trained_on, rows in folds(labels, 3000 + self._seed)
+        ]
+        whole = [self._of("train", self._logits(network, False), rows) for rows, network in parts]
+        order = torch.cat([rows for rows, _ in parts]).argsort()
+        val = [self._of("val", self._logits(network, False)) for _, network in parts]
+        return {
+            "train": torch.cat(whole, dim=2)[:, :, order],
+            "val": torch.stack(val).mean(dim=0),
+        }
+
+    def _trained_visual(self, kind: Visual, rows: Tensor | None = None) -> Classifier:
+        """A teacher, trained on all training images or on some `rows`."""
         classes = len(self._split.pool.class_names)
         torch.manual_seed(1000 + self._seed + (500 if kind == "rgb again" else 0))
         network, _ = create(TEACHER, classes, {}, self._plan.teacher_side, scratch=False)
         weights.initialise(network, TEACHER, TEACHER_WEIGHTS)
         network.to(memory_format=torch.channels_last)
+        pixels = self._split.images("train", self._plan.teacher_side)
+        labels = torch.from_numpy(self._split.labels("train"))
         images = TrainingImages(
-            self._split.images("train", self._plan.teacher_side),
-            torch.from_numpy(self._split.labels("train")),
+            pixels if rows is None else pixels[rows.numpy()],
+            labels if rows is None else labels[rows],
             self._plan.augment,
             8,
             STRONG if kind == "rgb strong" else (),
@@ -143,15 +164,19 @@ class Teachers:
     def _views(self, images: Tensor, three: bool) -> Tensor:
         return make_views(images, self._settings, list(VIEWS)) if three else images[None]
 
-    def _of(self, part: str, work: Work) -> Tensor:
-        """What `work` makes of a part, in each augmentation if it is the training split."""
+    def _of(self, part: str, work: Work, rows: Tensor | None = None) -> Tensor:
+        """What `work` makes of a part or some of its `rows`.
+
+        Images of the training split are taken in each augmentation.
+        """
         images = self._split.images(part, self._plan.teacher_side)
+        images = images if rows is None else images[rows.numpy()]
         train = part == "train"
         count = augmentation_count(self._plan.augment, AUGMENTATIONS) if train else 1
         made: list[list[Tensor]] = [[] for _ in range(count)]
         with torch.inference_mode():
-            for rows in torch.split(torch.arange(len(images)), 64):
-                batch = to_float(images, rows, CPU)
+            for some in torch.split(torch.arange(len(images)), 64):
+                batch = to_float(images, some, CPU)
                 for number in range(count):
                     made[number].append(work(apply(batch, self._plan.augment, number)))
         return torch.stack([torch.cat(each, dim=1) for each in made])

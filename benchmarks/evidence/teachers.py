@@ -26,7 +26,7 @@ from tmkd_deploy.distill.teacher_outputs import (
 from tmkd_deploy.distill.visual_teacher import features_by_view, fine_tune, top1_by_view
 from tmkd_deploy.events import SilentEvents
 from tmkd_deploy.models import weights
-from tmkd_deploy.models.timm_classifier import Classifier, create
+from tmkd_deploy.models.classifier import Classifier, create
 from tmkd_deploy.records.types import VIEWS
 from tmkd_deploy.training.batches import TrainingImages
 from tmkd_deploy.training.schedule import Schedule

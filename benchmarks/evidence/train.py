@@ -22,7 +22,7 @@ from benchmarks.evidence.sets import DataSet, read
 from benchmarks.evidence.teachers import SILENT, Teachers
 from tmkd_deploy.distill.losses.total import StudentLoss
 from tmkd_deploy.distill.student import train_student
-from tmkd_deploy.models.timm_classifier import create
+from tmkd_deploy.models.classifier import create
 from tmkd_deploy.training.batches import TrainingImages
 from tmkd_deploy.training.predict import predict
 from tmkd_deploy.training.schedule import Schedule

@@ -17,7 +17,7 @@ from tmkd_deploy.engines.tensorrt_rtx import TensorRTRtx
 from tmkd_deploy.export.fp16 import to_fp16
 from tmkd_deploy.export.torch_to_onnx import to_onnx
 from tmkd_deploy.measure.latency import measure_latency
-from tmkd_deploy.models.timm_classifier import Classifier
+from tmkd_deploy.models.classifier import Classifier
 from tmkd_deploy.quantize.engine_arithmetic import use_engine_arithmetic
 from tmkd_deploy.quantize.fold import fold_batch_norms
 from tmkd_deploy.recipe.schema import Measure

@@ -25,7 +25,7 @@ from tmkd_deploy.distill.student import train_student
 from tmkd_deploy.events import SilentEvents
 from tmkd_deploy.models import weights
 from tmkd_deploy.models.checkpoint_file import read_checkpoint
-from tmkd_deploy.models.timm_classifier import Classifier, create, merge_branches
+from tmkd_deploy.models.classifier import Classifier, create, merge_branches
 from tmkd_deploy.quantize.engine_arithmetic import use_engine_arithmetic
 from tmkd_deploy.quantize.fold import fold_batch_norms
 from tmkd_deploy.quantize.insert import BATCH_NORMS, insert_quantizers, use_quant_scheme

@@ -65,7 +65,7 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Digits:
 
     from tmkd_deploy.distill.train_teacher import Teachers
     from tmkd_deploy.events import SilentEvents
-    from tmkd_deploy.models.timm_classifier import create
+    from tmkd_deploy.models.classifier import create
     from tmkd_deploy.records.distillation import TeacherRecord
     from tmkd_deploy.training.batches import to_float
     from tmkd_deploy.training.fit import fit

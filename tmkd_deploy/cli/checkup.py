@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
 import platform
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from tmkd_deploy.cli import extras
+from tmkd_deploy.errors import RequestError
+from tmkd_deploy.printable import printable
 from tmkd_deploy.recipe.schema import Recipe
+from tmkd_deploy.suggestions import did_you_mean
 from tmkd_deploy.targets import catalog, machine_probe
 from tmkd_deploy.targets.finding import Finding
 from tmkd_deploy.targets.int8_check import int8_findings
@@ -23,12 +27,27 @@ MEMORY_MB_ADVISED = 4096
 OPTIONAL = {"dev", "dev-train", "docs", "modelopt", "onnxruntime-gpu"}
 
 
-def examine(recipe: Recipe | None, runs: Path) -> list[Finding]:
-    """The findings on this machine; with a recipe, only on what the recipe needs."""
+def examine(recipe: Recipe | None, runs: Path, required: Sequence[str] = ()) -> list[Finding]:
+    """The findings on this machine; with a recipe, only on what the recipe needs.
+
+    The extras named in `required` are needed too, and their packages are imported.
+
+    Raises:
+        RequestError: one of `required` is no extra whose packages this package imports.
+    """
+    known = {extra for _, extra in extras.PROVIDERS.values()}
+    for name in required:
+        if name not in known:
+            raise RequestError(
+                f'There is no extra "{printable(name)}" to require.',
+                where="--extra",
+                advice=did_you_mean(name, known),
+            )
     machine = machine_probe.probe()
     return [
         _python(),
-        *_packages(_needed_extras(recipe), limited=recipe is not None),
+        *_packages(_needed_extras(recipe) | set(required), limited=recipe is not None),
+        *(_imports(extra) for extra in required),
         _disk(runs),
         *_hardware(machine),
         *([] if recipe is None else _targets(recipe, machine)),
@@ -81,6 +100,20 @@ def _extra(extra: str, packages: list[extras.Requirement], needed: bool) -> Find
         return Finding(subject, "error" if needed else "missing", ", ".join(missing), install)
     found = ", ".join(f"{each.distribution} {each.installed}" for each in packages)
     return Finding(subject, "ok", found)
+
+
+def _imports(extra: str) -> Finding:
+    """Whether the modules of an extra can be imported: installed is not yet usable."""
+    subject = f"Imports of {extra}"
+    modules = [module for module, (_, provider) in extras.PROVIDERS.items() if provider == extra]
+    for module in modules:
+        try:
+            importlib.import_module(module)
+        except Exception as error:  # a library that fails to load may raise anything
+            found = f"{module}: {printable(str(error) or type(error).__name__)}"
+            remedy = f"pip install --force-reinstall 'tmkd-deploy[{extra}]'"
+            return Finding(subject, "error", found, remedy)
+    return Finding(subject, "ok", ", ".join(modules))
 
 
 def _disk(runs: Path) -> Finding:

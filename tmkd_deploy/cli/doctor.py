@@ -9,7 +9,7 @@ import typer
 
 from tmkd_deploy.cli import output
 from tmkd_deploy.cli.options import DEFAULT_RUNS, AsJson, Runs
-from tmkd_deploy.errors import ExitCode
+from tmkd_deploy.errors import ExitCode, RequestError
 
 
 def doctor(
@@ -22,6 +22,14 @@ def doctor(
             "--device",
             metavar="ADDRESS",
             help="Check this device instead: local, or ssh://user@host:port.",
+        ),
+    ] = None,
+    extra: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--extra",
+            metavar="NAME",
+            help="Require this extra of the package, and import it. Repeatable.",
         ),
     ] = None,
     runs: Runs = DEFAULT_RUNS,
@@ -41,7 +49,11 @@ def doctor(
     if device is None:
         from tmkd_deploy.cli import checkup  # noqa: PLC0415
 
-        findings = checkup.examine(checked_recipe, runs)
+        findings = checkup.examine(checked_recipe, runs, extra or [])
+    elif extra:
+        raise RequestError(
+            "--extra checks this machine, and --device another.", advice="Give one of them."
+        )
     else:
         from tmkd_deploy.cli import device_checkup  # noqa: PLC0415
 

@@ -19,7 +19,7 @@ from tmkd_deploy.data.split import stratified_folds
 from tmkd_deploy.errors import DataError, EnvironmentProblem
 from tmkd_deploy.events import Events, track
 from tmkd_deploy.models import weights
-from tmkd_deploy.models.timm_classifier import Classifier, create
+from tmkd_deploy.models.classifier import Classifier, create
 from tmkd_deploy.training.batches import to_float
 from tmkd_deploy.training.distributed import training_device
 

@@ -10,6 +10,8 @@ from tmkd_deploy.devices.messages import END_OF_TIME, UnusableError, first_probl
 
 _Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 _Count = Annotated[int, Field(ge=0)]
+# TensorRT's, which decides the types of files and the arguments of builders
+_Release = Annotated[str, Field(pattern=r"^\d{1,3}(\.\d{1,3})+([^\d].*)?$", max_length=50)]
 
 
 class _Answer(BaseModel):
@@ -17,7 +19,7 @@ class _Answer(BaseModel):
 
 
 class _Program(_Answer):
-    version: str | None
+    version: _Release | None
 
 
 class _Gpu(_Answer):
@@ -49,7 +51,7 @@ class _Probe(_Answer):
     python: str
     numpy: str | None
     onnxruntime: str | None
-    tensorrt: str | None
+    tensorrt: _Release | None
     tensorrt_rtx: str | None
     tensorrt_file: str | None
     import_errors: dict[str, str]

@@ -118,14 +118,18 @@ class Step(Generic[Name]):
         return ships, f"{said}{chance}; {_LABELS[ships]} ships."
 
 
-def near_chance(of: str, model: Validated) -> str | None:
-    """A sentence if the 95 % interval of a model's top-1 includes chance, or lies below it."""
+def near_chance(of: str, model: Validated, when: str = "") -> str | None:
+    """A sentence if the 95 % interval of a model's top-1 includes chance, or lies below it.
+
+    `when` is a clause on a model that is not as it will be used.
+    """
     right, images = int(model.right.sum()), len(model.right)
     low, high = share_interval(right, images)
     if low > model.chance:
         return None
+    chance = " ".join(filter(None, ("chance", when)))
     return (
-        f"{of} is not above chance: its top-1 is {_percent(right / images)} "
+        f"{of} is not above {chance}: its top-1 is {_percent(right / images)} "
         f"({100 * low:.1f} to {100 * high:.1f}) on {images} validation images, and guessing "
         f"classes as often as it predicts them would reach {_percent(model.chance)}."
     )

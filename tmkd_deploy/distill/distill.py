@@ -34,7 +34,7 @@ from tmkd_deploy.distill.teacher_outputs import (
 from tmkd_deploy.distill.train_teacher import Teachers
 from tmkd_deploy.events import Events
 from tmkd_deploy.models import weights
-from tmkd_deploy.models.timm_classifier import Classifier, create, merge_branches, parameters_of
+from tmkd_deploy.models.classifier import Classifier, create, merge_branches, parameters_of
 from tmkd_deploy.recipe.schema import Recipe
 from tmkd_deploy.records.distillation import StudentName, StudentRecord
 from tmkd_deploy.records.fusion import Fusion
@@ -87,7 +87,8 @@ class Student:
         if recipe.distill.teacher_outputs == "live":
             fusion = self.record.fusion or stated_fusion(recipe.distill)
             return LiveTeacherOutputs(teachers.fused(recipe, fusion, data, training_device()))
-        return CachedTeacherOutputs(**load_file(self.folder / _TEACHER_OUTPUTS))
+        outputs = CachedTeacherOutputs(**load_file(self.folder / _TEACHER_OUTPUTS))
+        return outputs.on(training_device())
 
     def loss(self, recipe: Recipe, data: PreparedData, teachers: Teachers) -> StudentLoss:
         """The loss it was trained with, projections included, for further fine-tuning."""
@@ -114,6 +115,8 @@ def distill(
     fusion = fusion_of(recipe, data, teachers, events)
     teacher_outputs = _teacher_outputs(recipe, data, teachers, fusion, folder, events)
     student, width, loaded = _initialised(recipe, data, recipe.student.weights)
+    if new_head := weights.new_head(student):
+        events.say(f"Of the student's weights, {new_head}.")
     loss = student_loss(recipe, data, teachers, width)
     curve = _train(
         student, loss, recipe, data, teacher_outputs, _DISTILLING, events, trainer_config
@@ -197,7 +200,7 @@ def _teacher_outputs(
     weights.write_tensors(
         {"logits": cache.logits, "features": cache.features}, folder / _TEACHER_OUTPUTS
     )
-    return cache
+    return cache.on(device)
 
 
 def student_loss(
@@ -223,7 +226,7 @@ def training_images(recipe: Recipe, data: PreparedData) -> TrainingImages:
         settings.augmentations,
         settings.mix,
         settings.mix_alpha,
-    )
+    ).on(training_device())
 
 
 def _initialised(recipe: Recipe, data: PreparedData, start: str) -> tuple[Classifier, int, str]:

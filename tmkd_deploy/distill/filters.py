@@ -33,8 +33,10 @@ def sobel_gradient(grey: Tensor) -> Tensor:
 
     Normalised so that a linear ramp has the gradient of its slope per pixel.
     """
-    horizontal = torch.tensor([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]]) / 8
-    kernels = torch.stack([horizontal, horizontal.T]).unsqueeze(1).to(grey)
+    # made where they are used: a copy to a GPU would make the host wait
+    slope = torch.arange(-1.0, 2.0, dtype=grey.dtype, device=grey.device)
+    horizontal = torch.outer(2.0 - slope.abs(), slope) / 8
+    kernels = torch.stack([horizontal, horizontal.T]).unsqueeze(1)
     return F.conv2d(F.pad(grey, (1, 1, 1, 1), mode="replicate"), kernels)
 
 
@@ -70,7 +72,10 @@ def _on_ridge(magnitude: Tensor, angle: Tensor) -> Tensor:
 
 
 def _connected(weak: Tensor, strong: Tensor) -> Tensor:
-    """Hysteresis: the weak pixels connected to a strong one; `strong` is a subset of `weak`."""
+    """Hysteresis: the weak pixels connected to a strong one; `strong` is a subset of `weak`.
+
+    The host waits for a GPU in every round, to learn whether there is another.
+    """
     while True:
         grown = weak & (F.max_pool2d(strong.float(), 3, stride=1, padding=1) > 0)
         if torch.equal(grown, strong):

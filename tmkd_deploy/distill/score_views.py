@@ -16,7 +16,7 @@ from tmkd_deploy.distill.visual_teacher import features_by_view, percentages
 from tmkd_deploy.errors import DataError
 from tmkd_deploy.events import Events
 from tmkd_deploy.models import weights
-from tmkd_deploy.models.timm_classifier import Classifier
+from tmkd_deploy.models.classifier import Classifier
 from tmkd_deploy.recipe.schema import Recipe
 from tmkd_deploy.records.distillation import TextTeacherRecord
 from tmkd_deploy.records.types import VIEWS

@@ -19,7 +19,7 @@ from tmkd_deploy.distill.losses.labels import class_weights
 from tmkd_deploy.distill.teacher_outputs import FusedTeacher
 from tmkd_deploy.events import Events
 from tmkd_deploy.models import weights
-from tmkd_deploy.models.timm_classifier import (
+from tmkd_deploy.models.classifier import (
     Classifier,
     create,
     merge_branches,
@@ -109,6 +109,7 @@ class Teachers:
             fusion.softness,
             self.text_logits(split) if fusion.text_share else None,
             fusion.text_share,
+            TrainerConfig(recipe.training.precision).dtype(device),
         )
 
 
@@ -136,8 +137,13 @@ def train_teacher(
     chosen = weights.initialise(visual, settings.model, settings.weights)
     warn_of_normalisation("teacher.visual", visual, chosen, data, events)
     loaded = weights.recorded_name(chosen)
-    events.say(f"The visual teacher starts from {origin(loaded)}.")
+    new_head = weights.new_head(visual)
+    events.say(
+        f"The visual teacher starts from {'; '.join(filter(None, (origin(loaded), new_head)))}."
+    )
     visual.to(device).to(memory_format=torch.channels_last)
+    if settings.epochs and loaded != "none" and new_head is None:
+        _try_weights(visual, data, events)
     curve = _fine_tune(visual, recipe, data, device, events, trainer_config)
     weights.save(visual, folder / _VISUAL_WEIGHTS)
     top1 = visual_teacher.top1_by_view(
@@ -154,6 +160,18 @@ def train_teacher(
         curve=curve,
         weights=loaded,
     )
+
+
+def _try_weights(visual: Classifier, data: PreparedData, events: Events) -> None:
+    """Say how weights whose last layer fits decide on the user's own labels, before training."""
+    found = validate(visual, data, "the visual teacher")
+    if weakness := near_chance("The teacher", found, "before it is trained"):
+        events.warn(
+            f"{weakness} If its weights were trained on these classes, their order or the "
+            "normalisation differs."
+        )
+    else:
+        events.say(f"Before training, the teacher's top-1 is {100 * found.candidate.top1:.1f} %.")
 
 
 def _fine_tune(
@@ -182,7 +200,7 @@ def _fine_tune(
         recipe.distill.augment,
         max_augmentations=8,
         augmentations=settings.augmentations,
-    )
+    ).on(device)
     return visual_teacher.fine_tune(
         visual,
         images,

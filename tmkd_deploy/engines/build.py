@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from tmkd_deploy.engines.registry import runtime
+from tmkd_deploy.engines.tensorrt_kit import TensorRTKit
 from tmkd_deploy.events import Events, track
 from tmkd_deploy.records.engine import EngineRecord
 from tmkd_deploy.records.types import ImageSize, as_precision
@@ -19,6 +20,7 @@ def build(
     folder: Path,
     events: Events,
     older: Mapping[str, Path] | None = None,
+    dla_core: int | None = None,
 ) -> EngineRecord:
     """Build an engine for each precision.
 
@@ -29,8 +31,11 @@ def build(
         folder: receives the engines.
         events: receives progress and notes.
         older: ONNX files of the same precisions for an older TensorRT release, for a build kit.
+        dla_core: the deep learning accelerator that a build kit is for; None for the GPU.
     """
     builder = runtime(profile.runtime)
+    if isinstance(builder, TensorRTKit):
+        builder = TensorRTKit(dla_core)
     engines = []
     description = f"Building engines for {profile.name}"
     for precision, model in track(events, models.items(), description, len(models), "engines"):
@@ -45,6 +50,11 @@ def build(
             f"{profile.title} builds its own engines: copy this folder to the device and run "
             f"{' and '.join(f'build-{engine.precision}.sh' for engine in engines)}."
         )
+        if dla_core is not None and dla_core >= profile.dla_cores:
+            notes.append(
+                f"The kit is for DLA core {dla_core}, but {profile.title} is listed with "
+                f"{profile.dla_cores} DLA cores."
+            )
     for note in notes:
         events.say(note)
     return EngineRecord(

@@ -12,6 +12,7 @@ from typing import Any
 from tmkd_deploy.agent.build.preflight import sm_of
 from tmkd_deploy.artifacts import sha256_of
 from tmkd_deploy.devices.device import Device
+from tmkd_deploy.engines.dla_model import for_dla
 from tmkd_deploy.engines.engine_file import describe_engine
 from tmkd_deploy.engines.int8_layers import count_int8
 from tmkd_deploy.engines.tensorrt_typing import Typing, typing_of
@@ -20,6 +21,7 @@ from tmkd_deploy.records.engine import EngineRecord
 from tmkd_deploy.records.measurements import EngineFile, TiedTo
 from tmkd_deploy.records.onnx_model import INPUT
 from tmkd_deploy.records.types import ImageSize, Precision, as_precision, height_and_width
+from tmkd_deploy.targets.device_checks import known_faults
 from tmkd_deploy.targets.target_profile import TargetProfile
 
 TEACHER = "teacher"
@@ -43,37 +45,48 @@ def build_on_device(
         models: the ONNX file of each precision and of `TEACHER`, which is built in FP32 to be timed
             alongside the student.
         image_size: of the models' input.
-        dla_core: the deep learning accelerator to build for; None for the GPU.
+        dla_core: the deep learning accelerator to build for; None for the GPU. It computes in INT8
+            and FP16, so FP32 engines are the GPU's.
         folder: receives each engine and what the device records about it:
-            `<name>.manifest.json`, `<name>.layers.json` and `<name>.builder.log`.
+            `<name>.manifest.json`, `<name>.layers.json` and `<name>.builder.log`; for a DLA also
+            the files that it is built from.
         events: receives progress and notes.
 
     Raises:
         TmkdError: as `Device.request`.
     """
     engines, notes = [], []
-    release = tensorrt_release(device.info)
-    typing: Typing = typing_of(release) if release and profile.runtime == "tensorrt" else "strong"
+    release = tensorrt_release(device.info) if profile.runtime == "tensorrt" else None
+    typing: Typing = typing_of(release) if release else "strong"
     height, width = height_and_width(image_size)
+    if profile.runtime == "tensorrt":
+        for fault in known_faults(device.info):
+            events.warn(f"{fault.subject}: {fault.found}. {fault.remedy}")
     description = f"Building engines on {device.info['model'] or profile.title}"
     for name, model in track(events, models.items(), description, len(models), "engines"):
+        core = None if release is None or name in (TEACHER, "fp32") else dla_core
+        source, cache = model, None
+        if core is not None and release is not None:
+            source = folder / f"{name}.dla.onnx"
+            cache = for_dla(model, as_precision(name), release, source)
         answer = device.request(
             "build",
             runtime=profile.runtime,
-            onnx=device.upload(model),
+            onnx=device.upload(source),
+            calibration=None if cache is None else device.upload(cache),
             precision="fp32" if name == TEACHER else name,
             height=height,
             width=width,
             input=INPUT,
             typing=typing,
             workspace_mb=profile.workspace_mb,
-            dla_core=None if name == TEACHER else dla_core,
+            dla_core=core,
             compute_capability=_compute_capability(profile),
         )
         engine = _download(device, answer, name, model, profile, folder)
         if name != TEACHER:
-            tied_to = _tied_to(answer["sidecar"], profile, typing, dla_core)
-            engines.append(_describe(as_precision(name), engine, tied_to))
+            tied_to = _tied_to(answer["sidecar"], profile, typing, core)
+            engines.append(_describe(as_precision(name), engine, tied_to, core))
             notes += _gpu_fallback_note(name, answer["sidecar"])
     for note in notes:
         events.say(note)
@@ -138,7 +151,13 @@ def _tied_to(
     )
 
 
-def _describe(precision: Precision, engine: Path, tied_to: TiedTo | None) -> EngineFile:
+def _describe(
+    precision: Precision, engine: Path, tied_to: TiedTo | None, dla_core: int | None
+) -> EngineFile:
+    if dla_core is not None:
+        # those on a DLA are a single layer to TensorRT, such as {ForeignNode[Conv_0...Concat_198]}:
+        # https://github.com/NVIDIA/TensorRT/issues/3143
+        return describe_engine(precision, engine, tied_to=tied_to)
     listed = engine.with_name(f"{precision}.layers.json")
     layers = json.loads(listed.read_text(encoding="utf-8")) if listed.exists() else None
     counts = count_int8(layers) if layers else (None, None)

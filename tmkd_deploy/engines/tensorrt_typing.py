@@ -8,9 +8,13 @@ QuantizeLinear.
 TensorRT 10 follows the types in the file with --stronglyTyped, TensorRT 11 always does. Their file
 is FP16 outside the quantized layers.
 
+Before TensorRT 11, a DLA is typed by flags, because that of 10 takes no strongly typed network, and
+its INT8 scales come from a calibration cache (`dla_model`). 10.7 was the last 10.x with a DLA.
+
 Sources: NVIDIA/TensorRT, trtexec --help of 8.5.3, 8.6.1, 10.5 and 11.1; onnx-tensorrt,
 docs/operators.md of 8.5 and 8.6 (opset 17); onnxruntime#11535 ("invalid weights type of Int8");
-NVIDIA's guide to strong typing (weak typing is gone from 11, --stronglyTyped has no effect there).
+NVIDIA's guide to strong typing (weak typing is gone from 11, --stronglyTyped has no effect there);
+of the DLA: https://github.com/NVIDIA/TensorRT/issues/4228 and /issues/2222.
 """
 
 from __future__ import annotations
@@ -18,6 +22,7 @@ from __future__ import annotations
 from typing import Literal
 
 from tmkd_deploy.records.types import Precision
+from tmkd_deploy.targets.support import numbers
 
 # as named in requests to a device and in the files of a kit
 Typing = Literal["strong", "flags"]
@@ -31,9 +36,20 @@ def typing_of(release: str) -> Typing:
     return "flags" if _major(release) < 10 else "strong"
 
 
-def trtexec_flags(release: str, precision: Precision) -> list[str]:
+def dla_needs_cache(release: str) -> bool:
+    """Whether INT8 on the DLA of a release takes its scales from a cache, not from Q/DQ pairs."""
+    return _major(release) < 11
+
+
+def version_number(release: str) -> int:
+    """A release as TensorRT prints it: 8502 for 8.5.2, 100300 for 10.3."""
+    major, minor, patch = [*numbers(release), 0, 0][:3]
+    return major * (10_000 if major >= 10 else 1000) + minor * 100 + patch
+
+
+def trtexec_flags(release: str, precision: Precision, dla: bool = False) -> list[str]:
     """The trtexec arguments of a release to build `precision` without running the engine."""
-    if _major(release) < 10:
+    if _major(release) < 10 or (dla and _major(release) == 10):
         # Q and DQ decide which layers are INT8; the FP16 flag is for the others
         types = {"int8": ["--int8", "--fp16"], "fp16": ["--fp16"], "fp32": []}[precision]
     elif _major(release) == 10:
@@ -47,4 +63,4 @@ def trtexec_flags(release: str, precision: Precision) -> list[str]:
 
 
 def _major(release: str) -> int:
-    return int(release.partition(".")[0])
+    return numbers(release)[0]

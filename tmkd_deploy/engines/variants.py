@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tmkd_deploy.engines.interface import Runtime, variant_for
 from tmkd_deploy.engines.registry import runtime
-from tmkd_deploy.engines.tensorrt_typing import FLAGS_OPSET, typing_of
+from tmkd_deploy.engines.tensorrt_typing import FLAGS_OPSET, dla_needs_cache, typing_of
 from tmkd_deploy.errors import RequestError
 from tmkd_deploy.records.onnx_model import Variant
 from tmkd_deploy.records.types import Precision
@@ -12,18 +12,22 @@ from tmkd_deploy.targets.target_profile import TargetProfile
 
 
 def variants_for(
-    profile: TargetProfile, precision: Precision, release: str | None = None
+    profile: TargetProfile, precision: Precision, release: str | None = None, dla: bool = False
 ) -> list[Variant]:
     """The ONNX variants of the student that `precision` is built from, the main one first.
 
     There are two if devices of the profile may have TensorRT 8 or newer, and one if the `release`
-    of an attached device is known.
+    of an attached device is known. For a `dla` that takes the scales of INT8 from a cache, it is
+    the file with weights in floating point.
     """
     builder = runtime(profile.runtime)
     possible = [release] if release else [row.tensorrt for row in profile.software]
     releases = possible if builder.name == "tensorrt" else []
     by_ceiling = "flags" if profile.opset_ceiling <= FLAGS_OPSET else "strong"
-    typings = dict.fromkeys(map(typing_of, releases)) or [by_ceiling]
+    cached = dla and precision == "int8"
+    typings = dict.fromkeys(
+        "flags" if cached and dla_needs_cache(each) else typing_of(each) for each in releases
+    ) or [by_ceiling]
     return [
         variant_for(builder, precision) if typing == "strong" else _for_flags(builder, precision)
         for typing in typings

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from tmkd_deploy.explain.graph import Graph
 from tmkd_deploy.explain.interface import Finding, Kind
+from tmkd_deploy.records.layer_names import user_name
 
 _BY_RECIPE = (
     "If accuracy allows, remove it from quantize.exclude_layers: every excluded layer needs "
@@ -19,7 +20,7 @@ def excluded_layer_findings(graph: Graph, excluded_layers: Sequence[str]) -> lis
 
     `excluded_layers` lists those that the recipe or a mixed-precision search excluded.
     """
-    named = {name.removeprefix("backbone.") for name in excluded_layers}
+    named = {*excluded_layers, *map(user_name, excluded_layers)}
     findings = []
     for node, weight in graph.weighted():
         if graph.weight_quantizer(weight) is not None:

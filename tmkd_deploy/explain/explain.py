@@ -157,10 +157,13 @@ def _read(run: Path, target: str) -> _Run:
 def _source(found: _Run, precision: Precision) -> Graph:
     """The ONNX file that an engine was built from.
 
-    A device recorded the hash of its file. Without such a record it is the first variant, which is
-    meant for the target's newest software.
+    A device recorded the hash of its file; that for a DLA lies beside the engine. Without such a
+    record it is the first variant, which is meant for the target's newest software.
     """
     recorded = _recorded_hash(found.engines, precision)
+    for_dla = found.engines.manifest.files.get(f"{precision}.dla.onnx")
+    if for_dla is not None and for_dla.sha256 == recorded:
+        return Graph(onnx.load(found.engines.path(f"{precision}.dla.onnx")))
     for variant in variants_for(profiles.get(found.target), precision):
         folder = found.folder / "export" / variant.name
         if recorded is None or folder.exists():

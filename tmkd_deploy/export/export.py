@@ -16,7 +16,7 @@ from tmkd_deploy.export.fp16 import OLDEST_TYPED, to_fp16
 from tmkd_deploy.export.fp16_overflow import LARGEST, first_overflow
 from tmkd_deploy.export.reference import reference_logits
 from tmkd_deploy.export.torch_to_onnx import count_quantized, to_onnx
-from tmkd_deploy.models.timm_classifier import Classifier
+from tmkd_deploy.models.classifier import Classifier
 from tmkd_deploy.quantize.engine_arithmetic import use_engine_arithmetic
 from tmkd_deploy.recipe.schema import Recipe
 from tmkd_deploy.records.onnx_model import MODEL, MODULE, QUANT_SCHEME, OnnxRecord, Variant

@@ -7,10 +7,12 @@ from collections.abc import Iterable
 
 import onnx
 
+from tmkd_deploy.records.layer_names import PREFIXES
 from tmkd_deploy.records.onnx_model import MODULE
 
 _SCOPES = "pkg.torch.onnx.name_scopes"
-_ROOTS = ("classifier.network.backbone.", "classifier.network.")
+_NETWORK = "classifier.network."
+_ROOTS = (*(_NETWORK + prefix for prefix in PREFIXES), _NETWORK)
 
 
 def remember_modules(proto: onnx.ModelProto) -> None:

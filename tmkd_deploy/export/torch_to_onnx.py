@@ -16,7 +16,7 @@ from tmkd_deploy.export.modules import remember_modules
 from tmkd_deploy.export.older_opset import OLDEST_EXPORTED, lowered
 from tmkd_deploy.export.pixels import bypass_pixel_arithmetic
 from tmkd_deploy.export.unused_constants import drop_unused_constants
-from tmkd_deploy.models.timm_classifier import Classifier
+from tmkd_deploy.models.classifier import Classifier
 from tmkd_deploy.quantize.insert import freeze_weight_scales
 from tmkd_deploy.quiet import quiet
 from tmkd_deploy.records.onnx_model import INPUT, OUTPUT

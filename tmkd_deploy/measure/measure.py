@@ -20,7 +20,7 @@ from tmkd_deploy.measure.data_concerns import concerns
 from tmkd_deploy.measure.ledger import Entry, confusion_matrix, ledger
 from tmkd_deploy.measure.threshold import Guard, check_guarded_class, decided
 from tmkd_deploy.measure.unusable import none_usable
-from tmkd_deploy.models.timm_classifier import Classifier
+from tmkd_deploy.models.classifier import Classifier
 from tmkd_deploy.quantize.engine_arithmetic import use_engine_arithmetic
 from tmkd_deploy.recipe import schema
 from tmkd_deploy.records.distillation import StudentName

@@ -1,1 +1,1 @@
-"""timm networks and their weights."""
+"""Networks by name, from anywhere, and their weights."""

@@ -23,12 +23,32 @@ HEADER_BYTES_AT_MOST = 16 << 20  # of safetensors; some 100,000 tensors
 DIRECTORY_BYTES_AT_MOST = 4 << 20  # of a torch file; some 30,000 tensors
 # What torch and the other threads of this process need besides, while a file is read.
 MEMORY_BESIDES = 2 << 30
+UNKNOWN_NAMES_AT_MOST = 500
 _ZIP, _PICKLE = b"PK\x03\x04", b"\x80"
 _ADVICE = "Use a safetensors file or a torch checkpoint that holds tensors only."
+_OF_SCRIPT = (
+    "It holds code, which is not run. If you trust the file, keep its weights alone: python -c "
+    "\"import torch; torch.save(torch.jit.load('IN.pt', 'cpu').state_dict(), 'OUT.pt')\""
+)
+_OF_MODULE = (
+    "Reading it needs its code, which is not run. If you trust the file, keep its weights alone, "
+    "where its classes can be imported: python -c \"import torch; torch.save(torch.load('IN.pt', "
+    "'cpu', weights_only=False)[].state_dict(), 'OUT.pt')\""
+)
+# Where trainers put weights, averaged ones first: timm's train.py, torchvision's, Lightning, and
+# what tutorials write.
+_KEYS = ("state_dict_ema", "model_ema", "state_dict", "model", "model_state_dict", "net")
+
+
+class TorchScriptFileError(UnsuitableFileError):
+    """A file is a program and no checkpoint."""
 
 
 def read_checkpoint(path: Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors file, or of a torch file loaded with `weights_only=True`.
+    """The tensors of a safetensors file, or of a torch file; no code in it runs.
+
+    Trainers write more than tensors. Of several sets of weights, the averaged ones come first; what
+    else the file holds, such as options, is not looked at.
 
     Raises:
         DataError: the file is missing, unreadable, too large, or holds anything but named tensors.
@@ -36,18 +56,21 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
     with open_checkpoint(path) as stream:
         try:
             loaded = _load(stream, is_safetensors=path.suffix == ".safetensors")
+        except TorchScriptFileError as error:
+            raise _unreadable(path, "This is a TorchScript program.", _OF_SCRIPT) from error
         except (UnsuitableFileError, MemoryError) as error:
             why = str(error) or "it asks for more memory than a file of its size holds"
             raise _unreadable(path, f"The checkpoint cannot be read: {why}.") from error
         # for damaged files, the unpickler raises whatever it stumbles on
         except Exception as error:
             raise _unreadable(path, "The checkpoint cannot be read.") from error
-    for key in ("state_dict", "model"):
-        if isinstance(loaded, dict) and isinstance(loaded.get(key), dict):
-            loaded = loaded[key]
-    if not isinstance(loaded, dict) or not all(map(_is_entry, loaded.items())):
+    state, place = _state_in(loaded)
+    if isinstance(state, Placeholder):
+        advice = _OF_MODULE.replace("[]", place)
+        raise _unreadable(path, "This is a pickled module and no state dictionary.", advice)
+    if not isinstance(state, dict) or not all(map(_is_entry, state.items())):
         raise _unreadable(path, "The checkpoint is not a plain dictionary of tensors.")
-    return loaded
+    return state
 
 
 def read_shapes(path: Path) -> dict[str, Tensor]:
@@ -109,9 +132,49 @@ def _load(stream: BinaryIO, *, is_safetensors: bool) -> Any:
             return from_bytes(stream.read())
         if start.startswith(_ZIP):
             _check_archive(stream, size)
-        elif not start.startswith(_PICKLE):
+            return _read_zip(stream)
+        if not start.startswith(_PICKLE):
             raise UnsuitableFileError("it is no torch file")
         return torch.load(stream, map_location="cpu", weights_only=True)
+
+
+def _read_zip(stream: BinaryIO) -> Any:
+    """A torch file, in which an inert placeholder takes the place of every unknown class.
+
+    Trainers pickle their options with the weights. torch's restricted unpickler, which calls
+    nothing but what it is allowed, gets a placeholder for each other name in the file.
+    """
+    unknown = torch.serialization.get_unsafe_globals_in_checkpoint(stream)
+    stream.seek(0)
+    if len(unknown) > UNKNOWN_NAMES_AT_MOST:  # each is looked up for every object
+        raise UnsuitableFileError(f"it names {len(unknown):,} classes that are not torch's")
+    with torch.serialization.safe_globals([(Placeholder, name) for name in unknown]):
+        return torch.load(stream, map_location="cpu", weights_only=True)
+
+
+class Placeholder(list[Any]):
+    """Stands for an object of an unknown class, whose arguments and state it ignores."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__()
+
+    def __setstate__(self, state: Any) -> None:
+        pass
+
+
+def _state_in(loaded: Any) -> tuple[Any, str]:
+    """The state dictionary within what a trainer saved, and its place as Python indexes it."""
+    place = ""
+    for _ in range(3):  # some trainers wrap twice; a file may hold itself
+        found = []
+        if isinstance(loaded, dict):
+            found = [k for k in _KEYS if isinstance(loaded.get(k), dict | Placeholder)]
+        if not found:
+            break
+        loaded, place = loaded[found[0]], f"{place}['{found[0]}']"
+    if not isinstance(loaded, dict):
+        return loaded, place
+    return {k: value for k, value in loaded.items() if not _is_no_weight(k, value)}, place
 
 
 def _check_archive(stream: BinaryIO, size: int) -> None:
@@ -119,6 +182,8 @@ def _check_archive(stream: BinaryIO, size: int) -> None:
     with zipfile.ZipFile(_DirectoryReader(stream)) as archive:
         members = archive.infolist()
     stream.seek(0)
+    if any(Path(each.filename).name == "constants.pkl" for each in members):
+        raise TorchScriptFileError("it is a TorchScript program")
     if any(each.compress_type != zipfile.ZIP_STORED for each in members):
         raise UnsuitableFileError("it is compressed, which torch files are not")
     if sum(each.file_size for each in members) > size:
@@ -141,6 +206,12 @@ class _DirectoryReader:
         return self._stream.read(count)
 
 
+def _is_no_weight(name: Any, value: Any) -> bool:
+    """Whether it is the extra state of a module, or the counter of an averaged model."""
+    extra = isinstance(name, str) and name.endswith("_extra_state")
+    return extra or (name == "n_averaged" and isinstance(value, Tensor))
+
+
 def _is_entry(entry: tuple[Any, Any]) -> bool:
     """Whether it is the name of a dense tensor; others are not checked by torch, and unused."""
     name, value = entry
@@ -153,5 +224,5 @@ def _is_entry(entry: tuple[Any, Any]) -> bool:
     )
 
 
-def _unreadable(path: Path, problem: str) -> DataError:
-    return DataError(problem, where=str(path), advice=_ADVICE)
+def _unreadable(path: Path, problem: str, advice: str = "") -> DataError:
+    return DataError(problem, where=str(path), advice=advice or _ADVICE)

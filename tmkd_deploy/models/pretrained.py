@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from typing import Any
 
 import huggingface_hub
@@ -11,6 +10,7 @@ from huggingface_hub import constants
 from torch import Tensor
 
 from tmkd_deploy.errors import DataError
+from tmkd_deploy.models.reachable import obstacle
 
 _FILES = ("model.safetensors", "pytorch_model.bin")
 _SECONDS = 8.0  # for a first answer; the hub's client alone would retry for a minute
@@ -63,24 +63,18 @@ def _obstacle(config: Any) -> str | None:
     The client's download retries for a minute, so its server is asked once, without retries.
     """
     repository, revision, names = _place(config)
-    found = [f"{constants.ENDPOINT} does not answer"]
 
     def ask() -> None:
-        for name in names:
+        for number, name in enumerate(names, start=1):
             url = huggingface_hub.hf_hub_url(repository, name, revision=revision)
             try:
                 huggingface_hub.get_hf_file_metadata(url, timeout=_SECONDS)
-            except Exception as error:  # the client has dozens, of several libraries
-                found.append(f"{constants.ENDPOINT}: {error or type(error).__name__}")
-            else:
-                found.clear()
                 return
+            except Exception:
+                if number == len(names):
+                    raise
 
-    # looking up a name has no time limit of its own, so it happens where it can be abandoned
-    thread = threading.Thread(target=ask, daemon=True)
-    thread.start()
-    thread.join(_SECONDS)
-    return found[-1].splitlines()[0] if found else None
+    return obstacle(ask, constants.ENDPOINT, _SECONDS)
 
 
 def _place(config: Any) -> tuple[str, str | None, tuple[str, ...]]:

@@ -6,13 +6,14 @@ import torch
 
 from tmkd_deploy.errors import RequestError
 from tmkd_deploy.models import weights
-from tmkd_deploy.models.timm_classifier import (
+from tmkd_deploy.models.classifier import (
     Classifier,
     create,
     merge_branches,
     other_normalisation,
     parameters_of,
 )
+from tmkd_deploy.models.network import Network
 from tmkd_deploy.quantize.insert import insert_quantizers
 from tmkd_deploy.recipe.schema import Data, Student, VisualTeacher
 from tmkd_deploy.records.types import ImageSize
@@ -26,7 +27,7 @@ def create_empty(
     None for the few models that compute with values while they are built.
 
     Raises:
-        RequestError: timm lacks the model, or it refuses its keywords or the size.
+        RequestError: there is no such model, or it refuses its keywords or the size.
     """
     model_kwargs = section.model_kwargs if isinstance(section, Student) else {}
     try:
@@ -46,7 +47,10 @@ def fit(section: Student | VisualTeacher, classifier: Classifier) -> None:
 def described(section: Student | VisualTeacher, classifier: Classifier) -> str:
     """The model, its size and its weights."""
     millions = parameters_of(classifier) / 1e6
-    return f"{section.model}, {millions:.2f} M parameters, weights: {section.weights}"
+    side = classifier.network.side if isinstance(classifier.network, Network) else None
+    published = section.weights in ("auto", "pretrained") and side
+    trained = f", published for {side} px" if published else ""
+    return f"{section.model}, {millions:.2f} M parameters, weights: {section.weights}{trained}"
 
 
 def normalisation(

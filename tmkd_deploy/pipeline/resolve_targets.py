@@ -65,7 +65,8 @@ def resolve_target(target: Target, context: RunContext) -> ResolvedTarget:
     precisions = precisions_of(target, profile, recipe)
     builds = [each for each in profile.precisions if each in precisions or each != "int8"]
     release = tensorrt_release(info) if info else None
-    variants = {each: variants_for(profile, each, release) for each in builds}
+    dla = target.dla_core is not None
+    variants = {each: variants_for(profile, each, release, dla) for each in builds}
     engine_runtime = runtime(profile.runtime)
     return ResolvedTarget(
         name=profile.name,

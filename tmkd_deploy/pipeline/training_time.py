@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from tmkd_deploy.models.timm_classifier import create
+from tmkd_deploy.models.classifier import create
 from tmkd_deploy.pipeline.training_job import set_threads
 from tmkd_deploy.recipe.schema import Recipe
 from tmkd_deploy.records.types import ImageSize, height_and_width

@@ -19,8 +19,10 @@ from torch import fx, nn
 from torch.nn.utils import parametrize
 
 from tmkd_deploy.errors import RequestError
-from tmkd_deploy.models.timm_classifier import Classifier
+from tmkd_deploy.models.classifier import Classifier
+from tmkd_deploy.models.network import line_of
 from tmkd_deploy.quantize.quantizers import ActivationQuantizer, WeightQuantizer
+from tmkd_deploy.records.layer_names import user_name
 from tmkd_deploy.records.quant_scheme import QuantScheme
 from tmkd_deploy.suggestions import did_you_mean, nearest
 
@@ -31,7 +33,19 @@ _ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.Hardtanh, nn.SiLU, nn.GELU, nn.Hardswish, 
 # their outputs are input values and thus already on the grid; another pair of Q and DQ with a
 # different scale would keep a max pooling in floating point
 _TRANSPARENT = (nn.Identity, nn.Dropout, nn.Flatten, nn.MaxPool2d)
-_TRANSPARENT_FUNCTIONS: set[Any] = {torch.flatten, F.max_pool2d}
+# functions by themselves, and methods of tensors by their names
+_TRANSPARENT_CALLS: set[Any] = {
+    torch.flatten,
+    F.max_pool2d,
+    F.dropout,
+    "flatten",
+    "view",
+    "reshape",
+}
+_ACTIVATION_CALLS: set[Any] = {
+    *(F.relu, F.relu_, F.relu6, F.hardtanh, F.silu, F.gelu, F.hardswish, F.leaky_relu),
+    *(torch.relu, torch.relu_, "relu", "relu_"),
+}
 _JOINS = {operator.add, operator.iadd, torch.add, torch.cat, operator.mul, torch.mul}
 _POOL_FUNCTIONS = {F.avg_pool2d, F.adaptive_avg_pool2d}
 
@@ -59,9 +73,10 @@ def insert_quantizers(classifier: Classifier, exclude_layers: Iterable[str] = ()
     network = classifier.network
     try:
         traced = fx.GraphModule(network, _Tracer().trace(network))
-    except (fx.proxy.TraceError, TypeError, RuntimeError) as error:
+    except Exception as error:  # a user's module may raise anything when it sees no values
         raise RequestError(
-            f"The student cannot be quantized because its graph depends on its input: {error}.",
+            f"The student cannot be quantized because its graph depends on its input: "
+            f"{str(error).rstrip('.')}{line_of(error)}.",
             advice="Choose another student, or set quantize.enabled to false.",
         ) from error
     layers = weighted_layers(traced)
@@ -148,13 +163,12 @@ def freeze_weight_scales(network: nn.Module) -> None:
 def _resolve_names(names: Iterable[str], layers: list[str]) -> set[str]:
     found = set()
     for name in names:
-        # the network's layers are below 'backbone.', which users need not know
-        matches = [layer for layer in layers if layer in (name, f"backbone.{name}")]
+        matches = [layer for layer in layers if name in (layer, user_name(layer))]
         if not matches:
             raise RequestError(
                 f"quantize.exclude_layers names {name!r}, but the student has no such layer.",
                 where="quantize.exclude_layers",
-                advice=_suggested(name, [layer.removeprefix("backbone.") for layer in layers]),
+                advice=_suggested(name, list(map(user_name, layers))),
             )
         found.update(matches)
     return found
@@ -170,12 +184,24 @@ def _is_quantizable(node: fx.Node, modules: dict[str, nn.Module]) -> bool:
         return isinstance(modules[str(node.target)], (*_WEIGHTED, *_POOLS))
     if node.op == "call_method":
         return node.target == "mean"
-    return node.op == "call_function" and node.target in _JOINS | _POOL_FUNCTIONS
+    is_call = node.op == "call_function" and node.target in _JOINS | _POOL_FUNCTIONS
+    return is_call and not _is_size(node)
+
+
+def _is_size(node: fx.Node) -> bool:
+    """Whether a node computes with the sizes of tensors alone."""
+    if node.op == "call_method":
+        return node.target in ("size", "dim", "numel")
+    if node.op != "call_function":
+        return False
+    if node.target is getattr:
+        return node.args[1] in ("shape", "ndim")
+    return bool(node.all_input_nodes) and all(map(_is_size, node.all_input_nodes))
 
 
 def source_of(node: fx.Node, modules: dict[str, nn.Module]) -> fx.Node:
     """The node that computes a tensor's values, skipping layers that only pass them on."""
-    while node.op != "placeholder" and _is(node, _TRANSPARENT, modules, _TRANSPARENT_FUNCTIONS):
+    while node.op != "placeholder" and _is(node, _TRANSPARENT, modules, _TRANSPARENT_CALLS):
         node = node.all_input_nodes[0]
     return node
 
@@ -183,10 +209,10 @@ def source_of(node: fx.Node, modules: dict[str, nn.Module]) -> fx.Node:
 def _tail(node: fx.Node, modules: dict[str, nn.Module]) -> fx.Node:
     """The last node of the batch norm and activation that are fused with `node`."""
     fused = (*BATCH_NORMS, *_ACTIVATIONS, *_TRANSPARENT)
-    functions = {F.relu, F.relu6, torch.relu, F.silu, F.gelu} | _TRANSPARENT_FUNCTIONS
+    calls = _ACTIVATION_CALLS | _TRANSPARENT_CALLS
     while len(node.users) == 1:
         user = next(iter(node.users))
-        if not _is(user, fused, modules, functions):
+        if not _is(user, fused, modules, calls):
             break
         node = user
     return source_of(node, modules)
@@ -196,11 +222,11 @@ def _is(
     node: fx.Node,
     kinds: tuple[type[nn.Module], ...],
     modules: dict[str, nn.Module],
-    functions: set[Any],
+    calls: set[Any],
 ) -> bool:
     if node.op == "call_module":
         return isinstance(modules[str(node.target)], kinds)
-    return node.op == "call_function" and node.target in functions
+    return node.op in ("call_function", "call_method") and node.target in calls
 
 
 def _only_feeds_output(node: fx.Node) -> bool:

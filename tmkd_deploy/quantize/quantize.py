@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -17,7 +18,7 @@ from tmkd_deploy.distill.student import train_student
 from tmkd_deploy.distill.train_teacher import Teachers
 from tmkd_deploy.events import Events
 from tmkd_deploy.models import weights
-from tmkd_deploy.models.timm_classifier import Classifier
+from tmkd_deploy.models.classifier import Classifier
 from tmkd_deploy.quantize.calibration_set import CalibrationSet, draw_calibration_set
 from tmkd_deploy.quantize.engine_arithmetic import use_engine_arithmetic
 from tmkd_deploy.quantize.fold import fold_batch_norms
@@ -32,6 +33,7 @@ from tmkd_deploy.quantize.insert import (
 from tmkd_deploy.quantize.scales import calibrate, require_finite_weights
 from tmkd_deploy.recipe.schema import Recipe
 from tmkd_deploy.records.candidates import Gain
+from tmkd_deploy.records.layer_names import user_name
 from tmkd_deploy.records.quant_scheme import QuantScheme
 from tmkd_deploy.records.quantization import QuantizationRecord, QuantizedName
 from tmkd_deploy.training.distributed import training_device
@@ -106,8 +108,8 @@ def quantize(
     ships, choice, gain = _choose(recipe, found)
     events.say(choice)
     return QuantizationRecord(
-        layers=[name.removeprefix("backbone.") for name in layers],
-        excluded_layers=[name.removeprefix("backbone.") for name in excluded_layers],
+        layers=list(map(user_name, layers)),
+        excluded_layers=list(map(user_name, excluded_layers)),
         activation_quantizers=count,
         quant_scheme=quant_scheme.value,
         calibration_method=_calibration_method(recipe),
@@ -229,7 +231,8 @@ def _fine_tune(
         device,
         events,
         description,
-        trainer_config=trainer_config,
+        # low precision would round activations to other levels than the engine's
+        trainer_config=trainer_config and replace(trainer_config, precision="float32"),
         # the teacher warm-up took place in the distill stage
         epoch_offset=recipe.distill.teacher_warmup_epochs,
         on_epoch=freeze_statistics,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -66,9 +67,11 @@ class ActivationQuantizer(nn.Module):
                 values, torch.tensor(scale), torch.tensor(zero_point, dtype=kind), None
             )
         limits = torch.iinfo(kind)
-        return torch.fake_quantize_per_tensor_affine(
-            values, scale, zero_point, limits.min, limits.max
-        )
+        grid = scale, zero_point, limits.min, limits.max
+        if values.device.type == "cpu" and not torch.compiler.is_compiling():
+            return torch.fake_quantize_per_tensor_affine(values, *grid)
+        rounded: Tensor = RoundedActivation.apply(values, *grid)
+        return rounded
 
 
 class WeightQuantizer(nn.Module):
@@ -105,9 +108,49 @@ class WeightQuantizer(nn.Module):
                 raise AssertionError("call freeze_weight_scales before exporting")
             zeros = torch.zeros_like(self.frozen_scale, dtype=torch.int8)
             return _onnx_quantize_dequantize(weight, self.frozen_scale, zeros, 0)
-        scale = self.scale(weight)
-        zeros = torch.zeros_like(scale, dtype=torch.int32)
-        return torch.fake_quantize_per_channel_affine(weight, scale, zeros, 0, -128, 127)
+        rounded: Tensor = _RoundedWeight.apply(weight, self.scale(weight))
+        return rounded
+
+
+class RoundedActivation(torch.autograd.Function):
+    """What torch.fake_quantize_per_tensor_affine computes, which cannot be compiled.
+
+    On a CPU torch's function is faster. Values beyond the grid have no gradient.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, values: Tensor, scale: float, zero_point: int, low: int, high: int
+    ) -> Tensor:
+        """`values` of any shape, rounded to the integers from `low` to `high` times `scale`."""
+        inverse = 1.0 / torch.full((), scale, dtype=values.dtype, device=values.device)
+        steps = (values * inverse).round_()
+        low, high = low - zero_point, high - zero_point
+        ctx.save_for_backward((steps >= low) & (steps <= high))
+        return steps.clamp_(low, high).mul_(scale)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        """The gradient where values were within the grid."""
+        (inside,) = ctx.saved_tensors
+        return gradients[0] * inside, None, None, None, None
+
+
+class _RoundedWeight(torch.autograd.Function):
+    """A weight [out, ...] rounded to multiples of the scales [out]; straight-through gradient.
+
+    As QuantizeLinear and DequantizeLinear: divided by the scale, rounded half to even. torch's own
+    function multiplies by the reciprocal, and makes the host wait for a GPU to check zero points.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, scale: Tensor) -> Tensor:
+        steps = scale.view(-1, *[1] * (weight.ndim - 1))
+        return (weight / steps).round_().clamp_(-128, 127).mul_(steps)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        return gradients[0], None
 
 
 def _kept_by_fp16(scale: Tensor) -> Tensor:

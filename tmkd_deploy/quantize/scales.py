@@ -10,11 +10,12 @@ from torch import fx
 
 from tmkd_deploy.errors import DataError
 from tmkd_deploy.events import Events, track
-from tmkd_deploy.models.timm_classifier import Classifier
+from tmkd_deploy.models.classifier import Classifier
 from tmkd_deploy.quantize.calibration import MagnitudeHistogram
 from tmkd_deploy.quantize.insert import activation_quantizers, quantized_layers
 from tmkd_deploy.quantize.quantizers import ActivationQuantizer
 from tmkd_deploy.recipe.schema import Calibration
+from tmkd_deploy.records.layer_names import user_name
 from tmkd_deploy.records.quant_scheme import QuantScheme
 from tmkd_deploy.training.batches import to_float
 
@@ -89,7 +90,7 @@ def require_finite_weights(network: fx.GraphModule) -> None:
         weight = network.get_submodule(name).get_parameter("parametrizations.weight.original")
         if not bool(torch.isfinite(weight).all()):
             raise DataError(
-                f"The layer {_without_prefix(name)} cannot be quantized: some of its weights are "
+                f"The layer {user_name(name)} cannot be quantized: some of its weights are "
                 "not finite.",
                 advice="Train the student again with a lower learning rate.",
             )
@@ -114,16 +115,12 @@ def _origin(network: fx.GraphModule, name: str) -> str:
     if node.op == "placeholder":
         return "the normalised input"
     if node.op == "call_module":
-        return f"the output of {_without_prefix(str(node.target))}"
+        return f"the output of {user_name(str(node.target))}"
     sources = []
     for source in node.all_input_nodes:
         # the tensor itself, not its quantized copy
         is_quantized = str(source.target).startswith("quantizer_")
         tensor = source.all_input_nodes[0] if is_quantized else source
         called = tensor.op == "call_module"
-        sources.append(_without_prefix(str(tensor.target)) if called else tensor.name)
+        sources.append(user_name(str(tensor.target)) if called else tensor.name)
     return f"the result of {node.name}, which takes {' and '.join(sources)}"
-
-
-def _without_prefix(name: str) -> str:
-    return name.removeprefix("backbone.")

@@ -14,10 +14,11 @@ from tmkd_deploy.data.class_balanced import class_balanced_order
 from tmkd_deploy.data.prepared import PreparedData
 from tmkd_deploy.distill.distill import Student
 from tmkd_deploy.events import Events
-from tmkd_deploy.models.timm_classifier import Classifier
+from tmkd_deploy.models.classifier import Classifier
 from tmkd_deploy.quantize.insert import quantized_layers, use_quant_scheme_where
 from tmkd_deploy.quantize.quantize import post_training_quantized
 from tmkd_deploy.recipe.schema import Recipe
+from tmkd_deploy.records.layer_names import user_name
 from tmkd_deploy.records.quant_scheme import QuantScheme
 from tmkd_deploy.records.quantization import Cost, LayerSensitivity, SensitivityRecord
 from tmkd_deploy.training.distributed import training_device
@@ -60,7 +61,7 @@ def rank_layers(
         compare = _Comparison(logits(lambda _: False), teacher_logits, torch.from_numpy(labels))
         ranked = [
             LayerSensitivity(
-                layer=name.removeprefix("backbone."),
+                layer=user_name(name),
                 alone=compare.cost(logits(name.__eq__)),
                 without=without({name}),
             )

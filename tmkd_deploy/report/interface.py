@@ -86,7 +86,7 @@ class TeacherSummary:
 
 @dataclass(frozen=True)
 class StudentSummary:
-    """The student's timm model name, number of parameters, and what it started from if known."""
+    """The student's model name, number of parameters, and what it started from if known."""
 
     model: str
     parameters: int

@@ -47,7 +47,7 @@ def findings(
         _python(info),
         *([] if profile is None else _architecture(info, profile)),
         *(_jetpack(info, profile, release) if profile and profile.software else []),
-        *_known_faults(info),
+        *known_faults(info),
         *runtime_findings(info, profile, release),
         *(int8_findings(info) if profile is None or profile.runtime == "onnxruntime" else []),
         *(_cuda(info, release) if profile and profile.compute_capability else []),
@@ -122,7 +122,8 @@ def _jetpack(
         )
 
 
-def _known_faults(info: dict[str, Any]) -> Iterator[Finding]:
+def known_faults(info: dict[str, Any]) -> Iterator[Finding]:
+    """Faults of a device's software that a build may meet."""
     # https://github.com/ggml-org/llama.cpp/pull/23732; that a restart helps:
     # https://github.com/0xShug0/audio.cpp/issues/12
     if (info["l4t"] or "").startswith("36.4.7"):

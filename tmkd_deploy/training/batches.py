@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -62,6 +62,14 @@ class TrainingImages:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def on(self, device: torch.device) -> TrainingImages:
+        """The same images, kept on a GPU if they take up to a quarter of its free memory."""
+        size = self.images.nbytes
+        if not fits(size, device):
+            return self
+        images = torch.as_tensor(np.array(self.images), device=device)
+        return replace(self, images=images, labels=self.labels.to(device))
+
     def batch(
         self,
         indices: Tensor,
@@ -103,10 +111,27 @@ class TrainingImages:
         images = augment_strongly(images, self.augmentations, random, total, rows)
         return Batch(
             images.contiguous(memory_format=torch.channels_last),
-            self.labels[indices].to(device),
+            to_device(selected(self.labels, indices), device),
             indices,
             numbers,
         )
+
+
+def to_device(tensor: Tensor, device: torch.device) -> Tensor:
+    """`tensor` on `device`; the host does not wait for the copy, nor for what a GPU does before."""
+    if device.type == "cuda" and tensor.device.type == "cpu":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
+
+
+def selected(tensor: Tensor, *indices: Tensor) -> Tensor:
+    """`tensor[indices]`, where it is, for indices on the CPU."""
+    return tensor[tuple(to_device(each, tensor.device) for each in indices)]
+
+
+def fits(size: int, device: torch.device) -> bool:
+    """Whether `size` bytes are at most a quarter of what a GPU has free; never on a CPU."""
+    return device.type == "cuda" and 4 * size <= torch.cuda.mem_get_info(device)[0]
 
 
 def to_float(images: np.ndarray | Tensor, indices: Tensor | None, device: torch.device) -> Tensor:
@@ -116,11 +141,12 @@ def to_float(images: np.ndarray | Tensor, indices: Tensor | None, device: torch.
     tensor may already be on the device.
     """
     if isinstance(images, Tensor):
-        pixels = images if indices is None else images[indices.to(images.device)]
+        pixels = images if indices is None else selected(images, indices)
+    elif indices is None:
+        pixels = torch.from_numpy(np.array(images))
     else:
-        selected = images if indices is None else images[indices.numpy()]
-        pixels = torch.from_numpy(np.array(selected))
-        if device.type == "cuda":
-            pixels = pixels.pin_memory()
-    pixels = pixels.to(device, non_blocking=True)
+        pixels = torch.empty(len(indices), *images.shape[1:], dtype=torch.uint8)
+        pixels = pixels.pin_memory() if device.type == "cuda" else pixels
+        np.take(images, indices.numpy(), axis=0, out=pixels.numpy(), mode="clip")
+    pixels = to_device(pixels, device)
     return pixels.permute(0, 3, 1, 2).float().div_(255.0)

@@ -22,8 +22,12 @@ from torch.distributed.rendezvous import rendezvous
 
 from tmkd_deploy.errors import EnvironmentProblem
 
+# for what all processes do at the same time; without it, a lost process would hang the others
+_TIMEOUT = datetime.timedelta(minutes=15)
 # the other processes wait while rank 0 works on its own, however long that takes
-_TIMEOUT = datetime.timedelta(days=7)
+_PATIENCE = datetime.timedelta(days=7)
+
+_patient: dist.ProcessGroup | None = None
 
 
 class Store(Protocol):
@@ -44,12 +48,26 @@ def rank() -> int:
 
 
 def training_device() -> torch.device:
-    """This process's GPU if there is one, otherwise the CPU."""
+    """This process's GPU if there is one, otherwise the CPU.
+
+    A launcher that shows each process a GPU of its own, as Slurm can, numbers each of them 0.
+
+    Raises:
+        EnvironmentProblem: the processes of this machine outnumber its GPUs.
+    """
     if not torch.cuda.is_available() or os.environ.get("ACCELERATE_USE_CPU", "").lower() == "true":
         return torch.device("cpu")
     if world_size() == 1:
         return torch.device("cuda")
-    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+    number, gpus = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
+    if gpus == 1 and "SLURM_LOCALID" in os.environ:
+        return torch.device("cuda", 0)
+    if number >= gpus:
+        raise EnvironmentProblem(
+            f"There is no GPU for process {number} of this machine, which has {gpus}.",
+            advice="Start one process per GPU.",
+        )
+    return torch.device("cuda", number)
 
 
 @contextlib.contextmanager
@@ -62,18 +80,12 @@ def join_process_group() -> Iterator[Store]:
     Raises:
         EnvironmentProblem: the processes cannot be reached, or outnumber the GPUs.
     """
+    global _patient  # noqa: PLW0603 - as the default group is torch's
     try:
         store, number, size = next(iter(rendezvous("env://", timeout=_TIMEOUT)))
         device = training_device()
         if device.type == "cuda":
-            local_rank = int(os.environ.get("LOCAL_RANK", "0"))
-            gpus = torch.cuda.device_count()
-            if local_rank >= gpus:
-                raise EnvironmentProblem(
-                    f"There is no GPU for process {local_rank} of this machine, which has {gpus}.",
-                    advice="Start one process per GPU.",
-                )
-            torch.cuda.set_device(local_rank)
+            torch.cuda.set_device(device)
         dist.init_process_group(
             "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo",
             store=store,
@@ -81,6 +93,8 @@ def join_process_group() -> Iterator[Store]:
             world_size=size,
             timeout=_TIMEOUT,
         )
+        patient = dist.new_group(backend="gloo", timeout=_PATIENCE)
+        _patient = patient if isinstance(patient, dist.ProcessGroup) else None
     except (RuntimeError, ValueError) as error:
         raise EnvironmentProblem(
             f"Cannot connect to the other processes: {str(error).splitlines()[0]}",
@@ -89,6 +103,7 @@ def join_process_group() -> Iterator[Store]:
     try:
         yield store
     finally:
+        _patient = None
         dist.destroy_process_group()
 
 
@@ -156,6 +171,22 @@ def broadcast(tensors: Sequence[Tensor]) -> None:
     if world_size() > 1:
         for tensor in tensors:
             dist.broadcast(tensor.detach(), src=0)
+
+
+def in_any_process(flag: bool) -> bool:
+    """Whether `flag` is set in any process; all of them have to ask at the same time."""
+    if world_size() == 1:
+        return flag
+    found = torch.tensor(int(flag))
+    dist.all_reduce(found, dist.ReduceOp.MAX)
+    return bool(found)
+
+
+def answer_of_first(answer: bool | None) -> bool:
+    """What rank 0 answers; the other processes pass None and wait for as long as it takes."""
+    found = torch.tensor(int(bool(answer)))
+    dist.broadcast(found, src=0, group=_patient)
+    return bool(found)
 
 
 def require_same(number: int, what: str) -> None:

@@ -34,8 +34,9 @@ class StepResult:
     terms: Mapping[str, Tensor]
 
     def values(self) -> tuple[float, dict[str, float]]:
-        """The loss and its terms as numbers."""
-        return float(self.loss), {name: float(term) for name, term in self.terms.items()}
+        """The loss and its terms as numbers; a GPU is waited for once."""
+        loss, *terms = torch.stack([self.loss, *self.terms.values()]).tolist()
+        return loss, dict(zip(self.terms, terms, strict=True))
 
 
 class DivergenceDetector:

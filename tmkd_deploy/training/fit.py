@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 _LOG_INTERVAL = 20
 _MAX_GRADIENT_NORM = 5.0
+_STEPS_BETWEEN_QUESTIONS = 10
 
 
 def fit(
@@ -136,6 +137,8 @@ class _Training:
         self.validation = validation
         self.device = trained[0].device
         self.optimizer = schedule.new_optimizer(trained)
+        if self.device.type == "cuda":  # all batches but the last have one shape
+            torch.backends.cudnn.benchmark = True
         half = trainer_config.dtype(self.device) is torch.float16
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=half)
         self.steps_per_epoch = schedule.steps_per_epoch(images)
@@ -205,18 +208,27 @@ class _Training:
                 self.steps_done = step.number + 1
                 if self.best_epoch:
                     self._validate(self.best_epoch, task, metrics)
-                if self.checkpoint and (
-                    interruption.requested or self.checkpoint.is_due(self.steps_done)
-                ):
+                interrupted = self._is_interrupted(interruption.requested)
+                if self.checkpoint and (interrupted or self.checkpoint.is_due(self.steps_done)):
                     self._log(self.detector.check(), task, metrics)
                     self._save(self.checkpoint)
-                if interruption.requested:
+                if interrupted:
                     raise KeyboardInterrupt
                 if self._stops():
                     break
             self._log(self.detector.check(), task, metrics)
             if self.checkpoint and self.steps_saved != self.steps_done:
                 self._save(self.checkpoint)
+
+    def _is_interrupted(self, here: bool) -> bool:
+        """Whether to stop after this step.
+
+        A signal reaches several processes at different steps, and one that left would fail the
+        others before the checkpoint is written. So they ask each other, at some of the steps.
+        """
+        if distributed.world_size() > 1 and self.steps_done % _STEPS_BETWEEN_QUESTIONS:
+            return False
+        return distributed.in_any_process(here)
 
     def _stops(self) -> bool:
         return self.best_epoch is not None and self.best_epoch.stops

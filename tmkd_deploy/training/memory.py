@@ -11,7 +11,7 @@ import torch
 
 from tmkd_deploy.errors import EnvironmentProblem
 
-# messages of torch's allocator and of oneDNN on a CPU
+# messages of torch's allocator and of oneDNN on a CPU, and of CUDA and its libraries
 _MESSAGES = (
     "can't allocate memory",
     "not enough memory",
@@ -19,6 +19,10 @@ _MESSAGES = (
     "could not create a memory",
     "could not create a primitive",
     "could not execute a primitive",
+    "CUDA error: out of memory",
+    "CUFFT_ALLOC_FAILED",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
 )
 
 

@@ -1,4 +1,4 @@
-"""The processes of one run: usually one; several where torchrun started them.
+"""The processes of one run: usually one; several where torchrun, or Slurm's srun, started them.
 
 The main process alone owns the run folder: its lock, its artifacts, its messages. All take part in
 the stages that train, and the others wait meanwhile.
@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from tmkd_deploy.errors import EnvironmentProblem, ExitCode, PeerProcessFailed
+from tmkd_deploy.training.slurm import adopt_srun
 
 if TYPE_CHECKING:
     from tmkd_deploy.training.distributed import Store
@@ -51,13 +52,9 @@ class ProcessGroup(SingleProcess):
 
     def broadcast(self, question: Callable[[], bool]) -> bool:
         """The main process's answer to `question`; the others wait for it."""
-        import torch
-
         from tmkd_deploy.training import distributed
 
-        answer = torch.tensor(int(question()) if self.is_main_process else 0)
-        distributed.broadcast([answer])
-        return bool(answer)
+        return distributed.answer_of_first(question() if self.is_main_process else None)
 
 
 @contextlib.contextmanager
@@ -66,7 +63,9 @@ def process_group() -> Iterator[SingleProcess]:
 
     Raises:
         PeerProcessFailed: another process failed first and reports why.
+        EnvironmentProblem: the processes cannot be reached.
     """
+    adopt_srun()
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield SingleProcess()
         return

@@ -67,9 +67,12 @@ class Schedule:
     def new_optimizer(self, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
         """A new optimizer of these parameters; set its learning rate before every step."""
         rate, decay = self.learning_rate, self.weight_decay
+        fused = parameters[0].is_cuda  # one kernel for all parameters
         if self.optimizer == "sgd":
-            return torch.optim.SGD(parameters, lr=rate, momentum=0.9, weight_decay=decay)
-        return torch.optim.AdamW(_parameter_groups(parameters, decay), lr=rate)
+            return torch.optim.SGD(
+                parameters, lr=rate, momentum=0.9, weight_decay=decay, fused=fused
+            )
+        return torch.optim.AdamW(_parameter_groups(parameters, decay), lr=rate, fused=fused)
 
 
 def shuffled(images: int, batch_size: int, random: torch.Generator) -> Iterator[Tensor]:

@@ -23,7 +23,7 @@ REQUESTS: list[dict[str, Any]] = [
     {
         **{"id": 1, "do": "build", "runtime": "onnxruntime", "onnx": "ENGINE", "precision": "fp32"},
         **{"height": 8, "width": 8, "input": "pixels", "typing": "strong", "workspace_mb": 64},
-        **{"dla_core": None, "compute_capability": None},
+        **{"dla_core": None, "calibration": None, "compute_capability": None},
     },
     {
         **{"id": 1, "do": "predict", "runtime": "onnxruntime", "engine": "ENGINE"},

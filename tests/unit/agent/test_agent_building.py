@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from onnx import load_from_string
 from tiny_models import SIDE, Bench, model
 
 from tmkd_deploy.agent.agent_errors import AgentError
-from tmkd_deploy.agent.build import builders, tensorrt_build
+from tmkd_deploy.agent.build import builders, layer_types, tensorrt_build
 from tmkd_deploy.agent.build.build_request import build
 from tmkd_deploy.devices.payload import agent_zip
 from tmkd_deploy.runtime import tensorrt_library
@@ -40,6 +41,7 @@ def request(onnx, **changes):
         "typing": "strong",
         "workspace_mb": None,
         "dla_core": None,
+        "calibration": None,
         "gpu_fallback": True,
         "compute_capability": "SM86",
         **changes,
@@ -83,30 +85,23 @@ def test_fp32_is_not_computed_as_tf32(precision, tf32):
     trt = tensorrt_library.load("tensorrt_rtx")
     builder = trt.Builder(tensorrt_library.logger(trt))
     job = {"precision": precision, "workspace_mb": 64}
-    typing = tensorrt_build.choose_typing(trt, "strong", precision, dla=False)
+    typing = layer_types.choose_typing(trt, "strong", precision, dla=False)
     config = tensorrt_build.configure(trt, builder, typing, job)
     assert config.get_flag(trt.BuilderFlag.TF32) == tf32
 
 
 @rtx
-def test_a_dla_gets_a_network_without_dynamic_dimensions():
-    trt = tensorrt_library.load("tensorrt_rtx")
-    log = tensorrt_library.logger(trt)
-    builder = trt.Builder(log)
-    typing = tensorrt_build.choose_typing(trt, "strong", "fp16", dla=True)
-    network = builder.create_network(typing.network_flags)
-    assert trt.OnnxParser(network, log).parse(model())
-    assert network.get_output(0).shape[0] == -1
-    tensorrt_build.fix_batch(network, {"height": SIDE, "width": SIDE})
-    layers = [network.get_layer(at) for at in range(network.num_layers)]
-    shapes = [tuple(each.get_output(0).shape) for each in layers]
-    assert all(-1 not in shape for shape in shapes)
+def test_a_file_with_a_fixed_batch_is_built_too(bench):
+    proto = load_from_string(model())
+    proto.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1  # as for a DLA
+    answer = build(request(bench.put(proto.SerializeToString())), bench.context)
+    assert answer["bytes"] > 1000
 
 
 @rtx
 def test_an_engine_that_was_cleaned_away_is_built_again(bench, monkeypatch):
     onnx = bench.put(model())
-    made = builders.BuildResult(Path(), True, "log", [], [], {"typing": "strong"})
+    made = builders.BuildResult(Path(), True, None, [], [], {"typing": "strong"})
 
     def run_builder(*arguments):
         plan = bench.context.scratch() / "plan"
@@ -157,6 +152,7 @@ def test_garbage_is_wrong_data(bench, content, runtime):
 def test_the_parser_rejects_garbage_too(bench, tmp_path):
     (tmp_path / "model.onnx").write_bytes(b"\x08\x07" * 400)
     job = {"runtime": "tensorrt_rtx", "typing": "strong", "precision": "int8", "dla_core": None}
+    job |= {"calibration": None}
     with pytest.raises(AgentError) as caught:
         tensorrt_build.build({**job, "onnx": str(tmp_path / "model.onnx")}, tmp_path)
     assert caught.value.code == "data"
@@ -201,6 +197,7 @@ def test_the_builder_starts_from_a_zip(tmp_path):
         "typing": "strong",
         "workspace_mb": 64,
         "dla_core": None,
+        "calibration": None,
         "compute_capability": "SM89",
         "timing_cache": None,
     }

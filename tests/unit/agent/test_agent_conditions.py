@@ -158,7 +158,8 @@ def test_one_clock_that_may_fall_is_not_locked(tmp_path, where):
 
 
 def test_a_cluster_that_is_offline_has_no_clock(tmp_path):
-    # its policy remains, but reading it gives EBUSY
+    # its policy remains, but reading it gives EBUSY, "Resource busy":
+    # https://github.com/rbonghi/jetson_stats/pull/523
     policy = "sys/devices/system/cpu/cpufreq/policy4/"
     online = {name: text for name, text in ORIN_NANO.items() if not name.startswith(policy)}
     root = tree(tmp_path, online)

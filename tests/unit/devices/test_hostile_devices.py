@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from boards import board
 from test_device_session import StandIn, talk
 
 from tmkd_deploy.devices import channel as channel_module
@@ -26,6 +27,7 @@ from tmkd_deploy.devices.device import Device
 from tmkd_deploy.devices.messages import UnusableError
 from tmkd_deploy.devices.routes import printable
 from tmkd_deploy.devices.ssh_route import SshRoute
+from tmkd_deploy.engines.tensorrt_typing import typing_of, version_number
 from tmkd_deploy.errors import EnvironmentProblem, ExitCode
 from tmkd_deploy.events import SilentEvents
 
@@ -372,6 +374,25 @@ def test_a_result_without_what_we_rely_on_is_refused(change: dict[str, Any]) -> 
     assert check("build", BUILT) == BUILT
     with pytest.raises(UnusableError, match=next(iter(change))):
         check("build", BUILT | change)
+
+
+@pytest.mark.parametrize(
+    ("release", "sound"),
+    [
+        *((each, True) for each in ("10.3.0.30", "8.6.1.post1", "10.0.0b6", "10.3")),
+        *((each, False) for each in ("", "ten", "10", "9" * 40 + ".1", "1.2" * 99)),
+    ],
+)
+def test_a_release_of_tensorrt_is_one(release: str, sound: bool) -> None:
+    info = board("orin-nx")
+    check("probe", info)
+    for changed in ({"tensorrt": release}, {"trtexec": {"path": "/t", "version": release}}):
+        if sound:
+            check("probe", {**info, **changed})
+            assert typing_of(release) in ("strong", "flags") and version_number(release) > 8000
+        else:
+            with pytest.raises(UnusableError):
+                check("probe", {**info, **changed})
 
 
 def test_the_info_of_a_device_is_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

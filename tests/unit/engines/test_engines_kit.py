@@ -175,14 +175,19 @@ def test_the_agent_chooses_the_same_flags():
     trtexec = pytest.importorskip("tmkd_deploy.agent.build.trtexec")
     numbers = {"8.5": (8, 5, 2), "8.6": (8, 6, 2), "10": (10, 3, 0), "11": (11, 1, 0)}
     job = dict.fromkeys(("onnx", "plan", "workspace_mb", "timing_cache", "layers", "dla_core"))
-    job |= {"input": "images", "height": 32, "width": 32, "typing": "strong"}
+    job |= {"input": "images", "height": 32, "width": 32, "typing": "strong", "calibration": None}
+    job |= {"gpu_fallback": True}
     shared = {"--int8", "--fp16", "--stronglyTyped", "--noTF32", "--buildOnly", "--skipInference"}
+    shared |= {"--useDLACore=1", "--allowGPUFallback"}
     for release, number in numbers.items():
         assert trtexec.typing_name(number, "strong", dla=False) == typing_of(release)
         for precision in ("int8", "fp16", "fp32"):
-            theirs = trtexec.build_command("trtexec", number, {**job, "precision": precision})
-            ours = build_command(release, precision, 32, None)
-            assert shared & set(theirs) == shared & set(ours)
+            cores = (None,) if precision == "fp32" else (None, 1)
+            for core in cores:
+                asked = {**job, "precision": precision, "dla_core": core}
+                theirs = trtexec.build_command("trtexec", number, asked)
+                ours = build_command(release, precision, 32, None, core)
+                assert shared & set(theirs) == shared & set(ours)
 
 
 def test_a_kit_is_no_engine(kit):

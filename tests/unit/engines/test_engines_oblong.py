@@ -14,7 +14,7 @@ from tmkd_deploy.engines.registry import runtime
 from tmkd_deploy.engines.tensorrt_kit import build_command
 from tmkd_deploy.errors import DataError
 from tmkd_deploy.export.torch_to_onnx import to_onnx
-from tmkd_deploy.models.timm_classifier import create
+from tmkd_deploy.models.classifier import create
 from tmkd_deploy.targets.catalog import get
 
 SIZE = [32, 48]

@@ -15,7 +15,7 @@ from tmkd_deploy.engines.tensorrt_rtx import TensorRTRtx
 from tmkd_deploy.engines.variants import variants_for
 from tmkd_deploy.events import SilentEvents
 from tmkd_deploy.export.export import export
-from tmkd_deploy.models.timm_classifier import create
+from tmkd_deploy.models.classifier import create
 from tmkd_deploy.quantize.insert import activation_quantizers, quantized_layers
 from tmkd_deploy.quantize.quantize import post_training_quantized
 from tmkd_deploy.records.onnx_model import MODEL, MODULE

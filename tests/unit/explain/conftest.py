@@ -19,7 +19,8 @@ def inverted_residuals():
     from timm.models.efficientnet import EfficientNet
 
     from tmkd_deploy.export.torch_to_onnx import to_onnx
-    from tmkd_deploy.models.timm_classifier import Classifier, Network
+    from tmkd_deploy.models.classifier import Classifier
+    from tmkd_deploy.models.network import Network
     from tmkd_deploy.quantize.calibration import MagnitudeHistogram
     from tmkd_deploy.quantize.fold import fold_batch_norms
     from tmkd_deploy.quantize.insert import (

@@ -11,7 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 from tmkd_deploy.errors import RequestError
 from tmkd_deploy.export.fp16 import to_fp16
 from tmkd_deploy.export.torch_to_onnx import to_onnx
-from tmkd_deploy.models.timm_classifier import Classifier, create
+from tmkd_deploy.models.classifier import Classifier, create
 from tmkd_deploy.quantize.insert import insert_quantizers, use_quant_scheme
 from tmkd_deploy.records.quant_scheme import QuantScheme
 

@@ -13,7 +13,7 @@ from tmkd_deploy.events import SilentEvents
 from tmkd_deploy.export.export import export
 from tmkd_deploy.export.reference import reference_logits
 from tmkd_deploy.export.torch_to_onnx import to_onnx
-from tmkd_deploy.models.timm_classifier import Classifier, create
+from tmkd_deploy.models.classifier import Classifier, create
 from tmkd_deploy.quantize.insert import activation_quantizers, insert_quantizers, use_quant_scheme
 from tmkd_deploy.records.onnx_model import MODEL, Variant
 from tmkd_deploy.records.quant_scheme import QuantScheme

@@ -10,7 +10,7 @@ from torch import nn
 from tmkd_deploy.events import SilentEvents
 from tmkd_deploy.export.reference import reference_logits
 from tmkd_deploy.export.torch_to_onnx import to_onnx
-from tmkd_deploy.models.timm_classifier import Classifier
+from tmkd_deploy.models.classifier import Classifier
 from tmkd_deploy.quantize.insert import insert_quantizers, use_quant_scheme
 from tmkd_deploy.quantize.scales import calibrate
 from tmkd_deploy.recipe.schema import Calibration

@@ -7,7 +7,7 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("timm")
 
-from tmkd_deploy.models.timm_classifier import Classifier, create, merge_branches  # noqa: E402
+from tmkd_deploy.models.classifier import Classifier, create, merge_branches  # noqa: E402
 from tmkd_deploy.quantize.insert import insert_quantizers, quantized_layers  # noqa: E402
 
 SIDE = 32

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 
 from tmkd_deploy.errors import DataError, RequestError
 from tmkd_deploy.models import weights
-from tmkd_deploy.models.timm_classifier import create
+from tmkd_deploy.models.classifier import create
 
 SMALL = "test_resnet"
 PACKAGED = "tf_efficientnet_lite0"

@@ -20,7 +20,7 @@ from safetensors.torch import save_file  # noqa: E402
 from tmkd_deploy.errors import DataError, RequestError  # noqa: E402
 from tmkd_deploy.models import checkpoint_file, model_kwargs  # noqa: E402
 from tmkd_deploy.models.checkpoint_file import read_checkpoint  # noqa: E402
-from tmkd_deploy.models.timm_classifier import create  # noqa: E402
+from tmkd_deploy.models.classifier import create  # noqa: E402
 
 STATE = {"weight": torch.arange(6.0)}
 

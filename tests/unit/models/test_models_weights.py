@@ -10,8 +10,8 @@ from safetensors.torch import save_file
 from tmkd_deploy.errors import DataError, RequestError
 from tmkd_deploy.models import weights
 from tmkd_deploy.models.checkpoint_file import read_checkpoint
+from tmkd_deploy.models.classifier import create, other_normalisation, parameters_of
 from tmkd_deploy.models.packaged_weights import PACKAGES, file_of
-from tmkd_deploy.models.timm_classifier import create, other_normalisation, parameters_of
 
 TINY = {"channels": [8, 8, 8, 8], "stem_width": 8}
 

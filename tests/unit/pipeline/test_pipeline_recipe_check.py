@@ -44,9 +44,24 @@ def test_what_was_checked_is_told(images) -> None:
         "target cpu: onnxruntime, may ship int8, fp32",
         "data: 2 images of 2 classes, to be split",
         "student: resnet10t, 0.01 M parameters, weights: none",
-        "teacher.visual: tf_efficientnet_lite0, 3.37 M parameters, weights: auto",
+        "teacher.visual: tf_efficientnet_lite0, 3.37 M parameters, weights: auto, "
+        "published for 224 px",
     ]
     assert ["notes.txt" in warning for warning in found.warnings] == [True]
+
+
+def test_torchvisions_models_are_checked_like_timms(images) -> None:
+    student = {"model": "torchvision:mobilenet_v2", "model_kwargs": {"width_mult": 0.25}}
+    teacher = {"visual": {"model": "torchvision:resnet18", "weights": "pretrained"}}
+    excluded = {"exclude_layers": ["classifier.1"]}
+    found = check_recipe(recipe(images, student=student, teacher=teacher, quantize=excluded))
+    assert found.checked[-1] == (
+        "teacher.visual: torchvision:resnet18, 11.18 M parameters, weights: pretrained, "
+        "published for 224 px"
+    )
+    with pytest.raises(RequestError) as caught:
+        check_recipe(recipe(images, student={"model": "torchvision:mobilenet_v4"}))
+    assert caught.value.where == "student.model" and "mobilenet_v3" in caught.value.advice
 
 
 def test_the_fold_is_told(images) -> None:

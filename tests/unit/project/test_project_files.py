@@ -1,16 +1,14 @@
-"""What lies around the package holds together: links, extras, container images."""
+"""What lies around the package holds together: links, extras."""
 
 from __future__ import annotations
 
 import re
-import shlex
 from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[3]
-DOCKERFILES = [ROOT / "docker" / "Dockerfile.cpu", ROOT / "docker" / "Dockerfile.train"]
 PAGES = [
     *sorted(ROOT.glob("*.md")),
     *sorted((ROOT / "docs").glob("**/*.md")),
@@ -23,12 +21,6 @@ def name(path: Path) -> str:
     return path.name
 
 
-def instructions(dockerfile: Path, keyword: str) -> list[list[str]]:
-    lines = dockerfile.read_text(encoding="utf-8").replace("\\\n", " ").splitlines()
-    words = [shlex.split(line, comments=True) for line in lines]
-    return [line[1:] for line in words if line and line[0] == keyword]
-
-
 def extras_offered() -> set[str]:
     text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     section = text.partition("[project.optional-dependencies]")[2].partition("\n[")[0]
@@ -38,22 +30,6 @@ def extras_offered() -> set[str]:
 def extras_in(text: str) -> set[str]:
     groups = re.findall(r"(?:\.|tmkd-deploy|clone)\[([a-z,-]+)\]", text)
     return {extra for group in groups for extra in group.split(",")}
-
-
-@pytest.mark.parametrize("dockerfile", DOCKERFILES, ids=name)
-def test_what_an_image_copies_is_there_and_reaches_the_builder(dockerfile: Path) -> None:
-    ignore = dockerfile.with_name(f"{dockerfile.name}.dockerignore").read_text(encoding="utf-8")
-    sources = [source for copy in instructions(dockerfile, "COPY") for source in copy[:-1]]
-    assert "tmkd_deploy" in sources
-    for source in sources:
-        assert (ROOT / source).exists()
-        assert f"!{source}" in ignore.splitlines()
-
-
-@pytest.mark.parametrize("dockerfile", DOCKERFILES, ids=name)
-def test_the_extras_an_image_installs_are_offered(dockerfile: Path) -> None:
-    installed = extras_in(" ".join(word for run in instructions(dockerfile, "RUN") for word in run))
-    assert installed and installed <= extras_offered()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)

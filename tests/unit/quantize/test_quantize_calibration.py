@@ -15,7 +15,7 @@ from tmkd_deploy.distill.distill import student_loss
 from tmkd_deploy.errors import DataError
 from tmkd_deploy.events import SilentEvents
 from tmkd_deploy.models import weights
-from tmkd_deploy.models.timm_classifier import Classifier, create
+from tmkd_deploy.models.classifier import Classifier, create
 from tmkd_deploy.quantize.insert import insert_quantizers, quantized_layers, use_quant_scheme
 from tmkd_deploy.quantize.quantize import quantize, read_control, read_quantized
 from tmkd_deploy.quantize.quantizers import ActivationQuantizer, WeightQuantizer

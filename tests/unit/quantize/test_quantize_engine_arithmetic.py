@@ -11,7 +11,7 @@ from torch import nn
 from tmkd_deploy.events import SilentEvents
 from tmkd_deploy.export.reference import reference_logits
 from tmkd_deploy.export.torch_to_onnx import to_onnx
-from tmkd_deploy.models.timm_classifier import Classifier
+from tmkd_deploy.models.classifier import Classifier
 from tmkd_deploy.quantize.engine_arithmetic import use_engine_arithmetic
 from tmkd_deploy.quantize.fold import fold_batch_norms
 from tmkd_deploy.quantize.insert import insert_quantizers, use_quant_scheme

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from tmkd_deploy.errors import RequestError
-from tmkd_deploy.models.timm_classifier import Classifier, create
+from tmkd_deploy.models.classifier import Classifier, create
 from tmkd_deploy.quantize.fold import fold_batch_norms
 from tmkd_deploy.quantize.insert import (
     BATCH_NORMS,

@@ -21,7 +21,7 @@ from tmkd_deploy.agent.transport.request_fields import field, optional
 if TYPE_CHECKING:
     from tmkd_deploy.agent.transport.context import Context
 
-SIDECAR_SCHEMA = 2  # also part of the key of cached builds: raise it where builds change
+SIDECAR_SCHEMA = 3  # also part of the key of cached builds: raise it where builds change
 
 
 def build(request: dict[str, Any], context: Context) -> dict[str, Any]:
@@ -56,6 +56,7 @@ def build(request: dict[str, Any], context: Context) -> dict[str, Any]:
             **device_identity,
             "dla": {
                 "core": optional(request, "dla_core", int),
+                "calibration": optional(request, "calibration", str),
                 "gpu_fallback_layers": built.gpu_fallback_layers,
             },
             "build": {**built.details, "seconds": round(time.monotonic() - started, 1)},
@@ -111,7 +112,7 @@ def _release(runtime: str, builder: str | None) -> str:
 def _store(built: BuildResult, sidecar: dict[str, Any], context: Context) -> dict[str, Any]:
     """Move the engine, its layers and its log into the store."""
     size = built.engine.stat().st_size
-    log = _keep_text(built.log, context) if built.log else None
+    log = context.store_file(built.log) if built.log else None
     layers = _keep_text(json.dumps(built.layers, indent=1), context) if built.layers else None
     engine = context.store_file(built.engine) if built.is_new else sidecar["onnx"]["sha256"]
     sidecar = {**sidecar, "engine": {"sha256": engine, "bytes": size}}

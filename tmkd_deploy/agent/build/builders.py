@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from tmkd_deploy.agent import child_processes
 from tmkd_deploy.agent.agent_errors import ENVIRONMENT, OUT_OF_MEMORY, REQUEST, AgentError
 from tmkd_deploy.agent.build import engine_layers as layer_lists
-from tmkd_deploy.agent.build import preflight, tensorrt_build, trtexec
+from tmkd_deploy.agent.build import layer_types, preflight, tensorrt_build, trtexec
 from tmkd_deploy.agent.inference import sessions
 from tmkd_deploy.agent.telemetry.system_files import memory_mb
 from tmkd_deploy.agent.transport.context import cache_key
@@ -34,14 +34,15 @@ _START_BUILDER = (
 class BuildResult(NamedTuple):
     """A built engine, and everything its manifest records of the build.
 
-    `is_new` is False where the engine is the ONNX file itself. `layers` has one entry per layer and
-    is empty where they are unknown; `gpu_fallback_layers` names those that left the DLA. `details`
-    holds the typing, the command line if there was one, and the configuration.
+    `is_new` is False where the engine is the ONNX file itself, which has no `log`. `layers` has one
+    entry per layer and is empty where they are unknown; `gpu_fallback_layers` names those that left
+    the DLA. `details` holds the typing, why strong typing failed if it did, the command line if
+    there was one, and the configuration.
     """
 
     engine: Path
     is_new: bool
-    log: str
+    log: Path | None
     layers: list[dict[str, Any]]
     gpu_fallback_layers: list[str]
     details: dict[str, Any]
@@ -86,7 +87,6 @@ def _job(
             f"The builder gets a workspace of {given} MB instead of {requested} MB: "
             f"{free} MB are free."
         )
-    dla_core = optional(request, "dla_core", int)
     numbers = preflight.release_of(device_identity["versions"]["runtime"]) or ()
     if runtime == "tensorrt" and () < numbers < (8, 5):
         raise AgentError(
@@ -95,12 +95,7 @@ def _job(
             "newer can.",
             advice="Flash JetPack 5.1 or later.",
         )
-    if dla_core is not None and precision == "int8" and numbers < (11,):
-        # https://github.com/NVIDIA/TensorRT/issues/2222
-        context.writer.warn(
-            "Before TensorRT 11 the DLA does not support Q/DQ pairs: quantized layers fall back to "
-            "the GPU. Build fp16 for the DLA instead."
-        )
+    cache = optional(request, "calibration", str)
     return {
         "runtime": runtime,
         "onnx": str(onnx),
@@ -111,7 +106,8 @@ def _job(
         "typing": optional(request, "typing", str) or "strong",
         "free_mb": free,
         "workspace_mb": given,
-        "dla_core": dla_core,
+        "dla_core": optional(request, "dla_core", int),
+        "calibration": None if cache is None else str(context.stored_file(cache)),
         "gpu_fallback": optional(request, "gpu_fallback", bool) is not False,
         "compute_capability": optional(request, "compute_capability", str),
         "timing_cache": _timing_cache(runtime, device_identity, context),
@@ -135,7 +131,7 @@ def _timing_cache(runtime: str, device_identity: dict[str, Any], context: Contex
 def _use_onnx_file(runtime: str, onnx: Path) -> BuildResult:
     """ONNX Runtime runs the ONNX file itself; only check that it loads here."""
     sessions.open_session(runtime, onnx, threads=1, precise_int8=None)
-    return BuildResult(onnx, False, "", [], [], {"typing": "strong", "command": None})
+    return BuildResult(onnx, False, None, [], [], {"typing": "strong", "command": None})
 
 
 def _build_with_module(job: dict[str, Any], context: Context) -> BuildResult:
@@ -157,43 +153,59 @@ def _build_with_module(job: dict[str, Any], context: Context) -> BuildResult:
     outcome = json.loads(outcome_path.read_text(encoding="utf-8"))
     if "error" in outcome:
         raise AgentError(*outcome["error"])
+    failed = outcome["strong_typing_failed"]
+    if failed is not None:
+        context.writer.warn(layer_types.fallback_warning(failed))
     return BuildResult(
         folder / tensorrt_build.PLAN,
         True,
-        (folder / tensorrt_build.LOG).read_text(encoding="utf-8"),
+        folder / tensorrt_build.LOG,
         outcome["layers"],
         outcome["gpu_fallback_layers"],
-        {"typing": outcome["typing"], "command": None, "configuration": _configuration(job)},
+        {
+            "typing": outcome["typing"],
+            "strong_typing_failed": failed,
+            "command": None,
+            "configuration": _configuration(job),
+        },
     )
 
 
 def _build_with_trtexec(
     program: str, release: str, job: dict[str, Any], context: Context
 ) -> BuildResult:
-    if job["dla_core"] is not None:
-        context.writer.warn(
-            "trtexec cannot fix the batch of this model, and the DLA runs no layer with a dynamic "
-            "dimension. On the device, run: sudo apt-get install python3-libnvinfer"
-        )
     folder = context.scratch()
     layers_path = folder / "layers.json"
     plan = folder / tensorrt_build.PLAN
     numbers = preflight.release_of(release) or ()
     job = {**job, "plan": str(plan), "layers": str(layers_path)}
     command = trtexec.build_command(program, numbers, job)
-    finished = _run(command, job, context)
+    finished, failed = _run(command, job, context), None
+    typing = trtexec.typing_name(numbers, job["typing"], job["dla_core"] is not None)
+    words = "; ".join(trtexec.parse(finished.output).errors)
+    retry = layer_types.try_flags(typing, numbers < (11,), job["precision"], words)
+    if retry and not trtexec.is_built(finished, plan):
+        failed = words[:2000]
+        typing, job = "flags", {**job, "typing": "flags"}
+        command = trtexec.build_command(program, numbers, job)
+        finished = _run(command, job, context)
     trtexec.check_built(finished, plan)
+    if failed is not None:
+        context.writer.warn(layer_types.fallback_warning(failed))
+    log = folder / tensorrt_build.LOG
+    log.write_text(finished.output, encoding="utf-8")
     layers: list[dict[str, Any]] = []
     with contextlib.suppress(OSError, ValueError):  # an engine does without a list of its layers
         layers = layer_lists.from_inspector(layers_path.read_text(encoding="utf-8"))
     return BuildResult(
         plan,
         True,
-        finished.output,
+        log,
         layers,
         layer_lists.gpu_fallback_layers(finished.output.splitlines()),
         {
-            "typing": trtexec.typing_name(numbers, job["typing"], job["dla_core"] is not None),
+            "typing": typing,
+            "strong_typing_failed": failed,
             "command": command,
             "configuration": _configuration(job),
         },

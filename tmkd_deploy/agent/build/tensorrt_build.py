@@ -20,19 +20,21 @@ from tmkd_deploy.agent.agent_errors import (
     engine_errors_translated,
 )
 from tmkd_deploy.agent.build import engine_layers
+from tmkd_deploy.agent.build.builder_log import builder_log
+from tmkd_deploy.agent.build.layer_types import Typing, choose_typing, try_flags
 from tmkd_deploy.runtime import gpu_access
 from tmkd_deploy.runtime.engine_errors import RejectedEngineError, RuntimeUnusableError
-from tmkd_deploy.runtime.tensorrt_library import TITLES, failure, load, logger
+from tmkd_deploy.runtime.tensorrt_library import TITLES, failure, load
 
 JOB, OUTCOME, PLAN, LOG = "job.json", "outcome.json", "engine.plan", "build.log"
 
 
-class Typing(NamedTuple):
-    """How the types of an engine's layers are chosen."""
+class Attempt(NamedTuple):
+    """A plan, or None if the builder failed; the layers that the DLA refused; the timing cache."""
 
-    name: str
-    network_flags: int
-    builder_flags: list[str]
+    plan: Any
+    refused: list[str]
+    timings: Any
 
 
 def main() -> None:
@@ -48,19 +50,23 @@ def main() -> None:
 
 
 def build(job: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Write the plan and the log; returns the typing, the layers, and those that left the DLA.
+    """Write the plan and the log.
+
+    Returns:
+        `typing`; `layers`; `gpu_fallback_layers`, those that left the DLA; `strong_typing_failed`:
+        the reason if a first attempt with strong typing failed, else None.
 
     Raises:
         AgentError: `data`: the file is not an ONNX model; `environment`: the builder rejects it, or
             the device lacks a requested feature; `out_of_memory`: the builder ran out of memory.
     """
     trt = load(job["runtime"])
-    log = logger(trt)
+    log = builder_log(trt, folder / LOG)
     try:
         with engine_errors_translated():
             return _build(trt, log, job, folder)
     finally:
-        (folder / LOG).write_text("\n".join(log.lines) + "\n", encoding="utf-8")
+        log.end()
 
 
 def _build(trt: Any, log: Any, job: dict[str, Any], folder: Path) -> dict[str, Any]:
@@ -69,36 +75,74 @@ def _build(trt: Any, log: Any, job: dict[str, Any], folder: Path) -> dict[str, A
     except TypeError as error:  # raised for a null pointer: github.com/NVIDIA/TensorRT/issues/2913
         problem = "The builder cannot start:"
         raise failure(RuntimeUnusableError, problem, log, gpu_access.advice()) from error
-    typing = choose_typing(trt, job["typing"], job["precision"], job["dla_core"] is not None)
-    network = builder.create_network(typing.network_flags)
-    _parse(trt, log, network, job)
-    if job["dla_core"] is not None:
-        fix_batch(network, job)
-    config = configure(trt, builder, typing, job)
-    config.add_optimization_profile(_profile(builder, network, job))
-    if job["compute_capability"] is not None:
-        _set_compute_capability(trt, config, job["compute_capability"])
-    refused = [] if job["dla_core"] is None else _use_dla(trt, builder, config, network, job)
-    cache = _timing_cache(config, job["timing_cache"])
-    plan = builder.build_serialized_network(network, config)
-    if plan is None:
+    dla, failed = job["dla_core"] is not None, None
+    typing = choose_typing(trt, job["typing"], job["precision"], dla)
+    attempt = _attempt(trt, log, builder, typing, job)
+    has_flags = hasattr(trt.BuilderFlag, "INT8")
+    if attempt.plan is None and try_flags(typing.name, has_flags, job["precision"], log.reason()):
+        failed = log.reason()[:2000]
+        log.errors.clear()
+        typing = choose_typing(trt, "flags", job["precision"], dla)
+        attempt = _attempt(trt, log, builder, typing, job)
+    if attempt.plan is None:
         raise failure(
             RejectedEngineError,
             f"{TITLES[job['runtime']]} cannot build the engine:",
             log,
             "If a layer is named, exclude it from quantization or choose another student.",
         )
-    (folder / PLAN).write_bytes(plan)
-    if cache is not None:
+    (folder / PLAN).write_bytes(attempt.plan)
+    if attempt.timings is not None:
         with contextlib.suppress(OSError):  # it would only have made the next build faster
-            _save_timings(cache, Path(job["timing_cache"]))
+            _save_timings(attempt.timings, Path(job["timing_cache"]))
     return {
         "typing": typing.name,
-        "layers": _layers(trt, log, plan, elsewhere=job["compute_capability"] is not None),
+        "strong_typing_failed": failed,
+        "layers": _layers(trt, log, attempt.plan, elsewhere=job["compute_capability"] is not None),
         "gpu_fallback_layers": list(
-            dict.fromkeys([*refused, *engine_layers.gpu_fallback_layers(log.lines)])
+            dict.fromkeys([*attempt.refused, *engine_layers.gpu_fallback_layers(log.lines())])
         ),
     }
+
+
+def _attempt(trt: Any, log: Any, builder: Any, typing: Typing, job: dict[str, Any]) -> Attempt:
+    """Read the model and build it, its types chosen by `typing`."""
+    network = builder.create_network(typing.network_flags)
+    _parse(trt, log, network, job)
+    config = configure(trt, builder, typing, job)
+    if -1 in tuple(network.get_input(0).shape):
+        config.add_optimization_profile(_profile(builder, network, job))
+    if job["compute_capability"] is not None:
+        _set_compute_capability(trt, config, job["compute_capability"])
+    refused = [] if job["dla_core"] is None else _use_dla(trt, builder, config, network, job)
+    # neither configuration nor builder keeps it alive
+    scales = None if job["calibration"] is None else cached_scales(trt, Path(job["calibration"]))
+    if scales is not None:
+        config.int8_calibrator = scales
+    timings = _timing_cache(config, job["timing_cache"])
+    return Attempt(builder.build_serialized_network(network, config), refused, timings)
+
+
+def cached_scales(trt: Any, cache: Path) -> Any:
+    """A calibrator that has no images, only a cache with the scales of the tensors."""
+
+    class CachedScales(trt.IInt8EntropyCalibrator2):  # type: ignore[misc]
+        def __init__(self) -> None:
+            trt.IInt8EntropyCalibrator2.__init__(self)
+
+        def get_batch_size(self) -> int:
+            return 1
+
+        def get_batch(self, names: list[str]) -> None:
+            """No more images: asked for only if the cache is refused, which fails the build."""
+
+        def read_calibration_cache(self) -> bytes:
+            return cache.read_bytes()
+
+        def write_calibration_cache(self, written: Any) -> None:
+            """Keep the cache as it is."""
+
+    return CachedScales()
 
 
 def configure(trt: Any, builder: Any, typing: Typing, job: dict[str, Any]) -> Any:
@@ -115,25 +159,6 @@ def configure(trt: Any, builder: Any, typing: Typing, job: dict[str, Any]) -> An
     for flag in typing.builder_flags:
         config.set_flag(getattr(trt.BuilderFlag, flag))
     return config
-
-
-def choose_typing(trt: Any, requested: str, precision: str, dla: bool) -> Typing:
-    """Strong typing (`strong`) or builder flags (`flags`), whichever this release supports.
-
-    With strong typing each layer computes in the type that the ONNX file gives it. With flags the
-    builder may choose among the named types; the Q/DQ pairs of an INT8 file still decide what is
-    INT8. TensorRT 8 supports only flags, 10 both, 11 and RTX only strong typing. The DLA of 10
-    needs flags: https://github.com/NVIDIA/TensorRT/issues/4228.
-    """
-    creation = trt.NetworkDefinitionCreationFlag
-    strong = getattr(creation, "STRONGLY_TYPED", None)
-    has_flags = hasattr(trt.BuilderFlag, "INT8")
-    if strong is not None and ((requested == "strong" and not dla) or not has_flags):
-        return Typing("strong", 1 << int(strong), [])
-    # TensorRT 8 needs it to make the batch a dimension; 11 has dropped the name
-    explicit = getattr(creation, "EXPLICIT_BATCH", None)
-    types = {"int8": ["INT8", "FP16"], "fp16": ["FP16"], "fp32": []}[precision]
-    return Typing("flags", 0 if explicit is None else 1 << int(explicit), types)
 
 
 def _parse(trt: Any, log: Any, network: Any, job: dict[str, Any]) -> None:
@@ -169,15 +194,6 @@ def _check_ends(network: Any, job: dict[str, Any]) -> None:
             None,
             "Export the student again, for this image size.",
         )
-
-
-def fix_batch(network: Any, job: dict[str, Any]) -> None:
-    """Give the input a fixed batch of one: a DLA runs no layer with a dynamic dimension.
-
-    "DLA Layer ... does not support dynamic shapes in any dimension", says the builder:
-    https://github.com/onnx/tensorflow-onnx/issues/1632.
-    """
-    network.get_input(0).shape = (1, job["height"], job["width"], 3)
 
 
 def _profile(builder: Any, network: Any, job: dict[str, Any]) -> Any:
@@ -226,8 +242,7 @@ def _use_dla(trt: Any, builder: Any, config: Any, network: Any, job: dict[str, A
             f"{len(refused)} of the {len(every)} layers cannot run on the DLA, and GPU fallback is "
             f"disabled: {', '.join(refused[:10])}.",
             None,
-            "Enable GPU fallback, or choose a student that the DLA supports entirely. Up to "
-            "TensorRT 10.7 the DLA does not support Q/DQ pairs: build fp16 for it.",
+            "Enable GPU fallback, or choose a student that the DLA supports entirely.",
         )
     return refused
 
@@ -258,13 +273,13 @@ def _layers(trt: Any, log: Any, plan: Any, elsewhere: bool) -> list[dict[str, An
     """The layers from the engine inspector or, for a plan of another GPU, from the log."""
     engine = None if elsewhere else trt.Runtime(log).deserialize_cuda_engine(plan)
     if engine is None:
-        return engine_layers.from_log(log.lines)
+        return engine_layers.from_log(log.lines())
     inspector = engine.create_engine_inspector()
     text = inspector.get_engine_information(trt.LayerInformationFormat.JSON)
     try:
         return engine_layers.from_inspector(text)
     except ValueError:  # as of a name with a stray quote; the engine is none the worse for it
-        return engine_layers.from_log(log.lines)
+        return engine_layers.from_log(log.lines())
 
 
 if __name__ == "__main__":

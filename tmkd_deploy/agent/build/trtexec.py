@@ -68,16 +68,18 @@ def build_command(program: str, release: tuple[int, ...], job: dict[str, Any]) -
     """The command that builds an engine with this release, for one shape with batch 1.
 
     Types are strong from 10 on, unless flags are available and requested or, for the DLA, needed,
-    as in `tensorrt_build.choose_typing`.
+    as in `tensorrt_build.choose_typing`. The file for a DLA has that shape itself, and trtexec
+    takes none for it: https://github.com/NVIDIA/TensorRT/issues/2043.
     """
     shape = f"{job['input']}:1x{job['height']}x{job['width']}x3"
+    bounds = ("min", "opt", "max") if job["dla_core"] is None else ()
     return [
         program,
         f"--onnx={job['onnx']}",
         f"--saveEngine={job['plan']}",
         *_typing(release, job),
         *(["--noTF32"] if job["precision"] == "fp32" else []),
-        *(f"--{bound}Shapes={shape}" for bound in ("min", "opt", "max")),
+        *(f"--{bound}Shapes={shape}" for bound in bounds),
         f"--memPoolSize=workspace:{job['workspace_mb']}",
         f"--timingCacheFile={job['timing_cache']}",
         "--profilingVerbosity=detailed",
@@ -103,8 +105,9 @@ def _typing(release: tuple[int, ...], job: dict[str, Any]) -> list[str]:
 def _dla(job: dict[str, Any]) -> list[str]:
     if job["dla_core"] is None:
         return []
+    cache = [] if job["calibration"] is None else [f"--calib={job['calibration']}"]
     fallback = ["--allowGPUFallback"] if job["gpu_fallback"] else []
-    return [f"--useDLACore={job['dla_core']}", *fallback]
+    return [*cache, f"--useDLACore={job['dla_core']}", *fallback]
 
 
 def check_built(finished: child_processes.CompletedProgram, plan: Path) -> None:
@@ -114,10 +117,14 @@ def check_built(finished: child_processes.CompletedProgram, plan: Path) -> None:
         AgentError: `data`: the file is not an ONNX model; `environment`: trtexec rejects it;
             `out_of_memory`: it reports that.
     """
-    report = parse(finished.output)
+    if not is_built(finished, plan):
+        raise _refused(parse(finished.output), finished)
+
+
+def is_built(finished: child_processes.CompletedProgram, plan: Path) -> bool:
+    """Whether a `build_command` has built its engine."""
     # it may report PASSED after errors, so check for the file
-    if finished.returncode != 0 or not report.passed or not plan.is_file():
-        raise _refused(report, finished)
+    return finished.returncode == 0 and parse(finished.output).passed and plan.is_file()
 
 
 def _refused(report: Report, finished: child_processes.CompletedProgram) -> AgentError:

@@ -24,7 +24,7 @@ except BaseException as error:
     if not isinstance(error, ModuleNotFoundError) or error.name != name:
         print("problem", type(error).__name__ + ":", " ".join(str(error).split()))
 """
-# TensorRT's libraries are larger than 1 GB, and a memory card may read 40 MB/s.
+# TensorRT's libraries, trtexec's too, are larger than 1 GB, and a memory card may read 40 MB/s.
 _IMPORT_SECONDS = 120.0
 _DLA = (
     "import tensorrt; logger = tensorrt.Logger(tensorrt.Logger.ERROR); "
@@ -93,7 +93,8 @@ def trtexec() -> dict[str, str | None] | None:
 
 def trtexec_version(path: str) -> str | None:
     """The version that a trtexec prints before its help."""
-    return parse_trtexec(output_of([path, "--help"], accept_failure=True) or "")
+    help_text = output_of([path, "--help"], accept_failure=True, timeout_s=_IMPORT_SECONDS)
+    return parse_trtexec(help_text or "")
 
 
 def parse_system(os_release: str) -> str | None:

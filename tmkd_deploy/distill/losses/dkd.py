@@ -19,28 +19,34 @@ def dkd(
         beta: the weight of NCKD; the paper's alpha is 1 here, covered by `alpha` of the total loss.
     """
     student, teacher = student / temperature, teacher / temperature
-    target = F.one_hot(labels, student.shape[1]).bool()
+    others = _other_classes(labels, student.shape[1])
     target_class = F.kl_div(
-        _target_and_rest(student, target),
-        _target_and_rest(teacher, target),
+        _target_and_rest(student, labels, others),
+        _target_and_rest(teacher, labels, others),
         reduction="batchmean",
         log_target=True,
     )
     non_target = F.kl_div(
-        F.log_softmax(_without(student, target), dim=1),
-        F.log_softmax(_without(teacher, target), dim=1),
+        F.log_softmax(student.gather(1, others), dim=1),
+        F.log_softmax(teacher.gather(1, others), dim=1),
         reduction="batchmean",
         log_target=True,
     )
     return temperature**2 * (target_class + beta * non_target)
 
 
-def _target_and_rest(logits: Tensor, target: Tensor) -> Tensor:
+def _other_classes(labels: Tensor, classes: int) -> Tensor:
+    """The indices [N, C - 1] of all classes but the target.
+
+    Unlike a Boolean mask, they have a shape that the host knows, so it does not wait for a GPU.
+    """
+    index = torch.arange(classes - 1, device=labels.device)
+    return index + (index >= labels[:, None])
+
+
+def _target_and_rest(logits: Tensor, labels: Tensor, others: Tensor) -> Tensor:
     """Log-probabilities [N, 2] of the target class and of all other classes combined."""
     log = F.log_softmax(logits, dim=1)
-    return torch.stack([log[target], torch.logsumexp(_without(log, target), dim=1)], dim=1)
-
-
-def _without(values: Tensor, target: Tensor) -> Tensor:
-    """The values [N, C - 1] of all classes except the target."""
-    return values[~target].view(len(values), -1)
+    target = log.gather(1, labels[:, None])
+    rest = torch.logsumexp(log.gather(1, others), dim=1, keepdim=True)
+    return torch.cat([target, rest], dim=1)

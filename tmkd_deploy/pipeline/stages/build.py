@@ -25,7 +25,8 @@ class Build(Stage[ResolvedTarget]):
         params: dict[str, Any] = {"profile": target.profile.model_dump(mode="json")}
         if target.device:
             return {**params, "device": target.machine, "dla_core": target.dla_core}
-        return {**params, "version": version_of(_PACKAGES[target.runtime.name])}
+        version = version_of(_PACKAGES[target.runtime.name])
+        return {**params, "version": version, "dla_core": target.dla_core}
 
     def inputs(self) -> dict[str, Ref]:
         target = self.subject
@@ -49,7 +50,8 @@ class Build(Stage[ResolvedTarget]):
             if name.startswith("older ")
         }
         size, events = self.context.recipe.data.image_size, self.context.events
-        return build(self.subject.profile, paths, size, job.folder, events, older)
+        target = self.subject
+        return build(target.profile, paths, size, job.folder, events, older, target.dla_core)
 
     def _build_on_device(self, address: str, paths: dict[str, Any], job: Job) -> EngineRecord:
         from tmkd_deploy.engines.device_build import build_on_device

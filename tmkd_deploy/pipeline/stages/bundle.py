@@ -101,8 +101,12 @@ def _elsewhere(engine: EngineFile, model: Artifact[Any] | None) -> dict[str, Any
     tied_to = engine.tied_to
     if tied_to is None or model is None:
         return {}
+    made_for = MadeFor(tied_to.release, tied_to.compute_capability, tied_to.dla_core)
+    if tied_to.dla_core is not None:
+        # a DLA's file and its calibration cache are for one release, so it is built from the desk
+        return {"made_for": made_for}
     return {
-        "made_for": MadeFor(tied_to.release, tied_to.compute_capability, tied_to.dla_core),
+        "made_for": made_for,
         "build": BuildRecipe(
             onnx=ONNX_MEMBER,
             precision=engine.precision,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tmkd_deploy.data.prepared import PreparedData
+from tmkd_deploy.pipeline.model_params import model_params
 from tmkd_deploy.pipeline.stage import Job, Ref, Stage, to_jsonable
 from tmkd_deploy.pipeline.training_job import set_threads, trainer_config
 from tmkd_deploy.pipeline.weak_teacher import stop_or_warn
@@ -52,7 +53,7 @@ def student_params(recipe: Recipe) -> dict[str, Any]:
     return {
         "seed": recipe.seed,
         "views": to_jsonable(recipe.views),
-        "student": to_jsonable(recipe.student),
+        "student": model_params(recipe.student),
         "distill": {**to_jsonable(recipe.distill), "weak_teacher": None},
         "training": recipe.training.result_params(),
     }

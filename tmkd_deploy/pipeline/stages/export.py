@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tmkd_deploy.data.prepared import PreparedData
+from tmkd_deploy.pipeline.model_params import model_params, named
 from tmkd_deploy.pipeline.stage import Job, Ref, Stage, to_jsonable
 from tmkd_deploy.pipeline.training_job import set_threads
 from tmkd_deploy.records.onnx_model import OnnxRecord, Variant
 
 if TYPE_CHECKING:
-    from tmkd_deploy.models.timm_classifier import Classifier
+    from tmkd_deploy.models.classifier import Classifier
 
 
 class Export(Stage[Variant]):
@@ -25,8 +26,8 @@ class Export(Stage[Variant]):
         return {
             "variant": self.subject.name,
             "export": to_jsonable(recipe.export),
-            "teacher": recipe.teacher.visual.model,
-            "student": to_jsonable(recipe.student),
+            "teacher": named(recipe.teacher.visual.model),
+            "student": model_params(recipe.student),
         }
 
     def inputs(self) -> dict[str, Ref]:

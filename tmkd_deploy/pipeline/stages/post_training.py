@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tmkd_deploy.data.prepared import PreparedData
+from tmkd_deploy.pipeline.model_params import model_params
 from tmkd_deploy.pipeline.package_version import version_of
 from tmkd_deploy.pipeline.stage import Job, Ref, Stage, to_jsonable
 from tmkd_deploy.pipeline.training_job import set_threads
@@ -23,7 +24,7 @@ class PostTraining(Stage[None]):
         recipe = self.context.recipe
         return {
             "seed": recipe.seed,
-            "student": to_jsonable(recipe.student),
+            "student": model_params(recipe.student),
             "quantize": to_jsonable(recipe.quantize),
             "export": to_jsonable(recipe.export),
             "versions": [version_of("onnxruntime"), version_of("nvidia-modelopt")],

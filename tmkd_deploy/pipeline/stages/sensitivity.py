@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tmkd_deploy.data.prepared import PreparedData
+from tmkd_deploy.pipeline.model_params import model_params, named
 from tmkd_deploy.pipeline.stage import Job, Ref, Stage, to_jsonable
 from tmkd_deploy.pipeline.training_job import set_threads
 from tmkd_deploy.records.quantization import SensitivityRecord
@@ -21,8 +22,8 @@ class Sensitivity(Stage[None]):
         recipe = self.context.recipe
         return {
             "seed": recipe.seed,
-            "teacher": recipe.teacher.visual.model,
-            "student": to_jsonable(recipe.student),
+            "teacher": named(recipe.teacher.visual.model),
+            "student": model_params(recipe.student),
             "calibration": to_jsonable(recipe.quantize.calibration),
             "exclude_layers": recipe.quantize.exclude_layers,
             "quant_scheme": self.context.quant_scheme.value,

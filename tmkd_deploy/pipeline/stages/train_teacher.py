@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tmkd_deploy.data.prepared import PreparedData
+from tmkd_deploy.pipeline.model_params import model_params
 from tmkd_deploy.pipeline.stage import Job, Ref, Stage, to_jsonable
 from tmkd_deploy.pipeline.training_job import set_threads, trainer_config
 from tmkd_deploy.pipeline.weak_teacher import stop_or_warn
@@ -24,7 +25,7 @@ class TrainTeacher(Stage[None]):
         return {
             "seed": recipe.seed,
             "views": to_jsonable(recipe.views),
-            "teacher": to_jsonable(recipe.teacher.visual),
+            "teacher": model_params(recipe.teacher.visual),
             "augment": recipe.distill.augment,
             "training": recipe.training.result_params(),
         }
@@ -46,12 +47,14 @@ class TrainTeacher(Stage[None]):
         stop_or_warn(self.context, record.weakness)
 
     def _create_other_models(self, data: PreparedData) -> None:
-        """So that a wrong name or file is reported before hours of training."""
+        """So that what cannot be used is reported before hours of training."""
         from tmkd_deploy.distill import text_teacher
         from tmkd_deploy.distill.distill import new_student
         from tmkd_deploy.distill.text_embeddings import read_embeddings
         from tmkd_deploy.distill.train_teacher import warn_of_normalisation
         from tmkd_deploy.models import weights
+        from tmkd_deploy.models.classifier import merge_branches
+        from tmkd_deploy.quantize.insert import insert_quantizers
         from tmkd_deploy.recipe.check import check
 
         recipe = self.context.recipe
@@ -59,6 +62,8 @@ class TrainTeacher(Stage[None]):
         student, _ = new_student(recipe, data)
         weights.initialise(student, recipe.student.model, recipe.student.weights)
         warn_of_normalisation("student", student, recipe.student.weights, data, self.context.events)
+        if recipe.quantize.enabled:
+            insert_quantizers(merge_branches(student), recipe.quantize.exclude_layers)
         text = recipe.teacher.text
         if text.embeddings:
             read_embeddings(text.embeddings, data.class_names)

@@ -1,0 +1,1 @@
+"""What might still help, each in one file; see `TRICKS` in the protocol."""

@@ -86,7 +86,7 @@ echo "Installing packages into $venv. The first time this takes about three minu
 if [ "$venv" = .venv-lowest ]; then
     pip_install uv || fail "uv could not be installed; pip's reason stands above."
 fi
-install train,onnxruntime,track,demo,weights,dev,dev-train ||
+install train,onnxruntime,openvino,track,demo,weights,dev,dev-train ||
     fail "The packages could not be installed; the reason stands above."
 install modelopt ||
     echo "nvidia-modelopt could not be installed, so the tests that compare with it are skipped."

@@ -31,7 +31,14 @@ ON_DEVICES = (
     *sorted((PACKAGE / "agent").rglob("*.py")),
     *sorted(PACKAGE.parent / f"{name.replace('.', '/')}.py" for name in ALSO_ON_DEVICES),
 )
-OF_DEVICES = {*sys.stdlib_module_names, "numpy", "onnxruntime", "tensorrt", "tensorrt_rtx"}
+OF_DEVICES = {
+    *sys.stdlib_module_names,
+    "numpy",
+    "onnxruntime",
+    "openvino",
+    "tensorrt",
+    "tensorrt_rtx",
+}
 
 
 def package_of(module: str) -> str:

@@ -6,8 +6,11 @@ reads requests from standard input and answers in JSON lines of this schema.
 """
 
 import os
+import sys
 
 SCHEMA = 1
 
 # as `tmkd_deploy/__init__.py` does, which is not sent
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+# Merely importing OpenVINO reports that to its makers, unless it cannot import this.
+sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]

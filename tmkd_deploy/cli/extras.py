@@ -31,6 +31,7 @@ PROVIDERS = {
     "tensorboard": ("tensorboard", "track"),
     "mlflow": ("mlflow-skinny", "track"),
     "onnxruntime": ("onnxruntime", "onnxruntime"),
+    "openvino": ("openvino", "openvino"),
     "tensorrt": ("tensorrt", "tensorrt"),
     "tensorrt_rtx": ("tensorrt-rtx-cu13", "tensorrt-rtx"),
     "elpv_dataset": ("elpv-dataset", "demo"),

@@ -8,7 +8,7 @@ Precision = Literal["fp32", "fp16", "int8"]
 PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8")
 FloatPrecision = Literal["fp32", "fp16"]
 
-RuntimeName = Literal["onnxruntime", "tensorrt_rtx", "tensorrt"]
+RuntimeName = Literal["onnxruntime", "openvino", "tensorrt_rtx", "tensorrt"]
 
 View = Literal["rgb", "edge", "freq"]
 VIEWS: tuple[View, ...] = ("rgb", "edge", "freq")

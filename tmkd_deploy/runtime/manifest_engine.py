@@ -59,7 +59,7 @@ class BundledEngine:
 
     Attributes:
         target: the target the engine was built for.
-        runtime: `onnxruntime`, `tensorrt` or `tensorrt_rtx`.
+        runtime: `onnxruntime`, `openvino`, `tensorrt` or `tensorrt_rtx`.
         precision: `fp32`, `fp16` or `int8`.
         engine: name of the engine's member.
         golden_inputs: name of the member with the golden images.

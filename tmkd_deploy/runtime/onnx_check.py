@@ -1,6 +1,6 @@
 """Refuse an ONNX model that could run for ever, read other files or call foreign code.
 
-The check reads the bytes that ONNX Runtime will parse, before it does, and skips the weights.
+The check reads the bytes that a runtime will parse, before it does, and skips the weights.
 Source: https://github.com/onnx/onnx/blob/main/onnx/onnx.proto
 """
 

@@ -8,7 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Callable, NamedTuple
 
-from tmkd_deploy.runtime import onnxruntime_session, tensorrt_library, tensorrt_session
+from tmkd_deploy.runtime import (
+    onnxruntime_session,
+    openvino_session,
+    tensorrt_library,
+    tensorrt_session,
+)
 from tmkd_deploy.runtime.engine_machine import EngineMachine
 from tmkd_deploy.runtime.session_options import SessionOptions
 
@@ -68,6 +73,12 @@ RUNTIMES = {
         "pip install 'tmkd-deploy[onnxruntime]'",
         onnxruntime_session.open_session,
         onnxruntime_session.version,
+    ),
+    "openvino": Runtime(
+        "OpenVINO",
+        "pip install 'tmkd-deploy[openvino]'",
+        openvino_session.open_session,
+        openvino_session.version,
     ),
     "tensorrt": Runtime(
         "TensorRT",

@@ -47,7 +47,8 @@ def test_the_agent_is_whole_and_nothing_else_is_sent() -> None:
         session = {
             f"tmkd_deploy/runtime/{name}.py"
             for name in (
-                *("onnxruntime_session", "tensorrt_session", "runtimes", "session_options"),
+                *("onnxruntime_session", "openvino_session", "tensorrt_session"),
+                *("runtimes", "session_options"),
                 *("engine_machine", "installed_engines", "regular_file", "tensorrt_library"),
                 *(
                     "cuda_buffer",

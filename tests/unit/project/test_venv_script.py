@@ -77,7 +77,7 @@ def test_everything_is_installed_into_a_new_environment(machine: Machine) -> Non
     assert done.returncode == 0, done.stderr
     assert "three minutes and 6 GB" in done.stdout
     calls = machine.noted("pip-calls")
-    assert ".[train,onnxruntime,track,demo,weights,dev,dev-train]" in calls
+    assert ".[train,onnxruntime,openvino,track,demo,weights,dev,dev-train]" in calls
     assert ".[modelopt]" in calls and ".[tensorrt-rtx]" in calls
     assert "uv" not in calls
 

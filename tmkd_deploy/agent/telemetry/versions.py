@@ -16,9 +16,10 @@ from tmkd_deploy.agent.telemetry.system_files import text
 _VERSION = """
 import importlib, sys
 name = sys.argv[1]
+sys.modules["openvino_telemetry"] = None  # as in `tmkd_deploy.agent`
 try:
     module = importlib.import_module(name)
-    print("version", module.__version__)
+    print("version", module.__version__.partition("-")[0])  # OpenVINO's branch follows
     print("file", module.__file__)
 except BaseException as error:
     if not isinstance(error, ModuleNotFoundError) or error.name != name:

@@ -16,6 +16,7 @@ from tmkd_deploy.targets.target_profile import TargetProfile
 # The distributions that provide each runtime; the first one installed counts.
 RUNTIMES = {
     "onnxruntime": ("onnxruntime", "onnxruntime-gpu"),
+    "openvino": ("openvino",),
     "tensorrt": ("tensorrt", "tensorrt-cu13", "tensorrt-cu12"),
     "tensorrt_rtx": ("tensorrt-rtx-cu13", "tensorrt-rtx-cu12", "tensorrt-rtx"),
 }

@@ -27,7 +27,7 @@ def runtime_findings(
 ) -> Iterator[Finding]:
     """Whether a device has the runtime of `profile`; without one, whether it has any."""
     if profile is None:
-        names = ("tensorrt", "tensorrt_rtx", "onnxruntime")
+        names = ("tensorrt", "tensorrt_rtx", "onnxruntime", "openvino")
         here = [f"{name} {info[name]}" for name in names if info.get(name)]
         if here:
             yield Finding("Runtime", "ok", ", ".join(here))
@@ -35,6 +35,8 @@ def runtime_findings(
             yield Finding("Runtime", "error", "none", f"{info['pip']} onnxruntime")
     elif profile.runtime == "onnxruntime":
         yield _module("ONNX Runtime", info, "onnxruntime", f"{info['pip']} onnxruntime")
+    elif profile.runtime == "openvino":
+        yield _module("OpenVINO", info, "openvino", f"{info['pip']} openvino")
     elif profile.runtime == "tensorrt_rtx":
         remedy = f"{info['pip']} tensorrt-rtx-cu13"
         yield _module("TensorRT-RTX", info, "tensorrt_rtx", remedy)

@@ -12,7 +12,12 @@ from tmkd_deploy.artifacts import Record
 from tmkd_deploy.records.types import Precision, RuntimeName
 
 # Where each runtime's engines are built.
-PLACES = {"onnxruntime": "here", "tensorrt_rtx": "ahead_of_time", "tensorrt": "on_device"}
+PLACES = {
+    "onnxruntime": "here",
+    "openvino": "here",
+    "tensorrt_rtx": "ahead_of_time",
+    "tensorrt": "on_device",
+}
 
 
 class Software(Record):
@@ -76,7 +81,7 @@ class TargetProfile(Record):
     def _sound(self) -> TargetProfile:
         if self.build != PLACES[self.runtime]:
             raise ValueError(f"{self.runtime} requires build: {PLACES[self.runtime]}")
-        if self.runtime != "onnxruntime" and self.compute_capability is None:
+        if self.build != "here" and self.compute_capability is None:
             raise ValueError(f"{self.runtime} needs a compute_capability")
         return self
 

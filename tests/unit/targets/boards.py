@@ -13,6 +13,7 @@ _COMMON: dict[str, Any] = {
     "kernel": "5.15.148-tegra",
     "numpy": "1.26.4",
     "onnxruntime": None,
+    "openvino": None,
     "tensorrt_rtx": None,
     "tensorrt_file": "/usr/lib/python3/dist-packages/tensorrt/__init__.py",
     "import_errors": {},

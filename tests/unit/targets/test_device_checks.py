@@ -46,6 +46,16 @@ def test_a_missing_runtime_is_installed_as_the_devices_python_permits() -> None:
     assert runtime.state == "error" and runtime.remedy == f"{managed} onnxruntime"
 
 
+def test_openvino_is_asked_for_where_the_target_is_for_it() -> None:
+    missing = look("raspberry", target="cpu-openvino")
+    assert missing["OpenVINO"].state == "error" and "ONNX Runtime" not in missing
+    assert missing["OpenVINO"].remedy.endswith("pip install --user openvino")
+    found = look("raspberry", target="cpu-openvino", openvino="2026.4.1", onnxruntime=None)
+    assert found["OpenVINO"].found == "2026.4.1" and not_ok(found) == set()
+    # its files do not saturate, so ONNX Runtime's mode is of no interest
+    assert "INT8 arithmetic" not in found
+
+
 def test_a_slow_power_mode_is_reported_with_the_fastest() -> None:
     mode = look("orin-nx")["Power mode"]
     assert mode.state == "warning" and mode.found == "15W (2); the fastest is MAXN_SUPER"

@@ -21,6 +21,7 @@ def test_what_can_run_follows_from_the_runtimes() -> None:
     machine = machine_probe.probe()
     here = machine["runtimes"]["onnxruntime"]
     assert ("cpu" in machine["can_run"]) == (here is not None)
+    assert ("cpu-openvino" in machine["can_run"]) == (machine["runtimes"]["openvino"] is not None)
     assert not {"cpu-x86", "cpu-arm64"} <= set(machine["can_run"])
     if here is not None:
         names = ("onnxruntime", "onnxruntime-gpu")

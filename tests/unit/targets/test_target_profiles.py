@@ -33,6 +33,7 @@ def test_every_profile_is_sound(name) -> None:
         ("jetson-agx-orin", "SM87"),
         ("jetson-thor", "SM110"),
         ("cpu", None),
+        ("cpu-openvino", None),
     ],
 )
 def test_compute_capabilities(name, capability) -> None:
@@ -42,7 +43,12 @@ def test_compute_capabilities(name, capability) -> None:
 @pytest.mark.parametrize("name", catalog.names())
 def test_the_place_of_building_follows_from_the_runtime(name) -> None:
     target = catalog.get(name)
-    places = {"onnxruntime": "here", "tensorrt_rtx": "ahead_of_time", "tensorrt": "on_device"}
+    places = {
+        "onnxruntime": "here",
+        "openvino": "here",
+        "tensorrt_rtx": "ahead_of_time",
+        "tensorrt": "on_device",
+    }
     assert target.build == places[target.runtime]
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from tmkd_deploy.agent.build.preflight import sm_of
 from tmkd_deploy.artifacts import sha256_of
 from tmkd_deploy.devices.device import Device
+from tmkd_deploy.engines import registry
 from tmkd_deploy.engines.dla_model import for_dla
 from tmkd_deploy.engines.engine_file import describe_engine
 from tmkd_deploy.engines.int8_layers import count_int8
@@ -20,7 +21,13 @@ from tmkd_deploy.events import Events, track
 from tmkd_deploy.records.engine import EngineRecord
 from tmkd_deploy.records.measurements import EngineFile, TiedTo
 from tmkd_deploy.records.onnx_model import INPUT
-from tmkd_deploy.records.types import ImageSize, Precision, as_precision, height_and_width
+from tmkd_deploy.records.types import (
+    ImageSize,
+    Precision,
+    RuntimeName,
+    as_precision,
+    height_and_width,
+)
 from tmkd_deploy.targets.device_checks import known_faults
 from tmkd_deploy.targets.target_profile import TargetProfile
 
@@ -100,9 +107,9 @@ def build_on_device(
     )
 
 
-def engine_name(name: str, runtime: str) -> str:
+def engine_name(name: str, runtime: RuntimeName) -> str:
     """The name of an engine's file in its target's folder."""
-    return f"{name}.onnx" if runtime == "onnxruntime" else f"{name}.engine"
+    return f"{name}.onnx" if registry.runtime(runtime).engine_is_onnx else f"{name}.engine"
 
 
 def tensorrt_release(record: Mapping[str, Any]) -> str | None:
@@ -140,7 +147,8 @@ def _tied_to(
     """What the device says that the engine is tied to; None if it runs anywhere."""
     capability = sm_of(sidecar["device"]["sm"])
     release = _RELEASE.match(sidecar["versions"]["runtime"])
-    if profile.runtime == "onnxruntime" or capability is None or release is None:
+    runs_anywhere = registry.runtime(profile.runtime).engine_is_onnx
+    if runs_anywhere or capability is None or release is None:
         return None
     return TiedTo(
         release=release[0],

@@ -29,12 +29,14 @@ class Runtime(Protocol):
         quant_scheme: of the INT8 graphs it accepts.
         float_precision: of everything that is not quantized in INT8 graphs.
         runs_here: whether `open` works on this machine, so that engines can be measured.
+        engine_is_onnx: whether an engine is its ONNX file, so that any such file is an engine.
     """
 
     name: RuntimeName
     quant_scheme: QuantScheme
     float_precision: FloatPrecision
     runs_here: bool
+    engine_is_onnx: bool
 
     def build(
         self,

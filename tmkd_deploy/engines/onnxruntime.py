@@ -10,13 +10,11 @@ from typing import TYPE_CHECKING
 from tmkd_deploy.engines.engine_file import describe_engine
 from tmkd_deploy.engines.interface import Session
 from tmkd_deploy.engines.model_file import read_model, rejected_layer
-from tmkd_deploy.errors import DataError, EnvironmentProblem, MissingExtra
+from tmkd_deploy.engines.open_engine import open_engine
+from tmkd_deploy.errors import EnvironmentProblem, MissingExtra
 from tmkd_deploy.records.measurements import EngineFile
 from tmkd_deploy.records.quant_scheme import QuantScheme
 from tmkd_deploy.records.types import FloatPrecision, ImageSize, Precision, RuntimeName
-from tmkd_deploy.runtime import runtimes
-from tmkd_deploy.runtime.engine_errors import EngineError
-from tmkd_deploy.runtime.onnx_check import UnsafeModelError
 from tmkd_deploy.runtime.session_options import SessionOptions
 from tmkd_deploy.targets.target_profile import TargetProfile
 
@@ -37,6 +35,7 @@ class OnnxRuntime:
     quant_scheme = QuantScheme.U8
     float_precision: FloatPrecision = "fp32"
     runs_here = True
+    engine_is_onnx = True
 
     def build(
         self,
@@ -57,20 +56,7 @@ class OnnxRuntime:
 
     def open(self, engine: Path, threads: int, precise_int8: bool | None = None) -> Session:
         """Load an engine as an application would; `precise_int8` as in `SessionOptions`."""
-        try:
-            return runtimes.open_session(self.name, engine, SessionOptions(threads, precise_int8))
-        except ImportError as error:
-            raise MissingExtra("Running this engine", "onnxruntime", "onnxruntime") from error
-        except UnsafeModelError as error:
-            raise DataError(
-                f"This engine {error.what}, so it is not run.",
-                where=str(engine),
-                advice="Use an engine that tmkd-deploy built, or choose another student.",
-            ) from error
-        except EngineError as error:
-            raise EnvironmentProblem(
-                error.problem, where=str(engine), advice=error.advice
-            ) from error
+        return open_engine(self.name, engine, SessionOptions(threads, precise_int8))
 
 
 def _optimised_kinds(file: Path, proto: onnx.ModelProto, scratch: Path) -> list[str]:

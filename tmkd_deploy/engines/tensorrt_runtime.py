@@ -16,6 +16,7 @@ class TensorRTRuntime:
     quant_scheme = QuantScheme.S8
     float_precision: FloatPrecision = "fp16"
     runs_here = False
+    engine_is_onnx = False
     reason: str
     advice: str
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from tmkd_deploy.data.split_names import Split
 from tmkd_deploy.devices.device import Device
-from tmkd_deploy.engines.onnxruntime import OnnxRuntime
+from tmkd_deploy.engines.open_engine import open_engine
 from tmkd_deploy.errors import DataError
 from tmkd_deploy.events import Events, track
 from tmkd_deploy.measure.latency import latency_from, measure_latency
@@ -21,6 +21,7 @@ from tmkd_deploy.recipe.schema import Measure
 from tmkd_deploy.records.latency import Latency
 from tmkd_deploy.records.logits import Logits
 from tmkd_deploy.records.types import RuntimeName
+from tmkd_deploy.runtime.session_options import SessionOptions
 
 # latency runs cycle through this many images
 TIMED_IMAGES = 32
@@ -30,7 +31,7 @@ _NO_ARRAY = (ValueError, EOFError, SyntaxError, TypeError, KeyError, tokenize.To
 
 @dataclass(frozen=True)
 class EngineUnderTest:
-    """One engine to measure; `precise_int8` as in `runtime.onnxruntime_session`."""
+    """One engine to measure; `precise_int8` as in `SessionOptions`."""
 
     label: str
     runtime: RuntimeName
@@ -54,7 +55,7 @@ class Bench(Protocol):
 
 
 class LocalBench:
-    """This machine, which runs ONNX Runtime engines."""
+    """This machine, which runs the engines of the CPU runtimes."""
 
     def __init__(
         self,
@@ -69,7 +70,9 @@ class LocalBench:
         self._settings = settings
         self._events = events
         self._sessions = {
-            name: OnnxRuntime().open(engine.file, settings.threads, engine.precise_int8)
+            name: open_engine(
+                engine.runtime, engine.file, SessionOptions(settings.threads, engine.precise_int8)
+            )
             for name, engine in engines_under_test.items()
         }
 

@@ -59,8 +59,8 @@ class ResolvedTarget:
 
     @property
     def teacher_engine_is_built(self) -> bool:
-        """Whether the teacher needs an engine of its own; for ONNX Runtime its file is one."""
-        return self.device is not None and self.runtime.name != "onnxruntime"
+        """Whether the teacher needs an engine of its own, because its ONNX file is none."""
+        return self.device is not None and not self.runtime.engine_is_onnx
 
     @property
     def all_variants(self) -> list[Variant]:

@@ -12,7 +12,8 @@ class QuantScheme(str, Enum):
     which interpret uint8 as int8 with only a warning and must therefore never receive U8.
 
     U8: uint8. Tensors that are never negative use zero point 0 and scale = amax / 255, so that ONNX
-    Runtime fuses the preceding ReLU; the others use zero point 128 and scale = amax / 127.
+    Runtime fuses the preceding ReLU; the others use zero point 128 and scale = amax / 127. OpenVINO
+    reads the same files.
 
     In both, weights are symmetric int8 with one scale per output channel (axis 0). With U8 they use
     seven bits, -63 to 63: x86 processors without VNNI add two products in 16 bits, and

@@ -12,12 +12,19 @@ from tmkd_deploy.records.onnx_model import MODULE, Variant
 from tmkd_deploy.targets.catalog import get
 
 pytest.importorskip("onnxruntime")
-TARGETS = {"onnxruntime": "cpu", "tensorrt": "jetson", "tensorrt_rtx": "rtx-ada"}
+TARGETS = {
+    "onnxruntime": "cpu",
+    "openvino": "cpu-openvino",
+    "tensorrt": "jetson",
+    "tensorrt_rtx": "rtx-ada",
+}
 
 
 @pytest.fixture(params=list(TARGETS))
 def builder(request, tmp_path):
     """Builds a graph by one runtime: `builder(proto)`."""
+    if request.param == "openvino":
+        pytest.importorskip("openvino")
     if request.param == "tensorrt_rtx":
         pytest.importorskip("tensorrt_rtx", reason="the TensorRT-RTX builder is not installed")
     (tmp_path / "out").mkdir()
@@ -129,8 +136,10 @@ def planted(model, inside):
 
 
 @pytest.mark.parametrize("noted", [True, False])
-@pytest.mark.parametrize("name", ["onnxruntime", "tensorrt_rtx"])
+@pytest.mark.parametrize("name", ["onnxruntime", "openvino", "tensorrt_rtx"])
 def test_a_refused_operator_is_named_with_its_module(tmp_path, model, name, noted):
+    if name == "openvino":
+        pytest.importorskip("openvino")
     if name == "tensorrt_rtx":
         pytest.importorskip("tensorrt_rtx", reason="the TensorRT-RTX builder is not installed")
     odd = planted(model, "layer2.0.conv1")

@@ -10,6 +10,7 @@ pytest.importorskip("timm")
 import onnx
 
 from tmkd_deploy.engines.onnxruntime import OnnxRuntime
+from tmkd_deploy.engines.openvino import OpenVino
 from tmkd_deploy.engines.registry import runtime
 from tmkd_deploy.engines.tensorrt_kit import build_command
 from tmkd_deploy.errors import DataError
@@ -20,6 +21,8 @@ from tmkd_deploy.targets.catalog import get
 SIZE = [32, 48]
 OWN = [0.1, 0.5, 0.7], [0.2, 0.3, 0.9]
 HAS_RTX = importlib.util.find_spec("tensorrt_rtx") is not None
+HAS_OPENVINO = importlib.util.find_spec("openvino") is not None
+needs_openvino = pytest.mark.skipif(not HAS_OPENVINO, reason="openvino is not installed")
 needs_rtx = pytest.mark.skipif(not HAS_RTX, reason="tensorrt_rtx is not installed")
 
 
@@ -34,7 +37,13 @@ def exported(tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    "target", ["cpu", "jetson-orin-nano", pytest.param("rtx-ada", marks=needs_rtx)]
+    "target",
+    [
+        "cpu",
+        pytest.param("cpu-openvino", marks=needs_openvino),
+        "jetson-orin-nano",
+        pytest.param("rtx-ada", marks=needs_rtx),
+    ],
 )
 def test_every_runtime_builds_it(exported, tmp_path, target):
     builder = runtime(get(target).runtime)
@@ -49,11 +58,12 @@ def test_the_kit_of_a_jetson_builds_for_it():
     assert any("images:1x32x48x3" in word for word in command), command
 
 
-def test_the_engine_computes_what_the_network_does(exported, tmp_path):
+@pytest.mark.parametrize("builder", [OnnxRuntime(), pytest.param(OpenVino(), marks=needs_openvino)])
+def test_the_engine_computes_what_the_network_does(exported, tmp_path, builder):
     classifier, file = exported
-    OnnxRuntime().build(file, "fp32", SIZE, get("cpu"), tmp_path)
+    builder.build(file, "fp32", SIZE, get("cpu"), tmp_path)
     images = np.random.default_rng(0).integers(0, 256, (4, *SIZE, 3), dtype=np.uint8)
     with torch.inference_mode():
         expected = classifier(torch.from_numpy(images).permute(0, 3, 1, 2) / 255)[0].numpy()
-    found = OnnxRuntime().open(tmp_path / "fp32.onnx", threads=1).infer(images)
+    found = builder.open(tmp_path / "fp32.onnx", threads=1).infer(images)
     np.testing.assert_allclose(found, expected, atol=1e-4)

@@ -63,7 +63,7 @@ class Bundle(Stage[ResolvedTarget]):
 
     def _models(self) -> dict[str, Ref]:
         """The ONNX files that engines are built from again on another machine."""
-        if self.subject.runtime.name == "onnxruntime":
+        if self.subject.runtime.engine_is_onnx:
             return {}
         variants = self.subject.variants
         return {f"onnx {name}": Ref("export", each) for name, each in variants.items()}

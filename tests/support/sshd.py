@@ -30,7 +30,7 @@ needs_sshd = pytest.mark.skipif(
 )
 
 # What a small device has beside its Python; torch is not among it.
-PACKAGES = ("numpy", "numpy.libs", "onnxruntime", "onnxruntime.libs")
+PACKAGES = ("numpy", "numpy.libs", "onnxruntime", "onnxruntime.libs", "openvino")
 DEADLINE_SECONDS = 120.0  # far beyond what a slow machine takes
 
 

@@ -37,6 +37,7 @@ _STOP_SIGNALS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
 _INSTALL = {
     "numpy": "sudo apt-get install python3-numpy",
     "onnxruntime": f"{pip()} onnxruntime",
+    "openvino": f"{pip()} openvino",
     "tensorrt": "sudo apt-get install python3-libnvinfer (it is part of JetPack; trtexec alone "
     "builds engines, but does not run them)",
     "tensorrt_rtx": f"{pip()} tensorrt-rtx-cu13",

@@ -51,6 +51,7 @@ class _Probe(_Answer):
     python: str
     numpy: str | None
     onnxruntime: str | None
+    openvino: str | None
     tensorrt: _Release | None
     tensorrt_rtx: str | None
     tensorrt_file: str | None

@@ -13,7 +13,7 @@ from tmkd_deploy.events import Events
 # what engines and measurements depend on; clocks, temperatures and free memory come and go
 _IDENTITY = (
     *("model", "machine", "processor", "gpu", "power_mode", "jetpack", "l4t", "driver", "cuda"),
-    *("tensorrt", "tensorrt_rtx", "trtexec", "onnxruntime", "numpy"),
+    *("tensorrt", "tensorrt_rtx", "trtexec", "onnxruntime", "openvino", "numpy"),
 )
 
 

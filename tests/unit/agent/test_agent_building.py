@@ -140,7 +140,7 @@ def test_a_rejected_operator_is_reported_with_the_parsers_message(bench):
     assert caught.value.code == "environment"
 
 
-@pytest.mark.parametrize("runtime", ["tensorrt_rtx", "onnxruntime"])
+@pytest.mark.parametrize("runtime", ["tensorrt_rtx", "onnxruntime", "openvino"])
 @pytest.mark.parametrize("content", [b"no graph at all", b"", b"\x08\x07" * 400, model()[:200]])
 def test_garbage_is_wrong_data(bench, content, runtime):
     with pytest.raises(AgentError) as caught:
@@ -159,7 +159,8 @@ def test_the_parser_rejects_garbage_too(bench, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("runtime", "quant_scheme"), [("tensorrt_rtx", "unsigned"), ("onnxruntime", "signed")]
+    ("runtime", "quant_scheme"),
+    [("tensorrt_rtx", "unsigned"), ("onnxruntime", "signed"), ("openvino", "signed")],
 )
 def test_a_model_for_another_runtime_is_refused(bench, runtime, quant_scheme):
     with pytest.raises(AgentError, match=f"activations are {quant_scheme}") as caught:
@@ -209,12 +210,13 @@ def test_the_builder_starts_from_a_zip(tmp_path):
     assert (tmp_path / tensorrt_build.PLAN).stat().st_size > 1000
 
 
-def test_onnx_runtime_takes_the_file_as_it_is(bench):
-    pytest.importorskip("onnxruntime")
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
+def test_a_cpu_runtime_takes_the_file_as_it_is(bench, runtime):
+    module = pytest.importorskip(runtime)
     onnx = bench.put(model(quant_scheme="unsigned"))
-    answer = build(request(onnx, runtime="onnxruntime", compute_capability=None), bench.context)
+    answer = build(request(onnx, runtime=runtime, compute_capability=None), bench.context)
     assert answer["engine"] == onnx and answer["layers"] is None and not answer["reused"]
-    assert answer["sidecar"]["versions"]["runtime"].startswith("1.")
+    assert answer["sidecar"]["versions"]["runtime"] == module.__version__.split("-")[0]
     assert not Path(f"{bench.context.stored_file(onnx)}.json").exists()
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -65,17 +64,21 @@ def asked(agent: Any, engine: str, images: str, **more: Any) -> dict[str, Any]:
     }
 
 
-def test_predictions_are_those_of_a_session_opened_here(locked: Any, tmp_path: Path) -> None:
-    from tmkd_deploy.runtime.onnxruntime_session import create_session
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
+def test_predictions_are_those_of_a_session_opened_here(locked: Any, runtime: str) -> None:
+    from tmkd_deploy.runtime.runtimes import open_session
+    from tmkd_deploy.runtime.session_options import SessionOptions
 
+    pytest.importorskip(runtime)
     content = model()
-    request = asked(locked, locked.upload(content), locked.upload(npy(IMAGES)))
+    engine, images = locked.upload(content), locked.upload(npy(IMAGES))
+    request = asked(locked, engine, images, runtime=runtime)
     answer = locked.request("predict", **request)
     progress = [line for line in locked.messages if line["type"] == "progress"]
     assert (progress[-1]["done"], progress[-1]["total"]) == (len(IMAGES), len(IMAGES))
     logits = np.load(locked.folder / "files" / answer["logits"], allow_pickle=False)
-    here = create_session(content, threads=1)
-    expected = [here.run(None, {"images": IMAGES[i : i + 1]})[0] for i in range(len(IMAGES))]
+    here = open_session(runtime, content, SessionOptions())
+    expected = [here.infer(IMAGES[i : i + 1]) for i in range(len(IMAGES))]
     assert logits.dtype == np.float32
     np.testing.assert_array_equal(logits, np.concatenate(expected))
 

@@ -25,6 +25,7 @@ DEVICE_INFO = {
     "python",
     "numpy",
     "onnxruntime",
+    "openvino",
     "tensorrt",
     "tensorrt_rtx",
     "tensorrt_file",
@@ -88,6 +89,8 @@ def test_a_device_with_broken_packages_can_be_probed(
     broken = {
         "numpy": "raise ImportError('none here')",
         "onnxruntime": "import os; os.kill(os.getpid(), 11)",
+        # sound, and the only one that says more than its version
+        "openvino": "__version__ = '2026.4.1-22982-e213a147257-releases/2026/4'",
         # https://github.com/dusty-nv/jetson-inference/issues/1920
         "tensorrt": "raise ImportError('libnvdla_compiler.so: cannot open shared object file: '"
         "'No such file or directory')",
@@ -106,6 +109,7 @@ def test_a_device_with_broken_packages_can_be_probed(
         "No such file or directory",
         "tensorrt_rtx": "ModuleNotFoundError: No module named 'missing_dependency'",
     }
+    assert info["openvino"] == "2026.4.1"
     assert info["memory_mb"] > 0
 
 

@@ -21,6 +21,7 @@ from tmkd_deploy.agent.transport.request_fields import field, optional
 if TYPE_CHECKING:
     from tmkd_deploy.agent.transport.context import Context
 
+_RUN_ONNX_FILES = ("onnxruntime", "openvino")
 SIDECAR_SCHEMA = 3  # also part of the key of cached builds: raise it where builds change
 
 
@@ -74,7 +75,7 @@ def build(request: dict[str, Any], context: Context) -> dict[str, Any]:
 
 def _require_quant_scheme(runtime: str, metadata: dict[str, str]) -> None:
     """Refuse a model for another runtime: TensorRT reads uint8 as int8 with a mere warning."""
-    required = "unsigned" if runtime == "onnxruntime" else "signed"
+    required = "unsigned" if runtime in _RUN_ONNX_FILES else "signed"
     quant_scheme = metadata.get("tmkd_deploy.quant_scheme", "none")
     if quant_scheme not in ("none", required):
         raise AgentError(
@@ -87,7 +88,7 @@ def _require_quant_scheme(runtime: str, metadata: dict[str, str]) -> None:
 
 def _builder(runtime: str) -> str | None:
     """A module's name, or the path of trtexec without that module; None if no builder is needed."""
-    if runtime == "onnxruntime":
+    if runtime in _RUN_ONNX_FILES:
         return None
     if runtime == "tensorrt" and importlib.util.find_spec(runtime) is None:
         return program("trtexec") or runtime

@@ -55,7 +55,8 @@ def run_builder(
     device_identity: dict[str, Any],
     context: Context,
 ) -> BuildResult:
-    """Build with `builder`: a module's name, the path of trtexec, or None for ONNX Runtime.
+    """Build with `builder`: a module's name, the path of trtexec, or None if the runtime
+    runs the ONNX file itself.
 
     `device_identity` is what the engine's manifest records of the device and its software.
 
@@ -129,7 +130,7 @@ def _timing_cache(runtime: str, device_identity: dict[str, Any], context: Contex
 
 
 def _use_onnx_file(runtime: str, onnx: Path) -> BuildResult:
-    """ONNX Runtime runs the ONNX file itself; only check that it loads here."""
+    """Only check that the runtime loads the file here."""
     sessions.open_session(runtime, onnx, threads=1, precise_int8=None)
     return BuildResult(onnx, False, None, [], [], {"typing": "strong", "command": None})
 

@@ -3,7 +3,7 @@
 TensorRT and TensorRT-RTX run an engine only on the release that built it and the compute capability
 that it was built for (https://docs.nvidia.com/deeplearning/tensorrt/11.1.0/inference-library/
 engine-compatibility.html and the page of that name for RTX). Their own messages name neither the
-file nor the remedy. ONNX Runtime's engines are portable.
+file nor the remedy. The CPU runtimes' engines are ONNX files, which are portable.
 """
 
 from __future__ import annotations

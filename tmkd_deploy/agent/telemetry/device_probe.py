@@ -16,7 +16,7 @@ from tmkd_deploy.runtime import gpu_access
 if TYPE_CHECKING:
     from tmkd_deploy.agent.transport.context import Context
 
-_MODULES = ("numpy", "onnxruntime", "tensorrt", "tensorrt_rtx")
+_MODULES = ("numpy", "onnxruntime", "openvino", "tensorrt", "tensorrt_rtx")
 
 
 def probe(request: dict[str, Any], context: Context) -> dict[str, Any]:

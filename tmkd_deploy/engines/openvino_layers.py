@@ -23,6 +23,11 @@ class CompiledLayer(NamedTuple):
     computes_in: str
     sources: tuple[str, ...]
 
+    @property
+    def is_weighted(self) -> bool:
+        """Whether it is a convolution or a matrix product."""
+        return self.kind in _WEIGHTED
+
 
 def compiled_layers(compiled: openvino.CompiledModel) -> list[CompiledLayer]:
     """The layers in the order in which they run, without constants."""
@@ -42,5 +47,5 @@ def compiled_layers(compiled: openvino.CompiledModel) -> list[CompiledLayer]:
 
 def count_int8(layers: Sequence[CompiledLayer]) -> tuple[int, int]:
     """How many convolutions and matrix products run in INT8, and how many there are."""
-    weighted = [layer for layer in layers if layer.kind in _WEIGHTED]
+    weighted = [layer for layer in layers if layer.is_weighted]
     return sum(layer.computes_in in INTEGERS for layer in weighted), len(weighted)

@@ -9,8 +9,8 @@ from tmkd_deploy.records.quant_scheme import QuantScheme
 _EXPECTED = {QuantScheme.S8: "int8", QuantScheme.U8: "uint8"}
 _COST = {
     QuantScheme.S8: "TensorRT reads uint8 as int8 with only a warning, which destroys accuracy",
-    QuantScheme.U8: "ONNX Runtime cannot absorb the activation before it, and its signed kernels "
-    "are slower on x86",
+    QuantScheme.U8: "the runtime cannot absorb the activation before it, and its signed kernels "
+    "are slower on x86, where they may saturate",
 }
 _ADVICE = "Export the student again for this target."
 

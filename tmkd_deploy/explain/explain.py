@@ -14,7 +14,7 @@ from tmkd_deploy.data.prepared import DataRecord, PreparedData
 from tmkd_deploy.engines.registry import runtime
 from tmkd_deploy.engines.variants import variants_for
 from tmkd_deploy.errors import RequestError
-from tmkd_deploy.explain import engine_findings, onnxruntime, other_precisions, tensorrt
+from tmkd_deploy.explain import engine_findings, other_precisions, profiled, tensorrt
 from tmkd_deploy.explain.accuracy_drop import RANK_LAYERS, largest_drop
 from tmkd_deploy.explain.findings import graph_findings
 from tmkd_deploy.explain.graph import Graph, LayerNames
@@ -189,11 +189,12 @@ def _engine_view(
     found: _Run, source: Graph, precision: Precision
 ) -> tuple[EngineView | None, list[str]]:
     record = found.engines.record
-    if record.runtime == "onnxruntime":
+    if record.runtime in profiled.VIEWS:
         engine = next(each.file for each in record.engines if each.precision == precision)
         latency = found.measured.latency if found.measured else None
         threads = int(latency.protocol.get("threads", 1)) if latency else 1
-        return onnxruntime.view(found.engines.path(engine), source, threads), []
+        view = profiled.VIEWS[record.runtime]
+        return view(found.engines.path(engine), source, threads), []
     layers = f"{precision}.layers.json"
     if layers not in found.engines.manifest.files:
         return None, [_NO_LAYERS]

@@ -10,7 +10,7 @@ import onnx
 from tmkd_deploy import artifacts
 from tmkd_deploy.engines.interface import variant_for
 from tmkd_deploy.engines.registry import runtime
-from tmkd_deploy.explain import onnxruntime
+from tmkd_deploy.explain import profiled
 from tmkd_deploy.explain.graph import Graph
 from tmkd_deploy.records.engine import EngineRecord
 from tmkd_deploy.records.measurements import Measurements
@@ -25,18 +25,18 @@ def gains(run: Path) -> dict[str, dict[str, float]]:
 
     A layer's time is its share of the engine's profile, recorded now on this machine, times the
     median latency in the run folder. Nodes without weights, conversions included, count toward the
-    layer before them. Only ONNX Runtime targets with both engines measured have an entry.
+    layer before them. Only CPU targets with both engines measured have an entry.
 
     Raises:
         ArtifactError: an artifact of the run is damaged or of another version.
-        MissingExtra: ONNX Runtime is not installed.
+        MissingExtra: a runtime is not installed.
     """
     found = {}
     for manifest in sorted(run.glob(f"measure/*/{artifacts.MANIFEST}")):
         measured = artifacts.read(manifest.parent, "measure", Measurements).record
         latency = measured.latency
         medians = {row.engine: row.p50_ms for row in latency.rows} if latency else {}
-        if measured.runtime != "onnxruntime" or not medians.keys() >= set(_PRECISIONS):
+        if measured.runtime not in profiled.VIEWS or not medians.keys() >= set(_PRECISIONS):
             continue
         threads = int(latency.protocol.get("threads", 1)) if latency else 1
         wide, narrow = (
@@ -56,7 +56,8 @@ def _milliseconds(
     exported = artifacts.read(run / "export" / variant.name, "export", OnnxRecord)
     source = Graph(onnx.load(exported.path(MODEL)))
     times: defaultdict[str, float] = defaultdict(float)
-    for layer in onnxruntime.view(engines.path(file), source, threads).layers:
+    view = profiled.VIEWS[engines.record.runtime]
+    for layer in view(engines.path(file), source, threads).layers:
         if layer.layer:
             times[layer.layer] += (layer.time_share or 0.0) * median
     return times

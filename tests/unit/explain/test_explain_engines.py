@@ -1,4 +1,4 @@
-"""What the engines themselves say: ONNX Runtime's profile and TensorRT-RTX's list of layers."""
+"""What engines say: the profiles of ONNX Runtime and OpenVINO, TensorRT-RTX's list of layers."""
 
 import importlib.util
 
@@ -7,7 +7,7 @@ import planted_mistakes as plant
 import pytest
 
 from tmkd_deploy.errors import DataError, EnvironmentProblem
-from tmkd_deploy.explain import onnxruntime, tensorrt
+from tmkd_deploy.explain import onnxruntime, openvino, tensorrt
 from tmkd_deploy.explain.engine_findings import float_layers, reformats
 from tmkd_deploy.explain.graph import Graph, LayerNames
 from tmkd_deploy.explain.interface import EngineLayer, EngineView, Kind, shares, slowest
@@ -77,6 +77,32 @@ def test_a_refused_model_is_told_in_the_runtimes_words(tmp_path):
     path.write_bytes(b"no graph at all")
     with pytest.raises(EnvironmentProblem, match="ONNX Runtime rejects") as caught:
         onnxruntime.view(path, Graph(onnx.ModelProto()), 1)
+    assert caught.value.where == str(path)
+
+
+def test_openvino_names_every_layer_and_its_type(inverted_residuals, tmp_path):
+    pytest.importorskip("openvino")
+    proto = inverted_residuals(QuantScheme.U8)
+    path = tmp_path / "model.onnx"
+    onnx.save(proto, path)
+    graph = Graph(proto)
+    view = openvino.view(path, graph, 1)
+    known = {graph.layer(node) for node, _ in graph.weighted()}
+    weighted = [each for each in view.layers if each.operator in ("Convolution", "FullyConnected")]
+    assert {each.layer for each in weighted} == known and len(known) == len(weighted) == 11
+    assert {each.computes_in for each in weighted} == {"int8"}
+    found = shares(view)
+    assert sum(each.share_of_layers for each in found) == pytest.approx(1)
+    assert sum(each.share_of_time for each in found) == pytest.approx(1)
+    assert view.untimed is None and "OpenVINO" in view.source and "1 thread" in view.source
+
+
+def test_openvino_refuses_in_its_own_words(tmp_path):
+    pytest.importorskip("openvino")
+    path = tmp_path / "model.onnx"
+    path.write_bytes(b"no graph at all")
+    with pytest.raises(EnvironmentProblem, match="OpenVINO rejects") as caught:
+        openvino.view(path, Graph(onnx.ModelProto()), 1)
     assert caught.value.where == str(path)
 
 

@@ -1,6 +1,6 @@
 """Verify a bundle in a process of its own, with a deadline and bounded memory.
 
-An engine from a stranger may ask for any amount of time and memory, and inside ONNX Runtime neither
+An engine from a stranger may ask for any amount of time and memory, and inside a runtime neither
 Ctrl-C nor SIGTERM reaches Python. Another process can be ended from outside.
 """
 
@@ -66,7 +66,7 @@ def verify_apart(
         raise EnvironmentProblem(
             f"The process that verifies the bundle ended with code {done.returncode}.",
             where=str(file),
-            advice="Its engine may have crashed ONNX Runtime; do not use it here. TMKD_DEBUG=1 "
+            advice="Its engine may have crashed its runtime; do not use it here. TMKD_DEBUG=1 "
             "shows the process's messages.",
         )
     answer: dict[str, Any] = json.loads(done.stdout)

@@ -70,7 +70,11 @@ def _needed_extras(recipe: Recipe | None) -> set[str]:
         needed.add("demo")
     if recipe.quantize.enabled and "modelopt" in recipe.quantize.compare:
         needed.add("modelopt")
-    by_runtime = {"onnxruntime": "onnxruntime", "tensorrt_rtx": "tensorrt-rtx"}
+    by_runtime = {
+        "onnxruntime": "onnxruntime",
+        "openvino": "openvino",
+        "tensorrt_rtx": "tensorrt-rtx",
+    }
     for target in recipe.targets:
         needed.add(by_runtime.get(catalog.get(target.target).runtime, ""))
     return needed

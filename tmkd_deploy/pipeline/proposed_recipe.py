@@ -69,7 +69,7 @@ def write(path: Path, data: Path, name: str, target: str) -> None:
         split=_split(dataset),
         group=_group(dataset) if source == "folder" else "",
         **_class_weights(dataset),
-        **_models(profile.runtime),
+        **_models(on_cpu=profile.compute_capability is None),
         epochs=epochs,
         teacher_epochs=max(5, round(share * _TEACHER_EPOCHS)),
         text_epochs=max(3, round(share * _TEXT_EPOCHS)),
@@ -210,15 +210,15 @@ def _group_line(pattern: str, why: str, count: int) -> str:
     )
 
 
-def _models(runtime: str) -> dict[str, str]:
-    """The lines on teacher and student, by the target's runtime and the weights at hand."""
+def _models(*, on_cpu: bool) -> dict[str, str]:
+    """The lines on teacher and student, by whether the target is a CPU and the weights at hand."""
     student = installed_for("tf_efficientnet_lite0")
     teacher = installed_for("tf_efficientnet_lite2")
     downloaded = "pretrained # from ImageNet, downloaded once; needs a network"
     if student is None:
         fast = (
             "mobilenetv4_conv_small # ReLU, fast on a CPU and faster in INT8"
-            if runtime == "onnxruntime"
+            if on_cpu
             else "resnet18 # plain ReLU, all layers in INT8 under TensorRT"
         )
         return {

@@ -10,7 +10,12 @@ from tmkd_deploy.pipeline.stage import Job, Ref, Stage
 from tmkd_deploy.records.engine import EngineRecord
 from tmkd_deploy.records.onnx_model import MODEL
 
-_PACKAGES = {"onnxruntime": "onnxruntime", "tensorrt_rtx": "tensorrt_rtx_cu13", "tensorrt": None}
+_PACKAGES = {
+    "onnxruntime": "onnxruntime",
+    "openvino": "openvino",
+    "tensorrt_rtx": "tensorrt_rtx_cu13",
+    "tensorrt": None,
+}
 
 
 class Build(Stage[ResolvedTarget]):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import mmap
 from pathlib import Path
+from typing import Iterator
 
 from tmkd_deploy.runtime.protobuf import fields
 
@@ -31,6 +32,10 @@ _REFUSED = {
     ("tensor", 13): "weights in another file",
 }
 _OPERATOR, _DOMAIN, _LOCATION = ("node", 4), ("node", 7), ("tensor", 14)
+_GRAPH, _OPSET = 7, 8  # in a model
+_NODE, _VERSION = 1, 2  # in a graph, and in an opset
+_INPUT, _OUTPUT = 1, 2  # in a node
+_NEWEST_OPSET = 1000  # there were 26 in nine years
 _CONTROL_FLOW = frozenset({b"Loop", b"If", b"Scan", b"SequenceMap"})
 _STANDARD_DOMAINS = frozenset({b"", b"ai.onnx"})
 _MOST_FIELDS = 2_000_000  # some hundred times those of a large classifier; a second or two
@@ -54,14 +59,50 @@ def refuse_unsafe(model: bytes | str) -> None:
             weights in other files, or operators from outside the ONNX standard.
         OSError: the file cannot be read.
     """
-    if isinstance(model, str):
-        with Path(model).open("rb") as stream:
-            if not stream.seek(0, 2):
-                raise UnsafeModelError("is empty")
-            mapped = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
-        _check(memoryview(mapped))
-    else:
-        _check(memoryview(model))
+    _check(_view(model))
+
+
+def _view(model: bytes | str) -> memoryview:
+    if not isinstance(model, str):
+        return memoryview(model)
+    with Path(model).open("rb") as stream:
+        if not stream.seek(0, 2):
+            raise UnsafeModelError("is empty")
+        return memoryview(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ))
+
+
+def refuse_endless(model: bytes | str) -> None:
+    """Refuse a model, already checked by `refuse_unsafe`, that OpenVINO's reader does not end on.
+
+    Raises:
+        UnsafeModelError: operators need what they or later ones compute, which may be a circle; or
+            the opset cannot be, and OpenVINO looks for each operator in every one below it.
+    """
+    view = _view(model)
+    versions = [
+        version
+        for opset in _messages(view, _OPSET)
+        for number, version in fields(opset)
+        if number == _VERSION
+    ]
+    if not all(isinstance(version, int) and version <= _NEWEST_OPSET for version in versions):
+        raise UnsafeModelError("has an opset that cannot be")
+    nodes = [node for graph in _messages(view, _GRAPH) for node in _messages(graph, _NODE)]
+    made_at = {
+        bytes(name): place
+        for place, node in enumerate(nodes)
+        for name in _messages(node, _OUTPUT)
+        if len(name)
+    }
+    for place, node in enumerate(nodes):
+        if any(made_at.get(bytes(name), -1) >= place for name in _messages(node, _INPUT)):
+            raise UnsafeModelError("has an operator that needs what it or a later one computes")
+
+
+def _messages(message: memoryview, wanted: int) -> Iterator[memoryview]:
+    for number, content in fields(message):
+        if number == wanted and not isinstance(content, int):
+            yield content
 
 
 def _check(model: memoryview) -> None:

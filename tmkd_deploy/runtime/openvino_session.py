@@ -12,7 +12,7 @@ from tmkd_deploy.runtime.engine_errors import (
     NoClassifierError,
     RejectedEngineError,
 )
-from tmkd_deploy.runtime.onnx_check import refuse_unsafe
+from tmkd_deploy.runtime.onnx_check import refuse_endless, refuse_unsafe
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,6 +33,7 @@ def open_session(runtime: str, engine: bytes | Path, options: SessionOptions) ->
     """Open an ONNX model; see `runtimes.open_session`."""
     model = engine if isinstance(engine, bytes) else str(engine)
     refuse_unsafe(model)
+    refuse_endless(model)
     try:
         return OpenVinoSession(compile_model(model, threads=options.threads))
     except (ImportError, EngineError):

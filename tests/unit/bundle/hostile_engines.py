@@ -123,6 +123,28 @@ def sparse() -> bytes:
     return changed(change)
 
 
+def circle() -> bytes:
+    """Two operators that wait for each other."""
+    return ending_with(
+        [
+            helper.make_node("Add", ["scores", "behind"], ["before"]),
+            helper.make_node("Abs", ["before"], ["behind"]),
+            helper.make_node("Abs", ["behind"], ["logits"]),
+        ]
+    )
+
+
+def own_tail() -> bytes:
+    return ending_with([helper.make_node("Add", ["scores", "logits"], ["logits"])])
+
+
+def future_opset() -> bytes:
+    def change(model: onnx.ModelProto) -> None:
+        model.opset_import[0].version = 325_734_044
+
+    return changed(change)
+
+
 def hungry(gibibytes: int) -> bytes:
     """An engine that asks for memory as soon as it runs."""
     return ending_with(

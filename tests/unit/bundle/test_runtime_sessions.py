@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import get_args
 
@@ -124,6 +125,21 @@ def test_openvino_has_the_options_it_was_asked_for() -> None:
         "PERF_COUNT": "NO",
     }
     assert compiled.get_property("INFERENCE_PRECISION_HINT") == openvino.Type.f32
+
+
+@pytest.mark.parametrize(
+    ("engine", "match"),
+    [
+        (hostile_engines.circle, "needs what it or a later one computes"),
+        (hostile_engines.own_tail, "needs what it or a later one computes"),
+        (hostile_engines.future_opset, "an opset that cannot be"),
+    ],
+)
+def test_openvino_never_sees_what_its_reader_would_not_end_on(
+    engine: Callable[[], bytes], match: str
+) -> None:
+    with pytest.raises(UnsafeModelError, match=match):
+        open_session("openvino", engine(), SessionOptions())
 
 
 def test_openvino_reads_nothing_but_onnx(tmp_path: Path) -> None:

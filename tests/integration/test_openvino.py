@@ -34,7 +34,9 @@ def as_onnx_runtime_decides(project: Project) -> None:
         assert np.abs(there - here).max() <= tolerance * np.abs(here).max()
 
 
-def test_the_students_files_become_a_bundle_that_runs(project: Project, images: Path) -> None:
+def test_the_students_files_become_a_bundle_that_runs(
+    project: Project, images: Path, tmp_path: Path
+) -> None:
     text = project.recipe.read_text(encoding="utf-8")
     target = "targets:\n  - target: cpu-openvino\n    budgets: {accuracy: 0.6, engine_size_mb: 5}\n"
     project.recipe.write_text(text.replace("targets:\n", target), encoding="utf-8")
@@ -74,6 +76,17 @@ def test_the_students_files_become_a_bundle_that_runs(project: Project, images: 
     }
     again = project.run("gate", *TARGET, *FAST, "--json")
     assert again.code == 0 and all(again.reused().values()), again.told
+
+    # another release is measured again, although its engines are the same files
+    (tmp_path / "openvino-9999.0.dist-info").mkdir()
+    (tmp_path / "openvino-9999.0.dist-info" / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: openvino\nVersion: 9999.0\n"
+    )
+    upgraded = project.run(
+        "gate", *TARGET, *FAST, "--json", environment={"PYTHONPATH": str(tmp_path)}
+    )
+    found = {name for name, reused in upgraded.reused().items() if not reused}
+    assert {"build cpu-openvino", "measure cpu-openvino"} <= found, upgraded.told
 
 
 @needs_sshd

@@ -7,6 +7,7 @@ from typing import Any
 
 from tmkd_deploy.devices.address import parse
 from tmkd_deploy.engines.device_build import tensorrt_release
+from tmkd_deploy.engines.interface import Runtime
 from tmkd_deploy.engines.registry import runtime
 from tmkd_deploy.engines.variants import refuse_unreadable_opset, variants_for
 from tmkd_deploy.errors import RequestError
@@ -15,7 +16,7 @@ from tmkd_deploy.pipeline.resolved_target import ResolvedTarget
 from tmkd_deploy.pipeline.run_context import RunContext
 from tmkd_deploy.recipe.schema import Recipe, Target
 from tmkd_deploy.records.types import Precision
-from tmkd_deploy.targets import catalog
+from tmkd_deploy.targets import catalog, machine_probe
 from tmkd_deploy.targets.resolve import require_this_machine, resolve_profile
 from tmkd_deploy.targets.target_profile import TargetProfile
 
@@ -78,7 +79,7 @@ def resolve_target(target: Target, context: RunContext) -> ResolvedTarget:
         older_variants={name: found[1] for name, found in variants.items() if len(found) > 1},
         device=target.device,
         dla_core=target.dla_core,
-        machine=_machine(target, context, engine_runtime.runs_here),
+        machine=_machine(target, context, engine_runtime),
         compares_post_training=bool(
             recipe.quantize.enabled
             and recipe.quantize.compare
@@ -128,9 +129,13 @@ def precisions_of(target: Target, profile: TargetProfile, recipe: Recipe) -> lis
     return precisions
 
 
-def _machine(target: Target, context: RunContext, runs_here: bool) -> dict[str, Any] | None:
+def _machine(target: Target, context: RunContext, engine_runtime: Runtime) -> dict[str, Any] | None:
     if context.only:
         return None
     if target.device:
         return context.devices.identity(target.device)
-    return dict(machine()) if runs_here else None
+    if not engine_runtime.runs_here:
+        return None
+    # an engine that is an ONNX file is the same file after its runtime was upgraded
+    release = machine_probe.installed_runtimes()[engine_runtime.name]
+    return {**machine(), "runtime": release}

@@ -43,7 +43,8 @@ def test_the_documented_script_goes_from_data_to_bundle(fresh_project: Folder) -
     )
     assert done.returncode == 0, done.stderr
     target, file = done.stdout.split()
-    assert load(fresh_project.run_folder / "bundle" / target / file).manifest.precision == "int8"
+    bundle = load(fresh_project.run_folder / "bundle" / target / file)
+    assert bundle.engine.precision == "int8"
     quantized = fresh_project.manifest("quantize")["record"]
     assert quantized["layers"] == ["body.0", "head"]
     assert fresh_project.manifest("distill")["record"]["model"].startswith("own:MyNet@")

@@ -7,6 +7,7 @@ file was not altered by accident. It carries no key and is no signature: anybody
 from __future__ import annotations
 
 import hashlib
+import re
 from pathlib import Path
 
 from pydantic import NonNegativeFloat, ValidationError
@@ -132,10 +133,9 @@ def write(proof: Proof, folder: Path, text: str) -> Path:
 
 
 def _slug(text: str) -> str:
-    kept = "".join(
-        each if (each.isascii() and each.isalnum()) or each == "." else "-" for each in text
-    )
-    return "-".join(part for part in kept.lower().split("-") if part)[:60].strip(".") or "unknown"
+    """`text` as a part of a file's name."""
+    parts = (part.strip(".") for part in re.split(r"[^a-z0-9.]+", text.lower()))
+    return "-".join(part for part in parts if part)[:60].strip(".-") or "unknown"
 
 
 def board_name(model: str | None, machine: str, profile: str | None, emulated: bool) -> str:

@@ -18,7 +18,7 @@ from tmkd_deploy.records.onnx_model import INPUT, OUTPUT
 
 OPSET = 19  # the oldest whose Q/DQ pairs may have FP16 scales
 _SEED = 20240611
-_FITTED_IMAGES = 200
+_FITTED_IMAGES = 400
 _RIDGE = 1e-3
 DEAD, TINY = 0, 1  # the channels of the second convolution
 _TINY_WEIGHT = 2.0**-30

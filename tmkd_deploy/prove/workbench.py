@@ -36,7 +36,7 @@ TEST_IMAGES = 100
 _TIMED_IMAGES = 8
 _LARGEST_TEXT = 4 << 20
 # for a GPU it is large enough that its own time is more than that of starting it
-_GPU_SIZE, _CPU_SIZE = (64, 64), (16, 32)
+_GPU_SIZE, _CPU_SIZE = (64, 64), (24, 32)
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,14 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
+from tmkd_deploy.engines.registry import runtime
+from tmkd_deploy.errors import EnvironmentProblem
 from tmkd_deploy.export.reference import reference_logits
 from tmkd_deploy.prove import network, quantized
 from tmkd_deploy.prove.images import CLASSES, striped
 from tmkd_deploy.quantize import quantizers
 from tmkd_deploy.records.quant_scheme import QuantScheme
+from tmkd_deploy.targets import catalog
 
 SIDE = 32
 S8, U8 = QuantScheme.S8, QuantScheme.U8
@@ -96,3 +99,27 @@ def test_a_proof_needs_no_torch() -> None:
         "network.make(4, 32); assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", program], check=True, timeout=120)
+
+
+def test_the_real_tensorrt_rtx_builds_every_precision(small, tmp_path) -> None:
+    pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX is not installed")
+    profile = catalog.get("rtx-ada")
+    for precision in profile.precisions:
+        path = tmp_path / "model.onnx"
+        onnx.save(quantized.typed(small, precision, S8, network.OPSET, "run"), str(path))
+        engine = runtime("tensorrt_rtx").build(path, precision, SIDE, profile, tmp_path)
+        assert engine.total_layers == 5
+        assert engine.int8_layers == (5 if precision == "int8" else 0)
+
+
+def test_the_real_tensorrt_rtx_refuses_a_scale_without_the_floor(small, tmp_path) -> None:
+    pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX is not installed")
+    proto = quantized.typed(small, "int8", S8, network.OPSET, "run")
+    (scales,) = (each for each in proto.graph.initializer if each.name == "conv2_weight_scale")
+    values = numpy_helper.to_array(scales).copy()
+    values[[network.DEAD, network.TINY]] = 0
+    scales.CopyFrom(numpy_helper.from_array(values, scales.name))
+    onnx.save(proto, str(tmp_path / "model.onnx"))
+    profile = catalog.get("rtx-ada")
+    with pytest.raises(EnvironmentProblem):
+        runtime("tensorrt_rtx").build(tmp_path / "model.onnx", "int8", SIDE, profile, tmp_path)

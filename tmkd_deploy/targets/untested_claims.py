@@ -165,8 +165,8 @@ CLAIMS = (
         "trtexec-latency",
         "jetson",
         "The time that the latency protocol measures on the GPU is that of `trtexec`.",
-        "Timed in turns by `validate`'s protocol and by `trtexec --loadEngine`, the ratio of an "
-        "engine's times lies within 10 %.",
+        "Timed in turns by the protocol of `validate` and by `trtexec --loadEngine`, the ratio of "
+        "the times of an engine lies within 10 %.",
     ),
     Claim(
         "dla-cores",

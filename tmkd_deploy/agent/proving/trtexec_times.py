@@ -75,7 +75,7 @@ def require_trtexec() -> str:
             ENVIRONMENT,
             "trtexec is not installed.",
             None,
-            "On the device, run: sudo apt-get install libnvinfer-bin",
+            "It is part of JetPack. On the device, run: sudo apt-get install nvidia-jetpack",
         )
     return path
 

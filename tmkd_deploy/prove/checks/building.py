@@ -96,7 +96,7 @@ def timing_cache(bench: Workbench, evidence: Evidence) -> None:
     expect(second < first, "The second build took no less time.")
     require(
         second <= _LESS_TIME * first,
-        f"The second build took {second:g} s after {first:g} s, too small a difference to tell.",
+        f"The second build took {second:g} s after {first:g} s, which is no clear difference.",
     )
 
 

@@ -34,7 +34,7 @@ def require_trtexec(bench: Workbench) -> None:
     require_tensorrt(bench)
     require(
         bench.info["trtexec"] is not None,
-        "trtexec is not installed: sudo apt-get install libnvinfer-bin",
+        "trtexec is not installed; it is part of JetPack: sudo apt-get install nvidia-jetpack",
     )
 
 

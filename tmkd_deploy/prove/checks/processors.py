@@ -69,7 +69,7 @@ def _rtx_profile(bench: Workbench) -> TargetProfile:
         for each in profiles
         if each.runtime == "tensorrt_rtx" and each.compute_capability == f"SM{gpu['sm']}"
     ]
-    require(bool(matching), f"No rtx-* target has a GPU of SM{gpu['sm']}.")
+    require(bool(matching), f"No target of TensorRT-RTX has a GPU of SM{gpu['sm']}.")
     pip = bench.info["pip"]
     require(there is not None, f"This device has no TensorRT-RTX: {pip} tensorrt-rtx-cu13")
     if importlib.util.find_spec("tensorrt_rtx") is None:

@@ -7,20 +7,17 @@ import hashlib
 import itertools
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import BaseModel, TypeAdapter
 
-from tmkd_deploy.bounded_json import parse_json
 from tmkd_deploy.devices.device import Device
 from tmkd_deploy.engines.device_build import tensorrt_release
 from tmkd_deploy.engines.dla_model import for_dla
 from tmkd_deploy.engines.tensorrt_typing import FLAGS_OPSET, Typing, dla_needs_cache, typing_of
-from tmkd_deploy.errors import DataError
 from tmkd_deploy.measure.latency import latency_from
+from tmkd_deploy.prove.built import Built, read_layers, read_logits
 from tmkd_deploy.prove.images import striped
 from tmkd_deploy.prove.outcome import NotRun
 from tmkd_deploy.recipe.schema import Measure
@@ -37,34 +34,6 @@ _TIMED_IMAGES = 8
 _LARGEST_TEXT = 4 << 20
 # for a GPU it is large enough that its own time is more than that of starting it
 _GPU_SIZE, _CPU_SIZE = (64, 64), (24, 32)
-
-
-@dataclass(frozen=True)
-class Built:
-    """An engine on the device, by its SHA-256 there.
-
-    `model` is the file that it answers like; `layers` and `log` are what the builder left, empty if
-    nothing; `reused` tells whether the agent had built it before.
-    """
-
-    runtime: RuntimeName
-    engine: str
-    model: Path
-    sidecar: Mapping[str, Any]
-    layers: list[dict[str, Any]]
-    log: list[str]
-    reused: bool
-
-    @property
-    def details(self) -> Mapping[str, Any]:
-        """What the manifest records of the build; empty if it records nothing."""
-        found = self.sidecar.get("build")
-        return found if isinstance(found, dict) else {}
-
-    @property
-    def fallback(self) -> list[str]:
-        """The layers that left the DLA."""
-        return [str(name) for name in self.sidecar["dla"]["gpu_fallback_layers"]]
 
 
 class Workbench:
@@ -251,7 +220,7 @@ class Workbench:
             answer["engine"],
             model,
             answer["sidecar"],
-            _layers(self._text(answer["layers"]) or "[]"),
+            read_layers(self._text(answer["layers"]) or "[]"),
             self._text(answer["log"]).splitlines(),
             answer.get("reused") is True,
         )
@@ -273,15 +242,7 @@ class Workbench:
         )
         path = self.folder / "logits.npy"
         self.device.download(answer["logits"], path)
-        try:
-            # mapped, because the header of a short file may claim any size
-            logits = np.array(np.load(path, mmap_mode="r", allow_pickle=False), np.float64)
-        except Exception as error:  # numpy parses the header as Python
-            raise _no_logits(str(error)) from error
-        count = len(np.load(images, mmap_mode="r", allow_pickle=False))
-        if logits.ndim != 2 or len(logits) != count or not np.isfinite(logits).all():
-            raise _no_logits(f"their shape is {list(logits.shape)}, or not all are finite")
-        return logits
+        return read_logits(path, len(np.load(images, mmap_mode="r", allow_pickle=False)))
 
     def timed(self, engines: Mapping[str, Built], seconds: float) -> tuple[Latency, dict[str, Any]]:
         """Time engines in turns, for at least `seconds` each; the figures, and the raw times."""
@@ -312,36 +273,6 @@ class Workbench:
             return file.read(_LARGEST_TEXT)
 
 
-class _Layer(BaseModel):
-    name: str
-    kind: str
-    inputs: list[str]
-
-
-_LAYERS = TypeAdapter(list[_Layer])
-
-
-def _layers(text: str) -> list[dict[str, Any]]:
-    """The layers in what a device sent.
-
-    Raises:
-        DataError: it is something else.
-    """
-    try:
-        return [each.model_dump() for each in _LAYERS.validate_python(parse_json(text.encode()))]
-    except ValueError as error:  # pydantic's among them
-        raise DataError(
-            "The device's list of an engine's layers cannot be read.", advice="Run again."
-        ) from error
-
-
 def scratch() -> tempfile.TemporaryDirectory[str]:
     """A folder for a workbench's files."""
     return tempfile.TemporaryDirectory(prefix="tmkd-deploy-proof-")
-
-
-def _no_logits(reason: str) -> DataError:
-    return DataError(
-        f"The device's logits cannot be used: {reason}.",
-        advice="Check the device's disk and its Python.",
-    )

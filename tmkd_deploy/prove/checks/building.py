@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from tmkd_deploy.engines.int8_layers import count_int8
+from tmkd_deploy.prove.built import Built
 from tmkd_deploy.prove.checks.decisions import expect_same_decisions
 from tmkd_deploy.prove.checks.devices import require_tensorrt
 from tmkd_deploy.prove.outcome import Evidence, NotRun, expect, require
-from tmkd_deploy.prove.workbench import Built, Workbench
+from tmkd_deploy.prove.workbench import Workbench
 from tmkd_deploy.records.quant_scheme import QuantScheme
 from tmkd_deploy.records.types import PRECISIONS
 

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
+from tmkd_deploy.prove.built import Built
 from tmkd_deploy.prove.outcome import Evidence, expect
-from tmkd_deploy.prove.workbench import Built, Workbench
+from tmkd_deploy.prove.workbench import Workbench
 
 _LEAST = 0.98
 

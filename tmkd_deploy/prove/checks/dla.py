@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from tmkd_deploy.engines.tensorrt_typing import dla_needs_cache
 from tmkd_deploy.errors import TmkdError
+from tmkd_deploy.prove.built import Built
 from tmkd_deploy.prove.checks.decisions import expect_same_decisions
 from tmkd_deploy.prove.checks.devices import NO_GPU, require_jetson, require_tensorrt
 from tmkd_deploy.prove.outcome import Evidence, NotRun, expect, require
-from tmkd_deploy.prove.workbench import Built, Workbench
+from tmkd_deploy.prove.workbench import Workbench
 from tmkd_deploy.records.quant_scheme import QuantScheme
 from tmkd_deploy.targets.support import numbers
 

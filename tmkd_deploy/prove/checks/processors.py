@@ -6,10 +6,11 @@ import importlib.util
 from typing import Any
 
 from tmkd_deploy.engines.registry import runtime
+from tmkd_deploy.prove.built import Built
 from tmkd_deploy.prove.checks.decisions import expect_same_decisions
 from tmkd_deploy.prove.checks.devices import NO_GPU, is_emulated, require_arm
 from tmkd_deploy.prove.outcome import Evidence, NotRun, expect, require
-from tmkd_deploy.prove.workbench import Built, Workbench
+from tmkd_deploy.prove.workbench import Workbench
 from tmkd_deploy.records.quant_scheme import QuantScheme
 from tmkd_deploy.targets import catalog
 from tmkd_deploy.targets.support import numbers

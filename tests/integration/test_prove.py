@@ -66,22 +66,20 @@ def decides(bench: Workbench, evidence: Evidence) -> None:
 
 
 def lingers(bench: Workbench, evidence: Evidence) -> None:
-    bench.timed({"fp32": bench.onnxruntime("fp32")}, 300.0)
+    engine = bench.onnxruntime("fp32")
+    bench.device.stop_at(time.monotonic() + 0.5)  # as the limit does
+    bench.timed({"fp32": engine}, 3600.0)
 
 
 def test_engines_really_run_there_and_the_time_is_kept(server, tmp_path) -> None:
-    begun = time.monotonic()
     checks = {"arm-decisions": Check(decides, 0), "latency": Check(lingers, 0)}
-    found, _ = run.prove(
-        parse(server.address), tmp_path, RecordedEvents(), "", limit=25.0, checks=checks
-    )
-    # the test of a tight limit would need a fast machine; this one is far below what it asks for
-    assert time.monotonic() - begun < 250
+    events = RecordedEvents()
+    found, _ = run.prove(parse(server.address), tmp_path, events, "", checks=checks)
     decided, lingered = found.claims
-    if decided.outcome != "not run":  # on a machine that is very busy
-        assert decided.outcome == "shown", decided
-        assert decided.figures["int8_agreement"] >= 0.98  # type: ignore[operator]
+    assert decided.outcome == "shown", decided
+    assert decided.figures["int8_agreement"] >= 0.98  # type: ignore[operator]
     assert lingered.outcome == "not run" and "time was up" in lingered.reason, lingered
+    assert found.complete, "the last look at the device came afterwards"
     server.wait_until_idle()
 
 
@@ -106,6 +104,7 @@ def test_ctrl_c_leaves_an_incomplete_proof(server, tmp_path) -> None:
     found = only_proof(into)
     assert not found.complete and found.after is None
     assert len(found.claims) == len(CHECKS)
+    assert "The proof is incomplete" in told
     server.wait_until_idle()
 
 
@@ -114,6 +113,7 @@ def test_ctrl_c_leaves_an_incomplete_proof(server, tmp_path) -> None:
     [
         (["--prove"], "no device"),
         (["recipe.yaml", "--prove", "--device", "local"], "classifier of its own"),
+        (["--extra", "train", "--prove", "--device", "local"], "classifier of its own"),
         (["--prove", "--device", "orin"], "not a device address"),
     ],
 )

@@ -98,13 +98,17 @@ class _Walk:
                 self._say(name)
                 task.advance()
         except KeyboardInterrupt:
-            self._write(complete=False, after=None, rest=_INTERRUPTED)
+            self._give_up(_INTERRUPTED)
             raise
         except TmkdError:
-            self._write(complete=False, after=None, rest=_LOST)
+            self._give_up(_LOST)
             raise
         finally:
             task.finish()
+
+    def _give_up(self, why: str) -> None:
+        _, path = self._write(complete=False, after=None, rest=why)
+        self._events.warn(f"The proof is incomplete: {path}")
 
     def finish(self) -> tuple[Proof, Path]:
         """Compare the device with what it was, and write the complete proof."""

@@ -95,7 +95,12 @@ class Workbench:
     @property
     def side(self) -> int:
         """The height and width of the classifier's images."""
-        return (_GPU_SIZE if self.info["gpu"] else _CPU_SIZE)[1]
+        return self._size[1]
+
+    @property
+    def _size(self) -> tuple[int, int]:
+        """The classifier's `width` and its side."""
+        return _GPU_SIZE if self.info["gpu"] else _CPU_SIZE
 
     @functools.cached_property
     def test_images(self) -> Path:
@@ -123,18 +128,11 @@ class Workbench:
 
         number = next(self._numbers)
         opset = network.OPSET if typing == "strong" else FLAGS_OPSET
-        made = self._network if width is None else network.make(width, self.side)
+        made = network.make(width or self._size[0], self.side)
         proto = quantized.typed(made, precision, scheme, opset, f"{self.run}-{number}")
         path = self.folder / f"{precision}-{typing}-{number}.onnx"
         onnx.save(proto, str(path))
         return path
-
-    @functools.cached_property
-    def _network(self) -> Any:
-        from tmkd_deploy.prove import network  # noqa: PLC0415 - needs onnx
-
-        width, side = _GPU_SIZE if self.info["gpu"] else _CPU_SIZE
-        return network.make(width, side)
 
     def tensorrt(self, precision: Precision, *, dla_core: int | None = None) -> Built:
         """TensorRT's engine of a precision, for the GPU or a DLA core, built once.

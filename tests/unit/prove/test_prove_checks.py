@@ -26,6 +26,7 @@ ELSEWHERE = {"flags-after-myelin", "dla-int8-qdq", "rtx-run", "arm-decisions", "
 @pytest.fixture(autouse=True)
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workbench, "_GPU_SIZE", (24, 32))
+    monkeypatch.setattr(workbench, "TEST_IMAGES", 50)
     monkeypatch.setattr(run.secrets, "token_hex", lambda count: "the same images each time")
 
 
@@ -90,8 +91,10 @@ def test_every_claim_has_a_check_and_every_check_a_claim() -> None:
     assert len({claim.id for claim in CLAIMS}) == len(CLAIMS)
 
 
-def test_a_board_that_is_as_claimed_shows_what_can_be_shown_on_it(prove) -> None:
-    proof = prove()
+def test_a_board_that_is_as_claimed_shows_what_can_be_shown_on_it(prove, tmp_path) -> None:
+    (tmp_path / "device").mkdir()
+    board = FakeBoard(tmp_path / "device")
+    proof = prove(board=board)
     found = {each.id: each for each in proof.claims}
     for name, each in found.items():
         expected = "not run" if name in BY_HAND | ELSEWHERE else "shown"
@@ -103,6 +106,10 @@ def test_a_board_that_is_as_claimed_shows_what_can_be_shown_on_it(prove) -> None
     assert proof.board.modules == ["p3768-0000", "p3767-0000"]
     assert proof.before == proof.after
     assert proof.before.power_mode == "15W (2)"
+    # and nothing else was asked for, least of all a setting
+    reading = {"probe", "board_files", "clean"}
+    running = {"build", "predict", "measure", "trtexec_times", "kit_build", "power_comparison"}
+    assert set(board.asked) == reading | running | {"foreign_engine"}
 
 
 CONTRADICTIONS: list[tuple[str, dict[str, Any], str]] = [
@@ -208,14 +215,14 @@ def test_an_engine_that_decides_otherwise_is_found(prove, tmp_path) -> None:
 
             answer = super()._predict(engine, images, **rest)
             logits = np.load(self.folder / answer["logits"])
-            logits[:3] = -logits[:3]
+            logits[:2] = -logits[:2]
             np.save(self.folder / "wrong.npy", logits)
             return {"logits": self._keep((self.folder / "wrong.npy").read_bytes())}
 
     (tmp_path / "device").mkdir()
     proof = prove("same-decisions", "fp16-scale-floor", board=Wrong(tmp_path / "device"))
     assert [each.outcome for each in proof.claims] == ["contradicted"] * 2
-    assert proof.claims[0].figures["fp32_agreement"] == 0.97
+    assert proof.claims[0].figures["fp32_agreement"] == 0.96
 
 
 @pytest.mark.parametrize("content", [b"no array", b""])
@@ -278,12 +285,3 @@ def test_a_device_that_is_not_left_as_it_was_fails(prove, tmp_path) -> None:
     proof = prove("module", board=Changing(tmp_path / "device"))
     assert only(proof).outcome == "shown"
     assert proof.contradicted, "the power mode is another one"
-
-
-def test_no_request_of_a_proof_names_a_setting(prove, tmp_path) -> None:
-    (tmp_path / "device").mkdir()
-    board = FakeBoard(tmp_path / "device")
-    prove(board=board)
-    reading = {"probe", "board_files", "clean"}
-    running = {"build", "predict", "measure", "trtexec_times", "kit_build", "power_comparison"}
-    assert set(board.asked) <= reading | running | {"foreign_engine"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from tmkd_deploy.cli.main import main
 from tmkd_deploy.devices.address import parse
 from tmkd_deploy.devices.ssh_route import CONFIGURATION
 from tmkd_deploy.prove import markdown, proof, run
+from tmkd_deploy.prove.checks import applications
 from tmkd_deploy.prove.checks.decisions import expect_same_decisions
 from tmkd_deploy.prove.outcome import Evidence
 from tmkd_deploy.prove.registry import CHECKS, Check
@@ -81,6 +83,29 @@ def test_engines_really_run_there_and_the_time_is_kept(server, tmp_path) -> None
     assert lingered.outcome == "not run" and "time was up" in lingered.reason, lingered
     assert found.complete, "the last look at the device came afterwards"
     server.wait_until_idle()
+
+
+def runs_from_cpp(bench: Workbench, evidence: Evidence) -> None:
+    applications.run_from_cpp(bench, evidence, bench.onnxruntime("fp32"))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("cmake") is None, reason="needs CMake and a compiler")
+def test_the_cpp_runtime_is_built_there_and_decides_alike(server, tmp_path) -> None:
+    server.give_python(f'export PATH="{os.environ["PATH"]}"\n{server.python} "$@"')
+    checks = {"cpp-onnxruntime": Check(runs_from_cpp, 0)}
+    found, _ = run.prove(parse(server.address), tmp_path, RecordedEvents(), "", checks=checks)
+    (claim,) = found.claims
+    assert claim.outcome == "shown", claim
+    assert claim.figures["golden_images"] == 8
+    assert len(claim.figures["decisions"]) == 20  # type: ignore[arg-type]
+
+
+def test_a_device_without_cmake_does_not_build_the_cpp_runtime(server, tmp_path) -> None:
+    checks = {"cpp-onnxruntime": Check(runs_from_cpp, 0)}
+    found, _ = run.prove(parse(server.address), tmp_path, RecordedEvents(), "", checks=checks)
+    (claim,) = found.claims
+    assert claim.outcome == "not run" and "apt-get install cmake" in claim.reason, claim
 
 
 def test_ctrl_c_leaves_an_incomplete_proof(server, tmp_path) -> None:

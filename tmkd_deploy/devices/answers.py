@@ -161,6 +161,12 @@ class _ForeignEngine(_Answer):
     here: str
 
 
+class _CppRun(_Answer):
+    status: int
+    step: str
+    lines: _Lines
+
+
 _ANSWERS: dict[str, type[BaseModel]] = {
     "probe": _Probe,
     "build": _Build,
@@ -172,6 +178,7 @@ _ANSWERS: dict[str, type[BaseModel]] = {
     "kit_build": _KitBuild,
     "power_comparison": _PowerComparison,
     "foreign_engine": _ForeignEngine,
+    "cpp_run": _CppRun,
 }
 
 

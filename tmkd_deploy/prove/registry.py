@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from tmkd_deploy.prove.checks import (
+    applications,
     board,
     building,
     by_hand,
@@ -61,6 +62,8 @@ CHECKS: dict[str, Check] = {
     "dla-int8-qdq": Check(dla.dla_int8_qdq, 240),
     "timing-cache": Check(building.timing_cache, 180),
     "trtexec": Check(trtexec.trtexec, 360),
+    "cpp-tensorrt": Check(applications.cpp_tensorrt, 300),
+    "cpp-onnxruntime": Check(applications.cpp_onnxruntime, 300),
     "flash": Check(by_hand.flash, 5),
     "gpu-group": Check(by_hand.gpu_group, 5, "sudo usermod adds an account to the group video"),
     "clocks": Check(by_hand.clocks, 5, "sudo jetson_clocks locks the clocks"),

@@ -169,6 +169,14 @@ CLAIMS = (
         "the times of an engine lies within 10 %.",
     ),
     Claim(
+        "cpp-tensorrt",
+        "jetson",
+        "The C++ runtime builds with the TensorRT of JetPack, and runs a bundle's plan as Python "
+        "does.",
+        "`tmkd-classify --verify`, built on the board, reproduces the golden results, and decides "
+        "on frames as the engine does in Python.",
+    ),
+    Claim(
         "dla-cores",
         "dla",
         "TensorRT finds the DLA cores that the profile lists, except 10.8 to 10.16, which find "
@@ -207,6 +215,13 @@ CLAIMS = (
         "arm",
         "ONNX Runtime's FP32 and INT8 engines decide on an Arm board as on x86-64.",
         "Each engine agrees with its ONNX file, run on a PC, on at least 98 % of the images.",
+    ),
+    Claim(
+        "cpp-onnxruntime",
+        "arm",
+        "The C++ runtime builds on an Arm board with ONNX Runtime, and decides as Python does.",
+        "`tmkd-classify --verify`, built on the board, reproduces the golden results, and decides "
+        "on frames as the engine does in Python.",
     ),
     Claim(
         "arm-speed",

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 import stat
+import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +19,7 @@ from tmkd_deploy.agent.agent_errors import AgentError
 from tmkd_deploy.agent.proving import foreign_engine as foreign
 from tmkd_deploy.agent.proving import trtexec_times as times
 from tmkd_deploy.agent.proving.board_files import board_files
+from tmkd_deploy.agent.proving.cpp_run import cpp_run
 from tmkd_deploy.agent.proving.kit_build import kit_build
 from tmkd_deploy.agent.proving.power_comparison import power_comparison
 from tmkd_deploy.agent.transport.dispatch import handle
@@ -131,6 +135,49 @@ def test_an_engine_that_is_not_refused_is_told(cuda, tensorrt, engine, bench, mo
     assert foreign.foreign_engine(request, bench.context)["refused"] is None
 
 
+def zipped(members: dict[str, bytes]) -> bytes:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize(("fails_at", "step"), [("-S", "configure"), ("--build", "build")])
+def test_the_step_of_a_cpp_build_that_fails_is_named(
+    bench, tmp_path, monkeypatch, fails_at, step
+) -> None:
+    install(tmp_path / "bin", "c++", "true", monkeypatch)
+    script = f'echo "$@"; [ "$1" != "{fails_at}" ] || exit 3'
+    install(tmp_path / "bin", "cmake", script, monkeypatch)
+    answer = cpp_run(cpp_request(bench, {"CMakeLists.txt": b""}), bench.context)
+    assert answers.check("cpp_run", answer)
+    assert (answer["status"], answer["step"]) == (3, step)
+    assert "-DTMKD_TENSORRT=ON" in answer["lines"][0] or step == "build"
+
+
+@pytest.mark.parametrize("name", ["../outside", "/outside", "a/../../outside"])
+def test_sources_stay_in_their_folder(bench, tmp_path, monkeypatch, name) -> None:
+    for program in ("c++", "cmake"):
+        install(tmp_path / "bin", program, "true", monkeypatch)
+    with pytest.raises(AgentError, match="lies outside"):
+        cpp_run(cpp_request(bench, {name: b""}), bench.context)
+    assert not list(tmp_path.rglob("outside"))
+
+
+def cpp_request(bench: Bench, sources: dict[str, bytes]) -> dict[str, Any]:
+    files = {"sources": zipped(sources), "bundle": b"bundle", "frames": b"frames"}
+    stored = {name: bench.put(content) for name, content in files.items()}
+    return {**stored, "side": SIDE, "runtime": "tensorrt"}
+
+
+def test_a_missing_compiler_is_named(bench, tmp_path, monkeypatch) -> None:
+    install(tmp_path / "bin", "cmake", "true", monkeypatch)
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    with pytest.raises(AgentError, match=r"c\+\+ is not installed\.$"):
+        cpp_run(cpp_request(bench, {}), bench.context)
+
+
 def test_what_a_machine_without_a_board_says_is_empty(bench) -> None:
     answer = board_files({}, bench.context)
     assert answers.check("board_files", answer)
@@ -144,7 +191,7 @@ def test_power_modes_are_quoted_as_the_board_lists_them(bench, tmp_path, monkeyp
 
 
 @pytest.mark.parametrize(
-    "name", ["trtexec_times", "kit_build", "power_comparison", "foreign_engine"]
+    "name", ["trtexec_times", "kit_build", "power_comparison", "foreign_engine", "cpp_run"]
 )
 def test_what_runs_engines_needs_the_lock(bench, name) -> None:
     with pytest.raises(AgentError, match="lock"):

@@ -21,6 +21,7 @@ from tmkd_deploy.targets.untested_claims import CLAIMS
 BY_HAND = {"flash", "gpu-group", "clocks", "memory"}
 # what this board and release cannot show
 ELSEWHERE = {"flags-after-myelin", "dla-int8-qdq", "rtx-run", "arm-decisions", "arm-speed"}
+ELSEWHERE |= {"cpp-onnxruntime"}
 
 
 @pytest.fixture(autouse=True)
@@ -109,7 +110,7 @@ def test_a_board_that_is_as_claimed_shows_what_can_be_shown_on_it(prove, tmp_pat
     # and nothing else was asked for, least of all a setting
     reading = {"probe", "board_files", "clean"}
     running = {"build", "predict", "measure", "trtexec_times", "kit_build", "power_comparison"}
-    assert set(board.asked) == reading | running | {"foreign_engine"}
+    assert set(board.asked) == reading | running | {"foreign_engine", "cpp_run"}
 
 
 CONTRADICTIONS: list[tuple[str, dict[str, Any], str]] = [
@@ -147,6 +148,9 @@ CONTRADICTIONS: list[tuple[str, dict[str, Any], str]] = [
     ),
     ("trtexec-latency", {"trtexec_times": changed(compute_ms=1.2)}, "1.33"),
     ("trtexec", {"kit_build": changed(status=1, engine=None)}, "status 1"),
+    ("cpp-tensorrt", {"cpp_run": changed(status=2, step="build")}, "'build' ended with 2"),
+    ("cpp-tensorrt", {"cpp_run": changed(lines=["no JSON"])}, "no answers"),
+    ("cpp-tensorrt", {"cpp_run": changed(lines=['{"golden_images": 8}', "{}"])}, "otherwise"),
     ("dla-fp16", {"build": fallback("conv3")}, "conv3"),
     ("dla-int8", {"build": fallback("head", keep=False)}, "No fewer"),
 ]

@@ -2,5 +2,5 @@
 
 `board_files` quotes what the board says of itself; `trtexec_times` and `kit_build` run `trtexec`;
 `power_comparison` reads two sources of power at once; `foreign_engine` opens an engine that must be
-refused.
+refused; `cpp_run` builds the C++ runtime and runs it.
 """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import importlib
 import secrets
 import time
 from collections.abc import Mapping
@@ -26,6 +27,7 @@ LIMIT_SECONDS = 30 * 60.0
 # for the last look at the device
 _RESERVED_SECONDS = 45.0
 _LONGEST_REASON = 1000
+_NEEDED_HERE = ("onnx", "onnxruntime")
 _INTERRUPTED = "This proof was interrupted before."
 _LOST = "The device was lost before."
 
@@ -52,10 +54,13 @@ def prove(
         checks: of the claims.
 
     Raises:
+        ImportError: a package that makes the classifier is not installed here.
         KeyboardInterrupt, TmkdError: the proof was interrupted, or the device cannot be reached, is
             busy or was lost; what was shown before is in the file, which says that it is
             incomplete.
     """
+    for name in _NEEDED_HERE:
+        importlib.import_module(name)
     end = time.monotonic() + limit
     with Device(address, events) as device, scratch() as folder:
         device.lock()

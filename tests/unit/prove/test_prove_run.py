@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +12,7 @@ import pytest
 from fake_board import FakeBoard
 from recorded_events import RecordedEvents
 
+from tmkd_deploy.cli.main import main
 from tmkd_deploy.devices.address import LocalAddress
 from tmkd_deploy.devices.device import TimeIsUp
 from tmkd_deploy.devices.routes import DeviceUnreachable
@@ -177,6 +178,12 @@ def test_a_device_that_is_lost_ends_the_proof(walk, tmp_path) -> None:
     assert not found.complete and not found.contradicted
 
 
+def test_what_is_missing_here_is_known_before_the_device_is_asked(monkeypatch, capsys) -> None:
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    assert main(["doctor", "--prove", "--device", "ssh://nobody@nowhere.invalid"]) == 4
+    assert "tmkd-deploy[train]" in capsys.readouterr().err
+
+
 def test_progress_counts_claims_and_tells_the_time_left(walk) -> None:
     events = RecordedEvents()
     walk(shows, ends_with(NotRun("not here.")), events=events)
@@ -219,4 +226,3 @@ def test_committed_proofs_are_sealed_complete_and_shown_as_they_are() -> None:
         assert found.complete, path
         assert path.name == f"{found.name}.json"
         assert path.with_suffix(".md").read_text(encoding="utf-8") == markdown.page(found)
-        assert json.loads(path.read_text(encoding="utf-8"))["commit"], path

@@ -7,23 +7,32 @@ from pathlib import Path
 
 import numpy as np
 
-from tmkd_deploy.bundle.pack import clearest_images, pack
+from tmkd_deploy.agent.build.preflight import sm_of
+from tmkd_deploy.bundle.pack import ONNX_MEMBER, clearest_images, pack
 from tmkd_deploy.prove.built import Built
 from tmkd_deploy.prove.images import CLASSES
 from tmkd_deploy.prove.workbench import Workbench
 from tmkd_deploy.records.measurements import Measurements
 from tmkd_deploy.records.types import Precision
 from tmkd_deploy.records.verdict import Outcome, Verdict
+from tmkd_deploy.runtime.manifest_engine import BuildRecipe, MadeFor
 from tmkd_deploy.runtime.preprocess import Preprocessing
 
 _GOLDEN_IMAGES = 8
 # of the largest logit: what other processors and kernels may round differently
 _TOLERANCE = 0.1
+# no device has this release
+_ELSEWHERE = MadeFor("7.0.0", 72, None)
 _WHY = "This bundle is for a proof."
 
 
-def bundle(bench: Workbench, built: Built, precision: Precision) -> tuple[Path, np.ndarray]:
+def bundle(
+    bench: Workbench, built: Built, precision: Precision, *, elsewhere: bool = False
+) -> tuple[Path, np.ndarray]:
     """Pack an engine of the device; returns the bundle, and its logits of the test images.
+
+    With `elsewhere`, the bundle says that its engine was made on another device, and holds what it
+    takes to build it.
 
     Raises:
         TmkdError: the engine does not run, or cannot be fetched.
@@ -66,6 +75,23 @@ def bundle(bench: Workbench, built: Built, precision: Precision) -> tuple[Path, 
         golden_logits=logits[chosen],
         golden_tolerance=_TOLERANCE * float(np.abs(logits).max()),
         into=folder,
+        made_for=_ELSEWHERE if elsewhere else _made_for(built),
+        build=_recipe(bench, precision) if elsewhere else None,
+        onnx=built.model if elsewhere else None,
     )
     assert record.file is not None  # of an engine that was packed
     return folder / record.file, logits
+
+
+def _made_for(built: Built) -> MadeFor | None:
+    """What a plan is tied to; None for an engine of ONNX Runtime."""
+    if built.runtime == "onnxruntime":
+        return None
+    capability = sm_of(built.sidecar["device"]["sm"])
+    release = str(built.sidecar["versions"]["runtime"])
+    return None if capability is None else MadeFor(release, capability, None)
+
+
+def _recipe(bench: Workbench, precision: Precision) -> BuildRecipe:
+    workspace = bench.profile.workspace_mb if bench.profile else None
+    return BuildRecipe(ONNX_MEMBER, precision, bench.typing, workspace, None)

@@ -62,6 +62,8 @@ CHECKS: dict[str, Check] = {
     "dla-int8-qdq": Check(dla.dla_int8_qdq, 240),
     "timing-cache": Check(building.timing_cache, 180),
     "trtexec": Check(trtexec.trtexec, 360),
+    "cuda-graph": Check(applications.cuda_graph, 60),
+    "install": Check(applications.install, 180),
     "cpp-tensorrt": Check(applications.cpp_tensorrt, 300),
     "cpp-onnxruntime": Check(applications.cpp_onnxruntime, 300),
     "flash": Check(by_hand.flash, 5),

@@ -169,6 +169,19 @@ CLAIMS = (
         "the times of an engine lies within 10 %.",
     ),
     Claim(
+        "cuda-graph",
+        "jetson",
+        "Copies and engine run as one CUDA graph.",
+        "`validate` reports no engine that runs without one.",
+    ),
+    Claim(
+        "install",
+        "jetson",
+        "`bundle install` builds an engine of a bundle that was made elsewhere, checks its golden "
+        "results, and applications find it.",
+        "`bundle install` reports the engine as built, and the second time as installed before.",
+    ),
+    Claim(
         "cpp-tensorrt",
         "jetson",
         "The C++ runtime builds with the TensorRT of JetPack, and runs a bundle's plan as Python "

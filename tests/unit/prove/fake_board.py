@@ -56,6 +56,7 @@ class FakeBoard:
         self.asked: list[str] = []
         self.ends: list[float | None] = []
         self.builds = 0
+        self.installed = False
         self.logits = np.zeros((1, 4))  # the last ones
 
     def __call__(self, address: Any, events: Any) -> FakeBoard:
@@ -117,6 +118,8 @@ class FakeBoard:
             "engine": onnx,
             "sidecar": {
                 "dla": {"gpu_fallback_layers": fallback},
+                "versions": {"runtime": "10.3.0"},
+                "device": {"sm": "87"},
                 "build": {
                     "typing": typing,
                     "command": None,
@@ -163,6 +166,8 @@ class FakeBoard:
         return {
             "blocks": times,
             "device_ms": device,
+            "enqueue_ms": {name: [0.02] * len(each) for name, each in device.items()},
+            "graph_problem": dict.fromkeys(device),
             "warmup": {
                 name: {"seconds": 1.0, "runs": 500, "warmed_up": True, "last_ms": 2.0}
                 for name in times
@@ -213,6 +218,18 @@ class FakeBoard:
         found = [{"index": int(each)} for each in self.logits[:count].argmax(axis=1)]
         lines = ["a warning", *map(json.dumps, [golden, *found])]
         return {"status": 0, "step": "classify", "lines": lines}
+
+    def _find_installed(self, **key: Any) -> dict[str, Any]:
+        path = "/home/a/.cache/tmkd-deploy/engines/1.plan" if self.installed else None
+        return {"release": "10.3.0.30", "compute_capability": 87, "path": path}
+
+    def _install(self, **key: Any) -> dict[str, Any]:
+        self.installed = True
+        return {"path": self._find_installed()["path"]}
+
+    def _remove_installed(self, **key: Any) -> dict[str, Any]:
+        self.installed = False
+        return {}
 
     def _foreign_engine(self, **rest: Any) -> dict[str, Any]:
         words = "It was built for TensorRT 7.0.0, but this device has 10.3.0."

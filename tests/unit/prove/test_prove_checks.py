@@ -110,7 +110,10 @@ def test_a_board_that_is_as_claimed_shows_what_can_be_shown_on_it(prove, tmp_pat
     # and nothing else was asked for, least of all a setting
     reading = {"probe", "board_files", "clean"}
     running = {"build", "predict", "measure", "trtexec_times", "kit_build", "power_comparison"}
-    assert set(board.asked) == reading | running | {"foreign_engine", "cpp_run"}
+    assert set(board.asked) == reading | running | {
+        *("foreign_engine", "cpp_run", "find_installed", "install", "remove_installed")
+    }
+    assert not board.installed
 
 
 CONTRADICTIONS: list[tuple[str, dict[str, Any], str]] = [
@@ -148,6 +151,9 @@ CONTRADICTIONS: list[tuple[str, dict[str, Any], str]] = [
     ),
     ("trtexec-latency", {"trtexec_times": changed(compute_ms=1.2)}, "1.33"),
     ("trtexec", {"kit_build": changed(status=1, engine=None)}, "status 1"),
+    ("cuda-graph", {"measure": measured("graph_problem.int8", "It cannot be captured.")}, "int8"),
+    ("install", {"install": changed(path="/elsewhere")}, "not found again"),
+    ("install", {"install": failing}, "TensorRT failed."),
     ("cpp-tensorrt", {"cpp_run": changed(status=2, step="build")}, "'build' ended with 2"),
     ("cpp-tensorrt", {"cpp_run": changed(lines=["no JSON"])}, "no answers"),
     ("cpp-tensorrt", {"cpp_run": changed(lines=['{"golden_images": 8}', "{}"])}, "otherwise"),

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from tmkd_deploy.agent.transport.context import Context
 
 _NEED_THE_LOCK = {
-    *("build", "predict", "measure", "install"),
+    *("build", "predict", "measure", "install", "remove_installed"),
     *("trtexec_times", "kit_build", "power_comparison", "foreign_engine", "cpp_run"),
 }
 
@@ -72,6 +72,8 @@ def _proving_handler(name: str) -> Callable[[dict[str, Any], Context], dict[str,
         from tmkd_deploy.agent.proving.power_comparison import power_comparison as handler
     elif name == "foreign_engine":
         from tmkd_deploy.agent.proving.foreign_engine import foreign_engine as handler
+    elif name == "remove_installed":
+        from tmkd_deploy.agent.proving.remove_installed import remove_installed as handler
     elif name == "cpp_run":
         from tmkd_deploy.agent.proving.cpp_run import cpp_run as handler
     else:

@@ -16,14 +16,17 @@ from test_agent_trtexec import XAVIER_8_4
 from tiny_models import SIDE, Bench, model
 
 from tmkd_deploy.agent.agent_errors import AgentError
+from tmkd_deploy.agent.build import install_request
 from tmkd_deploy.agent.proving import foreign_engine as foreign
 from tmkd_deploy.agent.proving import trtexec_times as times
 from tmkd_deploy.agent.proving.board_files import board_files
 from tmkd_deploy.agent.proving.cpp_run import cpp_run
 from tmkd_deploy.agent.proving.kit_build import kit_build
 from tmkd_deploy.agent.proving.power_comparison import power_comparison
+from tmkd_deploy.agent.proving.remove_installed import remove_installed
 from tmkd_deploy.agent.transport.dispatch import handle
 from tmkd_deploy.devices import answers
+from tmkd_deploy.runtime.installed_engines import FOLDER_VARIABLE
 
 TIMES = {"input": "images", "height": SIDE, "width": SIDE, "seconds": 2}
 # tegrastats of an Orin: https://github.com/rbonghi/jetson_stats/issues/603
@@ -133,6 +136,18 @@ def test_an_engine_that_is_not_refused_is_told(cuda, tensorrt, engine, bench, mo
     monkeypatch.setattr(foreign, "RELEASE", "10.3.0")
     request = {"runtime": "tensorrt", "engine": stored.name}
     assert foreign.foreign_engine(request, bench.context)["refused"] is None
+
+
+def test_an_engine_that_a_proof_installed_is_removed(cuda, tensorrt, bench, monkeypatch) -> None:  # noqa: F811
+    folder = bench.context.folder / "engines"
+    monkeypatch.setenv(FOLDER_VARIABLE, str(folder))
+    plan = bench.put(b"plan")
+    key = {"runtime": "tensorrt", "onnx_sha256": "a" * 64, "precision": "int8", "typing": "strong"}
+    install_request.install({**key, "engine": plan, "bundle": "proof"}, bench.context)
+    assert len(list(folder.iterdir())) == 2
+    for _ in range(2):
+        remove_installed(key, bench.context)
+        assert list(folder.iterdir()) == []
 
 
 def zipped(members: dict[str, bytes]) -> bytes:

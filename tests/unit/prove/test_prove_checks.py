@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import copy
 import json
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 from fake_board import FakeBoard, failing
+from lies import changed, fallback, in_manifest, measured, only
 
-from tmkd_deploy.devices.address import LocalAddress
-from tmkd_deploy.events import SilentEvents
-from tmkd_deploy.prove import run, workbench
-from tmkd_deploy.prove.proof import ClaimProof, Proof
 from tmkd_deploy.prove.registry import CHECKS
 from tmkd_deploy.targets.untested_claims import CLAIMS
 
@@ -22,69 +16,6 @@ BY_HAND = {"flash", "gpu-group", "clocks", "memory"}
 # what this board and release cannot show
 ELSEWHERE = {"flags-after-myelin", "dla-int8-qdq", "rtx-run", "arm-decisions", "arm-speed"}
 ELSEWHERE |= {"cpp-onnxruntime"}
-
-
-@pytest.fixture(autouse=True)
-def _small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workbench, "_GPU_SIZE", (24, 32))
-    monkeypatch.setattr(workbench, "TEST_IMAGES", 50)
-    monkeypatch.setattr(run.secrets, "token_hex", lambda count: "the same images each time")
-
-
-@pytest.fixture
-def prove(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Proof]:
-    def proved(*names: str, board: FakeBoard | None = None, **how: Any) -> Proof:
-        folder = tmp_path / "device"
-        folder.mkdir(exist_ok=True)
-        monkeypatch.setattr(run, "Device", board or FakeBoard(folder, **how))
-        checks = {name: CHECKS[name] for name in names or CHECKS}
-        events = SilentEvents()
-        proof, _ = run.prove(LocalAddress(), tmp_path / "proofs", events, "test", checks=checks)
-        return proof
-
-    return proved
-
-
-def only(proof: Proof) -> ClaimProof:
-    (found,) = proof.claims
-    return found
-
-
-def changed(**values: Any) -> Callable[[Any], Any]:
-    return lambda answer: {**answer, **values}
-
-
-def in_manifest(**values: Any) -> Callable[[Any], Any]:
-    def lie(answer: Any) -> Any:
-        answer = copy.deepcopy(answer)
-        answer["sidecar"]["build"].update(values)
-        return answer
-
-    return lie
-
-
-def fallback(*names: str, keep: bool = True) -> Callable[[Any], Any]:
-    def lie(answer: Any) -> Any:
-        answer = copy.deepcopy(answer)
-        layers = answer["sidecar"]["dla"]["gpu_fallback_layers"]
-        answer["sidecar"]["dla"]["gpu_fallback_layers"] = [*(layers if keep else []), *names]
-        return answer
-
-    return lie
-
-
-def measured(place: str, value: Any) -> Callable[[Any], Any]:
-    """Another value at a dotted place of the raw times."""
-
-    def lie(answer: Any) -> Any:
-        *path, last = place.split(".")
-        inner = answer
-        for name in path:
-            inner = inner[name]
-        inner[last] = value(inner[last]) if callable(value) else value
-        return answer
-
-    return lie
 
 
 def test_every_claim_has_a_check_and_every_check_a_claim() -> None:

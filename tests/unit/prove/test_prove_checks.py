@@ -34,6 +34,7 @@ def test_a_board_that_is_as_claimed_shows_what_can_be_shown_on_it(prove, tmp_pat
         assert bool(each.reason) == (expected == "not run")
         assert each.figures or each.lines or expected == "not run", name
     assert proof.complete and not proof.contradicted
+    assert proof.with_root == [CHECKS[name].with_root for name in ("gpu-group", "clocks")]
     assert proof.name == "jetson-orin-nx-6.2"
     assert proof.board.modules == ["p3768-0000", "p3767-0000"]
     assert proof.before == proof.after

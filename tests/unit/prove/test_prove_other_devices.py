@@ -29,6 +29,7 @@ def test_an_arm_board_shows_what_it_can(prove) -> None:
     proof = prove(**RASPBERRY)
     shown = {each.id for each in proof.claims if each.outcome == "shown"}
     assert shown == {"arm-decisions", "arm-speed", "cpp-onnxruntime"}
+    assert proof.with_root == [], "those are commands of a Jetson"
     assert not proof.contradicted and proof.name == "raspberry-pi-5-none"
     build = next(each for each in proof.claims if each.id == "build")
     assert build.reason == "This device has no GPU."

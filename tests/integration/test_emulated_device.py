@@ -14,6 +14,7 @@ from emulated import emulated_device, make_root, what_is_missing
 from project import Project
 
 from tmkd_deploy.devices.ssh_route import CONFIGURATION
+from tmkd_deploy.prove import proof
 
 _MISSING = what_is_missing()
 pytestmark = [
@@ -71,6 +72,19 @@ def test_the_student_is_built_measured_and_gated_there(project: Project, address
     assert gated.code == 3, "the recipe sets no budgets for this target"
     again = gated.reused()
     assert not again.pop(f"gate {TARGET}") and all(again.values())
+
+
+def test_the_committed_proof_is_what_such_a_device_shows(project: Project, address) -> None:
+    done = project.run("doctor", "--prove", "--device", address)
+    assert done.code == 0, done.told
+    name = "emulated-aarch64-none.json"
+    found = proof.read(project.folder / "proofs" / name)
+    committed = proof.read(Path(__file__).parents[2] / "proofs" / name)
+    assert found.complete
+    outcomes, earlier = ({c.id: c.outcome for c in each.claims} for each in (found, committed))
+    assert outcomes == earlier
+    assert outcomes["arm-decisions"] == "shown"
+    assert set(outcomes.values()) == {"shown", "not run"}
 
 
 def logits(project: Project, target: str) -> np.ndarray:

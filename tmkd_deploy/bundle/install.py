@@ -66,6 +66,32 @@ def install(file: Path, address: str, events: Events) -> list[Installed]:
         EnvironmentProblem: none of them can run on the device; otherwise as `Device.request`.
         DataError: a model is not safe to build.
     """
+    buildable_engines(file)  # before the device is asked
+    with Device(parse(address), events) as device:
+        device.lock()
+        found = install_on(device, file)
+    if not any(each.runs for each in found):
+        raise EnvironmentProblem(
+            "No engine of this bundle can run on the device. "
+            + " ".join(f"{each.title}: {each.reason}" for each in found),
+            where=str(file),
+            advice=f"Look at the device with: tmkd-deploy doctor --device {address}",
+        )
+    return found
+
+
+def install_on(device: Device, file: Path) -> list[Installed]:
+    """As `install`, on a device that is locked for this run; perhaps no engine runs on it."""
+    contents, buildable = buildable_engines(file)
+    return [_install(device, contents, engine, key) for engine, key in buildable]
+
+
+def buildable_engines(file: Path) -> tuple[Contents, list[tuple[BundledEngine, BuildKey]]]:
+    """The contents of a bundle, and its engines that can be built, at least one.
+
+    Raises:
+        BundleError, RequestError: as `install`.
+    """
     contents = read_archive(file)
     keys = [(engine, build_key(contents, engine)) for engine in contents.manifest.engines]
     buildable = [(engine, key) for engine, key in keys if key is not None]
@@ -76,17 +102,7 @@ def install(file: Path, address: str, events: Events) -> list[Installed]:
             advice="Its engines run as they are, or it was made by an earlier version of "
             "tmkd-deploy: then make it again.",
         )
-    with Device(parse(address), events) as device:
-        device.lock()
-        found = [_install(device, contents, engine, key) for engine, key in buildable]
-    if not any(each.runs for each in found):
-        raise EnvironmentProblem(
-            "No engine of this bundle can run on the device. "
-            + " ".join(f"{each.title}: {each.reason}" for each in found),
-            where=str(file),
-            advice=f"Look at the device with: tmkd-deploy doctor --device {address}",
-        )
-    return found
+    return contents, buildable
 
 
 def _install(device: Device, contents: Contents, engine: BundledEngine, key: BuildKey) -> Installed:

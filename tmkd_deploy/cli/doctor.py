@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from tmkd_deploy.cli import output
-from tmkd_deploy.cli.options import DEFAULT_RUNS, AsJson, Runs
+from tmkd_deploy.cli.options import DEFAULT_PROOFS, DEFAULT_RUNS, AsJson, Runs
 from tmkd_deploy.errors import ExitCode, RequestError
 
 
@@ -32,14 +32,34 @@ def doctor(
             help="Require this extra of the package, and import it. Repeatable.",
         ),
     ] = None,
+    prove: Annotated[
+        bool,
+        typer.Option(
+            "--prove",
+            help="Check on the device every claim that is untested on real hardware, in at most "
+            "30 minutes, and write a proof. No setting is changed.",
+        ),
+    ] = False,
+    into: Annotated[
+        Path, typer.Option("--into", metavar="DIR", help="Folder of proofs.")
+    ] = DEFAULT_PROOFS,
     runs: Runs = DEFAULT_RUNS,
     as_json: AsJson = False,
 ) -> None:
     """Check that this machine, or a device, is ready.
 
     This covers Python, packages, disk, memory and processor, and on a device clocks and power.
-    The exit code is 4 if a required check fails.
+    The exit code is 4 if a required check fails; with --prove, it is 1 if a claim is contradicted.
     """
+    if prove:
+        from tmkd_deploy.cli import prove as proving  # noqa: PLC0415
+
+        if recipe is not None or extra:
+            raise RequestError(
+                "A proof is made with a classifier of its own: it takes no recipe and no extra.",
+                advice="Leave them out.",
+            )
+        proving.prove(device, into, as_json)
     import dataclasses  # noqa: PLC0415
 
     from tmkd_deploy.recipe.load import load  # noqa: PLC0415

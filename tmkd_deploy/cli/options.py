@@ -14,6 +14,7 @@ import typer
 
 DEFAULT_RECIPE = Path("recipe.yaml")
 DEFAULT_RUNS = Path("runs")
+DEFAULT_PROOFS = Path("proofs")
 
 RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="The recipe.")]
 Overrides = Annotated[

@@ -123,12 +123,62 @@ class _Install(_Answer):
     path: str
 
 
+_Lines = Annotated[list[str], Field(max_length=40)]
+_Readings = dict[str, Annotated[list[Annotated[float, Field(ge=0)]], Field(max_length=10_000)]]
+
+
+class _BoardFiles(_Answer):
+    nvpmodel: _Lines
+    modes: _Lines
+    release: _Lines
+    compatible: _Lines
+    has_nvidia_smi: bool
+    is_root: bool
+
+
+class _TrtexecTimes(_Answer):
+    compute_ms: float = Field(gt=0)
+    latency_ms: float | None
+    command: _Lines
+    lines: _Lines
+
+
+class _KitBuild(_Answer):
+    status: int
+    engine: _Sha256 | None
+    lines: _Lines
+
+
+class _PowerComparison(_Answer):
+    monitors: _Readings
+    tegrastats: _Readings
+    runs: _Count
+
+
+class _ForeignEngine(_Answer):
+    refused: str | None
+    claimed: str
+    here: str
+
+
+class _CppRun(_Answer):
+    status: int
+    step: str
+    lines: _Lines
+
+
 _ANSWERS: dict[str, type[BaseModel]] = {
     "probe": _Probe,
     "build": _Build,
     "predict": _Predict,
     "find_installed": _FindInstalled,
     "install": _Install,
+    "board_files": _BoardFiles,
+    "trtexec_times": _TrtexecTimes,
+    "kit_build": _KitBuild,
+    "power_comparison": _PowerComparison,
+    "foreign_engine": _ForeignEngine,
+    "cpp_run": _CppRun,
 }
 
 

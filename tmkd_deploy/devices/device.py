@@ -23,7 +23,7 @@ from tmkd_deploy.devices.address import Address, SshAddress
 from tmkd_deploy.devices.messages import UnusableError
 from tmkd_deploy.devices.progress_forwarder import ProgressForwarder
 from tmkd_deploy.devices.routes import DeviceUnreachable, LocalRoute
-from tmkd_deploy.devices.session import Message, Session
+from tmkd_deploy.devices.session import Listener, Message, Session
 from tmkd_deploy.devices.ssh_route import SshRoute
 from tmkd_deploy.errors import DataError, EnvironmentProblem
 from tmkd_deploy.events import Events
@@ -45,6 +45,10 @@ _DESCRIPTIONS = {
 _devices = itertools.count(1)
 
 
+class TimeIsUp(EnvironmentProblem):
+    """A request was given up at the time that `Device.stop_at` set; the agent has ended it."""
+
+
 class Device:
     """One device, for one thread. Its agent runs only within `with`.
 
@@ -64,6 +68,7 @@ class Device:
         self._owner = f"{_user()}@{socket.gethostname()}, process {os.getpid()}-{next(_devices)}"
         self._locked = False
         self._session: Session | None = None
+        self._end: float | None = None
 
     def __enter__(self) -> Device:
         """Start the agent.
@@ -105,7 +110,7 @@ class Device:
         """
         description = _DESCRIPTIONS.get(name, f"Requesting {name}")
 
-        def send(session: Session, progress: ProgressForwarder) -> dict[str, Any]:
+        def send(session: Session, progress: Listener) -> dict[str, Any]:
             value = session.request(name, arguments, progress)
             try:
                 return answers.check(name, value)
@@ -123,6 +128,13 @@ class Device:
         self.request("lock", owner=self._owner, force=force)
         self._locked = True
 
+    def stop_at(self, end: float | None) -> None:
+        """Give up each request, with `TimeIsUp`, that lasts until `end` of `time.monotonic`.
+
+        It is noticed at the agent's next sign of life, within seconds. None sets no end.
+        """
+        self._end = end
+
     def upload(self, path: Path) -> str:
         """Send a file to the device, unless it is there; returns its SHA-256, its name there.
 
@@ -133,7 +145,7 @@ class Device:
         sha256 = sha256_of(path)
         size = path.stat().st_size
 
-        def send(session: Session, progress: ProgressForwarder) -> str:
+        def send(session: Session, progress: Listener) -> str:
             is_ready = False
 
             def listen(message: Message) -> None:
@@ -177,9 +189,7 @@ class Device:
         finally:
             unfinished.unlink(missing_ok=True)
 
-    def _with_retries(
-        self, description: str, operation: Callable[[Session, ProgressForwarder], T]
-    ) -> T:
+    def _with_retries(self, description: str, operation: Callable[[Session, Listener], T]) -> T:
         """The result of `operation`, reconnecting if the connection is lost."""
         for seconds in RECONNECT_AFTER_SECONDS:
             try:
@@ -189,10 +199,18 @@ class Device:
                 time.sleep(seconds)
         return self._attempt(description, operation)
 
-    def _attempt(self, description: str, operation: Callable[[Session, ProgressForwarder], T]) -> T:
+    def _attempt(self, description: str, operation: Callable[[Session, Listener], T]) -> T:
         progress = ProgressForwarder(self._events, description, self._where)
+
+        def listen(message: Message) -> None:
+            if self._end is not None and time.monotonic() >= self._end:
+                raise TimeIsUp(
+                    "The time for this device is up.", where=self._where, advice="Run again."
+                )
+            progress(message)
+
         try:
-            return operation(self._open_session(), progress)
+            return operation(self._open_session(), listen)
         finally:
             progress.finish()
 
@@ -219,7 +237,7 @@ class Device:
             )
 
 
-def _fetch(session: Session, sha256: str, file: BinaryIO, progress: ProgressForwarder) -> None:
+def _fetch(session: Session, sha256: str, file: BinaryIO, progress: Listener) -> None:
     """Append the missing rest of a device's file to `file`, within the size stated first."""
     size = 0
 

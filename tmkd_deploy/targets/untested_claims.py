@@ -106,6 +106,14 @@ CLAIMS = (
         "The report counts as many INT8 layers as layers were quantized.",
     ),
     Claim(
+        "fp16-scale-floor",
+        "jetson",
+        "A channel whose weights are zero, or too small for FP16, keeps a scale above zero, which "
+        "TensorRT accepts.",
+        "An INT8 engine of a network with such channels is built with strong typing, and agrees "
+        "with its ONNX file.",
+    ),
+    Claim(
         "timing-cache",
         "jetson",
         "A second build reuses the kernel timings of the first.",
@@ -154,6 +162,34 @@ CLAIMS = (
         "intervals.",
     ),
     Claim(
+        "trtexec-latency",
+        "jetson",
+        "The time that the latency protocol measures on the GPU is that of `trtexec`.",
+        "Timed in turns by the protocol of `validate` and by `trtexec --loadEngine`, the ratio of "
+        "the times of an engine lies within 10 %.",
+    ),
+    Claim(
+        "cuda-graph",
+        "jetson",
+        "Copies and engine run as one CUDA graph.",
+        "`validate` reports no engine that runs without one.",
+    ),
+    Claim(
+        "install",
+        "jetson",
+        "`bundle install` builds an engine of a bundle that was made elsewhere, checks its golden "
+        "results, and applications find it.",
+        "`bundle install` reports the engine as built, and the second time as installed before.",
+    ),
+    Claim(
+        "cpp-tensorrt",
+        "jetson",
+        "The C++ runtime builds with the TensorRT of JetPack, and runs a bundle's plan as Python "
+        "does.",
+        "`tmkd-classify --verify`, built on the board, reproduces the golden results, and decides "
+        "on frames as the engine does in Python.",
+    ),
+    Claim(
         "dla-cores",
         "dla",
         "TensorRT finds the DLA cores that the profile lists, except 10.8 to 10.16, which find "
@@ -186,6 +222,19 @@ CLAIMS = (
         "rtx",
         "TensorRT-RTX engines that were built without a GPU load and run on the GPU they are for.",
         "`validate` with the GPU attached measures them, and they agree with their ONNX files.",
+    ),
+    Claim(
+        "arm-decisions",
+        "arm",
+        "ONNX Runtime's FP32 and INT8 engines decide on an Arm board as on x86-64.",
+        "Each engine agrees with its ONNX file, run on a PC, on at least 98 % of the images.",
+    ),
+    Claim(
+        "cpp-onnxruntime",
+        "arm",
+        "The C++ runtime builds on an Arm board with ONNX Runtime, and decides as Python does.",
+        "`tmkd-classify --verify`, built on the board, reproduces the golden results, and decides "
+        "on frames as the engine does in Python.",
     ),
     Claim(
         "arm-speed",

@@ -46,7 +46,7 @@ def texts() -> list[Text]:
 def pages() -> Iterator[Text]:
     """Markdown that git tracks, with identifiers marked as code."""
     listed = subprocess.run(
-        [shutil.which("git") or "git", "ls-files", "-z", "--", "*.md"],
+        [shutil.which("git") or "git", "ls-files", "-z", "--", "*.md", ":!proofs"],
         cwd=ROOT,
         check=True,
         capture_output=True,

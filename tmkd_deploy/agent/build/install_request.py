@@ -27,7 +27,7 @@ def find_installed(request: dict[str, Any], context: Context) -> dict[str, Any]:
         ImportError: the runtime is not installed.
     """
     with engine_errors_translated():
-        key, machine = _key(request), _machine(request)
+        key, machine = key_of(request), machine_of(request)
         found = installed_engines.find(key, machine) is not None
     return {
         **machine._asdict(),
@@ -43,13 +43,14 @@ def install(request: dict[str, Any], context: Context) -> dict[str, Any]:
     """
     engine = context.stored_file(field(request, "engine", str))
     with engine_errors_translated():
-        key, machine = _key(request), _machine(request)
+        key, machine = key_of(request), machine_of(request)
         about = {"bundle": field(request, "bundle", str)}
         path = installed_engines.keep(key, machine, engine.read_bytes(), about)
     return {"path": str(path)}
 
 
-def _key(request: dict[str, Any]) -> BuildKey:
+def key_of(request: dict[str, Any]) -> BuildKey:
+    """What the request's engine is built from, and how."""
     return BuildKey(
         runtime=field(request, "runtime", str),
         onnx_sha256=field(request, "onnx_sha256", str),
@@ -60,7 +61,8 @@ def _key(request: dict[str, Any]) -> BuildKey:
     )
 
 
-def _machine(request: dict[str, Any]) -> EngineMachine:
+def machine_of(request: dict[str, Any]) -> EngineMachine:
+    """What engines of the request's runtime are tied to here; errors as `find_installed`."""
     name = field(request, "runtime", str)
     runtime = RUNTIMES.get(name)
     if runtime is None or runtime.machine is None:

@@ -9,7 +9,10 @@ from tmkd_deploy.agent.agent_errors import PROTOCOL_MISMATCH_ADVICE, REQUEST, Ag
 if TYPE_CHECKING:
     from tmkd_deploy.agent.transport.context import Context
 
-_NEED_THE_LOCK = {"build", "predict", "measure", "install"}
+_NEED_THE_LOCK = {
+    *("build", "predict", "measure", "install", "remove_installed"),
+    *("trtexec_times", "kit_build", "power_comparison", "foreign_engine", "cpp_run"),
+}
 
 
 def handle(request: dict[str, Any], context: Context) -> dict[str, Any]:
@@ -53,6 +56,26 @@ def _handler(name: str) -> Callable[[dict[str, Any], Context], dict[str, Any]] |
         from tmkd_deploy.agent.inference.predict_request import predict as handler
     elif name == "measure":
         from tmkd_deploy.agent.inference.measure_request import measure as handler
+    else:
+        return _proving_handler(name)
+    return handler
+
+
+def _proving_handler(name: str) -> Callable[[dict[str, Any], Context], dict[str, Any]] | None:
+    if name == "board_files":
+        from tmkd_deploy.agent.proving.board_files import board_files as handler
+    elif name == "trtexec_times":
+        from tmkd_deploy.agent.proving.trtexec_times import trtexec_times as handler
+    elif name == "kit_build":
+        from tmkd_deploy.agent.proving.kit_build import kit_build as handler
+    elif name == "power_comparison":
+        from tmkd_deploy.agent.proving.power_comparison import power_comparison as handler
+    elif name == "foreign_engine":
+        from tmkd_deploy.agent.proving.foreign_engine import foreign_engine as handler
+    elif name == "remove_installed":
+        from tmkd_deploy.agent.proving.remove_installed import remove_installed as handler
+    elif name == "cpp_run":
+        from tmkd_deploy.agent.proving.cpp_run import cpp_run as handler
     else:
         return None
     return handler

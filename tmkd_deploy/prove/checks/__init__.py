@@ -1,0 +1,1 @@
+"""The checks of claims, one file per family; `prove.registry` lists them by claim."""

@@ -18,6 +18,7 @@ from tmkd_deploy.data.workers import decode_in_workers
 from tmkd_deploy.events import Events
 from tmkd_deploy.recipe.schema import Data
 from tmkd_deploy.records.types import height_and_width
+from tmkd_deploy.runtime.cores import available_cores
 from tmkd_deploy.runtime.image import UnreadableImage
 from tmkd_deploy.runtime.preprocess import Preprocessing
 
@@ -58,7 +59,7 @@ def decode_all(dataset: EncodedDataset, spec: Data, file: Path, events: Events) 
     preprocess = preprocessing_of(spec)
     images = create_images(file, count, preprocess.height, preprocess.width)
     decoded = Decoded(images, [], [])
-    processes = min(spec.workers or os.cpu_count() or 1, count // IMAGES_PER_PROCESS)
+    processes = min(spec.workers or available_cores(), count // IMAGES_PER_PROCESS)
     outcomes: dict[int, list[Outcome]] = {}
     task = events.begin("Reading images", count, "images")
     blocks = _decoded_blocks(_blocks(dataset, preprocess), processes, file, images, dataset.origin)

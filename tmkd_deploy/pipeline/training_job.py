@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from tmkd_deploy.recipe.schema import Recipe
+from tmkd_deploy.runtime.cores import available_cores
 
 if TYPE_CHECKING:
     from tmkd_deploy.pipeline.run_context import RunContext
@@ -53,5 +54,5 @@ def set_threads(recipe: Recipe) -> None:
     import torch
 
     processes_here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    share = max(1, (os.cpu_count() or 1) // processes_here)
+    share = max(1, available_cores() // processes_here)
     torch.set_num_threads(recipe.threads or share)

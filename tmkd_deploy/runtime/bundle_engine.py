@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
@@ -12,6 +11,7 @@ import numpy.typing as npt
 from tmkd_deploy.runtime import installed_engines, runtimes
 from tmkd_deploy.runtime.archive import Contents, broken
 from tmkd_deploy.runtime.bundle_errors import BundleError, RuntimeMissingError
+from tmkd_deploy.runtime.cores import available_cores
 from tmkd_deploy.runtime.engine_errors import (
     EngineError,
     NoClassifierError,
@@ -166,7 +166,7 @@ def _open(
         BundleError: there is no candidate, or an engine does not match the manifest.
         ImportError, UnsafeModelError, EngineError: as `runtimes.open_session`.
     """
-    available = _available_cores()
+    available = available_cores()
     threads = threads or min(description.threads or available, available)
     rejected: RejectedEngineError | None = None
     for found in _candidates(contents, description, runtime):
@@ -262,12 +262,6 @@ def _for_another_machine(
 
 def _other_ends(contents: Contents) -> BundleError:
     return broken(contents.path, "its engine's input and output do not match its manifest")
-
-
-def _available_cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _within(problem: str) -> str:

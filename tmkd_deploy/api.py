@@ -17,9 +17,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from tmkd_deploy.artifacts import Record
 from tmkd_deploy.data.prepared import DataRecord
-from tmkd_deploy.errors import TmkdError
+from tmkd_deploy.errors import RequestError, TmkdError
 from tmkd_deploy.events import Events, Task
 from tmkd_deploy.pipeline.run import RunResult, run
+from tmkd_deploy.pipeline.stage_graph import STAGES
+from tmkd_deploy.printable import printable
 from tmkd_deploy.recipe import load
 from tmkd_deploy.recipe.schema import Recipe
 from tmkd_deploy.records.bundle import BundleRecord
@@ -30,6 +32,7 @@ from tmkd_deploy.records.onnx_model import OnnxRecord
 from tmkd_deploy.records.quantization import QuantizationRecord
 from tmkd_deploy.records.types import height_and_width
 from tmkd_deploy.records.verdict import GateRecord
+from tmkd_deploy.suggestions import did_you_mean
 
 if TYPE_CHECKING:
     from torch import nn
@@ -80,10 +83,18 @@ class Project:
                 default, the files are read in which their classes are written.
 
         Raises:
-            TmkdError: the recipe is not valid.
+            TmkdError: the recipe is not valid, or a model is no module.
         """
         self.recipe: Recipe = _checked(recipe)
         self.runs: Path = Path(runs)
+        for name, model in (("student", student), ("teacher", teacher)):
+            if model is not None and not callable(model):
+                raise RequestError(
+                    f"The {name} is {type(model).__name__}, not a module or a function that "
+                    "makes one.",
+                    where=name,
+                    advice="Name a published model in the recipe, or give a `torch.nn.Module`.",
+                )
         self._student, self._teacher = student, teacher
         self._events = events or LoggedEvents()
         self._version = version
@@ -105,8 +116,14 @@ class Project:
             force: run the goal's own stage although it is up to date.
 
         Raises:
-            TmkdError: what a stage raises; finished stages are kept.
+            TmkdError: there is no such stage, or what a stage raises; finished stages are kept.
         """
+        if goal not in STAGES:
+            raise RequestError(
+                f"There is no stage {printable(goal)!r}.",
+                where="goal",
+                advice=did_you_mean(goal, STAGES) or f"The stages are {', '.join(STAGES)}.",
+            )
         with self._named_recipe() as recipe:
             return run(
                 recipe,

@@ -20,7 +20,7 @@ from tmkd_deploy.runtime import load
 
 PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "models.md"
 SHORT = """
-distill: {epochs: 2, batch_size: 16, baseline: false, weak_teacher: warn}
+distill: {epochs: 2, batch_size: 16, weak_teacher: warn}
 quantize: {epochs: 1, calibration: {images: 32}}
 export: {parity_images: 8}
 measure: {threads: 1, min_runs: 40, min_seconds: 0.1, warmup_seconds: 0.05}
@@ -135,3 +135,15 @@ def test_warnings_are_logged(
     caplog.set_level(logging.INFO, "tmkd_deploy")
     Project(given, teacher=Net(3), runs=tmp_path).train_teacher()
     assert {"INFO", "WARNING"} <= {each.levelname for each in caplog.records}
+
+
+@pytest.mark.parametrize("model", [3, "resnet18"])
+def test_what_is_no_module_is_refused_at_once(given: dict[str, Any], model: Any) -> None:
+    with pytest.raises(TmkdError, match="not a module"):
+        Project(given, student=model)
+
+
+def test_a_stage_that_does_not_exist_is_refused(given: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(TmkdError) as refused:
+        Project(given, runs=tmp_path).run("bundel")
+    assert refused.value.advice == 'Did you mean "bundle"?'

@@ -240,8 +240,9 @@ def test_bundles_are_joined_by_a_command(
     plain = packed(tmp_path / "plain")[0]
     assert main(["bundle", "merge", str(made(tmp_path)), str(plain), "-o", str(both)]) == 0
     assert capsys.readouterr().out.splitlines() == [
-        "INT8 with TensorRT for jetson",
-        "FP32 with ONNX Runtime for cpu",
+        f"Wrote {both}. The first of these that runs is used:",
+        "  INT8 with TensorRT for jetson",
+        "  FP32 with ONNX Runtime for cpu",
         f"Next: tmkd-deploy bundle verify {both}",
     ]
     assert main(["bundle", "show", str(both)]) == 0

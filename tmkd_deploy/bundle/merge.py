@@ -21,11 +21,11 @@ def merge(paths: Sequence[Path], into: Path) -> Manifest:
     Members with the same content are stored once. The bundle is named as the first one is.
 
     Args:
-        paths: at least two bundles with the same classes and input.
+        paths: at least two bundles of one recipe, with the same classes and input.
         into: the bundle to write; it must not exist yet.
 
     Raises:
-        RequestError: `into` exists, or there are too many engines.
+        RequestError: `into` exists, there is one bundle only, or there are too many engines.
         DataError: a bundle cannot be used, or differs from the first; the error says in what.
         OSError: `into` cannot be written.
     """
@@ -33,6 +33,8 @@ def merge(paths: Sequence[Path], into: Path) -> Manifest:
         raise RequestError(
             "This file exists already.", where=str(into), advice="Delete it, or choose another."
         )
+    if len(paths) < 2:
+        raise RequestError("There is nothing to join.", advice="Name at least two bundles.")
     try:
         bundles = [read_archive(path) for path in paths]
     except BundleError as error:
@@ -40,6 +42,7 @@ def merge(paths: Sequence[Path], into: Path) -> Manifest:
     first = bundles[0]
     for other in bundles[1:]:
         _require_same(first, other)
+    _require_different(bundles)
     if sum(len(bundle.manifest.engines) for bundle in bundles) > MOST_ENGINES:
         raise RequestError(
             f"A bundle holds at most {MOST_ENGINES} engines.", advice="Join fewer bundles."
@@ -119,6 +122,7 @@ class _Joined:
 def _require_same(first: Contents, other: Contents) -> None:
     ours, theirs = first.manifest, other.manifest
     for what, one, another in (
+        ("recipe", ours.name, theirs.name),
         ("class names", ", ".join(ours.class_names), ", ".join(theirs.class_names)),
         *(
             (f"input {name}", str(getattr(ours, name)), str(getattr(theirs, name)))
@@ -132,3 +136,18 @@ def _require_same(first: Contents, other: Contents) -> None:
                 where=str(other.path),
                 advice="Join bundles of one recipe, made for different targets.",
             )
+
+
+def _require_different(bundles: Sequence[Contents]) -> None:
+    seen: dict[tuple[str, str], Path] = {}
+    for bundle in bundles:
+        for engine in bundle.manifest.engines:
+            key = engine.runtime, bundle.manifest.files[engine.engine].sha256
+            if key in seen:
+                raise DataError(
+                    f"This bundle has the same {engine.precision.upper()} engine for "
+                    f"{engine.runtime} as {seen[key].name}, which would always be used.",
+                    where=str(bundle.path),
+                    advice="Join bundles that were made for different targets.",
+                )
+            seen[key] = bundle.path

@@ -72,7 +72,8 @@ def merge(
             manifest = merging.merge(files, into)
         except OSError as error:
             raise from_os_error(error) from error
-    output.emit("\n".join(title_of(engine) for engine in manifest.engines))
+    engines = "\n".join(f"  {title_of(engine)}" for engine in manifest.engines)
+    output.emit(f"Wrote {into}. The first of these that runs is used:\n{engines}")
     output.emit(f"Next: tmkd-deploy bundle verify {into}")
 
 

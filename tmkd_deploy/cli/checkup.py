@@ -33,9 +33,9 @@ def examine(recipe: Recipe | None, runs: Path, required: Sequence[str] = ()) -> 
     The extras named in `required` are needed too, and their packages are imported.
 
     Raises:
-        RequestError: one of `required` is no extra whose packages this package imports.
+        RequestError: one of `required` is no extra.
     """
-    known = {extra for _, extra in extras.PROVIDERS.values()}
+    known = set(extras.requirements()) - {""}
     for name in required:
         if name not in known:
             raise RequestError(

@@ -53,10 +53,11 @@ class Requirement:
         if self.installed is None:
             return False
         try:
-            release = Version(self.installed).base_version
+            version = Version(self.installed)
         except InvalidVersion:
             return False
-        return self.specifier.contains(release)
+        later = "" if version.post is None else f".post{version.post}"
+        return self.specifier.contains(version.base_version + later)
 
 
 def requirements() -> dict[str, list[Requirement]]:

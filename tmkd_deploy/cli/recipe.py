@@ -12,7 +12,7 @@ import typer
 from tmkd_deploy.cli import output
 from tmkd_deploy.cli.groups import SuggestingGroup
 from tmkd_deploy.cli.options import DEFAULT_RECIPE, AsJson, Overrides, RecipePath
-from tmkd_deploy.errors import ExitCode
+from tmkd_deploy.errors import ExitCode, RequestError
 
 if TYPE_CHECKING:
     from tmkd_deploy.recipe.upgrade import Upgrade
@@ -39,15 +39,23 @@ def init(
     name: Annotated[
         str, typer.Option("--name", metavar="NAME", help="Names the run folder.")
     ] = "my-model",
-    target: Annotated[
-        str, typer.Option("--target", help="A target name; see `targets list`.")
-    ] = "cpu",
+    targets: Annotated[
+        list[str] | None,
+        typer.Option("--target", help="A target name; see `targets list`.  [default: cpu]"),
+    ] = None,
 ) -> None:
     """Write a short, commented recipe.
 
     With --data, it suits the images: their size, split, models and epochs, each with its reason.
     Existing files are never overwritten.
     """
+    target, *others = targets or ["cpu"]
+    if others:
+        raise RequestError(
+            "A recipe begins with one target.",
+            where="--target",
+            advice=f"Give one, and add {', '.join(others)} to the recipe's targets.",
+        )
     if data is None:
         from tmkd_deploy.recipe import starter  # noqa: PLC0415
 

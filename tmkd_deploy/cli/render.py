@@ -123,6 +123,12 @@ def run(result: RunResult, *, only_verdicts: bool = False) -> str:
         for stage in result.stages
         if isinstance(stage.record, BundleRecord) and stage.record.withheld
     )
+    blocks.extend(
+        f"\nBundle for {stage.record.target}: {stage.folder / stage.record.file}\n"
+        f"SHA-256 {stage.record.sha256}"
+        for stage in result.stages
+        if isinstance(stage.record, BundleRecord) and stage.record.file
+    )
     return as_text([*blocks, *_overall(result, gates)])
 
 

@@ -78,7 +78,7 @@ def explain(run: Path, target: str, precision: Precision, arguments: str = "") -
     speed: list[Finding] = []
     accuracy: list[Finding] = []
     if precision == "int8":
-        speed += graph_findings(source, builder.quant_scheme, found.excluded_layers)
+        speed += graph_findings(source, builder.quant_scheme, found.excluded_layers, record.runtime)
         if view:
             speed += engine_findings.float_layers(view, {each.layer for each in speed})
             speed += engine_findings.reformats(view)

@@ -26,7 +26,8 @@ _HOW_TO_GO_ON = (
 def initialise(classifier: Classifier, model: str, weights: str) -> str:
     """Load `weights`, as the recipe names them, into a classifier's network.
 
-    `weights` is "none", "auto", "pretrained", "package:<name>" or the path of a checkpoint. "auto"
+    `weights` is "none", "auto", "pretrained", "package:<name>", the path of a checkpoint or what
+    this returned before. "auto"
     is "pretrained" where the model has published weights that can be had, and otherwise the
     package's. The last layer keeps its initialisation if the number of classes differs, and the
     network's `new_head` says so. Returns what was loaded: "auto" never remains, and `BROUGHT` is
@@ -39,7 +40,7 @@ def initialise(classifier: Classifier, model: str, weights: str) -> str:
         MissingExtra: the package with the weights is not installed.
     """
     origin = origin_of(model)
-    if origin.brings_weights and weights in ("none", "auto"):
+    if origin.brings_weights and weights in ("none", "auto", BROUGHT):
         return BROUGHT
     if weights == "none":
         return weights

@@ -56,6 +56,8 @@ def test_a_recipe_limits_what_is_looked_at(tmp_path) -> None:
         (required(">=1.10", "1.9.3"), False),
         (required(">=1.9", "1.10"), True),
         (required(">=2", "2.0.0rc1"), True),
+        (required(">=1.0.0.post1", "1.0.0.post1"), True),
+        (required(">=1.0.0.post2", "1.0.0.post1+cpu"), False),
         (required("", "0.1"), True),
         (required("", None), False),
         (required(">=2.9", "2.15.0+cpu"), True),

@@ -17,6 +17,13 @@ def here(tmp_path, monkeypatch):
     return tmp_path
 
 
+def test_a_recipe_begins_with_one_target(here, capsys) -> None:
+    arguments = ["recipe", "init", "--target", "cpu", "--target", "cpu-openvino"]
+    assert main(arguments) == ExitCode.REQUEST
+    assert "add cpu-openvino to the recipe's targets" in " ".join(capsys.readouterr().err.split())
+    assert not (here / "recipe.yaml").exists()
+
+
 @pytest.mark.parametrize("source", ["folder", "elpv"])
 def test_a_first_recipe_is_written_and_sound(here, source, capsys) -> None:
     assert main(["recipe", "init", "--source", source, "--target", "rtx-ada"]) == 0

@@ -64,6 +64,13 @@ def test_the_operator_in_between_and_the_residuals_origin_are_told(inverted_resi
     assert "comes from blocks.1.0.conv_pwl" in residual.problem
 
 
+def test_openvino_computes_in_integers_across_operators(inverted_residuals):
+    proto = inverted_residuals(QuantScheme.U8)
+    plant.operator_before(proto, "blocks.1.1.conv_dw")
+    found = graph_findings(Graph(proto), QuantScheme.U8, runtime="openvino")
+    assert not [each for each in found if each.kind is Kind.BLOCKED_PAIR]
+
+
 @PLACEMENTS
 def test_another_runtimes_activations_are_told(inverted_residuals, quant_scheme):
     other = next(each for each in QuantScheme if each is not quant_scheme)

@@ -145,8 +145,6 @@ def to_float(images: np.ndarray | Tensor, indices: Tensor | None, device: torch.
     elif indices is None:
         pixels = torch.from_numpy(np.array(images))
     else:
-        pixels = torch.empty(len(indices), *images.shape[1:], dtype=torch.uint8)
-        pixels = pixels.pin_memory() if device.type == "cuda" else pixels
-        np.take(images, indices.numpy(), axis=0, out=pixels.numpy(), mode="clip")
+        pixels = torch.from_numpy(np.take(images, indices.numpy(), axis=0))
     pixels = to_device(pixels, device)
     return pixels.permute(0, 3, 1, 2).float().div_(255.0)

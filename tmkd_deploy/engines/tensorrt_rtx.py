@@ -14,6 +14,7 @@ from tmkd_deploy.engines.tensorrt_runtime import TensorRTRuntime
 from tmkd_deploy.errors import EnvironmentProblem, MissingExtra
 from tmkd_deploy.records.measurements import EngineFile, TiedTo
 from tmkd_deploy.records.types import ImageSize, Precision, RuntimeName, height_and_width
+from tmkd_deploy.runtime.tensorrt_library import Log, logger
 from tmkd_deploy.targets.target_profile import TargetProfile
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ class TensorRTRtx(TensorRTRuntime):
             import tensorrt_rtx  # noqa: PLC0415 - loaded on use
         except ImportError as error:
             raise MissingExtra("Building for RTX GPUs", "tensorrt-rtx", "tensorrt_rtx") from error
-        log = _logger(tensorrt_rtx)
+        log = logger(tensorrt_rtx)
         capability = str(profile.compute_capability)
         plan = _build(tensorrt_rtx, log, onnx, proto, precision, image_size, capability)
         engine = folder / f"{precision}.engine"
@@ -59,40 +60,9 @@ class TensorRTRtx(TensorRTRuntime):
         return describe_engine(precision, engine, count_int8(layers), tied_to)
 
 
-class _Lines:
-    """The builder's log by line, and its errors separately."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-        self.errors: list[str] = []
-
-
-_LOGGER: Any = None
-
-
-def _logger(trt: Any) -> Any:
-    """The process's only logger, cleared: the library keeps the first logger it is given."""
-    global _LOGGER  # noqa: PLW0603 - mirrors the library's global
-    if _LOGGER is None:
-
-        class Logger(_Lines, trt.ILogger):  # type: ignore[misc]
-            def __init__(self) -> None:
-                trt.ILogger.__init__(self)
-                _Lines.__init__(self)
-
-            def log(self, severity: Any, message: str) -> None:
-                self.lines.extend(message.splitlines())
-                if severity in (trt.ILogger.ERROR, trt.ILogger.INTERNAL_ERROR):
-                    self.errors.append(message)
-
-        _LOGGER = Logger()
-    _LOGGER.lines, _LOGGER.errors = [], []
-    return _LOGGER
-
-
 def _build(
     trt: Any,
-    log: Any,
+    log: Log,
     file: Path,
     proto: onnx.ModelProto,
     precision: Precision,

@@ -5,8 +5,8 @@ python -m benchmarks.proposed_recipes --data-root DIR --seeds 0 1 2 3 4
 Each recipe is written by `recipe init` and used as it is, up to the student: the seed alone varies.
 `DIR` holds `neu-det`, `magnetic-tile` and `cifar100` as Parquet shards; the images of elpv-dataset
 and 100 images of each of twenty CIFAR-100 classes are written into class folders. A finished run is
-kept as long as its recipe is unchanged. The figures go to benchmarks/results/proposed_recipes.json
-and the table to proposed_recipes.md next to it.
+kept as long as its recipe is unchanged, and an interrupted one is resumed. The figures go to
+benchmarks/results/proposed_recipes.json and the table to proposed_recipes.md next to it.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ def run(recipe: Path, seed: int, runs: Path) -> Result:
         RuntimeError: the run failed for another reason than a weak teacher.
     """
     folder = runs / f"{recipe.stem}-{seed}"
-    shutil.rmtree(folder, ignore_errors=True)
+    resumed = folder.exists()
     command = [sys.executable, "-m", "tmkd_deploy", "distill", str(recipe), "--runs", str(folder)]
     before = processor_seconds()
     done = subprocess.run(
@@ -125,6 +125,7 @@ def run(recipe: Path, seed: int, runs: Path) -> Result:
     (teacher,) = folder.glob("*/train_teacher/manifest.json")
     by_view = json.loads(teacher.read_text(encoding="utf-8"))["record"]["top1_by_view"]
     alone = record["candidates"]["baseline"]["top1"]
+    shutil.rmtree(folder)
     return {
         "validation_images": record["gain"]["images"],
         "teacher_rgb": by_view["rgb"],
@@ -135,7 +136,7 @@ def run(recipe: Path, seed: int, runs: Path) -> Result:
         "distillation_gain": record["gain"],
         "stopped": stopped,
         "said": record["weak_teacher"] or record["choice"],
-        "processor_seconds": round(spent, 1),
+        "processor_seconds": None if resumed else round(spent, 1),
     }
 
 
@@ -151,7 +152,8 @@ def page(found: Result) -> str:
         "them. The teacher, from which the student learns, is fused over its views; RGB is its "
         "top-1 on the images alone. Alone is the student trained without teachers on the same "
         "schedule. The run says so where the teacher does not lead that student, and stops where "
-        "the teacher is significantly worse. Measured with "
+        "the teacher is significantly worse. A run that was interrupted and resumed has no time. "
+        "Measured with "
         f"the package at commit {found['commit'] or 'unknown'} on {on['processor']} "
         f"({on['cores']} cores).",
         "",
@@ -165,7 +167,7 @@ def page(found: Result) -> str:
             f"| {100 * each['teacher_rgb']:.1f} | {100 * each['teacher']:.1f} "
             f"| {100 * each['baseline']:.1f} "
             f"| {100 * each['distilled']:.1f} | {_points(each['teacher_lead'])} "
-            f"| {_points(each['distillation_gain'])} | {each['processor_seconds'] / 60:.0f} "
+            f"| {_points(each['distillation_gain'])} | {_minutes(each['processor_seconds'])} "
             f"| {'yes' if each['stopped'] else 'no'} |"
         )
     lines += ["", "Medians over the seeds:", "", "| Data | Seeds | Teacher | Alone | Distilled |"]
@@ -179,6 +181,10 @@ def page(found: Result) -> str:
             ]
             lines.append(f"| `{name}` | {len(runs)} | {' | '.join(medians)} |")
     return "\n".join(lines) + "\n"
+
+
+def _minutes(seconds: float | None) -> str:
+    return "" if seconds is None else f"{seconds / 60:.0f}"
 
 
 def _points(gain: Result) -> str:

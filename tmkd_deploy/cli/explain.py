@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from tmkd_deploy.explain.interface import Explanation
     from tmkd_deploy.records.types import Precision
 
-RunName = Annotated[str, typer.Argument(metavar="RUN", help="A run folder, or a recipe's name.")]
+RunName = Annotated[
+    str, typer.Argument(metavar="RUN", help="A run folder, or a recipe: its file or name.")
+]
 TargetName = Annotated[
     str | None,
     typer.Option("--target", metavar="NAME", help="Only this target.  [default: all]"),
@@ -78,15 +80,23 @@ def _explanations(folder: Path, target: str | None, precision: str) -> list[Expl
 def _run_folder(run: str, runs: Path) -> Path:
     from tmkd_deploy.suggestions import did_you_mean  # noqa: PLC0415
 
-    for folder in (Path(run), runs / run):
+    name = _name_in(Path(run)) or run
+    for folder in (Path(run), runs / name):
         if folder.is_dir():
             return folder
     known = [path.name for path in runs.iterdir() if path.is_dir()] if runs.is_dir() else []
-    suggestion = f"{did_you_mean(run, known)} " if known else ""
+    suggestion = f"{did_you_mean(name, known)} " if known else ""
     raise RequestError(
-        f"There is no run {run!r}, neither as a folder nor in {runs}.",
+        f"There is no run {name!r}, neither as a folder nor in {runs}.",
         advice=f"{suggestion}Create one with: tmkd-deploy run",
     )
+
+
+def _name_in(recipe: Path) -> str | None:
+    """The name of the run of a recipe; None where the path leads to no file."""
+    from tmkd_deploy.recipe.load import load  # noqa: PLC0415
+
+    return load(recipe).name if recipe.is_file() else None
 
 
 def _known_target(name: str, built: list[str]) -> str:

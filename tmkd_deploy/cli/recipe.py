@@ -108,6 +108,9 @@ def check(
     else:
         output.emit("\n".join(f"Checked {each}." for each in found.checked))
         output.emit(f"{path} is valid.")
+        words = [str(path)] if path != DEFAULT_RECIPE else []
+        words += [word for each in overrides or () for word in ("--set", each)]
+        output.emit(f"Next: tmkd-deploy run --dry-run {shlex.join(words)}".rstrip())
 
 
 @app.command()

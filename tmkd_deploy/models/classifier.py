@@ -70,10 +70,14 @@ def create(
     try:
         built = origin.build(spec)
     except (TypeError, ValueError, RuntimeError, AssertionError) as error:
+        given = f" with {dict(model_kwargs)}" if model_kwargs else ""
+        height, width = height_and_width(image_size)
         raise RequestError(
-            f"{origin.name} could not create {model!r} with {dict(model_kwargs)}: "
-            f"{error}{line_of(error)}.",
-            advice="Correct 'student.model_kwargs' in the recipe.",
+            f"{origin.name} could not create {model!r}{given}: {error}{line_of(error)}.",
+            advice="Correct 'student.model_kwargs' in the recipe."
+            if model_kwargs
+            else "Check its name, the tag after its dot, and whether it takes images of "
+            f"{height} x {width} pixels (data.image_size).",
         ) from error
     network, width = network_of(built, spec)
     if normalisation is None:

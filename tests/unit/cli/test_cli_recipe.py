@@ -31,7 +31,8 @@ def test_a_first_recipe_is_written_and_sound(here, source, capsys) -> None:
         (here / name).mkdir(parents=True)
         (here / name / "1.png").touch()
     assert main(["recipe", "check"]) == 0
-    assert capsys.readouterr().out.endswith("recipe.yaml is valid.\n")
+    shown = capsys.readouterr().out
+    assert shown.endswith("recipe.yaml is valid.\nNext: tmkd-deploy run --dry-run\n")
     assert load(here / "recipe.yaml").targets[0].target == "rtx-ada"
 
 

@@ -58,6 +58,16 @@ def explained(capsys, *arguments):
     return code, capsys.readouterr()
 
 
+def test_a_recipe_stands_for_its_run(run_folder, tmp_path, capsys):
+    recipe = tmp_path / "of-the-run.yaml"
+    recipe.write_text(
+        f"{{name: {run_folder.name}, data: {{source: elpv}}, targets: [{{target: cpu}}]}}"
+    )
+    code, told = explained(capsys, recipe, "--runs", run_folder.parent, "--json")
+    assert code == ExitCode.OK
+    assert json.loads(told.out)["run"] == str(run_folder)
+
+
 def test_the_planted_layer_is_named_for_every_target(run_folder, capsys):
     code, told = explained(capsys, run_folder, "--json")
     assert code == ExitCode.OK

@@ -41,7 +41,13 @@ def _check_models(recipe: Recipe) -> list[str]:
     from tmkd_deploy.models.origins import origin_of  # noqa: PLC0415 - imports torch
 
     origin_of(recipe.teacher.visual.model, "teacher.visual.model")
-    origin_of(recipe.student.model, "student.model")
+    origin = origin_of(recipe.student.model, "student.model")
+    if recipe.model_is_given and recipe.student.weights == "none" and not origin.brings_weights:
+        raise RequestError(
+            "With distill.epochs: 0 the student is taken with its own weights, and it has none.",
+            where="student.weights",
+            advice="Name the file of its weights, or set distill.epochs to train it.",
+        )
     return []
 
 

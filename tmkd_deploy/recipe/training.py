@@ -199,7 +199,12 @@ class Distill(Section):
         "the view rgb. It sets the defaults of other keys; see "
         "[method.md](../explanation/method.md#methods).",
     )
-    epochs: Count = Field(30, description="Passes over the training images.")
+    epochs: Annotated[int, Field(ge=0)] = Field(
+        30,
+        description="Passes over the training images. 0 takes the student's own weights as they "
+        "are: no teacher is trained and nothing is distilled; see "
+        "[models](../how-to/models.md#quantize-a-model-that-you-have-trained).",
+    )
     batch_size: Annotated[int, Field(ge=2)] = Field(64, description="Images per training step.")
     learning_rate: Positive = Field(2e-3, description="Peak learning rate of the schedule.")
     weight_decay: NotNegative = Field(
@@ -290,7 +295,8 @@ class Distill(Section):
     weak_teacher: Literal["stop", "warn"] = Field(
         "stop",
         description="Stop the run, or go on with a warning in the verdict, if the teacher is not "
-        "above chance or significantly worse than the student trained without it.",
+        "above chance or significantly worse than the student trained without it; with 'epochs: "
+        "0', if the given student is not above chance.",
     )
 
     @model_validator(mode="before")
@@ -302,6 +308,19 @@ class Distill(Section):
     def _keys_fit_the_method(self) -> Distill:
         if problem := methods.contradiction(self.method, self.model_dump()):
             raise ValueError(problem)
+        return self
+
+    @model_validator(mode="after")
+    def _every_key_counts(self) -> Distill:
+        if self.epochs:
+            return self
+        defaults = {name: field.default for name, field in type(self).model_fields.items()}
+        defaults["augmentations"] = []
+        if ignored := methods.without_effect(self.model_dump(), defaults):
+            raise ValueError(
+                "nothing is distilled with 'epochs: 0', so these keys have no effect: "
+                f"{', '.join(ignored)}; remove them"
+            )
         return self
 
     @model_validator(mode="after")

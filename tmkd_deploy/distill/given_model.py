@@ -31,7 +31,7 @@ def refuse_new_head(new_head: str | None) -> None:
         raise RequestError(
             f"The given model has not been trained on these classes: {new_head}.",
             where="student.weights",
-            advice="Give the weights of a model of these classes, or set distill.epochs to train "
+            advice="Give the weights of a model of these classes, or set `distill.epochs` to train "
             "it.",
         )
 
@@ -80,6 +80,6 @@ def given_student(
         candidates={"given": found.candidate},
         ships="given",
         choice=f"The given model has {origin(teacher.weights or 'model')}; nothing was distilled "
-        "(distill.epochs is 0).",
+        "(`distill.epochs` is 0).",
         weights=teacher.weights,
     )

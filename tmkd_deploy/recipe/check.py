@@ -44,9 +44,9 @@ def _check_models(recipe: Recipe) -> list[str]:
     origin = origin_of(recipe.student.model, "student.model")
     if recipe.model_is_given and recipe.student.weights == "none" and not origin.brings_weights:
         raise RequestError(
-            "With distill.epochs: 0 the student is taken with its own weights, and it has none.",
+            "With `distill.epochs: 0` the student is taken with its own weights, and it has none.",
             where="student.weights",
-            advice="Name the file of its weights, or set distill.epochs to train it.",
+            advice="Name the file of its weights, or set `distill.epochs` to train it.",
         )
     return []
 

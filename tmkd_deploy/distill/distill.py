@@ -140,7 +140,7 @@ def distill(
         weights.save(alone, folder / _weights_of("baseline"))
         baseline = validate(alone, data, "the baseline student")
     record = StudentRecord(
-        model=recipe.student.model,
+        model=recipe.student.shown_model,
         parameters=parameters_of(merge_branches(student)),
         feature_width=loss.to_teacher.in_features,
         **_compared(

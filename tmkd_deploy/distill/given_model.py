@@ -9,16 +9,23 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import numpy as np
+
 from tmkd_deploy.data.prepared import PreparedData
 from tmkd_deploy.distill.candidates import near_chance, validate
 from tmkd_deploy.distill.new_models import new_student
 from tmkd_deploy.errors import RequestError
 from tmkd_deploy.events import Events
 from tmkd_deploy.models import weights
-from tmkd_deploy.models.classifier import merge_branches, parameters_of
+from tmkd_deploy.models.classifier import Classifier, merge_branches, parameters_of
+from tmkd_deploy.models.interface import ModelSpec
+from tmkd_deploy.models.onnx_files import agreement
 from tmkd_deploy.recipe.schema import Recipe
 from tmkd_deploy.records.distillation import StudentRecord, TeacherRecord
 from tmkd_deploy.records.training import origin
+from tmkd_deploy.records.types import height_and_width
+
+_COMPARED = 64  # images on which a converted model is compared with its file
 
 
 def refuse_new_head(new_head: str | None) -> None:
@@ -47,6 +54,8 @@ def given_teacher(recipe: Recipe, data: PreparedData, file: Path, events: Events
     settings = recipe.student
     loaded = weights.recorded_name(weights.initialise(model, settings.model, settings.weights))
     refuse_new_head(weights.new_head(model))
+    if settings.is_onnx_file:
+        events.say(_agreement(recipe, data, model))
     weights.save(model, file)
     found = validate(model, data, "the given model")
     top1, images = found.candidate.top1, len(data.labels("val"))
@@ -55,7 +64,7 @@ def given_teacher(recipe: Recipe, data: PreparedData, file: Path, events: Events
         "validation images."
     )
     return TeacherRecord(
-        visual_model=settings.model,
+        visual_model=settings.shown_model,
         visual_parameters=parameters_of(merge_branches(model)),
         feature_width=width,
         top1_by_view={"rgb": top1},
@@ -63,6 +72,13 @@ def given_teacher(recipe: Recipe, data: PreparedData, file: Path, events: Events
         weights=loaded,
         given=True,
     )
+
+
+def _agreement(recipe: Recipe, data: PreparedData, model: Classifier) -> str:
+    """A sentence on how the converted model agrees with its ONNX file on validation images."""
+    settings, size = recipe.student, height_and_width(recipe.data.image_size)
+    spec = ModelSpec(settings.model, len(data.class_names), *size, settings.model_kwargs)
+    return agreement(spec, model.eval(), np.asarray(data.images("val")[:_COMPARED]))
 
 
 def given_student(

@@ -25,7 +25,7 @@ _TOLERANCE = 1e-3  # of the largest score; runtimes add up in another order
 class OnnxFiles(WithoutPublishedWeights):
     """Files of other tools, converted to torch modules; nothing in them is executed."""
 
-    name = "the ONNX file"
+    name = "The ONNX file"
 
     def names(self) -> list[str]:
         """Files are no list."""

@@ -21,6 +21,9 @@ _MODEL = (
 )
 
 
+ONNX_SUFFIX = ".onnx"
+
+
 class Views(Section):
     """The edge and high-frequency views that the teachers see in addition to RGB."""
 
@@ -145,7 +148,11 @@ def _known_keyword(keyword: str) -> str:
 class Student(Section):
     """The student, trained from scratch unless weights are given."""
 
-    model: str = Field("resnet10t", description=_MODEL)
+    model: str = Field(
+        "resnet10t",
+        description=f"{_MODEL} Or the path of an ONNX file, which brings its own weights; see "
+        "[ONNX files](../how-to/models.md#quantize-an-onnx-file).",
+    )
     model_kwargs: dict[
         Annotated[str, AfterValidator(_known_keyword)], bool | int | float | str | list[int | float]
     ] = Field(
@@ -154,6 +161,16 @@ class Student(Section):
         "[all keywords](#model-keywords).",
     )
     weights: str = Field("none", description="Initial weights, as for the visual teacher.")
+
+    @property
+    def is_onnx_file(self) -> bool:
+        """Whether the model is a file and not a name."""
+        return self.model.endswith(ONNX_SUFFIX)
+
+    @property
+    def shown_model(self) -> str:
+        """The model's name for a report: that of a file is without folders."""
+        return Path(self.model).name if self.is_onnx_file else self.model
 
     @field_validator("model_kwargs")
     @classmethod

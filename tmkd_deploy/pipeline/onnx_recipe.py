@@ -85,7 +85,7 @@ def _write(
         )
 
     recipe = from_text(text(json.dumps(list(fixed or (_SIZE, _SIZE)))), path, overrides)
-    stated = recipe.data.mean is not None or bool(recipe.student.model_kwargs)
+    stated = recipe.data.mean is not None or "channel_order" in recipe.student.model_kwargs
     lines = _stated(recipe) if stated else _tried(recipe, file, path.parent, events)
     written = text(json.dumps(recipe.data.image_size), lines)
     from_text(written, path, overrides)
@@ -95,11 +95,13 @@ def _write(
 def _stated(recipe: Recipe) -> tuple[str, str]:
     """The lines on what the command states."""
     mean, std = json.dumps(recipe.data.mean), json.dumps(recipe.data.std)
-    given = json.dumps(recipe.student.model_kwargs)
-    return (
-        f"  mean: {mean} # as stated\n  std: {std}\n" if recipe.data.mean is not None else "",
-        f"  model_kwargs: {given} # as stated\n" if recipe.student.model_kwargs else "",
-    )
+    lines = f"  mean: {mean} # as stated\n  std: {std}\n" if recipe.data.mean is not None else ""
+    return lines, _keywords(recipe, {})
+
+
+def _keywords(recipe: Recipe, more: dict[str, str]) -> str:
+    given = {**recipe.student.model_kwargs, **more}
+    return f"  model_kwargs: {json.dumps(given)}\n" if given else ""
 
 
 def _tried(recipe: Recipe, file: Path, runs: Path, events: Events) -> tuple[str, str]:
@@ -119,7 +121,7 @@ def _tried(recipe: Recipe, file: Path, runs: Path, events: Events) -> tuple[str,
         f"  mean: {mean} # of the usual conventions the one that fits: {best.sentence}\n"
         f"  std: {std}\n"
     )
-    return lines, "  model_kwargs: {channel_order: bgr} # blue comes first\n" if best.bgr else ""
+    return lines, _keywords(recipe, {"channel_order": "bgr"} if best.bgr else {})
 
 
 def _output(recipe: Recipe) -> str | None:

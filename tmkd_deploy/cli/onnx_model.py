@@ -21,14 +21,14 @@ def with_recipe(options: StageOptions) -> StageOptions:
             raise RequestError(
                 "The images of a recipe are in the recipe.",
                 where="--data",
-                advice="Leave it out, or name an ONNX file in place of the recipe.",
+                advice="Omit it, or name an ONNX file in place of the recipe.",
             )
         return options
     if options.dry_run:
         raise RequestError(
             "A dry run needs a recipe, and writing one reads the images.",
             where=str(file),
-            advice=f"Run: tmkd-deploy quantize {file} --data DIR",
+            advice=f"Run: tmkd-deploy quantize {file} --data FOLDER",
         )
     from tmkd_deploy.cli import progress  # noqa: PLC0415
     from tmkd_deploy.pipeline.onnx_recipe import recipe_for  # noqa: PLC0415

@@ -98,7 +98,7 @@ def agreement(spec: ModelSpec, classifier: Classifier, images: Images) -> str:
             where=spec.model,
             advice="Give the model itself and its weights, or report the file's exporter.",
         )
-    softmax = "; the softmax at its end is left out" if found.head.ends_in_softmax else ""
+    softmax = "; the softmax at its end is omitted" if found.head.ends_in_softmax else ""
     return (
         f"The converted model agrees with {found.file.path.name} on {100 * same:.0f} % of "
         f"{len(images)} images; its scores differ by at most {100 * difference:.2g} % of the "

@@ -48,7 +48,7 @@ def recipe_for(
         raise RequestError(
             "An ONNX file needs images to be calibrated and measured on.",
             where=str(file),
-            advice="Name their folder, one folder per class: --data DIR",
+            advice="Name their folder, which holds one folder per class: --data FOLDER",
         )
     runs.mkdir(parents=True, exist_ok=True)
     _write(path, file, data, name, target, overrides, events)

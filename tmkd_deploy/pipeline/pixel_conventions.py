@@ -63,7 +63,7 @@ def best_convention(converted: Converted, data: PreparedData, events: Events) ->
     best, others = tried[0], tried[1:]
     if not all(_leads(best, each) for each in others):
         raise RequestError(
-            f"How the ONNX file wants its pixels cannot be told: on {len(rows)} validation images, "
+            f"How the ONNX file wants its pixels is not clear: on {len(rows)} validation images, "
             f"its top-1 is {_listed(tried[:4])}.",
             where="data.mean and data.std",
             advice="State what it was trained with, for pixels in [0, 1]: --set "

@@ -76,7 +76,7 @@ def test_the_convention_that_fits_is_found(scale, order, name, bgr, tmp_path) ->
 def test_a_convention_that_does_not_lead_is_not_taken(tmp_path) -> None:
     from tmkd_deploy.pipeline.pixel_conventions import best_convention
 
-    with pytest.raises(RequestError, match="cannot be told: on 6 validation images") as refused:
+    with pytest.raises(RequestError, match="is not clear: on 6 validation images") as refused:
         best_convention(
             converted(Threshold(1.0, 0, 2), tmp_path / "net.onnx"), data(6), RecordedEvents()
         )

@@ -100,7 +100,7 @@ def tensor(proto: Any, path: Path) -> Tensor:
     try:
         numbers = onnx.numpy_helper.to_array(proto)
         return torch.from_numpy(numbers.copy())
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, KeyError) as error:
         raise _refused(path, "holds a tensor that cannot be read", "Export it again.") from error
 
 

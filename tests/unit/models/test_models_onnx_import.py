@@ -86,6 +86,8 @@ def test_a_converted_file_computes_what_the_network_computes(name, dynamo, tmp_p
     assert "agrees with net.onnx on 100 % of 3 images" in said
     images = torch.rand(5, 3, SIDE, SIDE)
     assert torch.allclose(classifier(images)[0], net(name)(images), atol=1e-4)
+    insert_quantizers(classifier)  # none is enabled
+    assert torch.allclose(classifier(images)[0], net(name)(images), atol=1e-4)
 
 
 def test_the_layers_are_those_that_quantizers_know(tmp_path) -> None:

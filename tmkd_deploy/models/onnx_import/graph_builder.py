@@ -146,7 +146,7 @@ class GraphBuilder:
             return given.node
         if given.is_constant:
             numbers = given.at[0]
-            return numbers.item() if numbers.ndim == 0 else self._buffer(numbers)
+            return numbers.item() if numbers.ndim == 0 else self._held(numbers)
         first, second = given.at
         of_batch = (first.shape[:1], second.shape[:1]) == ((BATCHES[0],), (BATCHES[1],))
         if not of_batch or not all(torch.equal(row, second[0]) for row in (*first, *second)):
@@ -154,11 +154,13 @@ class GraphBuilder:
         if self._rows is None:
             self._rows = self.graph.call_method("size", (self.images.node, 0))
         same = [-1] * (first.ndim - 1)
-        return self.graph.call_method("expand", (self._buffer(first[:1]), self._rows, *same))
+        return self.graph.call_method("expand", (self._held(first[:1]), self._rows, *same))
 
-    def _buffer(self, numbers: Tensor) -> fx.Node:
+    def _held(self, numbers: Tensor) -> fx.Node:
+        """Numbers that the module holds; as a parameter, which fx traces as it traces a layer's."""
         name = self._unique("constant")
-        self.root.register_buffer(name, numbers.clone())
+        held = nn.Parameter(numbers.clone(), requires_grad=False)
+        self.root.register_parameter(name, held)
         return self.graph.get_attr(name)
 
     def _unique(self, suffix: str = "") -> str:

@@ -62,6 +62,9 @@ def net(name: str) -> nn.Module:
     torch.manual_seed(1)
     module = NETS[name]().train()
     with torch.no_grad():
+        for each in module.parameters():
+            if each.ndim > 1 and not each.any():  # as torchvision leaves the heads of transformers
+                each.normal_(std=0.1)
         module(torch.rand(8, 3, SIDE, SIDE))
     return module.eval()
 

@@ -117,6 +117,13 @@ def _slice(operator: Operator) -> Value:
     axes = operator.axes(3) or list(range(len(starts)))
     given_steps = operator.optional(4)
     steps = given_steps.integers("steps") if given_steps else [1] * len(starts)
+    if given.node is None:
+        chosen: list[slice] = [slice(None)] * ndim
+        for axis, start, end, step in zip(axes, starts, ends, steps, strict=True):
+            all_the_way = step < 0 and end < -given.shape[axis]
+            chosen[axis % ndim] = slice(start, None if all_the_way else end, step)
+        first, second = (torch.from_numpy(each.numpy()[tuple(chosen)].copy()) for each in given.at)
+        return Value(None, (first, second))
     if any(each < 1 for each in steps):
         raise operator.refuse("it runs backwards")
     places = [slice(None)] * ndim

@@ -64,6 +64,12 @@ def init(
             where="--target",
             advice=f"Give one, and add {', '.join(others)} to the recipe's targets.",
         )
+    if student is not None and student.endswith(".onnx"):
+        raise RequestError(
+            "An ONNX file needs no recipe of yours.",
+            where="--student",
+            advice=f"Run: tmkd-deploy quantize {shlex.quote(student)} --data FOLDER",
+        )
     if (student is None) != (weights is None) or (student is not None and data is None):
         raise RequestError(
             "A trained model needs its name, its weights and images.",

@@ -9,7 +9,7 @@ from tmkd_deploy.artifacts import sha256_of
 from tmkd_deploy.models.entry_points import identity
 from tmkd_deploy.pipeline.stage import to_jsonable
 from tmkd_deploy.recipe.schema import Student, VisualTeacher
-from tmkd_deploy.recipe.training import ONNX_SUFFIX
+from tmkd_deploy.recipe.student import ONNX_SUFFIX
 
 
 def model_params(section: Student | VisualTeacher) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from tmkd_deploy.printable import printable
 from tmkd_deploy.recipe import override, renamed_keys, validation_errors
 from tmkd_deploy.recipe.renamed_keys import Rename
 from tmkd_deploy.recipe.schema import Recipe
-from tmkd_deploy.recipe.training import ONNX_SUFFIX
+from tmkd_deploy.recipe.student import ONNX_SUFFIX
 from tmkd_deploy.recipe.validation_errors import Problem
 from tmkd_deploy.runtime.regular_file import open_regular
 from tmkd_deploy.suggestions import did_you_mean

@@ -25,9 +25,9 @@ from tmkd_deploy.recipe.deployment import (
 )
 from tmkd_deploy.recipe.prompts import Prompts
 from tmkd_deploy.recipe.section import Fraction, Section
+from tmkd_deploy.recipe.student import Student
 from tmkd_deploy.recipe.training import (
     Distill,
-    Student,
     Teacher,
     TextTeacher,
     Training,

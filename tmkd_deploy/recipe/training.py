@@ -1,4 +1,4 @@
-"""The recipe's sections on teachers and student: views, models, training and distillation."""
+"""The recipe's sections on teachers: views, models, training and distillation."""
 
 from __future__ import annotations
 
@@ -6,22 +6,13 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, field_validator, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import Field, field_validator, model_validator
 
-from tmkd_deploy.models import model_kwargs as keywords
 from tmkd_deploy.recipe import methods
 from tmkd_deploy.recipe.section import Count, NotNegative, Positive, Section
+from tmkd_deploy.recipe.student import MODEL
 from tmkd_deploy.recipe.training_keys import Augmentations, ClassWeights, EmaDecay, Keep, Patience
 from tmkd_deploy.records.types import VIEWS, Augment, LogitLoss, Method, Mix, View
-
-_MODEL = (
-    "The name of a timm model, of a torchvision model as 'torchvision:resnet18', or of a model of "
-    "an installed package as 'PACKAGE:NAME'; see [models](../how-to/models.md)."
-)
-
-
-ONNX_SUFFIX = ".onnx"
 
 
 class Views(Section):
@@ -44,7 +35,7 @@ class Views(Section):
 class VisualTeacher(Section):
     """The visual teacher: one network, fine-tuned on all three views."""
 
-    model: str = Field("tf_efficientnet_lite0", description=_MODEL)
+    model: str = Field("tf_efficientnet_lite0", description=MODEL)
     weights: str = Field(
         "auto",
         description="'pretrained' (the weights that timm or torchvision publishes for the model), "
@@ -137,48 +128,6 @@ class Teacher(Section):
 
     visual: VisualTeacher = Field(VisualTeacher(), description="The visual teacher.")
     text: TextTeacher = Field(TextTeacher(), description="The text teacher.")
-
-
-def _known_keyword(keyword: str) -> str:
-    if keyword not in keywords.KEYWORDS:
-        raise PydanticCustomError("unknown_keyword", "There is no such keyword.")
-    return keyword
-
-
-class Student(Section):
-    """The student, trained from scratch unless weights are given."""
-
-    model: str = Field(
-        "resnet10t",
-        description=f"{_MODEL} Or the path of an ONNX file, which brings its own weights; see "
-        "[ONNX files](../how-to/models.md#quantize-an-onnx-file).",
-    )
-    model_kwargs: dict[
-        Annotated[str, AfterValidator(_known_keyword)], bool | int | float | str | list[int | float]
-    ] = Field(
-        default_factory=dict,
-        description="Keyword arguments for the model, such as channel widths; "
-        "[all keywords](#model-keywords).",
-    )
-    weights: str = Field("none", description="Initial weights, as for the visual teacher.")
-
-    @property
-    def is_onnx_file(self) -> bool:
-        """Whether the model is a file and not a name."""
-        return self.model.endswith(ONNX_SUFFIX)
-
-    @property
-    def shown_model(self) -> str:
-        """The model's name for a report: that of a file is without folders."""
-        return Path(self.model).name if self.is_onnx_file else self.model
-
-    @field_validator("model_kwargs")
-    @classmethod
-    def _values_fit(cls, given: dict[str, Any]) -> dict[str, Any]:
-        for keyword, value in given.items():
-            if expected := keywords.wrong_value(keyword, value):
-                raise ValueError(f"{keyword!r} must be {expected}")
-        return given
 
 
 class Training(Section):

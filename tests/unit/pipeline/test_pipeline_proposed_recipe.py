@@ -204,6 +204,7 @@ def test_a_trained_model_needs_no_teacher(here, capsys) -> None:
     [
         (("--student", "resnet10t"), "needs its name, its weights and images"),
         (("--student", "resnet10t", "--weights", "none.pt"), "There is no such file"),
+        (("--student", "net.onnx"), "tmkd-deploy quantize net.onnx --data"),
         (("--student", "resnet10x", "--weights", "pretrained"), "no model named"),
     ],
 )

@@ -31,4 +31,4 @@ def test_tables_are_replaced_and_the_text_around_them_stays(generator: ModuleTyp
     fresh = generator.refreshed(page)
     assert fresh.startswith("above\n") and fresh.endswith("\nbelow\n")
     assert "stale" not in fresh
-    assert "| `epochs` | whole number, at least 1 | `30` |" in fresh
+    assert "| `epochs` | whole number, at least 0 | `30` |" in fresh

@@ -73,7 +73,7 @@ def _root(
     """Distil, quantize, export, build, measure, gate and bundle vision models for edge devices.
 
     Each stage command takes a recipe (./recipe.yaml by default), runs the stages that are not up
-    to date, and writes to runs/<name of the recipe>.
+    to date, and writes to runs/<name of the recipe>. An ONNX file can take a recipe's place.
     """
 
 

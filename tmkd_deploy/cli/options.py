@@ -17,6 +17,13 @@ DEFAULT_RUNS = Path("runs")
 DEFAULT_PROOFS = Path("proofs")
 
 RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="The recipe.")]
+RecipeOrModel = Annotated[
+    Path, typer.Argument(metavar="RECIPE", help="The recipe; or an ONNX file, with --data.")
+]
+ImagesOfModel = Annotated[
+    Path | None,
+    typer.Option("--data", metavar="DIR", help="The images, where RECIPE is an ONNX file."),
+]
 Overrides = Annotated[
     list[str] | None,
     typer.Option(
@@ -70,7 +77,8 @@ Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress.")]
 class StageOptions:
     """The options of commands that run stages: one field each, in the order of the help."""
 
-    recipe: RecipePath = DEFAULT_RECIPE
+    recipe: RecipeOrModel = DEFAULT_RECIPE
+    data: ImagesOfModel = None
     sensitivity: Sensitivity = False
     overrides: Overrides = None
     targets: Targets = None

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tmkd_deploy.cli import output, stages
+from tmkd_deploy.cli.onnx_model import with_recipe
 from tmkd_deploy.cli.options import StageOptions
 from tmkd_deploy.errors import ExitCode, MissingExtra
 
@@ -26,6 +27,7 @@ def quantize(options: StageOptions) -> None:
 
 
 def _rank_layers(options: StageOptions) -> None:
+    options = with_recipe(options)
     result = stages.run_pipeline(_SENSITIVITY, options)
     gains = _gains(result.folder)
     if options.as_json:

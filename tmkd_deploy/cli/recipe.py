@@ -43,10 +43,18 @@ def init(
         list[str] | None,
         typer.Option("--target", help="A target name; see `targets list`.  [default: cpu]"),
     ] = None,
+    student: Annotated[
+        str | None,
+        typer.Option("--student", metavar="NAME", help="The model that you have trained."),
+    ] = None,
+    weights: Annotated[
+        str | None, typer.Option("--weights", metavar="FILE", help="Its weights; with --student.")
+    ] = None,
 ) -> None:
     """Write a short, commented recipe.
 
     With --data, it suits the images: their size, split, models and epochs, each with its reason.
+    With --student and --weights as well, that model is quantized as it is, without a teacher.
     Existing files are never overwritten.
     """
     target, *others = targets or ["cpu"]
@@ -56,7 +64,24 @@ def init(
             where="--target",
             advice=f"Give one, and add {', '.join(others)} to the recipe's targets.",
         )
-    if data is None:
+    if student is not None and student.endswith(".onnx"):
+        raise RequestError(
+            "An ONNX file needs no recipe of yours.",
+            where="--student",
+            advice=f"Run: tmkd-deploy quantize {shlex.quote(student)} --data FOLDER",
+        )
+    if (student is None) != (weights is None) or (student is not None and data is None):
+        raise RequestError(
+            "A trained model needs its name, its weights and images.",
+            where="--student",
+            advice="Give --student, --weights and --data together.",
+        )
+    if data is not None and student is not None and weights is not None:
+        from tmkd_deploy.pipeline import given_recipe  # noqa: PLC0415
+
+        given_recipe.write(path, data, name, target, student, weights)
+        output.emit(f"Wrote {path}. Check its image size, mean and std, and edit its budgets.")
+    elif data is None:
         from tmkd_deploy.recipe import starter  # noqa: PLC0415
 
         starter.write(path, source, target, name)

@@ -185,6 +185,7 @@ def _stages(result: RunResult) -> RichTable:
             "unchanged, reused" if stage.reused else formatting.duration(stage.seconds),
         ]
         for stage in result.stages
+        if not stage.hidden
     ]
     return grid(Table("", ["Stage", "Target", "Time"], rows))
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from tmkd_deploy.cli import output
+from tmkd_deploy.cli.onnx_model import with_recipe
 from tmkd_deploy.cli.options import StageOptions, stage_command
 from tmkd_deploy.errors import ExitCode
 
@@ -106,6 +107,7 @@ def command(stage: StageCommand) -> Callable[..., None]:
 
 def execute(stage: StageCommand, options: StageOptions) -> None:
     """Run the pipeline up to the goal of `stage`, print the result, and exit."""
+    options = with_recipe(options)
     if options.dry_run:
         _show_plan(stage, options)
         return

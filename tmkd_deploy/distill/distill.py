@@ -22,8 +22,10 @@ from tmkd_deploy.distill.candidates import (
 )
 from tmkd_deploy.distill.decide_fusion import fusion_of, stated_fusion, validate_fused
 from tmkd_deploy.distill.gallery import summarise_view_weights, write_gallery
+from tmkd_deploy.distill.given_model import given_student
 from tmkd_deploy.distill.losses.labels import class_weights
 from tmkd_deploy.distill.losses.total import StudentLoss
+from tmkd_deploy.distill.new_models import new_student
 from tmkd_deploy.distill.student import train_student
 from tmkd_deploy.distill.teacher_outputs import (
     CachedTeacherOutputs,
@@ -31,12 +33,12 @@ from tmkd_deploy.distill.teacher_outputs import (
     TeacherOutputSource,
     cache_teacher_outputs,
 )
-from tmkd_deploy.distill.train_teacher import Teachers
+from tmkd_deploy.distill.train_teacher import VISUAL_WEIGHTS, Teachers
 from tmkd_deploy.events import Events
 from tmkd_deploy.models import weights
-from tmkd_deploy.models.classifier import Classifier, create, merge_branches, parameters_of
+from tmkd_deploy.models.classifier import Classifier, merge_branches, parameters_of
 from tmkd_deploy.recipe.schema import Recipe
-from tmkd_deploy.records.distillation import StudentName, StudentRecord
+from tmkd_deploy.records.distillation import StudentName, StudentRecord, TeacherRecord
 from tmkd_deploy.records.fusion import Fusion
 from tmkd_deploy.records.training import TrainingCurve
 from tmkd_deploy.training.batches import TrainingImages
@@ -91,9 +93,13 @@ class Student:
         return outputs.on(training_device())
 
     def loss(self, recipe: Recipe, data: PreparedData, teachers: Teachers) -> StudentLoss:
-        """The loss it was trained with, projections included, for further fine-tuning."""
+        """The loss it was trained with, projections included, for further fine-tuning.
+
+        A given student had none, and its terms need no projections.
+        """
         loss = student_loss(recipe, data, teachers, self.record.feature_width)
-        weights.load(loss, self.folder / _LOSS_WEIGHTS)
+        if self.record.ships != "given":
+            weights.load(loss, self.folder / _LOSS_WEIGHTS)
         return loss
 
 
@@ -134,7 +140,7 @@ def distill(
         weights.save(alone, folder / _weights_of("baseline"))
         baseline = validate(alone, data, "the baseline student")
     record = StudentRecord(
-        model=recipe.student.model,
+        model=recipe.student.shown_model,
         parameters=parameters_of(merge_branches(student)),
         feature_width=loss.to_teacher.in_features,
         **_compared(
@@ -150,6 +156,14 @@ def distill(
     for warning in record.warnings:
         events.warn(warning)
     return record
+
+
+def hand_on(
+    recipe: Recipe, data: PreparedData, teacher: Artifact[TeacherRecord], folder: Path
+) -> StudentRecord:
+    """The given student as it is, where nothing is distilled."""
+    file = folder / _weights_of("given")
+    return given_student(recipe, data, teacher.record, teacher.path(VISUAL_WEIGHTS), file)
 
 
 def _compared(
@@ -272,18 +286,6 @@ def _train(
         trainer_config=trainer_config,
         final_metrics=lambda: {"top1": validate(student, data, "the student").candidate.top1},
         validation=Validation(student, data.images("val"), data.labels("val"), settings),
-    )
-
-
-def new_student(recipe: Recipe, data: PreparedData) -> tuple[Classifier, int]:
-    """The recipe's student with random weights, and the width of its features."""
-    return create(
-        recipe.student.model,
-        len(data.class_names),
-        recipe.student.model_kwargs,
-        recipe.data.image_size,
-        scratch=recipe.student.weights == "none",
-        normalisation=data.record.normalisation,
     )
 
 

@@ -15,13 +15,14 @@ from tmkd_deploy.data.prepared import PreparedData, Split
 from tmkd_deploy.distill import visual_teacher
 from tmkd_deploy.distill.candidates import near_chance, validate
 from tmkd_deploy.distill.fusion import predicted_classes, semantic_weights, uniform_weights
+from tmkd_deploy.distill.given_model import given_teacher
 from tmkd_deploy.distill.losses.labels import class_weights
+from tmkd_deploy.distill.new_models import new_visual
 from tmkd_deploy.distill.teacher_outputs import FusedTeacher
 from tmkd_deploy.events import Events
 from tmkd_deploy.models import weights
 from tmkd_deploy.models.classifier import (
     Classifier,
-    create,
     merge_branches,
     other_normalisation,
     parameters_of,
@@ -38,7 +39,7 @@ from tmkd_deploy.training.schedule import Schedule
 from tmkd_deploy.training.trainer_config import TrainerConfig
 
 TEXT_SCORES = "text.safetensors"
-_VISUAL_WEIGHTS = "visual.safetensors"
+VISUAL_WEIGHTS = "visual.safetensors"
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,8 @@ class Teachers:
 
     `record` is the visual teacher's. `texts` [V, C, d] are the class embeddings of each view, and
     `scores` the text teacher's scores [N, V, C] by split; `logit_scale` times these are its logits,
-    None if it has none.
+    None if it has none. A given model has no text teacher: its texts are zeros, which no term of
+    its loss reads.
     """
 
     visual: Classifier
@@ -60,15 +62,22 @@ class Teachers:
     def load(
         cls,
         trained: Artifact[TeacherRecord],
-        view_scores: Artifact[TextTeacherRecord],
+        view_scores: Artifact[TextTeacherRecord] | None,
         recipe: Recipe,
         data: PreparedData,
     ) -> Teachers:
-        """Load both teachers from the artifacts of their stages."""
+        """Load both teachers from the artifacts of their stages; a given model has no scores."""
+        visual = read_visual(trained, recipe, data)
+        if view_scores is None:
+            return cls(visual, trained.record, torch.zeros(1, len(data.class_names), 1), {})
         scores = load_file(view_scores.path(TEXT_SCORES))
         texts = scores.pop("texts")
-        visual, scale = read_visual(trained, recipe, data), view_scores.record.logit_scale
-        return cls(visual, trained.record, texts, scores, scale)
+        return cls(visual, trained.record, texts, scores, view_scores.record.logit_scale)
+
+    @property
+    def given(self) -> bool:
+        """Whether the visual teacher is the given student itself."""
+        return self.record.given
 
     def view_weights(
         self, recipe: Recipe, fusion: Fusion, split: Split, labels: np.ndarray
@@ -117,8 +126,8 @@ def read_visual(
     artifact: Artifact[TeacherRecord], recipe: Recipe, data: PreparedData
 ) -> Classifier:
     """Load the visual teacher with its parallel branches merged."""
-    visual, _ = _new_visual(recipe, data)
-    weights.load(visual, artifact.path(_VISUAL_WEIGHTS))
+    visual, _ = new_visual(recipe, data)
+    weights.load(visual, artifact.path(VISUAL_WEIGHTS))
     return merge_branches(visual)
 
 
@@ -130,9 +139,11 @@ def train_teacher(
     trainer_config: TrainerConfig | None = None,
 ) -> TeacherRecord:
     """Fine-tune the visual teacher on the training split and write it into `folder`."""
+    if recipe.model_is_given:
+        return given_teacher(recipe, data, folder / VISUAL_WEIGHTS, events)
     device = training_device()
     torch.manual_seed(recipe.seed)
-    visual, width = _new_visual(recipe, data)
+    visual, width = new_visual(recipe, data)
     settings = recipe.teacher.visual
     chosen = weights.initialise(visual, settings.model, settings.weights)
     warn_of_normalisation("teacher.visual", visual, chosen, data, events)
@@ -145,7 +156,7 @@ def train_teacher(
     if settings.epochs and loaded != "none" and new_head is None:
         _try_weights(visual, data, events)
     curve = _fine_tune(visual, recipe, data, device, events, trainer_config)
-    weights.save(visual, folder / _VISUAL_WEIGHTS)
+    weights.save(visual, folder / VISUAL_WEIGHTS)
     top1 = visual_teacher.top1_by_view(
         visual, data.images("val"), data.labels("val"), recipe.views, device, events
     )
@@ -221,15 +232,3 @@ def warn_of_normalisation(
     own = data.record.normalisation
     if own and (problem := other_normalisation(classifier, own, initial)):
         events.warn(f"{key}: {problem}")
-
-
-def _new_visual(recipe: Recipe, data: PreparedData) -> tuple[Classifier, int]:
-    settings = recipe.teacher.visual
-    return create(
-        settings.model,
-        len(data.class_names),
-        {},
-        recipe.data.image_size,
-        scratch=settings.weights == "none",
-        normalisation=data.record.normalisation,
-    )

@@ -21,11 +21,11 @@ _ADVICE = {
     "engine": "The runtime deviates from the ONNX standard: check the findings above for "
     "saturation and for activations of the wrong sign, and try another version of the runtime.",
 }
-_NO_LOSS = "No step from the teacher to the engine lost top-1 on these images."
+_NO_LOSS = "No step down to the engine lost top-1 on these images."
 
 
 def largest_drop(rows: Sequence[LedgerRow], precision: str) -> tuple[list[Finding], list[str]]:
-    """The step from the teacher to an engine that lost the most top-1, and notes."""
+    """The step from the first model to an engine that lost the most top-1, and notes."""
     path = [row for row in rows if _is_on_path(row, precision)]
     notes = _calibration(path)
     steps = [row for row in path if row.change_points is not None]

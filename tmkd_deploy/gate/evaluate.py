@@ -64,7 +64,7 @@ def _not_judged(
 
 
 def _check(budget: str, limit: float, measurements: Measurements, precision: Precision) -> Check:
-    subject = rule(budget)
+    subject = rule(budget, model_is_given=measurements.model_is_given)
     metric = subject.measure(measurements, precision)
     demand = "requires at least" if subject.at_least else "allows"
     allowed = f"the budget {demand} {_amount(f'{limit:.12g}', subject.unit)}"

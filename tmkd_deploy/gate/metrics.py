@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from tmkd_deploy.proportions import (
@@ -49,8 +49,11 @@ class Rule:
     missing: str = "The measurements do not include it."
 
 
-def rule(budget: str) -> Rule:
-    """The rule of a budget, such as 'accuracy' or 'recall.<class>'."""
+def rule(budget: str, *, model_is_given: bool = False) -> Rule:
+    """The rule of a budget, such as 'accuracy' or 'recall.<class>'.
+
+    With `model_is_given` there was no teacher, and the rule says so.
+    """
     key, _, name = budget.partition(".")
     if key == "recall":
         return Rule(
@@ -68,7 +71,13 @@ def rule(budget: str) -> Rule:
             partial(_precision, name),
             missing="No test image was taken for this class.",
         )
-    return _RULES[key]
+    found = _RULES[key]
+    if not model_is_given:
+        return found
+    subject, gain = (
+        each.replace("the teacher", "the given model") for each in (found.subject, found.gain)
+    )
+    return replace(found, subject=subject, gain=gain)
 
 
 def _p50(measurements: Measurements, precision: Precision) -> Metric | None:
@@ -82,11 +91,15 @@ def _p99(measurements: Measurements, precision: Precision) -> Metric | None:
 
 
 def _speedup(measurements: Measurements, precision: Precision) -> Metric | None:
+    """The speed-up over the teacher, or over the FP32 engine of a given model."""
     ratios = measurements.latency.ratios if measurements.latency else []
+    reference = "fp32" if measurements.model_is_given else "teacher"
+    if precision == reference and measurements.engine_latency(precision):
+        return Metric(1.0)
     for ratio in ratios:
-        if (ratio.numerator, ratio.denominator) == ("teacher", precision):
+        if (ratio.numerator, ratio.denominator) == (reference, precision):
             return Metric(ratio.ratio, ratio.interval)
-        if (ratio.numerator, ratio.denominator) == (precision, "teacher"):
+        if (ratio.numerator, ratio.denominator) == (precision, reference):
             low, high = ratio.interval
             return Metric(1 / ratio.ratio, (1 / high, 1 / low))
     return None

@@ -49,7 +49,7 @@ def trial_of(
     budgets: Budgets, measurements: Measurements, layers: list[str], estimated: float
 ) -> Trial:
     """The record of a trial that excluded `layers`; `estimated` is the change in points."""
-    student = measurements.ledger_row("student")
+    student = measurements.ledger_row("teacher" if measurements.model_is_given else "student")
     engine = measurements.engine_accuracy("int8")
     latency = measurements.engine_latency("int8")
     broken = measurements.unusable.get("int8")

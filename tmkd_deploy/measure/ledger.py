@@ -117,14 +117,19 @@ def _row(
 
 
 def _against(engine: _Evaluated, evaluated: Iterable[_Evaluated]) -> dict[str, PairedCounts]:
-    """The engine compared with the teacher and with the unquantized student."""
+    """The engine compared with the teacher and with the unquantized student.
+
+    A given model is both.
+    """
+    references: tuple[Representation, ...] = ("teacher", "student")
     return {
-        other.entry.representation: PairedCounts(
+        reference: PairedCounts(
             gained=int((engine.right & ~other.right).sum()),
             lost=int((other.right & ~engine.right).sum()),
         )
         for other in evaluated
-        if other.entry.representation in ("teacher", "student")
+        for reference in references
+        if reference in (other.entry.representation, other.entry.key)
     }
 
 

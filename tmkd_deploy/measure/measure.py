@@ -34,6 +34,7 @@ from tmkd_deploy.training.distributed import training_device
 from tmkd_deploy.training.predict import predict
 
 _STUDENTS: tuple[StudentName, StudentName] = ("distilled", "baseline")
+GIVEN_MODEL = "Given model"
 _REPRESENTATIONS: dict[StudentName, Representation] = {
     "distilled": "student_distilled",
     "baseline": "student_baseline",
@@ -62,12 +63,16 @@ class Models:
 
 @dataclass(frozen=True)
 class InTorch:
-    """The PyTorch models' ledger entries and sizes, and what is wrong with them, in sentences."""
+    """The PyTorch models' ledger entries and sizes, and what is wrong with them, in sentences.
+
+    `given` if the student was given, so that it is the only model in floating point.
+    """
 
     entries: list[Entry]
     teacher_parameters: int
     student_parameters: int
     concerns: Sequence[str] = ()
+    given: bool = False
 
 
 def in_torch(
@@ -92,6 +97,7 @@ def in_torch(
             *([teacher.weakness] if teacher.weakness else []),
             *models.student.record.concerns,
         ],
+        teacher.given,
     )
 
 
@@ -165,6 +171,7 @@ def measure(
         unfit_split=unfit,
         teacher_parameters=torch_side.teacher_parameters,
         student_parameters=torch_side.student_parameters,
+        model_is_given=torch_side.given,
         guarded_class=recipe.decision.guarded_class,
         guarded_recall=recipe.decision.recall if guard else None,
     )
@@ -193,17 +200,20 @@ def _torch_entries(
             key, representation, precision, label, logits, compared_with, gain_note, decision
         )
 
-    entries = [
-        entry(
-            "teacher", "teacher", "Teacher, RGB view", models.teachers.visual, "the teacher", None
-        )
-    ]
-    shipped, losing = _STUDENTS if models.student.record.ships == "distilled" else _STUDENTS[::-1]
-    if models.other is not None:
-        label, of = f"{losing.capitalize()} student", f"the {losing} student"
-        entries.append(entry(losing, _REPRESENTATIONS[losing], label, models.other, of))
-    label, of = f"{shipped.capitalize()} student", f"the {shipped} student"
-    entries.append(entry("student", "student", label, models.student.classifier, of))
+    classifier = models.student.classifier
+    if models.teachers.given:
+        # one row, which every later row and every budget is compared with
+        entries = [entry("student", "teacher", GIVEN_MODEL, classifier, "the given model", None)]
+    else:
+        visual, label = models.teachers.visual, "Teacher, RGB view"
+        entries = [entry("teacher", "teacher", label, visual, "the teacher", None)]
+        ships_distilled = models.student.record.ships == "distilled"
+        shipped, losing = _STUDENTS if ships_distilled else _STUDENTS[::-1]
+        if models.other is not None:
+            label, of = f"{losing.capitalize()} student", f"the {losing} student"
+            entries.append(entry(losing, _REPRESENTATIONS[losing], label, models.other, of))
+        label, of = f"{shipped.capitalize()} student", f"the {shipped} student"
+        entries.append(entry("student", "student", label, classifier, of))
     origin = "student"
     if models.control is not None:
         origin = "control" if models.fine_tuned else "student"
@@ -223,6 +233,8 @@ def engines_under_test(
     engines: Artifact[EngineRecord],
     teacher: Path | None,
     compared: Artifact[ComparedRecord] | None,
+    *,
+    given: bool = False,
 ) -> dict[str, EngineUnderTest]:
     """The engines to measure, in the order of their turns.
 
@@ -230,11 +242,12 @@ def engines_under_test(
         engines: the build stage's artifact.
         teacher: the teacher's engine for the same runtime, if there is one.
         compared: alternative quantizations of the student, which run on ONNX Runtime.
+        given: whether the student was given, so that there is no other model.
     """
     record = engines.record
     found = {TEACHER: EngineUnderTest("FP32 teacher", record.runtime, teacher)} if teacher else {}
     for engine in record.engines:
-        label = f"{engine.precision.upper()} student"
+        label = f"{engine.precision.upper()} {'model' if given else 'student'}"
         found[engine.precision] = EngineUnderTest(label, record.runtime, engines.path(engine.file))
     if compared:
         for each in compared.record.files:

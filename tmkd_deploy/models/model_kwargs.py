@@ -5,7 +5,8 @@ such as `checkpoint_path`, `pretrained_cfg` or `cache_dir` read files and addres
 choice. `num_classes` and `in_chans` follow from the data. Other keywords are added here once
 someone needs them and they neither name a file nor change what the model returns.
 
-The groups are read from the constructors in `timm.models`; the reference page lists them.
+The groups are read from the constructors in `timm.models`; the reference page lists them. Two are
+for ONNX files: `channel_order` and `output`.
 """
 
 from __future__ import annotations
@@ -55,6 +56,10 @@ def _is_rate(value: Any) -> bool:
 
 def _is_flag(value: Any) -> bool:
     return isinstance(value, bool)
+
+
+def _is_short_text(value: Any) -> bool:
+    return isinstance(value, str) and 0 < len(value) <= 200
 
 
 def _names(keyword: str, names: str) -> Group:
@@ -114,6 +119,8 @@ GROUPS = (
         "batchnorm batchnorm2d groupnorm groupnorm1 layernorm layernorm2d rmsnorm rmsnorm2d",
     ),
     _names("aa_layer", "avg blur blurpc"),
+    _names("channel_order", "bgr rgb"),
+    _group("output", "the name of an output of an ONNX file", _is_short_text, lists=False),
     _names("global_pool", "avg avgmax catavgmax fast map max token"),
     _names("pad_type", "same"),
     _names(

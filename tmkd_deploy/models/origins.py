@@ -7,12 +7,13 @@ from tmkd_deploy.models.given_modules import PREFIX as OWN
 from tmkd_deploy.models.given_modules import GivenModules
 from tmkd_deploy.models.installed_models import InstalledModels
 from tmkd_deploy.models.interface import Origin
+from tmkd_deploy.models.onnx_files import OnnxFiles, is_onnx_file
 from tmkd_deploy.models.timm_models import TimmModels
 from tmkd_deploy.models.torchvision_models import PREFIX, TorchvisionModels
 from tmkd_deploy.suggestions import did_you_mean
 
 _TIMM, _TORCHVISION, _INSTALLED = TimmModels(), TorchvisionModels(), InstalledModels()
-_GIVEN = GivenModules()
+_GIVEN, _ONNX = GivenModules(), OnnxFiles()
 
 
 def origin_of(model: str, where: str | None = None) -> Origin:
@@ -21,6 +22,8 @@ def origin_of(model: str, where: str | None = None) -> Origin:
     Raises:
         RequestError: there is no such model; the closest names are suggested.
     """
+    if is_onnx_file(model):
+        return _ONNX
     if ":" not in model:
         known = _TIMM.names()
         if model.partition(".")[0] in known:

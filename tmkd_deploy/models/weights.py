@@ -92,10 +92,10 @@ def _best_available(model: str) -> tuple[str, dict[str, Tensor] | None]:
     return packaged, None
 
 
-def check_fit(classifier: Classifier, model: str, weights: str) -> None:
+def check_fit(classifier: Classifier, model: str, weights: str) -> str | None:
     """Refuse what `initialise` would refuse, but read no tensors and download nothing.
 
-    `classifier` may be on torch's meta device.
+    `classifier` may be on torch's meta device. Returns what `new_head` would say after loading.
 
     Raises:
         RequestError: there are no pretrained weights for `model`.
@@ -104,14 +104,13 @@ def check_fit(classifier: Classifier, model: str, weights: str) -> None:
     """
     origin = origin_of(model)
     if weights == "none" or (origin.brings_weights and weights == "auto"):
-        return
+        return new_head(classifier)
     network = _network(classifier)
     if weights in {"auto", "pretrained"}:
         _refuse_unpublished(model)
-        _match(origin.pretrained_shapes(model), network, Path(model))
-        return
+        return _match(origin.pretrained_shapes(model), network, Path(model))[1]
     path = _file_of(weights)
-    _match(read_shapes(path), network, path)
+    return _match(read_shapes(path), network, path)[1]
 
 
 def _network(classifier: Classifier) -> Network:

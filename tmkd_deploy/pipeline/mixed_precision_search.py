@@ -18,17 +18,11 @@ from tmkd_deploy.pipeline.run_context import RunContext
 from tmkd_deploy.pipeline.runner import artifact, resolve
 from tmkd_deploy.pipeline.stage import Job, Ref, Stage, to_jsonable
 from tmkd_deploy.pipeline.stages.distill import student_params
+from tmkd_deploy.pipeline.teacher_inputs import student_inputs
 from tmkd_deploy.quantize.mixed_precision import TrialOutcome, fewest_estimated, solve
 from tmkd_deploy.recipe.schema import Recipe
 from tmkd_deploy.records.measurements import Measurements
 from tmkd_deploy.records.quantization import MixedPrecisionRecord, SearchOutcome
-
-_STUDENT_INPUTS = {
-    "data": Ref("prepare"),
-    "teacher": Ref("train_teacher"),
-    "view_scores": Ref("score_views"),
-    "student": Ref("distill"),
-}
 
 
 def search_excluded_layers(context: RunContext, target: ResolvedTarget) -> Recipe:
@@ -79,7 +73,7 @@ class Trial(Stage[Exclusion]):
 
     def inputs(self) -> dict[str, Ref]:
         """What the trials share."""
-        return _STUDENT_INPUTS
+        return student_inputs(self.context.recipe)
 
     def run(self, job: Job) -> TrialRecord:
         """Run the stages on a copy of the context that excludes the layers."""
@@ -87,7 +81,7 @@ class Trial(Stage[Exclusion]):
             self.context,
             recipe=self.subject.recipe,
             force=None,
-            artifacts={(ref.stage, None): job.inputs[n] for n, ref in _STUDENT_INPUTS.items()},
+            artifacts={(ref.stage, None): job.inputs[n] for n, ref in self.inputs().items()},
             results=[],
         )
         target = dataclasses.replace(
@@ -113,7 +107,7 @@ class MixedPrecision(Stage[ResolvedTarget]):
 
     def inputs(self) -> dict[str, Ref]:
         """The ranking of the layers, and what the trials share."""
-        return {**_STUDENT_INPUTS, "sensitivity": Ref("sensitivity")}
+        return {**student_inputs(self.context.recipe), "sensitivity": Ref("sensitivity")}
 
     def run(self, job: Job) -> MixedPrecisionRecord:
         """Try engines until one keeps its budgets, or the search ends."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from tmkd_deploy.distill.given_model import refuse_new_head
 from tmkd_deploy.errors import RequestError
 from tmkd_deploy.models import weights
 from tmkd_deploy.models.classifier import (
@@ -39,9 +40,14 @@ def create_empty(
         raise
 
 
-def fit(section: Student | VisualTeacher, classifier: Classifier) -> None:
-    """Refuse weights of another model, as `models.weights.check_fit` does."""
-    weights.check_fit(classifier, section.model, section.weights)
+def fit(section: Student | VisualTeacher, classifier: Classifier, *, given: bool) -> None:
+    """Refuse weights of another model, as `models.weights.check_fit` does.
+
+    Those of a `given` model must also fit its last layer.
+    """
+    new_head = weights.check_fit(classifier, section.model, section.weights)
+    if given:
+        refuse_new_head(new_head)
 
 
 def described(section: Student | VisualTeacher, classifier: Classifier) -> str:

@@ -9,6 +9,7 @@ from tmkd_deploy.artifacts import sha256_of
 from tmkd_deploy.models.entry_points import identity
 from tmkd_deploy.pipeline.stage import to_jsonable
 from tmkd_deploy.recipe.schema import Student, VisualTeacher
+from tmkd_deploy.recipe.student import ONNX_SUFFIX
 
 
 def model_params(section: Student | VisualTeacher) -> dict[str, Any]:
@@ -21,5 +22,8 @@ def model_params(section: Student | VisualTeacher) -> dict[str, Any]:
 
 
 def named(model: str) -> dict[str, Any]:
-    """A model alone, for stages that load trained weights into it."""
+    """A model alone, for stages that load trained weights into it; a file counts by content."""
+    if model.endswith(ONNX_SUFFIX):
+        path = Path(model)
+        return {"model": path.name, "file": sha256_of(path) if path.is_file() else None}
     return {"model": model, "package": identity(model)}

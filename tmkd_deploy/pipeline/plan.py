@@ -33,6 +33,7 @@ def plan(context: RunContext, refs: Iterable[Ref]) -> list[PlannedStage]:
             seconds=seconds.get(stage.name, _last_seconds(stage)) if artifact is None else 0.0,
         )
         for stage, artifact in walk.stages
+        if not stage.hidden
     ]
 
 

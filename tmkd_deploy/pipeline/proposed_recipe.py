@@ -49,9 +49,7 @@ def write(path: Path, data: Path, name: str, target: str) -> None:
         DataError: there are no such data, or they cannot be used.
     """
     profile = catalog.get(target)
-    source = source_of(data)
-    dataset = read_source(Data.model_validate({"source": source, "path": data.absolute()}))
-    headers = _headers(dataset, data)
+    dataset, headers = look_at(data)
     gpu = _has_gpu()
     size, sizes = _image_size(headers, gpu)
     training = _count(dataset, "train", 0.68)
@@ -60,14 +58,9 @@ def write(path: Path, data: Path, name: str, target: str) -> None:
     epochs = max(5, round(share * _STUDENT_EPOCHS))
     text = Template(_TEMPLATE.read_text(encoding="utf-8")).substitute(
         name=json.dumps(name),
-        source=source,
-        path=json.dumps(os.path.relpath(data.absolute(), path.absolute().parent)),
-        found=_found(dataset),
+        **about_data(dataset, headers, data, path),
         size=size,
         sizes=sizes,
-        resize=_resize(headers),
-        split=_split(dataset),
-        group=_group(dataset) if source == "folder" else "",
         **_class_weights(dataset),
         **_models(on_cpu=profile.compute_capability is None),
         epochs=epochs,
@@ -75,12 +68,38 @@ def write(path: Path, data: Path, name: str, target: str) -> None:
         text_epochs=max(3, round(share * _TEXT_EPOCHS)),
         quantize_epochs=3 if epochs >= 10 else 1,
         training=f"{training:,}",
-        test=f"{_count(dataset, 'test', 0.2):,}",
-        one=f"{100 / _count(dataset, 'test', 0.2):.2g}",
         target=profile.name,
     )
     from_text(text, path)
     starter.write_new(path, text)
+
+
+def look_at(data: Path) -> tuple[EncodedDataset, list[Header]]:
+    """The images in `data`, and the headers of some.
+
+    Raises:
+        DataError: there are none, or they cannot be used.
+    """
+    source = source_of(data)
+    dataset = read_source(Data.model_validate({"source": source, "path": data.absolute()}))
+    return dataset, _headers(dataset, data)
+
+
+def about_data(
+    dataset: EncodedDataset, headers: list[Header], data: Path, path: Path
+) -> dict[str, str]:
+    """What a template for a recipe at `path` says of the images, whatever is trained on them."""
+    source, test = source_of(data), _count(dataset, "test", 0.2)
+    return {
+        "source": source,
+        "path": json.dumps(os.path.relpath(data.absolute(), path.absolute().parent)),
+        "found": _found(dataset),
+        "resize": _resize(headers),
+        "split": _split(dataset),
+        "group": _group(dataset) if source == "folder" else "",
+        "test": f"{test:,}",
+        "one": f"{100 / test:.2g}",
+    }
 
 
 def _headers(dataset: EncodedDataset, data: Path) -> list[Header]:

@@ -133,7 +133,9 @@ class _Check:
 
         recipe = self._recipe
         sections: dict[str, Student | VisualTeacher]
-        sections = {"student": recipe.student, "teacher.visual": recipe.teacher.visual}
+        sections = {"student": recipe.student}
+        if not recipe.model_is_given:
+            sections["teacher.visual"] = recipe.teacher.visual
         for key, section in sections.items():
             build = partial(model_check.create_empty, section, classes, recipe.data.image_size)
             before = len(self._errors)
@@ -146,7 +148,8 @@ class _Check:
                 self._result.warnings.append(f"{key}: {problem}")
             weights = f"{key}.weights"
             if weights not in missing:
-                self._attempt(weights, partial(model_check.fit, section, classifier))
+                fit = partial(model_check.fit, section, classifier, given=recipe.model_is_given)
+                self._attempt(weights, fit)
             self._say(f"{key}: {model_check.described(section, classifier)}")
             if key == "student" and recipe.quantize.enabled:
                 excluded = recipe.quantize.exclude_layers

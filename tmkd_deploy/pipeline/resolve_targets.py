@@ -86,6 +86,7 @@ def resolve_target(target: Target, context: RunContext) -> ResolvedTarget:
             and engine_runtime.name == "onnxruntime"
         ),
         despite_verdict=target.despite_verdict,
+        has_teacher=not recipe.model_is_given,
     )
 
 

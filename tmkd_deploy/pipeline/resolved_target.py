@@ -26,6 +26,7 @@ class ResolvedTarget:
     what runs the engines: the device, or this machine; None where nothing at hand does.
     `despite_verdict` bundles the engine although its gate failed.
     `judged_on` is the split they are measured on: the test split, except in a search among engines.
+    `has_teacher` is False where the student was given, so that there is no other model to time.
     """
 
     name: str
@@ -41,6 +42,7 @@ class ResolvedTarget:
     compares_post_training: bool
     despite_verdict: bool
     judged_on: Split = "test"
+    has_teacher: bool = True
 
     @property
     def runs_engines(self) -> bool:
@@ -53,6 +55,11 @@ class ResolvedTarget:
         return self.runtime.name == "tensorrt" and self.device is None
 
     @property
+    def times_teacher(self) -> bool:
+        """Whether a teacher is timed beside the engines."""
+        return self.runs_engines and self.has_teacher
+
+    @property
     def teacher_variant(self) -> Variant:
         """The teacher's ONNX file, which is timed beside the engines."""
         return Variant("teacher", "fp32", opset=next(iter(self.variants.values())).opset)
@@ -60,10 +67,10 @@ class ResolvedTarget:
     @property
     def teacher_engine_is_built(self) -> bool:
         """Whether the teacher needs an engine of its own, because its ONNX file is none."""
-        return self.device is not None and not self.runtime.engine_is_onnx
+        return self.has_teacher and self.device is not None and not self.runtime.engine_is_onnx
 
     @property
     def all_variants(self) -> list[Variant]:
         """Every ONNX file that the target needs."""
-        teacher = [self.teacher_variant] if self.runs_engines else []
+        teacher = [self.teacher_variant] if self.times_teacher else []
         return [*self.variants.values(), *self.older_variants.values(), *teacher]

@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class StageResult:
-    """What became of one stage; `reused` when its artifact was fresh and nothing ran."""
+    """What became of one stage; `reused` when its artifact was fresh and nothing ran.
+
+    `hidden` as in `Stage`.
+    """
 
     stage: str
     target: str | None
@@ -29,6 +32,7 @@ class StageResult:
     folder: Path
     seconds: float
     record: Record
+    hidden: bool = False
 
 
 @dataclass

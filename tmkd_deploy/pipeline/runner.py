@@ -33,7 +33,8 @@ def number_stages(context: RunContext, refs: Iterable[Ref]) -> None:
         if _key(stage) not in context.positions:
             if not _is_only_read(stage):
                 number_stages(context, stage.inputs().values())
-            context.positions.setdefault(_key(stage), len(context.positions) + 1)
+            if not stage.hidden:
+                context.positions.setdefault(_key(stage), len(context.positions) + 1)
 
 
 def resolve(stage: Stage[Any]) -> Artifact[Any]:
@@ -137,7 +138,9 @@ def _finish(stage: Stage[Any], reused: bool, begun: float) -> Artifact[Any]:
     read = artifacts.read(stage.folder, stage.name, stage.record_type)
     seconds = time.monotonic() - begun
     stage.context.results.append(
-        StageResult(stage.name, stage.label, reused, stage.folder, seconds, read.record)
+        StageResult(
+            stage.name, stage.label, reused, stage.folder, seconds, read.record, stage.hidden
+        )
     )
     return read
 

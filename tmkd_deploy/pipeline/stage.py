@@ -82,6 +82,11 @@ class Stage(ABC, Generic[S]):
         """
 
     @property
+    def hidden(self) -> bool:
+        """Whether it only passes something on in this run, so that no reader is told of it."""
+        return False
+
+    @property
     def label(self) -> str | None:
         """What it runs for; None for a stage that runs once."""
         subject: Named | None = self.subject

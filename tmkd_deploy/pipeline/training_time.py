@@ -34,6 +34,8 @@ def training_seconds(recipe: Recipe, images: int, classes: int) -> dict[str, flo
     set_threads(recipe)
     visual, student, distill = recipe.teacher.visual, recipe.student, recipe.distill
     size = recipe.data.image_size
+    if recipe.model_is_given:
+        return {"quantize": images * recipe.quantize.epochs * _own_step(recipe, classes)}
     teacher, _ = create(visual.model, classes, {}, size, scratch=True)
     teacher_step = _seconds_per_image(teacher, size, classes, visual.batch_size, trains=True)
     teacher_pass = _seconds_per_image(teacher, size, classes, distill.batch_size, trains=False)
@@ -49,6 +51,15 @@ def training_seconds(recipe: Recipe, images: int, classes: int) -> dict[str, flo
         "distill": images * (passes * views * teacher_pass + students * distill.epochs * step),
         "quantize": images * (recipe.quantize.epochs * step + live_passes * views * teacher_pass),
     }
+
+
+def _own_step(recipe: Recipe, classes: int) -> float:
+    """Seconds per image where a given model is fine-tuned with itself as the teacher."""
+    student, size, batch = recipe.student, recipe.data.image_size, recipe.distill.batch_size
+    model, _ = create(student.model, classes, student.model_kwargs, size, scratch=True)
+    return sum(
+        _seconds_per_image(model, size, classes, batch, trains=trains) for trains in (True, False)
+    )
 
 
 def _seconds_per_image(

@@ -17,6 +17,15 @@ def stop_or_warn(context: RunContext, weakness: str | None) -> None:
     if context.recipe.distill.weak_teacher == "warn":
         context.events.warn(weakness)
         return
+    if context.recipe.model_is_given:
+        raise WeakTeacher(
+            weakness,
+            where="student.weights",
+            advice="Check that the classes are in the order in which the model was trained "
+            "(data.class_names; by default the order of the folders' names), that data.mean and "
+            "data.std are those it was trained with, and that it expects red, green and blue in "
+            "this order. To go on with it as it is, set distill.weak_teacher to warn.",
+        )
     raise WeakTeacher(
         weakness,
         where="teacher.visual",

@@ -41,7 +41,19 @@ def _check_models(recipe: Recipe) -> list[str]:
     from tmkd_deploy.models.origins import origin_of  # noqa: PLC0415 - imports torch
 
     origin_of(recipe.teacher.visual.model, "teacher.visual.model")
-    origin_of(recipe.student.model, "student.model")
+    origin = origin_of(recipe.student.model, "student.model")
+    if recipe.student.is_onnx_file and recipe.student.weights not in ("none", "auto"):
+        raise RequestError(
+            "An ONNX file has its own weights.",
+            where="student.weights",
+            advice="Remove `student.weights`.",
+        )
+    if recipe.model_is_given and recipe.student.weights == "none" and not origin.brings_weights:
+        raise RequestError(
+            "With `distill.epochs: 0` the student is taken with its own weights, and it has none.",
+            where="student.weights",
+            advice="Name the file of its weights, or set `distill.epochs` to train it.",
+        )
     return []
 
 
@@ -88,6 +100,7 @@ def missing_files(recipe: Recipe) -> dict[str, Path]:
         "teacher.text.embeddings": recipe.teacher.text.embeddings,
         "teacher.visual.weights": _file(recipe.teacher.visual.weights),
         "student.weights": _file(recipe.student.weights),
+        "student.model": Path(recipe.student.model) if recipe.student.is_onnx_file else None,
     }
     return {key: path for key, path in files.items() if path is not None and not _exists(path)}
 

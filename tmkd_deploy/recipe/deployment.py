@@ -109,7 +109,7 @@ class Budgets(Section):
     speedup_over_teacher: Positive | None = Field(
         None,
         description="Minimum speedup: the teacher's median latency divided by the engine's, both "
-        "from the same run.",
+        "from the same run; for a given student, that of its FP32 engine.",
     )
     accuracy: Fraction | None = Field(None, description="Minimum top-1 on the test split.")
     macro_recall: Fraction | None = Field(
@@ -128,7 +128,9 @@ class Budgets(Section):
         "right.",
     )
     accuracy_drop_points: NotNegative | None = Field(
-        None, description="Maximum loss of top-1 against the teacher, in percentage points."
+        None,
+        description="Maximum loss of top-1 against the teacher, or the given student, in "
+        "percentage points.",
     )
     quantization_drop_points: NotNegative | None = Field(
         None,

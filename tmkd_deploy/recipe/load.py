@@ -17,6 +17,7 @@ from tmkd_deploy.printable import printable
 from tmkd_deploy.recipe import override, renamed_keys, validation_errors
 from tmkd_deploy.recipe.renamed_keys import Rename
 from tmkd_deploy.recipe.schema import Recipe
+from tmkd_deploy.recipe.student import ONNX_SUFFIX
 from tmkd_deploy.recipe.validation_errors import Problem
 from tmkd_deploy.runtime.regular_file import open_regular
 from tmkd_deploy.suggestions import did_you_mean
@@ -34,6 +35,7 @@ PATHS: tuple[KeyPath, ...] = (
     ("teacher", "text", "embeddings"),
 )
 WEIGHTS: tuple[KeyPath, ...] = (("teacher", "visual", "weights"), ("student", "weights"))
+MODELS: tuple[KeyPath, ...] = (("student", "model"),)
 NAMED_WEIGHTS = ("none", "auto", "pretrained", *PACKAGES)
 
 
@@ -202,9 +204,11 @@ def _is_a_name(weights: str) -> bool:
 
 def _make_paths_absolute(value: Any, folder: Path) -> Iterator[Problem]:
     """Change paths in place; yield a problem for each that cannot be one."""
-    for path in (*PATHS, *WEIGHTS):
+    for path in (*PATHS, *WEIGHTS, *MODELS):
         given = _at(value, path)
         if not isinstance(given, str) or (path in WEIGHTS and _is_a_name(given)):
+            continue
+        if path in MODELS and not given.endswith(ONNX_SUFFIX):
             continue
         try:
             absolute = str((folder / Path(given).expanduser()).resolve())

@@ -25,9 +25,9 @@ from tmkd_deploy.recipe.deployment import (
 )
 from tmkd_deploy.recipe.prompts import Prompts
 from tmkd_deploy.recipe.section import Fraction, Section
+from tmkd_deploy.recipe.student import Student
 from tmkd_deploy.recipe.training import (
     Distill,
-    Student,
     Teacher,
     TextTeacher,
     Training,
@@ -275,6 +275,24 @@ class Recipe(Section):
         names = [canonical(target.target) for target in self.targets]
         if len(set(names)) != len(names):
             raise ValueError("targets: a target is listed twice")
+        return self
+
+    @property
+    def model_is_given(self) -> bool:
+        """Whether the student's own weights are taken as they are, without any teacher."""
+        return self.distill.epochs == 0
+
+    @model_validator(mode="after")
+    def _teachers_are_trained(self) -> Recipe:
+        if not self.model_is_given:
+            return self
+        unused = {"teacher": Teacher(), "views": Views(), "prompts": Prompts()}
+        given = [key for key, default in unused.items() if getattr(self, key) != default]
+        if given:
+            raise ValueError(
+                "with 'distill.epochs: 0' the student's own weights are taken as they are and "
+                f"there is no teacher: remove {' and '.join(given)}, or set distill.epochs"
+            )
         return self
 
     @model_validator(mode="after")

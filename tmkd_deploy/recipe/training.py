@@ -1,4 +1,4 @@
-"""The recipe's sections on teachers and student: views, models, training and distillation."""
+"""The recipe's sections on teachers: views, models, training and distillation."""
 
 from __future__ import annotations
 
@@ -6,19 +6,13 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, field_validator, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import Field, field_validator, model_validator
 
-from tmkd_deploy.models import model_kwargs as keywords
 from tmkd_deploy.recipe import methods
 from tmkd_deploy.recipe.section import Count, NotNegative, Positive, Section
+from tmkd_deploy.recipe.student import MODEL
 from tmkd_deploy.recipe.training_keys import Augmentations, ClassWeights, EmaDecay, Keep, Patience
 from tmkd_deploy.records.types import VIEWS, Augment, LogitLoss, Method, Mix, View
-
-_MODEL = (
-    "The name of a timm model, of a torchvision model as 'torchvision:resnet18', or of a model of "
-    "an installed package as 'PACKAGE:NAME'; see [models](../how-to/models.md)."
-)
 
 
 class Views(Section):
@@ -41,7 +35,7 @@ class Views(Section):
 class VisualTeacher(Section):
     """The visual teacher: one network, fine-tuned on all three views."""
 
-    model: str = Field("tf_efficientnet_lite0", description=_MODEL)
+    model: str = Field("tf_efficientnet_lite0", description=MODEL)
     weights: str = Field(
         "auto",
         description="'pretrained' (the weights that timm or torchvision publishes for the model), "
@@ -136,34 +130,6 @@ class Teacher(Section):
     text: TextTeacher = Field(TextTeacher(), description="The text teacher.")
 
 
-def _known_keyword(keyword: str) -> str:
-    if keyword not in keywords.KEYWORDS:
-        raise PydanticCustomError("unknown_keyword", "There is no such keyword.")
-    return keyword
-
-
-class Student(Section):
-    """The student, trained from scratch unless weights are given."""
-
-    model: str = Field("resnet10t", description=_MODEL)
-    model_kwargs: dict[
-        Annotated[str, AfterValidator(_known_keyword)], bool | int | float | str | list[int | float]
-    ] = Field(
-        default_factory=dict,
-        description="Keyword arguments for the model, such as channel widths; "
-        "[all keywords](#model-keywords).",
-    )
-    weights: str = Field("none", description="Initial weights, as for the visual teacher.")
-
-    @field_validator("model_kwargs")
-    @classmethod
-    def _values_fit(cls, given: dict[str, Any]) -> dict[str, Any]:
-        for keyword, value in given.items():
-            if expected := keywords.wrong_value(keyword, value):
-                raise ValueError(f"{keyword!r} must be {expected}")
-        return given
-
-
 class Training(Section):
     """Settings shared by all training stages."""
 
@@ -199,7 +165,12 @@ class Distill(Section):
         "the view rgb. It sets the defaults of other keys; see "
         "[method.md](../explanation/method.md#methods).",
     )
-    epochs: Count = Field(30, description="Passes over the training images.")
+    epochs: Annotated[int, Field(ge=0)] = Field(
+        30,
+        description="Passes over the training images. 0 takes the student's own weights as they "
+        "are: no teacher is trained and nothing is distilled; see "
+        "[models](../how-to/models.md#quantize-a-model-that-you-have-trained).",
+    )
     batch_size: Annotated[int, Field(ge=2)] = Field(64, description="Images per training step.")
     learning_rate: Positive = Field(2e-3, description="Peak learning rate of the schedule.")
     weight_decay: NotNegative = Field(
@@ -290,7 +261,8 @@ class Distill(Section):
     weak_teacher: Literal["stop", "warn"] = Field(
         "stop",
         description="Stop the run, or go on with a warning in the verdict, if the teacher is not "
-        "above chance or significantly worse than the student trained without it.",
+        "above chance or significantly worse than the student trained without it; with 'epochs: "
+        "0', if the given student is not above chance.",
     )
 
     @model_validator(mode="before")
@@ -302,6 +274,19 @@ class Distill(Section):
     def _keys_fit_the_method(self) -> Distill:
         if problem := methods.contradiction(self.method, self.model_dump()):
             raise ValueError(problem)
+        return self
+
+    @model_validator(mode="after")
+    def _every_key_counts(self) -> Distill:
+        if self.epochs:
+            return self
+        defaults = {name: field.default for name, field in type(self).model_fields.items()}
+        defaults["augmentations"] = []
+        if ignored := methods.without_effect(self.model_dump(), defaults):
+            raise ValueError(
+                "nothing is distilled with 'epochs: 0', so these keys have no effect: "
+                f"{', '.join(ignored)}; remove them"
+            )
         return self
 
     @model_validator(mode="after")

@@ -22,7 +22,8 @@ class TeacherRecord(Record):
 
     `weakness` is a sentence on a teacher that is not above chance, None otherwise. `curve` is None
     if it was not trained. `weights` is what it started from: a weights file's name, or as in the
-    recipe, but never "auto"; None in older records.
+    recipe, but never "auto"; None in older records. `given` if it is the student itself, whose
+    weights were taken as they are: there is no other teacher, and only the view rgb.
     """
 
     visual_model: str
@@ -32,6 +33,7 @@ class TeacherRecord(Record):
     weakness: str | None = None
     curve: TrainingCurve | None = None
     weights: str | None = None
+    given: bool = False
 
 
 class TextTeacherRecord(Record):
@@ -62,11 +64,13 @@ class ViewWeights(Record):
     histogram: dict[str, list[Count]]
 
 
-StudentName = Literal["distilled", "baseline"]
+StudentName = Literal["distilled", "baseline", "given"]
 
 
 class StudentRecord(Record):
     """The distilled student and the baseline, the same student trained without teachers.
+
+    Or the given student alone, which was not trained: it has no view weights and no curves.
 
     The one that `ships` goes on to quantization; `choice` says why in a sentence. `gain` is the
     distilled student's over the baseline, `teacher_gain` that of the fused teacher, which it
@@ -88,8 +92,8 @@ class StudentRecord(Record):
     teacher_gain: Gain | None = None
     weak_teacher: str | None = None
     warnings: list[str] = Field(default_factory=list)
-    view_weights: ViewWeights
-    view_captions: list[str]
+    view_weights: ViewWeights | None = None
+    view_captions: list[str] = Field(default_factory=list)
     curves: dict[StudentName, TrainingCurve] = Field(default_factory=dict)
     weights: str | None = None
     fusion: Fusion | None = None

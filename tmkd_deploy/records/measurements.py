@@ -166,7 +166,9 @@ class Measurements(Record):
     finite. `concerns` are sentences on what the verdict rests on, such as a weak teacher.
     `unfit_split` says in a sentence why results on the split say little of new images; None if they
     do. `guarded_class` is the class that must not be missed, and `guarded_recall` what its
-    thresholds were chosen for; None if the highest score decides.
+    thresholds were chosen for; None if the highest score decides. `model_is_given` if there was no
+    teacher: the first row of the ledger, the given model, stands for it and for the unquantized
+    student.
     """
 
     target: str
@@ -184,6 +186,7 @@ class Measurements(Record):
     unfit_split: str | None = None
     teacher_parameters: Count
     student_parameters: Count
+    model_is_given: bool = False
     guarded_class: str | None = None
     guarded_recall: Share | None = None
 

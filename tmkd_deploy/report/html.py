@@ -70,7 +70,9 @@ class Html:
             images=_gallery(report.views) if report.views else [],
             trainings=trainings(report.curves),
             origins=origins(report),
-            weights_chart=charts.view_weights(report.view_weights, "weights"),
+            weights_chart=charts.view_weights(report.view_weights, "weights")
+            if report.view_weights
+            else None,
             tables=tables,
             view_weights=view_weights,
             formatting=formatting,

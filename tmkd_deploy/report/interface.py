@@ -159,6 +159,7 @@ class RunReport:
     """The contents of a report on one run.
 
     `recipe_yaml` is the resolved recipe without folders, `quantization` is None if it is disabled,
+    `teacher` and `view_weights` are None if the student was given and nothing distilled,
     `view_weights` are those of the training images, `machine` describes the host, `choices` say
     which candidates ship and why, and `notes` are complete sentences too. `curves` are those of the
     trainings "teacher", "distilled" and "baseline" as far as there were any. `fusion` is how the
@@ -168,12 +169,12 @@ class RunReport:
     name: str
     recipe_yaml: str
     data: DataSummary
-    teacher: TeacherSummary
+    teacher: TeacherSummary | None
     student: StudentSummary
     quantization: QuantizationSummary | None
     targets: Sequence[TargetReport]
     views: ViewGallery | None
-    view_weights: ViewWeights
+    view_weights: ViewWeights | None
     machine: dict[str, str]
     stages: Sequence[StageTime]
     notes: Sequence[str] = ()

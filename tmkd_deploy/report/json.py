@@ -35,8 +35,8 @@ def summary(report: RunReport) -> dict[str, Any]:
         "outcome": report.outcome.value,
         "verdict": formatting.overall(report.outcomes),
         "data": {**dataclasses.asdict(report.data), "split_note": report.data.split_note},
-        "teacher": dataclasses.asdict(report.teacher),
-        "view_weights": _jsonable(report.view_weights),
+        "teacher": report.teacher and dataclasses.asdict(report.teacher),
+        "view_weights": report.view_weights and _jsonable(report.view_weights),
         "fusion": report.fusion
         and {**_jsonable(report.fusion), "sentences": report.fusion.sentences},
         "student": dataclasses.asdict(report.student),

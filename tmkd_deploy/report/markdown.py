@@ -10,7 +10,7 @@ from tmkd_deploy.printable import printable
 from tmkd_deploy.records.verdict import GateRecord
 from tmkd_deploy.report import formatting, tables, timing_tables, view_weights
 from tmkd_deploy.report.cover import cover
-from tmkd_deploy.report.interface import RunReport, TargetReport
+from tmkd_deploy.report.interface import RunReport, TargetReport, TeacherSummary
 from tmkd_deploy.report.tables import Table
 
 
@@ -56,33 +56,45 @@ def _blocks(report: RunReport) -> Iterator[str]:
         f"{len(report.data.class_names)} classes, {report.data.train_images:,} training, "
         f"{report.data.val_images:,} validation and {report.data.test_images:,} test images. "
         f"{escape(report.data.split_note)} "
-        f"Teacher {escape(report.teacher.model)}, "
-        f"student {escape(report.student.model)}."
+        f"{_models(report)}"
     )
     if report.choices:
         yield escape(" ".join(report.choices))
     for target in report.targets:
         yield from _target(target)
-    yield "## Teachers"
-    if report.teacher.top1_of_view:
-        yield table(tables.teacher_views(report.teacher.top1_of_view))
-    if report.teacher.text_zero_shot_top1 is not None:
-        yield (
-            f"Zero-shot top-1 of the text teacher {escape(report.teacher.text_model)}: "
-            f"{formatting.percent(report.teacher.text_zero_shot_top1)}."
-        )
-    if report.fusion and report.fusion.sentences:
-        yield view_weights.DECIDED
-        for sentence in report.fusion.sentences:
-            yield f"- {escape(sentence)}"
-    yield view_weights.guidance(report.view_weights)
-    yield table(view_weights.by_class(report.view_weights))
+    if report.teacher:
+        yield from _teachers(report, report.teacher)
     yield "## Quantization"
     yield from _quantization(report)
     yield "## Provenance"
     yield table(tables.stages(report.stages))
     for note in (*report.data.notes, *report.notes):
         yield f"- {escape(note)}"
+
+
+def _models(report: RunReport) -> str:
+    student = escape(report.student.model)
+    if report.teacher is None:
+        return f"Given model {student}."
+    return f"Teacher {escape(report.teacher.model)}, student {student}."
+
+
+def _teachers(report: RunReport, teacher: TeacherSummary) -> Iterator[str]:
+    yield "## Teachers"
+    if teacher.top1_of_view:
+        yield table(tables.teacher_views(teacher.top1_of_view))
+    if teacher.text_zero_shot_top1 is not None:
+        yield (
+            f"Zero-shot top-1 of the text teacher {escape(teacher.text_model)}: "
+            f"{formatting.percent(teacher.text_zero_shot_top1)}."
+        )
+    if report.fusion and report.fusion.sentences:
+        yield view_weights.DECIDED
+        for sentence in report.fusion.sentences:
+            yield f"- {escape(sentence)}"
+    if report.view_weights:
+        yield view_weights.guidance(report.view_weights)
+        yield table(view_weights.by_class(report.view_weights))
 
 
 def _target(target: TargetReport) -> Iterator[str]:

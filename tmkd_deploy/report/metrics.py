@@ -37,20 +37,21 @@ def summary(gate: GateRecord) -> list[SummaryRow]:
     """Teacher, the student that does not ship, the one that does and, last, the selected engine.
 
     The first student is omitted if there is only one. Both have the same architecture, so the FP32
-    engine's latency and size apply to both.
+    engine's latency and size apply to both, and to a given model, which has the teacher's row.
     """
     measured = gate.measurements
     student_latency = measured.engine_latency(STUDENT_ENGINE)
     student_engine = measured.engine_file(STUDENT_ENGINE)
     rows = [measured.ledger_row(name) for name in _STUDENTS]
     students = [(row.label, row) for row in rows if row]
+    given = measured.model_is_given
     return [
         SummaryRow(
-            "Teacher",
+            "Given model" if given else "Teacher",
             measured.ledger_row("teacher"),
             measured.teacher_parameters,
-            measured.engine_latency(TEACHER),
-            None,
+            student_latency if given else measured.engine_latency(TEACHER),
+            student_engine if given else None,
         ),
         *(
             SummaryRow(name, row, measured.student_parameters, student_latency, student_engine)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import PurePath
 
-from tmkd_deploy.recipe.load import PATHS, WEIGHTS
+from tmkd_deploy.recipe.load import MODELS, PATHS, WEIGHTS
 from tmkd_deploy.recipe.schema import Recipe
 from tmkd_deploy.yaml_document import to_yaml
 
@@ -15,7 +15,7 @@ def recipe_text(recipe: Recipe) -> str:
     Reports are shared, and folders name users and machines.
     """
     values = recipe.model_dump(mode="json")
-    for *sections, key in (*PATHS, *WEIGHTS):
+    for *sections, key in (*PATHS, *WEIGHTS, *MODELS):
         section = values
         for name in sections:
             section = section[str(name)]

@@ -66,8 +66,9 @@ def write_report(
 
     Args:
         recipe: of the run.
-        inputs: the artifacts data, teacher, view_scores and student; quantized, if enabled; and for
-            each target "gate NAME" and, if there is one, "bundle NAME".
+        inputs: the artifacts data, teacher, student and, unless that was given, view_scores;
+            quantized, if enabled; and for each target "gate NAME" and, if there is one,
+            "bundle NAME".
         targets: their names.
         stages: the duration of each stage.
         note: a sentence to add to the report's notes.
@@ -79,7 +80,7 @@ def write_report(
         name=recipe.name,
         recipe_yaml=recipe_text(recipe),
         data=_data(inputs["data"]),
-        teacher=_teacher(inputs["teacher"], inputs["view_scores"]),
+        teacher=_teacher(inputs["teacher"], inputs.get("view_scores")),
         student=_student(inputs["student"].record),
         quantization=_quantization(inputs.get("quantized")),
         targets=[
@@ -90,7 +91,7 @@ def write_report(
         view_weights=inputs["student"].record.view_weights,
         machine={name: str(value) for name, value in machine().items()},
         stages=stages,
-        notes=_notes(note),
+        notes=_notes(recipe, note),
         choices=_choices(inputs),
         curves=_curves(inputs["teacher"], inputs["student"]),
         fusion=inputs["student"].record.fusion,
@@ -124,7 +125,9 @@ def _data(artifact: Artifact[Any]) -> DataSummary:
     )
 
 
-def _teacher(teacher: Artifact[Any], view_scores: Artifact[Any]) -> TeacherSummary:
+def _teacher(teacher: Artifact[Any], view_scores: Artifact[Any] | None) -> TeacherSummary | None:
+    if view_scores is None:
+        return None
     record, text = teacher.record, view_scores.record
     return TeacherSummary(
         model=record.visual_model,
@@ -161,8 +164,13 @@ def _curves(teacher: Artifact[Any], student: Artifact[Any]) -> dict[str, Trainin
     return {**of_teacher, **student.record.curves}
 
 
-def _notes(note: str | None) -> list[str]:
+def _notes(recipe: Recipe, note: str | None) -> list[str]:
     notes = ["Every model was trained once, with the recipe's seed. Other seeds differ."]
+    if recipe.model_is_given:
+        notes = [
+            "The model was not trained in this run. Calibration images, and fine-tuning if there "
+            "was any, follow the recipe's seed."
+        ]
     return [*notes, note] if note else notes
 
 
@@ -183,7 +191,9 @@ def _earlier(found: Earlier, trained: str) -> TargetReport:
     )
 
 
-def _views(student: Artifact[StudentRecord]) -> ViewGallery:
+def _views(student: Artifact[StudentRecord]) -> ViewGallery | None:
+    if student.record.view_weights is None:
+        return None
     return ViewGallery(
         images=np.load(student.path(VIEW_IMAGES), allow_pickle=False),
         weights=np.load(student.path(VIEW_WEIGHTS), allow_pickle=False),

@@ -115,7 +115,7 @@ def agreement(measured: Measurements, shipped: Precision | None = None) -> Table
         [
             "Representation",
             "Macro recall",
-            "Agreement with teacher",
+            f"Agreement with {'given model' if measured.model_is_given else 'teacher'}",
             "Agreement with compared row",
             "ECE",
             "ECE change",

@@ -43,6 +43,8 @@ def trainings(curves: Mapping[str, TrainingCurve]) -> list[Training]:
 
 def origins(report: RunReport) -> list[str]:
     """What teacher and students started from, in sentences; none where that was not recorded."""
+    if report.teacher is None:
+        return []
     found = {"visual teacher": report.teacher.weights, "students": report.student.weights}
     return [f"The {who} started from {origin(each)}." for who, each in found.items() if each]
 

@@ -22,6 +22,7 @@ from fuzzed import (  # noqa: E402 - after the path is set
     irregular,
     npy_headers,
     onnx_files,
+    onnx_models,
     parquet_shards,
     recipes,
     tar_shards,
@@ -29,7 +30,16 @@ from fuzzed import (  # noqa: E402 - after the path is set
 from fuzzed.target import Target  # noqa: E402
 
 MODULES = (
-    *(recipes, addresses, agent_replies, agent_requests, bundles, npy_headers, onnx_files),
+    *(
+        recipes,
+        addresses,
+        agent_replies,
+        agent_requests,
+        bundles,
+        npy_headers,
+        onnx_files,
+        onnx_models,
+    ),
     *(images, tar_shards, parquet_shards, image_folders, irregular, files),
 )
 TARGETS: dict[str, Target] = {

@@ -72,7 +72,7 @@ def test_a_group_alone_prints_its_help(arguments) -> None:
         (["recipe", "chek"], '"check"'),
         (["bundle", "verfy", "x.tmkd"], '"verify"'),
         (["targets", "shwo"], '"show"'),
-        (["distill", "--targt", "cpu"], "--target"),
+        (["distill", "--targget", "cpu"], "--target"),
         (["bundle", "--jsn"], "--json"),
         (["targets", "show", "rtx-adda"], '"rtx-ada"'),
         (["recipe", "init", "--source", "foldr"], '"folder"'),

@@ -185,3 +185,31 @@ def test_a_wrong_request_writes_nothing(options, code, capsys) -> None:
     assert main(["recipe", "init", *options]) == code
     assert not Path("recipe.yaml").exists()
     assert "Traceback" not in capsys.readouterr().err
+
+
+def test_a_trained_model_needs_no_teacher(here, capsys) -> None:
+    timm = pytest.importorskip("timm")
+    torch = pytest.importorskip("torch")
+    images(PLAIN)
+    torch.save(timm.create_model("resnet10t", num_classes=2).state_dict(), "mine")
+    recipe, text = proposed("--student", "resnet10t", "--weights", "mine")
+    assert recipe.model_is_given and "teacher:" not in text
+    assert (recipe.student.model, recipe.student.weights) == ("resnet10t", str(here / "mine"))
+    assert recipe.data.image_size == 176 and "what its published weights saw" in text
+    assert main(["recipe", "check"]) == 0, capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        (("--student", "resnet10t"), "needs its name, its weights and images"),
+        (("--student", "resnet10t", "--weights", "none.pt"), "There is no such file"),
+        (("--student", "net.onnx"), "tmkd-deploy quantize net.onnx --data"),
+        (("--student", "resnet10x", "--weights", "pretrained"), "no model named"),
+    ],
+)
+def test_half_a_model_is_refused(options, problem, capsys) -> None:
+    pytest.importorskip("timm")
+    images(PLAIN)
+    assert main(["recipe", "init", "--data", "my images", *options]) == 2
+    assert problem in capsys.readouterr().err and not Path("recipe.yaml").exists()

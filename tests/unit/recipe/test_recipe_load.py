@@ -69,7 +69,7 @@ def test_an_unknown_section_is_refused_with_the_nearest_one(refused) -> None:
         ("epochs: '3'", "a whole number", "'3'"),
         ("epochs: true", "a whole number", "true"),
         ("epochs: 2.5", "a whole number", "2.5"),
-        ("epochs: 0", "at least 1", "0"),
+        ("epochs: -1", "at least 0", "-1"),
         ("temperature: -1", "above 0", "-1"),
         ("temperature: .nan", "a number", "'.nan'"),
         ("text_weights: yes", "true or false", "'yes'"),

@@ -76,3 +76,44 @@ def test_a_key_that_contradicts_the_method_is_refused(recipe, keys, words) -> No
     with pytest.raises(RequestError, match=r"distill") as caught:
         recipe(keys)
     assert words in caught.value.problem
+
+
+def test_without_epochs_the_given_student_teaches_itself(recipe) -> None:
+    found = recipe("epochs: 0")
+    assert found.model_is_given and not recipe("epochs: 1").model_is_given
+    assert of(found) == ("kd", ["rgb"], False, "label", 0.0, 0.0)
+    assert (found.distill.teacher_outputs, found.distill.baseline) == ("live", False)
+    # what `recipe check --resolved` prints is a recipe
+    assert Recipe.model_validate(found.model_dump(mode="json")) == found
+    assert recipe("epochs: 0, method: dist, augment: crop, alpha: 2.0").distill.alpha == 2.0
+    assert recipe("", "distill.epochs=0").model_is_given
+
+
+@pytest.mark.parametrize(
+    ("keys", "named"),
+    [
+        ("method: auto", "'method: auto' needs teachers"),
+        ("method: tmkd", "'method: tmkd' needs teachers"),
+        ("baseline: true", "no effect: baseline"),
+        ("learning_rate: 0.1, keep: last", "no effect: learning_rate, keep"),
+        ("teacher_outputs: cached", "no effect: teacher_outputs"),
+        ("gamma: 0.1", "'gamma' does not fit"),
+    ],
+)
+def test_keys_that_need_a_distillation_are_refused_without_epochs(recipe, keys, named) -> None:
+    with pytest.raises(RequestError) as refused:
+        recipe(f"epochs: 0, {keys}")
+    assert named in refused.value.problem
+
+
+@pytest.mark.parametrize(
+    "section",
+    ["teacher: {visual: {epochs: 3}}", "views: {edge: canny}", "prompts: {domain: industrial}"],
+)
+def test_a_teacher_that_would_be_ignored_is_refused(tmp_path, section) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(f"{BASE}distill: {{epochs: 0}}\n{section}\n")
+    with pytest.raises(RequestError) as refused:
+        load(path)
+    key = section.partition(":")[0]
+    assert f"remove {key}, or set distill.epochs" in refused.value.problem

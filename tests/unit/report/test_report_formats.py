@@ -320,6 +320,7 @@ def test_the_summary_round_trips_and_keeps_its_keys(read_back: dict[str, Any]) -
         "unfit_split",
         "latency",
         "not_measured",
+        "model_is_given",
         "split",
         "unusable",
         "teacher_parameters",

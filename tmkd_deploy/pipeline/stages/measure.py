@@ -10,6 +10,7 @@ from tmkd_deploy.data.prepared import PreparedData, Split, images_name
 from tmkd_deploy.engines.device_build import TEACHER, engine_name
 from tmkd_deploy.pipeline.resolved_target import ResolvedTarget
 from tmkd_deploy.pipeline.stage import Job, Ref, Stage, to_jsonable
+from tmkd_deploy.pipeline.teacher_inputs import student_inputs
 from tmkd_deploy.pipeline.training_job import set_threads
 from tmkd_deploy.records.measurements import Measurements
 from tmkd_deploy.records.onnx_model import MODEL
@@ -40,14 +41,11 @@ class Measure(Stage[ResolvedTarget]):
     def inputs(self) -> dict[str, Ref]:
         target = self.subject
         inputs = {
-            "data": Ref("prepare"),
-            "teacher": Ref("train_teacher"),
-            "view_scores": Ref("score_views"),
-            "student": Ref("distill"),
+            **student_inputs(self.context.recipe),
             "engines": Ref("build", target),
             **{f"onnx {name}": Ref("export", each) for name, each in target.variants.items()},
         }
-        if target.runs_engines:
+        if target.times_teacher:
             inputs["onnx teacher"] = Ref("export", target.teacher_variant)
         if self.context.recipe.quantize.enabled:
             inputs["quantized"] = Ref("quantize")
@@ -69,7 +67,9 @@ class Measure(Stage[ResolvedTarget]):
         teacher = files.pop(TEACHER, None)
         if target.teacher_engine_is_built:
             teacher = engines.path(engine_name(TEACHER, engines.record.runtime))
-        under_test = engines_under_test(engines, teacher, job.inputs.get("compared"))
+        under_test = engines_under_test(
+            engines, teacher, job.inputs.get("compared"), given=in_torch.given
+        )
         with self._bench(job, data, under_test) as bench:
             return measure(
                 self.context.recipe,
@@ -94,7 +94,7 @@ class Measure(Stage[ResolvedTarget]):
             set_threads(recipe)
             student = Student.load(job.inputs["student"], recipe, data)
             models = Models(
-                Teachers.load(job.inputs["teacher"], job.inputs["view_scores"], recipe, data),
+                Teachers.load(job.inputs["teacher"], job.inputs.get("view_scores"), recipe, data),
                 student,
                 student.other(recipe, data),
                 read_quantized(quantized, recipe, data) if quantized else None,

@@ -7,6 +7,7 @@ from typing import Any
 from tmkd_deploy.data.prepared import PreparedData
 from tmkd_deploy.pipeline.stage import Job, Ref, Stage, to_jsonable
 from tmkd_deploy.pipeline.stages.distill import student_params
+from tmkd_deploy.pipeline.teacher_inputs import student_inputs
 from tmkd_deploy.pipeline.training_job import set_threads, trainer_config
 from tmkd_deploy.records.quantization import QuantizationRecord
 
@@ -33,12 +34,7 @@ class Quantize(Stage[None]):
         }
 
     def inputs(self) -> dict[str, Ref]:
-        return {
-            "data": Ref("prepare"),
-            "teacher": Ref("train_teacher"),
-            "view_scores": Ref("score_views"),
-            "student": Ref("distill"),
-        }
+        return student_inputs(self.context.recipe)
 
     def run(self, job: Job) -> QuantizationRecord:
         from tmkd_deploy.distill.distill import Student
@@ -50,7 +46,7 @@ class Quantize(Stage[None]):
         return quantize(
             recipe,
             data,
-            Teachers.load(job.inputs["teacher"], job.inputs["view_scores"], recipe, data),
+            Teachers.load(job.inputs["teacher"], job.inputs.get("view_scores"), recipe, data),
             Student.load(job.inputs["student"], recipe, data),
             self.context.quant_scheme,
             job.folder,

@@ -9,6 +9,7 @@ from tmkd_deploy import artifacts
 from tmkd_deploy.artifacts import Artifact, read_manifest
 from tmkd_deploy.errors import ArtifactError
 from tmkd_deploy.pipeline.stage import Job, Ref, Stage, to_jsonable
+from tmkd_deploy.pipeline.teacher_inputs import student_inputs
 from tmkd_deploy.printable import printable
 from tmkd_deploy.records.bundle import BundleRecord
 from tmkd_deploy.records.verdict import GateRecord
@@ -36,12 +37,7 @@ class Report(Stage[None]):
         }
 
     def inputs(self) -> dict[str, Ref]:
-        inputs = {
-            "data": Ref("prepare"),
-            "teacher": Ref("train_teacher"),
-            "view_scores": Ref("score_views"),
-            "student": Ref("distill"),
-        }
+        inputs = student_inputs(self.context.recipe)
         if self.context.recipe.quantize.enabled:
             inputs["quantized"] = Ref("quantize")
         for target in self.context.targets:
@@ -60,6 +56,7 @@ class Report(Stage[None]):
                 result.reused,
             )
             for result in context.results
+            if not result.hidden
         ]
         return write_report(
             context.recipe,

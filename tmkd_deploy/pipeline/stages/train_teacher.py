@@ -19,9 +19,15 @@ class TrainTeacher(Stage[None]):
     record_type = TeacherRecord
     distributed = True
 
+    @property
+    def hidden(self) -> bool:
+        return self.context.recipe.model_is_given
+
     def params(self) -> dict[str, Any]:
         """Everything that shapes the teacher's training."""
         recipe = self.context.recipe
+        if recipe.model_is_given:
+            return {"student": model_params(recipe.student)}
         return {
             "seed": recipe.seed,
             "views": to_jsonable(recipe.views),
@@ -49,7 +55,7 @@ class TrainTeacher(Stage[None]):
     def _create_other_models(self, data: PreparedData) -> None:
         """So that what cannot be used is reported before hours of training."""
         from tmkd_deploy.distill import text_teacher
-        from tmkd_deploy.distill.distill import new_student
+        from tmkd_deploy.distill.new_models import new_student
         from tmkd_deploy.distill.text_embeddings import read_embeddings
         from tmkd_deploy.distill.train_teacher import warn_of_normalisation
         from tmkd_deploy.models import weights
@@ -65,6 +71,8 @@ class TrainTeacher(Stage[None]):
         if recipe.quantize.enabled:
             insert_quantizers(merge_branches(student), recipe.quantize.exclude_layers)
         text = recipe.teacher.text
+        if recipe.model_is_given:
+            return
         if text.embeddings:
             read_embeddings(text.embeddings, data.class_names)
         else:

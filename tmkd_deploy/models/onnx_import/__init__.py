@@ -1,0 +1,1 @@
+"""ONNX files of other tools as torch modules, built from the layers that quantizers know."""

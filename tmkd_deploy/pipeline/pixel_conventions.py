@@ -60,7 +60,8 @@ def best_convention(converted: Converted, data: PreparedData, events: Events) ->
         found = scores(images, normalisation, bgr).argmax(axis=1)
         tried.append(Tried(name, normalisation, bgr, found == labels[rows]))
     tried.sort(key=lambda each: each.right.mean(), reverse=True)
-    best, others = tried[0], tried[1:]
+    best = tried[0]
+    others = [each for each in tried[1:] if not _same(best, each)]
     if not all(_leads(best, each) for each in others):
         raise RequestError(
             f"How the ONNX file wants its pixels is not clear: on {len(rows)} validation images, "
@@ -81,6 +82,11 @@ def best_convention(converted: Converted, data: PreparedData, events: Events) ->
 def _leads(best: Tried, other: Tried) -> bool:
     gained, lost = int((best.right & ~other.right).sum()), int((other.right & ~best.right).sum())
     return gained > lost and mcnemar_p_value(gained, lost) < SIGNIFICANT
+
+
+def _same(best: Tried, other: Tried) -> bool:
+    """Whether only the order of the channels differs, and grey images leave that open."""
+    return best.normalisation == other.normalisation and bool((best.right == other.right).all())
 
 
 def _listed(tried: Sequence[Tried]) -> str:

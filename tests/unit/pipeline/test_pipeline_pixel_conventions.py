@@ -44,10 +44,10 @@ def converted(module: torch.nn.Module, path: Path) -> Any:
     return convert(path, SIDE, SIDE)
 
 
-def data(images: int = 200) -> Any:
+def data(images: int = 200, channels: int = 3) -> Any:
     """Images of one colour, whose class is what `Threshold` tells of pixels in [0, 1]."""
     random = np.random.default_rng(0)
-    pixels = random.integers(0, 256, (images, 1, 1, 3)) * np.ones((1, SIDE, SIDE, 1))
+    pixels = random.integers(0, 256, (images, 1, 1, channels)) * np.ones((1, SIDE, SIDE, 3))
     red, blue = pixels[:, 0, 0, 0] / 255, pixels[:, 0, 0, 2] / 255
     labels = (red - 0.5 * blue > 0.3).astype(int)
     pixels = pixels.astype(np.uint8)
@@ -71,6 +71,17 @@ def test_the_convention_that_fits_is_found(scale, order, name, bgr, tmp_path) ->
     )
     assert (found.name, found.bgr) == (name, bgr) and found.right.mean() > 0.95
     assert any("is right most often with" in str(each) for each in events.told)
+
+
+def test_grey_images_leave_the_order_of_the_channels_open(tmp_path) -> None:
+    from tmkd_deploy.pipeline.pixel_conventions import best_convention
+
+    found = best_convention(
+        converted(Threshold(1.0, 0, 2), tmp_path / "net.onnx"),
+        data(channels=1),
+        RecordedEvents(),
+    )
+    assert (found.name, found.bgr) == ("pixels in [0, 1]", False)
 
 
 def test_a_convention_that_does_not_lead_is_not_taken(tmp_path) -> None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from tmkd_deploy.models.classifier import Classifier
 
 _KEYWORDS = {"output", "channel_order"}
+_FUNCTIONS = {"Softmax": torch.softmax, "LogSoftmax": torch.log_softmax}
 _TOLERANCE = 1e-3  # of the largest score; runtimes add up in another order
 
 
@@ -85,9 +86,8 @@ def agreement(spec: ModelSpec, classifier: Classifier, images: Images) -> str:
     with torch.inference_mode():
         pixels = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
         logits = torch.cat([classifier(part)[0] for part in torch.split(pixels, 16)])
-        scores = (logits.softmax(1) if found.head.ends_in_softmax else logits).numpy()
-    if found.head.logits != found.head.output and not found.head.ends_in_softmax:
-        scores = torch.log_softmax(logits, 1).numpy()
+        ends_in = _FUNCTIONS[found.head.last] if found.head.last else None
+        scores = (ends_in(logits, 1) if ends_in else logits).numpy()
     difference = float(np.abs(scores - expected).max() / max(np.abs(expected).max(), 1e-12))
     same = float((scores.argmax(1) == expected.argmax(1)).mean())
     if not difference <= _TOLERANCE:

@@ -77,7 +77,9 @@ def _write(
             name=json.dumps(name),
             target=catalog.get(target).name,
             size=size,
-            sizes="what the file takes" if fixed else "what it was trained on; the file takes any",
+            sizes="what the file takes"
+            if fixed
+            else "set what it was trained on; the file takes any",
             normalisation=lines[0],
             student=json.dumps(os.path.relpath(file.absolute(), path.absolute().parent)),
             model_kwargs=lines[1],
@@ -85,7 +87,12 @@ def _write(
         )
 
     recipe = from_text(text(json.dumps(list(fixed or (_SIZE, _SIZE)))), path, overrides)
-    stated = recipe.data.mean is not None or "channel_order" in recipe.student.model_kwargs
+    if not fixed and not any(each.startswith("data.image_size=") for each in overrides):
+        events.warn(
+            f"The ONNX file takes images of any size, so they are resized to {_SIZE} x {_SIZE} "
+            "pixels. If it was trained on another size, its accuracy suffers: set data.image_size."
+        )
+    stated = recipe.data.mean is not None
     lines = _stated(recipe) if stated else _tried(recipe, file, path.parent, events)
     written = text(json.dumps(recipe.data.image_size), lines)
     from_text(written, path, overrides)
@@ -95,8 +102,7 @@ def _write(
 def _stated(recipe: Recipe) -> tuple[str, str]:
     """The lines on what the command states."""
     mean, std = json.dumps(recipe.data.mean), json.dumps(recipe.data.std)
-    lines = f"  mean: {mean} # as stated\n  std: {std}\n" if recipe.data.mean is not None else ""
-    return lines, _keywords(recipe, {})
+    return f"  mean: {mean} # as stated\n  std: {std}\n", _keywords(recipe, {})
 
 
 def _keywords(recipe: Recipe, more: dict[str, str]) -> str:
@@ -115,7 +121,9 @@ def _tried(recipe: Recipe, file: Path, runs: Path, events: Events) -> tuple[str,
     converted = convert(file, *size, output=_output(recipe))  # before the images are read
     done = run(recipe, runs=runs, goal="prepare", targets=None, events=events)
     prepared = artifacts.read(done.folder / "prepare", "prepare", DataRecord)
-    best = best_convention(converted, PreparedData.load(prepared), events)
+    order = recipe.student.model_kwargs.get("channel_order")
+    bgr = None if order is None else order == "bgr"
+    best = best_convention(converted, PreparedData.load(prepared), events, bgr)
     mean, std = (json.dumps([round(each, 6) for each in values]) for values in best.normalisation)
     lines = (
         f"  mean: {mean} # of the usual conventions the one that fits: {best.sentence}\n"

@@ -42,8 +42,12 @@ class Tried:
         return f"{self.name}, {order}: {100 * self.right.mean():.1f} %"
 
 
-def best_convention(converted: Converted, data: PreparedData, events: Events) -> Tried:
+def best_convention(
+    converted: Converted, data: PreparedData, events: Events, bgr: bool | None = None
+) -> Tried:
     """The convention with the highest top-1 on validation images, if it leads beyond chance.
+
+    `bgr` is whether blue comes first, where that was stated; both orders are tried otherwise.
 
     Raises:
         RequestError: none leads, so that it has to be stated.
@@ -52,13 +56,14 @@ def best_convention(converted: Converted, data: PreparedData, events: Events) ->
     rows = np.unique(np.linspace(0, len(labels) - 1, _IMAGES).astype(int))
     images = np.asarray(data.images("val")[rows])
     scores = original(converted)
-    options = [(*each, bgr) for each in _CONVENTIONS.items() for bgr in (False, True)]
+    orders = (False, True) if bgr is None else (bgr,)
+    options = [(*each, order) for each in _CONVENTIONS.items() for order in orders]
     tried = []
-    for name, normalisation, bgr in track(
+    for name, normalisation, order in track(
         events, options, "Trying conventions for pixels", len(options), "conventions"
     ):
-        found = scores(images, normalisation, bgr).argmax(axis=1)
-        tried.append(Tried(name, normalisation, bgr, found == labels[rows]))
+        found = scores(images, normalisation, order).argmax(axis=1)
+        tried.append(Tried(name, normalisation, order, found == labels[rows]))
     tried.sort(key=lambda each: each.right.mean(), reverse=True)
     best = tried[0]
     others = [each for each in tried[1:] if not _same(best, each)]

@@ -84,6 +84,16 @@ def test_grey_images_leave_the_order_of_the_channels_open(tmp_path) -> None:
     assert (found.name, found.bgr) == ("pixels in [0, 1]", False)
 
 
+def test_an_order_of_the_channels_that_is_stated_is_the_only_one_tried(tmp_path) -> None:
+    from tmkd_deploy.pipeline.pixel_conventions import best_convention
+
+    net = converted(Threshold(1.0, 0, 2), tmp_path / "net.onnx")
+    with pytest.raises(RequestError) as refused:
+        best_convention(net, data(), RecordedEvents(), bgr=True)
+    assert "red first" not in refused.value.problem
+    assert not best_convention(net, data(), RecordedEvents(), bgr=False).bgr
+
+
 def test_a_convention_that_does_not_lead_is_not_taken(tmp_path) -> None:
     from tmkd_deploy.pipeline.pixel_conventions import best_convention
 

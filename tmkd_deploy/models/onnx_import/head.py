@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from tmkd_deploy.errors import RequestError
 from tmkd_deploy.models.onnx_import.graph_builder import BATCHES, Value
@@ -10,15 +11,27 @@ from tmkd_deploy.models.onnx_import.read import OnnxFile
 from tmkd_deploy.printable import printable
 
 _KEY = "student.model_kwargs.output"
+_SOFTMAX: dict[str, Literal["Softmax", "LogSoftmax"]] = {
+    "Softmax": "Softmax",
+    "LogSoftmax": "LogSoftmax",
+}
 
 
 @dataclass(frozen=True)
 class Head:
-    """`output` is the file's own; `logits` the value before its softmax, if it ends in one."""
+    """`output` is the file's own; `logits` the value before its softmax, if it ends in one.
+
+    `last` is the operator that computes the one from the other, None if they are the same.
+    """
 
     output: str
     logits: str
-    ends_in_softmax: bool
+    last: Literal["Softmax", "LogSoftmax"] | None
+
+    @property
+    def ends_in_softmax(self) -> bool:
+        """Whether the output has probabilities."""
+        return self.last == "Softmax"
 
 
 def outputs_of(file: OnnxFile, wanted: str | None) -> list[str]:
@@ -59,9 +72,10 @@ def head_of(file: OnnxFile, names: list[str], values: dict[str, Value]) -> Head:
             advice=f"Name the one that has the classes' scores: --set {_KEY}={found[0]}",
         )
     made_by = {name: node for node in file.proto.graph.node for name in node.output}
-    name, ends_in_softmax = found[0], False
-    while name in made_by and made_by[name].op_type in ("Softmax", "LogSoftmax", "Identity"):
-        ends_in_softmax = ends_in_softmax or made_by[name].op_type == "Softmax"
+    name = found[0]
+    last: Literal["Softmax", "LogSoftmax"] | None = None
+    while name in made_by and (kind := made_by[name].op_type) in (*_SOFTMAX, "Identity"):
+        last = last or _SOFTMAX.get(kind)
         name = made_by[name].input[0]
     if name in made_by and made_by[name].op_type == "Sigmoid":
         raise RequestError(
@@ -70,7 +84,7 @@ def head_of(file: OnnxFile, names: list[str], values: dict[str, Value]) -> Head:
             where=str(file.path),
             advice="Give a classifier whose classes exclude each other, without the sigmoid.",
         )
-    return Head(found[0], name, ends_in_softmax)
+    return Head(found[0], name, last)
 
 
 def _has_scores(value: Value) -> bool:

@@ -32,7 +32,7 @@ class OnnxFile:
     """A file that was read, and its one input.
 
     `channels_last` says that it takes [N, H, W, 3] and not [N, 3, H, W]. `fixed_batch` is 1 where
-    it takes single images only, otherwise None. `side` is its height and width, None where any fit.
+    it takes single images only, otherwise None. `size` is its height and width, None where any fit.
     """
 
     path: Path
@@ -49,7 +49,7 @@ def read(path: Path) -> OnnxFile:
     """Read a file, of which nothing is executed.
 
     Raises:
-        DataError: it cannot be read, is no sound ONNX file, or has its weights elsewhere.
+        DataError: it cannot be read, is not a valid ONNX file, or has its weights elsewhere.
         RequestError: it is quantized already, or takes something else than images of float32.
     """
     import onnx  # noqa: PLC0415 - takes a second

@@ -24,22 +24,17 @@ from torch import nn
 
 from benchmarks.evidence.plans import Plan
 from benchmarks.evidence.sets import read
+from benchmarks.quantizability.train import CPU, GRID, quantizable
 from tmkd_deploy.engines.onnxruntime import OnnxRuntime
 from tmkd_deploy.errors import RequestError, TmkdError
-from tmkd_deploy.events import SilentEvents
 from tmkd_deploy.export.torch_to_onnx import to_onnx
 from tmkd_deploy.models.classifier import Classifier, create, merge_branches
 from tmkd_deploy.models.origins import origin_of
 from tmkd_deploy.quantize.engine_arithmetic import use_engine_arithmetic
 from tmkd_deploy.quantize.fold import fold_batch_norms
-from tmkd_deploy.quantize.insert import insert_quantizers
-from tmkd_deploy.quantize.scales import calibrate
-from tmkd_deploy.recipe.schema import Calibration
-from tmkd_deploy.records.quant_scheme import QuantScheme
 from tmkd_deploy.targets import catalog
 from tmkd_deploy.training.predict import predict
 
-CPU = torch.device("cpu")
 TRAINING_IMAGES = 2000
 CALIBRATION_IMAGES = 64
 STATISTICS_IMAGES = 128
@@ -53,7 +48,7 @@ TRIED: tuple[tuple[int, bool], ...] = (
     (224, False),
 )
 _OPSET = 20
-_BATCH = 16
+BATCH = 16
 STEPS = 60
 _RATE = 1e-3
 _PLAN = Plan(
@@ -67,7 +62,7 @@ _PLAN = Plan(
     test_images=TEST_IMAGES,
     learning_rate=1.0,
     weight_decay=0.0,
-    batch_size=_BATCH,
+    batch_size=BATCH,
 )
 
 
@@ -93,11 +88,9 @@ def _agreement(name: str) -> dict[str, Any]:
     _train(classifier, train, data.train.labels)
     merge_branches(classifier)
     plain = predict(classifier, test, CPU).numpy()
-    network = insert_quantizers(classifier)
-    images = train[:CALIBRATION_IMAGES]
-    calibrate(classifier, images, Calibration(), QuantScheme.U8, CPU, SilentEvents())
+    network = quantizable(classifier, train[:CALIBRATION_IMAGES])
     fold_batch_norms(network)
-    use_engine_arithmetic(network, QuantScheme.U8)
+    use_engine_arithmetic(network, GRID)
     twin = predict(classifier.eval(), test, CPU).numpy()
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
@@ -148,7 +141,7 @@ def _train(classifier: Classifier, images: np.ndarray, labels: np.ndarray) -> No
     generator = torch.Generator().manual_seed(0)
     classifier.train()
     for _ in range(STEPS):
-        rows = torch.randperm(len(images), generator=generator)[:_BATCH]
+        rows = torch.randperm(len(images), generator=generator)[:BATCH]
         logits = classifier(_tensor(images[rows.numpy()]))[0]
         loss = nn.functional.cross_entropy(logits, wanted[rows])
         optimizer.zero_grad()
@@ -177,8 +170,8 @@ def _enlarged(images: np.ndarray, side: int) -> np.ndarray:
 
 
 def _batches(images: np.ndarray) -> Iterator[np.ndarray]:
-    for start in range(0, len(images), _BATCH):
-        yield images[start : start + _BATCH]
+    for start in range(0, len(images), BATCH):
+        yield images[start : start + BATCH]
 
 
 def _tensor(images: np.ndarray) -> torch.Tensor:

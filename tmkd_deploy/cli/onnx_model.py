@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 
 from tmkd_deploy.cli.options import StageOptions
 from tmkd_deploy.errors import RequestError
+from tmkd_deploy.models.onnx_name import is_onnx_file
 
 
 def with_recipe(options: StageOptions) -> StageOptions:
@@ -16,7 +18,7 @@ def with_recipe(options: StageOptions) -> StageOptions:
         TmkdError: no recipe can be composed.
     """
     file = options.recipe
-    if file.suffix != ".onnx":
+    if not is_onnx_file(file.name):
         if options.data is not None:
             raise RequestError(
                 "The images of a recipe are in the recipe.",
@@ -28,7 +30,7 @@ def with_recipe(options: StageOptions) -> StageOptions:
         raise RequestError(
             "A dry run needs a recipe, and writing one reads the images.",
             where=str(file),
-            advice=f"Run: tmkd-deploy quantize {file} --data FOLDER",
+            advice=f"Run: tmkd-deploy quantize {shlex.quote(str(file))} --data FOLDER",
         )
     from tmkd_deploy.cli import progress  # noqa: PLC0415
     from tmkd_deploy.pipeline.onnx_recipe import recipe_for  # noqa: PLC0415

@@ -13,6 +13,7 @@ from tmkd_deploy.cli import output
 from tmkd_deploy.cli.groups import SuggestingGroup
 from tmkd_deploy.cli.options import DEFAULT_RECIPE, AsJson, Overrides, RecipePath
 from tmkd_deploy.errors import ExitCode, RequestError
+from tmkd_deploy.models.onnx_name import is_onnx_file
 
 if TYPE_CHECKING:
     from tmkd_deploy.recipe.upgrade import Upgrade
@@ -64,9 +65,9 @@ def init(
             where="--target",
             advice=f"Give one, and add {', '.join(others)} to the recipe's targets.",
         )
-    if student is not None and student.endswith(".onnx"):
+    if student is not None and is_onnx_file(student):
         raise RequestError(
-            "An ONNX file needs no recipe of yours.",
+            "An ONNX file needs no recipe.",
             where="--student",
             advice=f"Run: tmkd-deploy quantize {shlex.quote(student)} --data FOLDER",
         )

@@ -100,7 +100,7 @@ def other_normalisation(classifier: Classifier, own: Normalisation, weights: str
     return (
         f"the weights {weights!r} were trained with mean {_shown(listed[0])} and std "
         f"{_shown(listed[1])}, but data.mean and data.std are {_shown(own[0])} and "
-        f"{_shown(own[1])}, so the model sees other values than it has learnt."
+        f"{_shown(own[1])}, so the model sees values that it was not trained on."
     )
 
 

@@ -13,7 +13,6 @@ from tmkd_deploy.errors import DataError, RequestError
 from tmkd_deploy.models.interface import Built, ModelSpec, WithoutPublishedWeights
 from tmkd_deploy.models.onnx_import.convert import Converted, convert
 from tmkd_deploy.models.onnx_import.original import Images, original
-from tmkd_deploy.models.onnx_import.read import SUFFIX
 
 if TYPE_CHECKING:
     from tmkd_deploy.models.classifier import Classifier
@@ -42,11 +41,6 @@ class OnnxFiles(WithoutPublishedWeights):
         return Built(converted(spec).module)
 
 
-def is_onnx_file(model: str) -> bool:
-    """Whether a recipe's name of a model is the path of an ONNX file."""
-    return model.endswith(SUFFIX)
-
-
 def converted(spec: ModelSpec) -> Converted:
     """The file that `spec` names, as `OnnxFiles.build` converts it."""
     given: Mapping[str, Any] = spec.model_kwargs
@@ -62,7 +56,7 @@ def converted(spec: ModelSpec) -> Converted:
         raise RequestError(
             f"The ONNX file has {found.classes} classes, and the data have {spec.classes}.",
             where=spec.model,
-            advice="Give data with the classes that the model was trained on, in their order.",
+            advice="Give data with the classes that the model was trained on, in the same order.",
         )
     return found
 

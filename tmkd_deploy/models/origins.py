@@ -7,7 +7,8 @@ from tmkd_deploy.models.given_modules import PREFIX as OWN
 from tmkd_deploy.models.given_modules import GivenModules
 from tmkd_deploy.models.installed_models import InstalledModels
 from tmkd_deploy.models.interface import Origin
-from tmkd_deploy.models.onnx_files import OnnxFiles, is_onnx_file
+from tmkd_deploy.models.onnx_files import OnnxFiles
+from tmkd_deploy.models.onnx_name import is_onnx_file
 from tmkd_deploy.models.timm_models import TimmModels
 from tmkd_deploy.models.torchvision_models import PREFIX, TorchvisionModels
 from tmkd_deploy.suggestions import did_you_mean

@@ -25,7 +25,7 @@ def write(path: Path, data: Path, name: str, target: str, student: str, weights:
         DataError: there are no such data, or they cannot be used.
     """
     if weights not in NAMED_WEIGHTS:
-        weights = relative(Path(weights), path, "--weights")
+        weights = _relative(Path(weights), path, "--weights")
     size, why = _trained_on(student)
     text = fill(
         path,
@@ -44,7 +44,7 @@ def write(path: Path, data: Path, name: str, target: str, student: str, weights:
     starter.write_new(path, text)
 
 
-def relative(file: Path, recipe: Path, option: str) -> str:
+def _relative(file: Path, recipe: Path, option: str) -> str:
     """A file as a recipe names it.
 
     Raises:

@@ -7,9 +7,9 @@ from typing import Any
 
 from tmkd_deploy.artifacts import sha256_of
 from tmkd_deploy.models.entry_points import identity
+from tmkd_deploy.models.onnx_name import is_onnx_file
 from tmkd_deploy.pipeline.stage import to_jsonable
 from tmkd_deploy.recipe.schema import Student, VisualTeacher
-from tmkd_deploy.recipe.student import ONNX_SUFFIX
 
 
 def model_params(section: Student | VisualTeacher) -> dict[str, Any]:
@@ -23,7 +23,7 @@ def model_params(section: Student | VisualTeacher) -> dict[str, Any]:
 
 def named(model: str) -> dict[str, Any]:
     """A model alone, for stages that load trained weights into it; a file counts by content."""
-    if model.endswith(ONNX_SUFFIX):
+    if is_onnx_file(model):
         path = Path(model)
         return {"model": path.name, "file": sha256_of(path) if path.is_file() else None}
     return {"model": model, "package": identity(model)}

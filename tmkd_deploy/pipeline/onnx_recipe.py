@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -31,11 +32,11 @@ def recipe_for(
 ) -> Path:
     """The recipe `runs/<name of the file>.yaml`, written now unless it is there already.
 
-    How the file wants its pixels is tried on the validation images unless `overrides` set it.
+    What pixel values the file expects is tried on validation images unless `overrides` set it.
 
     Raises:
         RequestError: there are no images to look at, the recipe is for another file, or it is not
-            clear how the file wants its pixels.
+            clear what pixel values it expects.
         DataError: the file or the images cannot be used.
     """
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", file.stem).strip("-._")[:64] or "model"
@@ -146,6 +147,6 @@ def _refuse_another(path: Path, file: Path, data: Path | None) -> None:
         raise RequestError(
             "This recipe is for another ONNX file or other images.",
             where=str(path),
-            advice=f"Delete it, or name another folder of runs with --runs. To go on with it: "
-            f"tmkd-deploy run {path}",
+            advice="Delete it, or name another folder of runs with --runs. To go on with it: "
+            f"{shlex.join(['tmkd-deploy', 'run', str(path), '--runs', str(path.parent)])}",
         )

@@ -69,13 +69,13 @@ def best_convention(
     others = [each for each in tried[1:] if not _same(best, each)]
     if not all(_leads(best, each) for each in others):
         raise RequestError(
-            f"How the ONNX file wants its pixels is not clear: on {len(rows)} validation images, "
-            f"its top-1 is {_listed(tried[:4])}.",
+            "What pixel values the ONNX file expects is not clear: on "
+            f"{len(rows)} validation images, its top-1 is {_listed(tried[:4])}.",
             where="data.mean and data.std",
             advice="State what it was trained with, for pixels in [0, 1]: --set "
             "data.mean=[0.485,0.456,0.406] --set data.std=[0.229,0.224,0.225], and, if blue comes "
-            "first, --set student.model_kwargs.channel_order=bgr. If it is right with none, the "
-            "classes are in another order than the data's.",
+            "first, --set student.model_kwargs.channel_order=bgr. If none is right, the order "
+            "of its classes may differ from the data's.",
         )
     events.say(
         f"The ONNX file is right most often with {best.sentence}, on {len(rows)} validation "

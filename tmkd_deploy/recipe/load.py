@@ -12,12 +12,12 @@ from typing import Any
 from pydantic import ValidationError
 
 from tmkd_deploy.errors import RequestError
+from tmkd_deploy.models.onnx_name import is_onnx_file
 from tmkd_deploy.models.packaged_weights import PACKAGES
 from tmkd_deploy.printable import printable
 from tmkd_deploy.recipe import override, renamed_keys, validation_errors
 from tmkd_deploy.recipe.renamed_keys import Rename
 from tmkd_deploy.recipe.schema import Recipe
-from tmkd_deploy.recipe.student import ONNX_SUFFIX
 from tmkd_deploy.recipe.validation_errors import Problem
 from tmkd_deploy.runtime.regular_file import open_regular
 from tmkd_deploy.suggestions import did_you_mean
@@ -208,7 +208,7 @@ def _make_paths_absolute(value: Any, folder: Path) -> Iterator[Problem]:
         given = _at(value, path)
         if not isinstance(given, str) or (path in WEIGHTS and _is_a_name(given)):
             continue
-        if path in MODELS and not given.endswith(ONNX_SUFFIX):
+        if path in MODELS and not is_onnx_file(given):
             continue
         try:
             absolute = str((folder / Path(given).expanduser()).resolve())

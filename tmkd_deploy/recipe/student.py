@@ -9,13 +9,13 @@ from pydantic import AfterValidator, Field, field_validator
 from pydantic_core import PydanticCustomError
 
 from tmkd_deploy.models import model_kwargs as keywords
+from tmkd_deploy.models.onnx_name import is_onnx_file
 from tmkd_deploy.recipe.section import Section
 
 MODEL = (
     "The name of a timm model, of a torchvision model as 'torchvision:resnet18', or of a model of "
     "an installed package as 'PACKAGE:NAME'; see [models](../how-to/models.md)."
 )
-ONNX_SUFFIX = ".onnx"
 
 
 def _known_keyword(keyword: str) -> str:
@@ -44,7 +44,7 @@ class Student(Section):
     @property
     def is_onnx_file(self) -> bool:
         """Whether the model is a file and not a name."""
-        return self.model.endswith(ONNX_SUFFIX)
+        return is_onnx_file(self.model)
 
     @property
     def shown_model(self) -> str:

@@ -21,12 +21,7 @@ def _models(draw: st.DrawFn) -> bytes:
     """The engine with its bytes, its tensors or its graph changed."""
     if draw(st.integers(0, 2)) == 0:
         return draw(mutated(_model()))
-    import onnx
-
-    proto = onnx.load_from_string(_model())
-    for _ in range(draw(st.integers(1, 3))):
-        _change_graph(draw, proto)
-    content: bytes = proto.SerializeToString()
+    content = with_changed_graph(draw, _model())
     return draw(mutated(content)) if draw(st.integers(0, 5)) == 0 else content
 
 
@@ -46,6 +41,17 @@ OPERATORS = [
     ),
     *("Log", "Sqrt", "Reshape", "ConstantOfShape", "Range", "QuantizeLinear", "Identity", "Pad"),
 ]
+
+
+def with_changed_graph(draw: st.DrawFn, model: bytes) -> bytes:
+    """The model after up to three changes of its graph."""
+    import onnx
+
+    proto = onnx.load_from_string(model)
+    for _ in range(draw(st.integers(1, 3))):
+        _change_graph(draw, proto)
+    content: bytes = proto.SerializeToString()
+    return content
 
 
 def _change_graph(draw: st.DrawFn, proto: Any) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from hypothesis import strategies as st
 from mutations import mutated
 
-from fuzzed.onnx_files import _change_graph
+from fuzzed.onnx_files import with_changed_graph
 from fuzzed.target import Attempts, Target, tmkd_errors
 
 SIDE = 8
@@ -53,13 +53,7 @@ def _models(draw: st.DrawFn) -> bytes:
     """The classifier with its bytes or its graph changed."""
     if draw(st.integers(0, 2)) == 0:
         return draw(mutated(_model()))
-    import onnx
-
-    proto = onnx.load_from_string(_model())
-    for _ in range(draw(st.integers(1, 3))):
-        _change_graph(draw, proto)
-    content: bytes = proto.SerializeToString()
-    return content
+    return with_changed_graph(draw, _model())
 
 
 def _try_model(content: bytes, folder: Path) -> Attempts:

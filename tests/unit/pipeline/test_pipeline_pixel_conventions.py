@@ -1,4 +1,4 @@
-"""How an ONNX file wants its pixels: told by its own accuracy, or asked for."""
+"""What pixel values an ONNX file expects: found by its accuracy, or asked for."""
 
 from __future__ import annotations
 

@@ -141,7 +141,7 @@ def _constant(node: onnx.NodeProto, file: OnnxFile) -> Tensor:
         return torch.tensor(value, dtype=torch.int64)
     if given.name in ("value_float", "value_floats"):
         return torch.tensor(value, dtype=torch.float32)
-    raise UnsupportedOperatorError("its value is no number")
+    raise UnsupportedOperatorError("its value is not a number")
 
 
 def _attribute(attribute: Any, file: OnnxFile) -> Any:

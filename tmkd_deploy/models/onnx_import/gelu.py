@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator as python
 from typing import Any
 
+import torch
 from torch import fx, nn
 
 from tmkd_deploy.models.onnx_import.graph_builder import without_dead_code
@@ -14,8 +15,6 @@ _SQRT2 = 2**0.5
 
 def restore_gelu(module: fx.GraphModule) -> fx.GraphModule:
     """`module` with a layer for every 0.5 * x * (1 + erf(x / sqrt(2))), in any order."""
-    import torch  # noqa: PLC0415 - only its erf
-
     found = 0
     for node in list(module.graph.nodes):
         if node.target is not torch.erf:

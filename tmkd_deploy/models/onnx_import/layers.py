@@ -16,7 +16,7 @@ from tmkd_deploy.models.onnx_import.operator import Convert, Operator
 def _conv(operator: Operator) -> Value:
     weight = operator.weights(1, "weight")
     if weight.ndim != 4:
-        raise operator.refuse("it is no convolution of images")
+        raise operator.refuse("it is not a convolution over images")
     bias = operator.weights(2, "bias") if operator.optional(2) else None
     strides = _pair(operator.get("strides", [1, 1]))
     dilations = _pair(operator.get("dilations", [1, 1]))

@@ -17,7 +17,6 @@ from tmkd_deploy.runtime.regular_file import UnsuitableFileError, open_regular
 if TYPE_CHECKING:
     import onnx
 
-SUFFIX = ".onnx"
 BYTES_AT_MOST = (1 << 31) - 1  # of one protobuf message
 OLDEST_OPSET = 11
 _FLOAT = 1

@@ -19,23 +19,18 @@ _MOST_ELEMENTS = 1 << 26  # of a constant that the file describes by its shape
 
 def _reshape(operator: Operator) -> Value:
     given, target = operator.first, operator.input(1)
-    if given.node is None:
-        shapes = [_filled(operator, each, each_target) for each, each_target in _pairs(operator)]
-        first, second = (each.reshape(s) for each, s in zip(given.at, shapes, strict=True))
-        return Value(None, (first, second))
     if target.node is not None:
         raise operator.refuse("its shape depends on the images")
-    shapes = [_filled(operator, each, each_target) for each, each_target in _pairs(operator)]
+    shapes = [_filled(operator, *pair) for pair in zip(given.at, target.at, strict=True)]
+    if given.node is None:
+        first, second = (each.reshape(s) for each, s in zip(given.at, shapes, strict=True))
+        return Value(None, (first, second))
     if shapes[0] == list(given.at[0].shape):
         return given
     lengths = _of_any_batch(operator, shapes)
     if lengths == [-1, math.prod(given.shape[1:])] and given.shape[0] == BATCHES[0]:
         return operator.builder.call(torch.flatten, given, 1)
     return operator.builder.call("reshape", given, *lengths)
-
-
-def _pairs(operator: Operator) -> list[tuple[Tensor, Tensor]]:
-    return list(zip(operator.first.at, operator.input(1).at, strict=True))
 
 
 def _filled(operator: Operator, value: Tensor, target: Tensor) -> list[int]:

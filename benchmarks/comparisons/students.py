@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import base64
+import hashlib
+import json
 import time
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -50,17 +53,51 @@ _LOSSES: dict[Trick | None, type[StudentLoss]] = {
 
 def run(name: str, split: Split, teachers: Teachers, seed: int) -> Result:
     """Train and test one student of the row `name`."""
-    plan = SETS[split.pool.name]
     row = rows_of(split.pool.name)[name]
     teacher = fused(row, split, teachers) if row.teacher else None
-    started = time.process_time()
-    torch.manual_seed(seed)
-    classes = len(split.pool.class_names)
-    student, width = create(STUDENT, classes, STUDENT_KWARGS, plan.student_side, scratch=True)
-    student.to(memory_format=torch.channels_last)
-    texts = torch.zeros(classes, 1)
+    texts = torch.zeros(len(split.pool.class_names), 1)
     if row.gamma or row.trick == "text head":
         texts = teachers.text(free=False)["texts"].mean(dim=0)
+    learned = teachers.once(
+        f"student-{_made_from(row, split, teacher, seed)}",
+        lambda: _trained(row, split, teacher, texts, seed),
+    )
+    val, test = learned["val"], learned["test"]
+    if row.prior_correction:
+        labels = torch.from_numpy(split.labels("train"))
+        shares = torch.bincount(labels, minlength=len(texts)) / len(labels)
+        val_labels = torch.from_numpy(split.labels("val"))
+        test = test + best_factor(val, shares.log(), val_labels, -2.0, 2.0) * shares.log()
+    return {
+        **figures(test, split.labels("test")),
+        "val_top1": top1(val, split.labels("val")),
+        "teacher_val_top1": _of_teacher(teacher, row, split),
+        "decisions": teacher.decisions if teacher else [],
+        "seconds": round(float(learned["seconds"]), 1),
+    }
+
+
+def _made_from(row: Row, split: Split, teacher: Fused | None, seed: int) -> str:
+    """SHA-256 over what makes a student; rows whose teachers say the same share their students."""
+    made_by = replace(row, title="", prior_correction=False, soften=False, text=None)
+    made_by = replace(made_by, teacher=None, fusion="even")
+    constants = [asdict(made_by), asdict(SETS[split.pool.name]), seed]
+    digest = hashlib.sha256(json.dumps(constants).encode())
+    if teacher:
+        for tensor in (teacher.logits, teacher.features):
+            digest.update(str(tensor.shape).encode() + tensor.numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _trained(
+    row: Row, split: Split, teacher: Fused | None, texts: Tensor, seed: int
+) -> dict[str, Tensor]:
+    """Logits `val` and `test` of a student, and the processor's `seconds` of its training."""
+    plan = SETS[split.pool.name]
+    started = time.process_time()
+    torch.manual_seed(seed)
+    student, width = create(STUDENT, len(texts), STUDENT_KWARGS, plan.student_side, scratch=True)
+    student.to(memory_format=torch.channels_last)
     if row.trick == "text head":
         text_head.start(student.get_submodule("network.backbone"), texts)
     kind_of_loss = _LOSSES.get(row.trick, StudentLoss)
@@ -79,22 +116,13 @@ def run(name: str, split: Split, teachers: Teachers, seed: int) -> Result:
         SILENT,
         "Training a student",
     )
-    seconds = time.process_time() - started
+    seconds = torch.tensor(time.process_time() - started)
     student.eval()
-    val, test = (
-        predict(student, split.images(part, plan.student_side), CPU) for part in ("val", "test")
-    )
-    if row.prior_correction:
-        shares = torch.bincount(labels, minlength=classes) / len(labels)
-        val_labels = torch.from_numpy(split.labels("val"))
-        test = test + best_factor(val, shares.log(), val_labels, -2.0, 2.0) * shares.log()
-    return {
-        **figures(test, split.labels("test")),
-        "val_top1": top1(val, split.labels("val")),
-        "teacher_val_top1": _of_teacher(teacher, row, split),
-        "decisions": teacher.decisions if teacher else [],
-        "seconds": round(seconds, 1),
+    answers = {
+        part: predict(student, split.images(part, plan.student_side), CPU)
+        for part in ("val", "test")
     }
+    return answers | {"seconds": seconds}
 
 
 def figures(logits: Tensor, labels: npt.NDArray[np.int64]) -> Result:

@@ -81,13 +81,14 @@ class Teachers:
         teacher that was not trained on it, and for the others with the mean of all.
         """
         make = self._made_folds if kind == "rgb folds" else partial(self._made_visual, kind)
-        return self._once(kind.replace(" ", "-"), make)
+        return self.once(kind.replace(" ", "-"), make)
 
     def text(self, free: bool) -> Tensors:
         """Scores [N, V, C] by part, the embeddings `texts` [V, C, d] and the `scale` of logits."""
-        return self._once("free" if free else "text", lambda: self._made_text(free))
+        return self.once("free" if free else "text", lambda: self._made_text(free))
 
-    def _once(self, name: str, make: Callable[[], Tensors]) -> Tensors:
+    def once(self, name: str, make: Callable[[], Tensors]) -> Tensors:
+        """Tensors by name, from the folder or made now."""
         file = self._folder / f"{name}.safetensors"
         if not file.exists():
             made = {key: value.contiguous() for key, value in make().items()}

@@ -267,6 +267,8 @@ def test_one_command_trains_what_is_missing_and_no_more(
     assert left == [(row, seed) for row in rows for seed in range(STUDENTS) if seed]
     written = json.loads(file.read_text(encoding="utf-8"))["students"]
     assert written["auto 0"]["decisions"] and written["auto 0"]["teacher_val_top1"] is not None
+    # a prior correction comes after training
+    assert len(list((tmp_path / "teachers").glob("student-*"))) == len(rows) - 1
     # another constant, and the result is discarded
     SETS["planted"] = dataclasses.replace(PLANNED, student_epochs=2)
     assert len(Results(file).missing("planted", rows)) == len(rows) * STUDENTS

@@ -22,6 +22,7 @@ from tmkd_deploy import __version__
 from tmkd_deploy.artifacts import sha256_of
 from tmkd_deploy.errors import ArtifactError, DataError
 from tmkd_deploy.records.bundle import BundleRecord
+from tmkd_deploy.records.engine_names import engine_name
 from tmkd_deploy.records.measurements import Measurements
 from tmkd_deploy.records.types import Precision, RuntimeName
 from tmkd_deploy.records.verdict import Verdict
@@ -95,6 +96,7 @@ def pack(
         golden["outputs"]: npy(golden_logits),
         GOLDEN_PREPROCESSED: npy(preprocessed_pictures(preprocessing)),
     }
+    other_runtime = None if runtime == measurements.runtime else runtime
     if onnx is not None:
         members[ONNX_MEMBER] = onnx.read_bytes()
     entry: dict[str, Any] = {
@@ -104,7 +106,7 @@ def pack(
         "engine": engine_member,
         "golden": {**golden, "tolerance": golden_tolerance},
         "gate": verdict.model_dump(mode="json", include={"outcome", "checks"}),
-        **_metrics(measurements, precision),
+        **_metrics(measurements, engine_name(precision, other_runtime)),
         "made_for": made_for and dataclasses.asdict(made_for),
         "build": build and dataclasses.asdict(build),
     }
@@ -124,6 +126,7 @@ def pack(
         sha256=sha256_of(path),
         target=measurements.target,
         precision=precision,
+        runtime=other_runtime,
         gate=verdict.outcome,
     )
 
@@ -151,14 +154,14 @@ def clearest_images(
     return sorted(np.lexsort((-margin, rank))[:count].tolist())
 
 
-def _metrics(measurements: Measurements, precision: Precision) -> dict[str, Any]:
+def _metrics(measurements: Measurements, engine: str) -> dict[str, Any]:
     """The measured metrics of the bundled engine; None if not measured."""
-    accuracy = measurements.engine_accuracy(precision)
-    latency = measurements.engine_latency(precision)
+    accuracy = measurements.engine_accuracy(engine)
+    latency = measurements.engine_latency(engine)
     protocol = measurements.latency.protocol if measurements.latency else {}
     histogram = {"histogram_edges_ms", "histogram_counts"}
     return {
-        "accuracy": accuracy and accuracy.model_dump(mode="json"),
+        "accuracy": accuracy and accuracy.model_dump(mode="json", exclude={"runtime"}),
         "latency": latency and latency.model_dump(mode="json", exclude=histogram),
         "threads": protocol.get("threads"),
     }

@@ -16,9 +16,9 @@ from rich.text import Text
 from tmkd_deploy.printable import printable
 from tmkd_deploy.records.bundle import BundleRecord
 from tmkd_deploy.records.distillation import StudentRecord
+from tmkd_deploy.records.engine_names import engine_title
 from tmkd_deploy.records.measurements import Measurements
 from tmkd_deploy.records.quantization import MixedPrecisionRecord, QuantizationRecord
-from tmkd_deploy.records.types import Precision
 from tmkd_deploy.records.verdict import GateRecord, Outcome, worst
 from tmkd_deploy.report import formatting, tables
 from tmkd_deploy.report.cover import cover
@@ -190,7 +190,7 @@ def _stages(result: RunResult) -> RichTable:
     return grid(Table("", ["Stage", "Target", "Time"], rows))
 
 
-def _measured(record: Measurements, shipped: Precision | None = None) -> list[RenderableType]:
+def _measured(record: Measurements, shipped: str | None = None) -> list[RenderableType]:
     blocks: list[RenderableType] = [
         Text(f"\n{record.target}: accuracy on {record.test_images} test images", style="bold"),
         grid(
@@ -221,7 +221,7 @@ def _gated(record: GateRecord) -> list[RenderableType]:
     named = "Selected engine" if record.shipped else "Engine that would ship"
     blocks: list[RenderableType] = [
         heading,
-        f"{named}: {record.would_ship.upper()}. {record.reason}",
+        f"{named}: {engine_title(record.would_ship)}. {record.reason}",
         " ".join(cover(record)),
     ]
     blocks.extend(f"Warning: {warning}" for warning in verdict.warnings)

@@ -10,15 +10,15 @@ from __future__ import annotations
 from tmkd_deploy.gate.metrics import Metric, Rule, rule
 from tmkd_deploy.gate.warnings import warnings
 from tmkd_deploy.recipe.schema import Budgets
+from tmkd_deploy.records.engine_names import engine_title
 from tmkd_deploy.records.measurements import Measurements
-from tmkd_deploy.records.types import Precision
 from tmkd_deploy.records.verdict import Check, Outcome, Verdict, worst
 
 _MOST_IMAGES_TOLD = 1_000_000
 
 
-def evaluate(budgets: Budgets, measurements: Measurements, precision: Precision) -> Verdict:
-    """Check the engine of one precision against every budget that is set.
+def evaluate(budgets: Budgets, measurements: Measurements, engine: str) -> Verdict:
+    """Check one engine, by its name, against every budget that is set.
 
     The verdict's outcome is the worst of its checks. A metric that was not measured is
     inconclusive. Without budgets, if nobody ran the engine, or if the test split repeats training
@@ -28,19 +28,19 @@ def evaluate(budgets: Budgets, measurements: Measurements, precision: Precision)
         ValueError: the engine is unusable, so there is nothing to judge, or a budget names a class
             that there is not.
     """
-    if precision in measurements.unusable:
-        raise ValueError(f"no verdict on an unusable engine: {measurements.unusable[precision]}")
+    if engine in measurements.unusable:
+        raise ValueError(f"no verdict on an unusable engine: {measurements.unusable[engine]}")
     checks = [
-        _check(budget, limit, measurements, precision) for budget, limit in budgets.limits.items()
+        _check(budget, limit, measurements, engine) for budget, limit in budgets.limits.items()
     ]
-    not_judged = _not_judged(checks, measurements, precision)
+    not_judged = _not_judged(checks, measurements, engine)
     outcome = worst(check.outcome for check in checks)
     return Verdict(
         target=measurements.target,
         outcome=Outcome.NOT_JUDGED if not_judged and outcome is Outcome.PASSED else outcome,
         checks=checks,
         not_judged=not_judged,
-        warnings=warnings(measurements, precision),
+        warnings=warnings(measurements, engine),
     )
 
 
@@ -52,20 +52,18 @@ def meets_estimate(check: Check) -> bool:
     return sign * check.measured >= sign * check.limit
 
 
-def _not_judged(
-    checks: list[Check], measurements: Measurements, precision: Precision
-) -> str | None:
+def _not_judged(checks: list[Check], measurements: Measurements, engine: str) -> str | None:
     if not checks:
         return "The recipe sets no budgets for this target."
-    if not measurements.ran(precision):
+    if not measurements.ran(engine):
         why = measurements.not_measured or ""
-        return f"Nobody has run the {precision.upper()} engine. {why}".rstrip()
+        return f"Nobody has run the {engine_title(engine)} engine. {why}".rstrip()
     return measurements.unfit_split
 
 
-def _check(budget: str, limit: float, measurements: Measurements, precision: Precision) -> Check:
+def _check(budget: str, limit: float, measurements: Measurements, engine: str) -> Check:
     subject = rule(budget, model_is_given=measurements.model_is_given)
-    metric = subject.measure(measurements, precision)
+    metric = subject.measure(measurements, engine)
     demand = "requires at least" if subject.at_least else "allows"
     allowed = f"the budget {demand} {_amount(f'{limit:.12g}', subject.unit)}"
     if metric is None:

@@ -11,25 +11,25 @@ from tmkd_deploy.gate.evaluate import evaluate
 from tmkd_deploy.gate.reasons import Standing
 from tmkd_deploy.recipe.schema import Budgets
 from tmkd_deploy.records.class_names import refuse_unknown_class
+from tmkd_deploy.records.engine_names import engine_title
 from tmkd_deploy.records.measurements import Measurements
-from tmkd_deploy.records.types import Precision
 from tmkd_deploy.records.verdict import GateRecord, Outcome, worst
 
 
 class Selection(NamedTuple):
-    """The engine that ships, and the reason in full sentences."""
+    """The name of the engine that ships, and the reason in full sentences."""
 
-    precision: Precision
+    engine: str
     reason: str
 
 
-def gate(budgets: Budgets, measurements: Measurements, may_ship: Sequence[Precision]) -> GateRecord:
+def gate(budgets: Budgets, measurements: Measurements, may_ship: Sequence[str]) -> GateRecord:
     """Select the engine that ships, then evaluate all budgets on it.
 
     Args:
         budgets: the target's budgets.
         measurements: of all engines of the target, including those that may not ship.
-        may_ship: the precisions that may ship, in order of preference.
+        may_ship: names of the engines that may ship, in order of preference.
 
     Raises:
         RequestError: a budget names a class that there is not.
@@ -37,14 +37,14 @@ def gate(budgets: Budgets, measurements: Measurements, may_ship: Sequence[Precis
     """
     refuse_unknown_classes(budgets, measurements.class_names, measurements.target)
     selected = select_engine(budgets, measurements, may_ship)
-    verdict = evaluate(budgets, measurements, selected.precision)
+    verdict = evaluate(budgets, measurements, selected.engine)
     return GateRecord(
-        would_ship=selected.precision,
-        shipped=None if verdict.outcome is Outcome.FAILED else selected.precision,
+        would_ship=selected.engine,
+        shipped=None if verdict.outcome is Outcome.FAILED else selected.engine,
         reason=selected.reason,
         verdict=verdict,
         measurements=measurements,
-        threshold=measurements.threshold(selected.precision),
+        threshold=measurements.threshold(selected.engine),
         guarded_class=measurements.guarded_class,
     )
 
@@ -61,9 +61,9 @@ def refuse_unknown_classes(budgets: Budgets, class_names: Sequence[str], target:
 
 
 def select_engine(
-    budgets: Budgets, measurements: Measurements, may_ship: Sequence[Precision]
+    budgets: Budgets, measurements: Measurements, may_ship: Sequence[str]
 ) -> Selection:
-    """The fastest of the engines with the best verdict, whatever its precision.
+    """The fastest of the engines with the best verdict, whatever its precision and runtime.
 
     Of engines whose verdicts are equal, those that keep the accuracy budgets come first. If no
     engine was timed, the first of `may_ship` is selected. If all break the accuracy budgets, the
@@ -72,16 +72,14 @@ def select_engine(
     Raises:
         DataError: none is left.
     """
-    built = [engine.precision for engine in measurements.engines]
+    built = [engine.name for engine in measurements.engines]
     candidates = [
-        precision
-        for precision in may_ship
-        if precision in built and precision not in measurements.unusable
+        engine for engine in may_ship if engine in built and engine not in measurements.unusable
     ]
     if not candidates:
         raise _none_left(measurements, may_ship)
     p50 = {each: row.p50_ms for each in built if (row := measurements.engine_latency(each))}
-    timed = [precision for precision in candidates if precision in p50]
+    timed = [engine for engine in candidates if engine in p50]
     if not timed:
         return Selection(candidates[0], reasons.unmeasured(candidates[0]))
     standing = {each: _standing(budgets, measurements, each) for each in p50}
@@ -93,17 +91,18 @@ def select_engine(
     return Selection(selected, reasons.fastest(measurements, selected, standing, may_ship))
 
 
-def _standing(budgets: Budgets, measurements: Measurements, precision: Precision) -> Standing:
-    verdict = evaluate(budgets, measurements, precision)
+def _standing(budgets: Budgets, measurements: Measurements, engine: str) -> Standing:
+    verdict = evaluate(budgets, measurements, engine)
     accuracy = worst(
         check.outcome for check in verdict.checks if check.budget in budgets.of_accuracy.limits
     )
     return Standing(verdict, accuracy)
 
 
-def _none_left(measurements: Measurements, may_ship: Sequence[Precision]) -> DataError:
+def _none_left(measurements: Measurements, may_ship: Sequence[str]) -> DataError:
     reasons = (each.reason for name, each in measurements.unusable.items() if name in may_ship)
-    problem = f"No engine for {measurements.target} can ship as {' or '.join(may_ship).upper()}."
+    titles = " or ".join(map(engine_title, may_ship))
+    problem = f"No engine for {measurements.target} can ship as {titles}."
     return DataError(
         " ".join([problem, *reasons]),
         where=f"targets.{measurements.target}.precisions",
@@ -111,6 +110,6 @@ def _none_left(measurements: Measurements, may_ship: Sequence[Precision]) -> Dat
     )
 
 
-def _top1(measurements: Measurements, precision: Precision) -> float:
-    row = measurements.engine_accuracy(precision)
+def _top1(measurements: Measurements, engine: str) -> float:
+    row = measurements.engine_accuracy(engine)
     return row.top1 if row else 0.0

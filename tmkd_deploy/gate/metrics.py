@@ -16,7 +16,6 @@ from tmkd_deploy.proportions import (
 )
 from tmkd_deploy.records.figures import Interval
 from tmkd_deploy.records.measurements import Measurements, Representation
-from tmkd_deploy.records.types import Precision
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,7 @@ class Metric:
 
 @dataclass(frozen=True)
 class Rule:
-    """What one budget limits. `measure` returns None if the metric was not measured.
+    """What one budget limits. `measure` takes an engine's name; it returns None without a metric.
 
     `gain` is the subject of a loss below zero, `missing` says why nothing was measured although the
     engine was run.
@@ -44,7 +43,7 @@ class Rule:
     subject: str
     unit: str
     at_least: bool
-    measure: Callable[[Measurements, Precision], Metric | None]
+    measure: Callable[[Measurements, str], Metric | None]
     gain: str = ""
     missing: str = "The measurements do not include it."
 
@@ -80,33 +79,33 @@ def rule(budget: str, *, model_is_given: bool = False) -> Rule:
     return replace(found, subject=subject, gain=gain)
 
 
-def _p50(measurements: Measurements, precision: Precision) -> Metric | None:
-    row = measurements.engine_latency(precision)
+def _p50(measurements: Measurements, engine: str) -> Metric | None:
+    row = measurements.engine_latency(engine)
     return None if row is None else Metric(row.p50_ms, row.p50_interval_ms)
 
 
-def _p99(measurements: Measurements, precision: Precision) -> Metric | None:
-    row = measurements.engine_latency(precision)
+def _p99(measurements: Measurements, engine: str) -> Metric | None:
+    row = measurements.engine_latency(engine)
     return None if row is None else Metric(row.p99_ms, row.p99_interval_ms)
 
 
-def _speedup(measurements: Measurements, precision: Precision) -> Metric | None:
+def _speedup(measurements: Measurements, engine: str) -> Metric | None:
     """The speed-up over the teacher, or over the FP32 engine of a given model."""
     ratios = measurements.latency.ratios if measurements.latency else []
     reference = "fp32" if measurements.model_is_given else "teacher"
-    if precision == reference and measurements.engine_latency(precision):
+    if engine == reference and measurements.engine_latency(engine):
         return Metric(1.0)
     for ratio in ratios:
-        if (ratio.numerator, ratio.denominator) == (reference, precision):
+        if (ratio.numerator, ratio.denominator) == (reference, engine):
             return Metric(ratio.ratio, ratio.interval)
-        if (ratio.numerator, ratio.denominator) == (precision, reference):
+        if (ratio.numerator, ratio.denominator) == (engine, reference):
             low, high = ratio.interval
             return Metric(1 / ratio.ratio, (1 / high, 1 / low))
     return None
 
 
-def _accuracy(measurements: Measurements, precision: Precision) -> Metric | None:
-    row = measurements.engine_accuracy(precision)
+def _accuracy(measurements: Measurements, engine: str) -> Metric | None:
+    row = measurements.engine_accuracy(engine)
     if row is None:
         return None
     return Metric(
@@ -117,11 +116,9 @@ def _accuracy(measurements: Measurements, precision: Precision) -> Metric | None
     )
 
 
-def _drop_from(
-    reference: Representation, measurements: Measurements, precision: Precision
-) -> Metric | None:
+def _drop_from(reference: Representation, measurements: Measurements, engine: str) -> Metric | None:
     """The loss against `reference` on the same images, in points; below zero for a gain."""
-    row = measurements.engine_accuracy(precision)
+    row = measurements.engine_accuracy(engine)
     paired = row.against.get(reference) if row else None
     if paired is None:
         return None
@@ -141,16 +138,16 @@ def _images(measurements: Measurements) -> str:
     return f"{measurements.test_images:,} {split} images"
 
 
-def _recall(name: str, measurements: Measurements, precision: Precision) -> Metric | None:
-    confusion, label = _confusion_of(name, measurements, precision)
+def _recall(name: str, measurements: Measurements, engine: str) -> Metric | None:
+    confusion, label = _confusion_of(name, measurements, engine)
     if not confusion:
         return None
     row = confusion[label]
     return _share(row[label], sum(row), f"{sum(row):,} test images of that class")
 
 
-def _precision(name: str, measurements: Measurements, precision: Precision) -> Metric | None:
-    confusion, label = _confusion_of(name, measurements, precision)
+def _precision(name: str, measurements: Measurements, engine: str) -> Metric | None:
+    confusion, label = _confusion_of(name, measurements, engine)
     predicted = sum(row[label] for row in confusion)
     if not predicted:
         return None
@@ -159,8 +156,8 @@ def _precision(name: str, measurements: Measurements, precision: Precision) -> M
     )
 
 
-def _macro_recall(measurements: Measurements, precision: Precision) -> Metric | None:
-    recalls = _recalls(measurements, precision)
+def _macro_recall(measurements: Measurements, engine: str) -> Metric | None:
+    recalls = _recalls(measurements, engine)
     if not recalls:
         return None
     shares = [right / total for right, total in recalls]
@@ -178,8 +175,8 @@ def _macro_recall(measurements: Measurements, precision: Precision) -> Metric | 
     return Metric(mean, interval, f"{images:,} test images", images_to_decide)
 
 
-def _worst_class_recall(measurements: Measurements, precision: Precision) -> Metric | None:
-    recalls = _recalls(measurements, precision)
+def _worst_class_recall(measurements: Measurements, engine: str) -> Metric | None:
+    recalls = _recalls(measurements, engine)
     if not recalls:
         return None
     intervals = [share_interval(*each) for each in recalls]
@@ -193,21 +190,21 @@ def _worst_class_recall(measurements: Measurements, precision: Precision) -> Met
     )
 
 
-def _recalls(measurements: Measurements, precision: Precision) -> list[tuple[int, int]]:
+def _recalls(measurements: Measurements, engine: str) -> list[tuple[int, int]]:
     """The images recognized and all images of each class that has any; empty if not run."""
-    confusion = measurements.engine_confusion(precision)
+    confusion = measurements.engine_confusion(engine)
     return [(row[label], sum(row)) for label, row in enumerate(confusion) if any(row)]
 
 
 def _confusion_of(
-    name: str, measurements: Measurements, precision: Precision
+    name: str, measurements: Measurements, engine: str
 ) -> tuple[list[list[int]], int]:
     """The confusion matrix and the place of a class in it.
 
     Raises:
         ValueError: no class has this name.
     """
-    return measurements.engine_confusion(precision), measurements.class_names.index(name)
+    return measurements.engine_confusion(engine), measurements.class_names.index(name)
 
 
 def _share(right: int, total: int, images: str) -> Metric | None:
@@ -219,9 +216,9 @@ def _share(right: int, total: int, images: str) -> Metric | None:
     )
 
 
-def _engine_size(measurements: Measurements, precision: Precision) -> Metric | None:
-    engine = measurements.engine_file(precision)
-    return None if engine is None else Metric(engine.bytes / 1e6)
+def _engine_size(measurements: Measurements, engine: str) -> Metric | None:
+    file = measurements.engine_file(engine)
+    return None if file is None else Metric(file.bytes / 1e6)
 
 
 _RULES = {

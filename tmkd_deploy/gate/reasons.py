@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from tmkd_deploy.records.engine_names import engine_title
 from tmkd_deploy.records.figures import Interval
 from tmkd_deploy.records.measurements import Measurements
-from tmkd_deploy.records.types import Precision
 from tmkd_deploy.records.verdict import Outcome, Verdict
 
 NONE_ACCURATE = "No engine meets the accuracy budgets; this is the most accurate one."
 
 
-def unmeasured(precision: Precision) -> str:
+def unmeasured(engine: str) -> str:
     """The reason given if no engine was timed."""
-    return f"No engine was measured; {precision.upper()} is this target's first preference."
+    return f"No engine was measured; {engine_title(engine)} is this target's first preference."
 
 
 @dataclass(frozen=True)
@@ -63,35 +63,34 @@ _RANK = {
 
 def fastest(
     measurements: Measurements,
-    selected: Precision,
-    standing: Mapping[Precision, Standing],
-    may_ship: Sequence[Precision],
+    selected: str,
+    standing: Mapping[str, Standing],
+    may_ship: Sequence[str],
 ) -> str:
     """Why the `selected` engine was selected, and how the other timed engines compare.
 
-    `may_ship` lists the precisions that the recipe allows.
+    `may_ship` lists the engines that the recipe allows.
     """
     row = measurements.engine_latency(selected)
     median = f", with a median latency of {row.p50_ms:.3f} ms" if row else ""
-    sentences = [
-        f"The {selected.upper()} engine is the fastest that {standing[selected].merit}{median}."
-    ]
+    title, merit = engine_title(selected), standing[selected].merit
+    sentences = [f"The {title} engine is the fastest that {merit}{median}."]
     for engine in measurements.engines:
-        found = _time_ratio(measurements, engine.precision, selected)
-        if engine.precision == selected or found is None:
+        found = _time_ratio(measurements, engine.name, selected)
+        if engine.name == selected or found is None:
             continue
-        name, other = f"The {engine.precision.upper()} engine", standing[engine.precision]
+        name, other = f"The {engine_title(engine.name)} engine", standing[engine.name]
         if other.rank > standing[selected].rank and other.flaw:
             sentences.append(f"{name} {other.flaw}.")
             continue
-        only = "" if engine.precision in may_ship else "; it was measured for comparison only"
+        only = "" if engine.name in may_ship else "; it was measured for comparison only"
         sentences.append(f"{name} takes {_formatted(*found)} times as long{only}.")
     return " ".join([*sentences, *_why_not_int8(measurements, standing)])
 
 
-def _why_not_int8(measurements: Measurements, standing: Mapping[Precision, Standing]) -> list[str]:
+def _why_not_int8(measurements: Measurements, standing: Mapping[str, Standing]) -> list[str]:
     """Why INT8 does not win, and where to read more; empty if it wins."""
-    others = [engine.precision for engine in measurements.engines if engine.precision != "int8"]
+    others = [engine.name for engine in measurements.engines if engine.name != "int8"]
     ratios = {each: found for each in others if (found := _time_ratio(measurements, "int8", each))}
     if not ratios:
         return []
@@ -107,7 +106,9 @@ def _why_not_int8(measurements: Measurements, standing: Mapping[Precision, Stand
         return []
     rival = max(faster, key=lambda each: ratios[each][0])
     ratio, interval = ratios[rival]
-    times = f"its median latency is {_formatted(ratio, interval)} times that of {rival.upper()}"
+    times = (
+        f"its median latency is {_formatted(ratio, interval)} times that of {engine_title(rival)}"
+    )
     if interval is not None and interval[0] <= 1:
         return [f"INT8 shows no speed-up here: {times}."]
     return [f"INT8 loses on speed: {times}.{_integer_layers(measurements)} {hint}"]
@@ -130,20 +131,20 @@ def _integer_layers(measurements: Measurements) -> str:
 
 
 def _time_ratio(
-    measurements: Measurements, precision: Precision, other: Precision
+    measurements: Measurements, engine: str, other: str
 ) -> tuple[float, Interval | None] | None:
-    """The median latency of `precision` over that of `other`, with its interval if there is one."""
+    """The median latency of `engine` over that of `other`, with its interval if there is one."""
     latency = measurements.latency
     medians = {row.engine: row.p50_ms for row in latency.rows} if latency else {}
-    if latency is None or precision not in medians or other not in medians:
+    if latency is None or engine not in medians or other not in medians:
         return None
     for ratio in latency.ratios:
         low, high = ratio.interval
-        if (ratio.numerator, ratio.denominator) == (precision, other):
+        if (ratio.numerator, ratio.denominator) == (engine, other):
             return ratio.ratio, (low, high)
-        if (ratio.numerator, ratio.denominator) == (other, precision):
+        if (ratio.numerator, ratio.denominator) == (other, engine):
             return 1 / ratio.ratio, (1 / high, 1 / low)
-    return medians[precision] / medians[other], None
+    return medians[engine] / medians[other], None
 
 
 def _formatted(ratio: float, interval: Interval | None) -> str:

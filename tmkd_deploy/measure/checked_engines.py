@@ -18,18 +18,19 @@ from tmkd_deploy.measure.ledger import Entry
 from tmkd_deploy.measure.threshold import Guard, decided
 from tmkd_deploy.measure.unusable import unusable
 from tmkd_deploy.records.engine import EngineRecord
+from tmkd_deploy.records.engine_names import engine_title
 from tmkd_deploy.records.latency import Latency
 from tmkd_deploy.records.logits import Logits, LogitsError
-from tmkd_deploy.records.measurements import Unusable
-from tmkd_deploy.records.types import PRECISIONS, FloatPrecision, Precision
+from tmkd_deploy.records.measurements import EngineFile, Unusable
+from tmkd_deploy.records.types import FloatPrecision, Precision
 from tmkd_deploy.runtime.decision import Decision
 
 
 class CheckedEngines:
-    """Checks engines one by one.
+    """Checks engines, those of one ONNX file after the other.
 
-    `final` has the ledger's entry on the engine of each usable precision, or on its ONNX file if
-    nothing runs the engine; `entries` are all of them, and `unusable` says of each other engine why
+    `final` has the ledger's entry on each usable engine by its name, or on its ONNX file if nothing
+    runs the engine; `entries` are all of them, and `unusable` says of each other engine why
     no figure is made of it.
     """
 
@@ -42,7 +43,7 @@ class CheckedEngines:
         guard: Guard | None,
         events: Events,
     ) -> None:
-        self.final: dict[Precision, Entry] = {}
+        self.final: dict[str, Entry] = {}
         self.entries: list[Entry] = []
         self.unusable: dict[str, Unusable] = {}
         self._record = record
@@ -52,32 +53,52 @@ class CheckedEngines:
         self._guard = guard
         self._events = events
 
-    def check(self, precision: Precision, onnx: Path) -> None:
-        """Run one engine and the ONNX file it was built from.
+    def check(self, engines: Sequence[EngineFile], onnx: Path) -> None:
+        """Run the engines of one precision and the ONNX file that they were built from.
 
         An engine of a file whose own logits are not finite is unusable, whatever it answers: what
         it answers depends on which values the runtime happens to keep in a wider type.
         """
-        name, target = precision.upper(), self._record.target
-        with self._refusing(precision, precision):
+        precision = engines[0].precision
+        names = [engine.name for engine in engines]
+        with self._refusing(names, precision, self._arithmetic(engines[0])):
             logits, decision = self._decided(
-                f"the {name} ONNX file",
+                f"the {precision.upper()} ONNX file",
                 lambda split: [reference_logits(onnx, self._data.images(split))],
             )
             row = f"onnx-{precision}"
             origin = "fake_quantized" if precision == "int8" else "student"
-            label = f"ONNX, {name}"
-            found = [Entry(row, "onnx", precision, label, logits, origin, decision=decision)]
-            if self._bench is not None:
+            label = f"ONNX, {precision.upper()}"
+            of_file = Entry(row, "onnx", precision, label, logits, origin, decision=decision)
+            if self._bench is None:
+                self.final |= dict.fromkeys(names, of_file)
+                self.entries.append(of_file)
+                return
+            of_engines = self._run(engines, self._bench, row)
+            if of_engines:
+                self.final |= of_engines
+                self.entries += [of_file, *of_engines.values()]
+
+    def _run(self, engines: Sequence[EngineFile], bench: Bench, row: str) -> dict[str, Entry]:
+        """The entries of the usable `engines`; `row` is that of the file they were built from."""
+        found = {}
+        for engine in engines:
+            title, target = engine_title(engine.name), self._record.target
+            with self._refusing([engine.name], engine.precision, self._arithmetic(engine)):
                 logits, decision = self._decided(
-                    f"the {name} engine for {target}", self._answers(self._bench, precision)
+                    f"the {title} engine for {target}", self._answers(bench, engine.name)
                 )
-                label = f"{name} engine, {target}"
-                found.append(
-                    Entry(precision, "engine", precision, label, logits, row, decision=decision)
+                found[engine.name] = Entry(
+                    engine.name,
+                    "engine",
+                    engine.precision,
+                    f"{title} engine, {target}",
+                    logits,
+                    row,
+                    decision=decision,
+                    runtime=engine.runtime,
                 )
-            self.final[precision] = found[-1]
-            self.entries += found
+        return found
 
     def latency(self, seed: int) -> Latency | None:
         """Time the usable engines; None if nothing runs them.
@@ -88,11 +109,12 @@ class CheckedEngines:
         if self._bench is None:
             return None
         checked: dict[str, Logits] = {name: entry.logits for name, entry in self.final.items()}
+        built = {engine.name for engine in self._record.engines}
         for name in self._bench.engines_under_test:
-            if name in PRECISIONS:
+            if name in built:
                 continue
             label = self._bench.engines_under_test[name].label
-            with self._refusing(name, "fp32" if name == TEACHER else "int8"):
+            with self._refusing([name], "fp32" if name == TEACHER else "int8", "fp32"):
                 if name == TEACHER:
                     keys = self._data.keys(self._split)[:TIMED_IMAGES]
                     timed = self._bench.answers(name, self._split, len(keys))
@@ -122,17 +144,18 @@ class CheckedEngines:
         return Logits(answers, of=of, images=keys, classes=len(self._data.class_names))
 
     @contextlib.contextmanager
-    def _refusing(self, name: str, precision: Precision) -> Iterator[None]:
-        """Record an engine as unusable where its logits are refused."""
+    def _refusing(
+        self, names: Sequence[str], precision: Precision, computes_in: FloatPrecision
+    ) -> Iterator[None]:
+        """Record engines as unusable where their logits are refused."""
         try:
             yield
         except LogitsError as error:
-            self.unusable[name] = unusable(
-                error, self._record.target, precision, self._arithmetic(name, precision)
-            )
-            self._events.warn(self.unusable[name].reason)
+            found = unusable(error, self._record.target, precision, computes_in)
+            self.unusable |= dict.fromkeys(names, found)
+            self._events.warn(found.reason)
 
-    def _arithmetic(self, name: str, precision: Precision) -> FloatPrecision:
-        if precision == "int8" and name == precision:
-            return runtime(self._record.runtime).float_precision
-        return "fp16" if precision == "fp16" else "fp32"
+    def _arithmetic(self, engine: EngineFile) -> FloatPrecision:
+        if engine.precision == "int8":
+            return runtime(engine.runtime or self._record.runtime).float_precision
+        return engine.precision

@@ -22,7 +22,7 @@ from tmkd_deploy.records.measurements import (
     PairedCounts,
     Representation,
 )
-from tmkd_deploy.records.types import Precision
+from tmkd_deploy.records.types import Precision, RuntimeName
 from tmkd_deploy.runtime.decision import Decision, decide
 
 
@@ -32,7 +32,7 @@ class Entry:
 
     `key` identifies it within the ledger, `compared_with` is the key of the entry it is derived
     from, and `gain_note` is added to the note on a significant gain. `decision` says how its logits
-    become a class; None for the highest.
+    become a class; None for the highest. `runtime` is as in `LedgerRow`.
     """
 
     key: str
@@ -43,6 +43,7 @@ class Entry:
     compared_with: str | None = None
     gain_note: str | None = None
     decision: Decision | None = None
+    runtime: RuntimeName | None = None
 
     @property
     def predictions(self) -> np.ndarray:
@@ -105,6 +106,7 @@ def _row(
     return LedgerRow(
         representation=evaluated.entry.representation,
         precision=evaluated.entry.precision,
+        runtime=evaluated.entry.runtime,
         label=evaluated.entry.label,
         top1=float(right.mean()),
         top1_interval=share_interval(int(right.sum()), len(labels)),

@@ -25,6 +25,7 @@ from tmkd_deploy.quantize.engine_arithmetic import use_engine_arithmetic
 from tmkd_deploy.recipe import schema
 from tmkd_deploy.records.distillation import StudentName
 from tmkd_deploy.records.engine import EngineRecord
+from tmkd_deploy.records.engine_names import engine_title
 from tmkd_deploy.records.logits import Logits
 from tmkd_deploy.records.measurements import Measurements, Representation
 from tmkd_deploy.records.onnx_model import ComparedRecord
@@ -121,10 +122,10 @@ def measure(
         torch_side: the result of `in_torch`.
         record: of the engines.
         onnx: the ONNX file of each precision that its engine was built from.
-        bench: runs the engines by precision, the teacher by its name, and alternative
+        bench: runs the engines and the teacher by their names, and alternative
             quantizations by names of their own, so that they cannot ship. None if nothing
             available runs the engines.
-        folder: receives `logits-<precision>.npy`, float32 [N, C], of each usable engine, or of its
+        folder: receives `logits-<engine>.npy`, float32 [N, C], of each usable engine, or of its
             ONNX file in the reference evaluation if nothing runs the engine.
         events: receives progress and warnings.
 
@@ -135,12 +136,13 @@ def measure(
     labels = np.asarray(data.labels(split))
     guard = Guard.of(recipe.decision, data)
     engines = CheckedEngines(record, data, split, bench, guard, events)
-    for engine in record.engines:
-        engines.check(engine.precision, onnx[engine.precision])
+    for precision in dict.fromkeys(engine.precision for engine in record.engines):
+        built = [engine for engine in record.engines if engine.precision == precision]
+        engines.check(built, onnx[precision])
     if not engines.final:
         raise none_usable(record.target, engines.unusable)
-    for precision, final in engines.final.items():
-        np.save(folder / f"logits-{precision}.npy", final.logits.values, allow_pickle=False)
+    for name, final in engines.final.items():
+        np.save(folder / f"logits-{name}.npy", final.logits.values, allow_pickle=False)
     few = check_guarded_class(recipe.decision, data.record)
     latency = engines.latency(recipe.seed)
     for warning in latency.warnings if latency else ():
@@ -157,8 +159,8 @@ def measure(
         engines=record.engines,
         ledger=ledger([*torch_side.entries, *engines.entries], labels, data.class_names),
         confusion_by_engine={
-            precision: confusion_matrix(final.predictions, labels, len(data.class_names))
-            for precision, final in engines.final.items()
+            name: confusion_matrix(final.predictions, labels, len(data.class_names))
+            for name, final in engines.final.items()
         },
         latency=latency,
         not_measured=None if bench else _not_measured_reason(record),
@@ -247,8 +249,9 @@ def engines_under_test(
     record = engines.record
     found = {TEACHER: EngineUnderTest("FP32 teacher", record.runtime, teacher)} if teacher else {}
     for engine in record.engines:
-        label = f"{engine.precision.upper()} {'model' if given else 'student'}"
-        found[engine.precision] = EngineUnderTest(label, record.runtime, engines.path(engine.file))
+        label = f"{engine_title(engine.name)} {'model' if given else 'student'}"
+        runtime = engine.runtime or record.runtime
+        found[engine.name] = EngineUnderTest(label, runtime, engines.path(engine.file))
     if compared:
         for each in compared.record.files:
             file = compared.path(each.file)

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from tmkd_deploy.artifacts import Record
+from tmkd_deploy.records.engine_names import engine_name
 from tmkd_deploy.records.figures import (
     AtLeastOne,
     Change,
@@ -70,10 +71,12 @@ class LedgerRow(Record):
     comments on some significant steps. `against` compares an engine with the teacher and with the
     unquantized student, however many steps lie between. `threshold` is the model's own decision
     threshold for `Measurements.guarded_class`; every figure but the calibration error follows it.
+    `runtime` is that of an engine if it is not the target's own.
     """
 
     representation: Representation
     precision: Precision
+    runtime: RuntimeName | None = None
     label: str
     top1: Share
     top1_interval: Interval
@@ -101,6 +104,13 @@ class LedgerRow(Record):
             low, high = self.change_interval
             require_ascending("the interval around change_points", low, self.change_points, high)
         return self
+
+    @property
+    def engine(self) -> str | None:
+        """The name of the engine that the row is about; None for every other model."""
+        if self.representation != "engine":
+            return None
+        return engine_name(self.precision, self.runtime)
 
     @property
     def significant(self) -> bool:
@@ -132,16 +142,23 @@ class TiedTo(Record):
 class EngineFile(Record):
     """One engine and, if its builder lists layers, how many of its weighted layers run in INT8.
 
-    `tied_to` is None for engines that run anywhere, or if the machine is not known.
+    `runtime` is None for the target's own. `tied_to` is None for engines that run anywhere, or if
+    the machine is not known.
     """
 
     precision: Precision
+    runtime: RuntimeName | None = None
     file: str
     bytes: AtLeastOne
     sha256: str
     int8_layers: Count | None
     total_layers: Count | None
     tied_to: TiedTo | None = None
+
+    @property
+    def name(self) -> str:
+        """What the engine is called in everything that is recorded of its target."""
+        return engine_name(self.precision, self.runtime)
 
 
 class Unusable(Record):
@@ -159,13 +176,13 @@ class Measurements(Record):
     """Accuracy and latency of all engines of one target.
 
     The images are those of `split`: the test split, or the validation split for a trial of a
-    search; `test_images` counts them. `confusion_by_engine` maps a precision to its confusion
+    search; `test_images` counts them. `confusion_by_engine` maps an engine's name to its confusion
     matrix, by true class (row) and predicted class (column). `latency` is None, and `not_measured`
     says why, if nothing available runs the engines. `unusable` maps engines, by their names in
     `latency`, to the reason why they have no figures at all: there are none of logits that are not
     finite. `concerns` are sentences on what the verdict rests on, such as a weak teacher.
-    `unfit_split` says in a sentence why results on the split say little of new images; None if they
-    do. `guarded_class` is the class that must not be missed, and `guarded_recall` what its
+    `unfit_split` says in a sentence why results on the split say little of new images; None if
+    they do. `guarded_class` is the class that must not be missed, and `guarded_recall` what its
     thresholds were chosen for; None if the highest score decides. `model_is_given` if there was no
     teacher: the first row of the ledger, the given model, stands for it and for the unquantized
     student.
@@ -218,11 +235,15 @@ class Measurements(Record):
     @model_validator(mode="after")
     def _nothing_is_told_of_unusable_engines(self) -> Measurements:
         told: set[str] = {*self.confusion_by_engine}
-        told |= {row.precision for row in self.ledger if row.representation in ("onnx", "engine")}
+        told |= {row.engine for row in self.ledger if row.engine}
         if self.latency:
             told |= {row.engine for row in self.latency.rows}
         if both := told & {*self.unusable}:
             raise ValueError(f"unusable engines can have no figures: {', '.join(sorted(both))}")
+        sound = {each.precision for each in self.engines if each.name not in self.unusable}
+        files = {row.precision for row in self.ledger if row.representation == "onnx"}
+        if files - sound:
+            raise ValueError("an ONNX file without a usable engine can have no figures")
         return self
 
     def ledger_row(
@@ -236,13 +257,15 @@ class Measurements(Record):
         )
         return next(rows, None)
 
-    def engine_accuracy(self, precision: Precision) -> LedgerRow | None:
+    def engine_accuracy(self, engine: str) -> LedgerRow | None:
         """The ledger row of an engine; None if the engine was not run."""
-        return self.ledger_row("engine", precision)
+        return next((row for row in self.ledger if row.engine == engine), None)
 
-    def threshold(self, precision: Precision) -> float | None:
+    def threshold(self, engine: str) -> float | None:
         """The decision threshold of an engine; of its ONNX file if the engine was not run."""
-        row = self.engine_accuracy(precision) or self.ledger_row("onnx", precision)
+        row, file = self.engine_accuracy(engine), self.engine_file(engine)
+        if row is None and file is not None:
+            row = self.ledger_row("onnx", file.precision)
         return row.threshold if row else None
 
     def engine_latency(self, engine: str) -> LatencyRow | None:
@@ -250,17 +273,17 @@ class Measurements(Record):
         rows = self.latency.rows if self.latency else []
         return next((row for row in rows if row.engine == engine), None)
 
-    def ran(self, precision: Precision) -> bool:
+    def ran(self, engine: str) -> bool:
         """Whether the engine itself was run, on images or for time."""
-        found = (self.engine_accuracy(precision), self.engine_latency(precision))
+        found = (self.engine_accuracy(engine), self.engine_latency(engine))
         return any(each is not None for each in found)
 
-    def engine_confusion(self, precision: Precision) -> list[list[int]]:
+    def engine_confusion(self, engine: str) -> list[list[int]]:
         """The confusion matrix of an engine; empty if only its ONNX file was run."""
-        if self.engine_accuracy(precision) is None:
+        if self.engine_accuracy(engine) is None:
             return []
-        return self.confusion_by_engine.get(precision, [])
+        return self.confusion_by_engine.get(engine, [])
 
-    def engine_file(self, precision: Precision) -> EngineFile | None:
-        """The engine built in `precision`."""
-        return next((each for each in self.engines if each.precision == precision), None)
+    def engine_file(self, engine: str) -> EngineFile | None:
+        """The file of an engine; None if it was not built."""
+        return next((each for each in self.engines if each.name == engine), None)

@@ -12,7 +12,6 @@ from tmkd_deploy.errors import ExitCode
 from tmkd_deploy.records.figures import Interval, Share
 from tmkd_deploy.records.latency import LatencyRow
 from tmkd_deploy.records.measurements import EngineFile, LedgerRow, Measurements
-from tmkd_deploy.records.types import Precision
 
 
 class Outcome(str, Enum):
@@ -106,13 +105,14 @@ class Verdict(Record):
 class GateRecord(Record):
     """The engine that was selected for one target, why, and its verdict.
 
-    `would_ship` is the selected engine; `shipped` is the same, or None if its verdict is "failed".
+    `would_ship` names the selected engine; `shipped` is the same, or None if its verdict is
+    "failed".
     `threshold` is the decision threshold for `guarded_class`, the class that must not be missed, in
     [0, 1]; None if the class with the highest score is the answer.
     """
 
-    would_ship: Precision
-    shipped: Precision | None
+    would_ship: str
+    shipped: str | None
     reason: str
     verdict: Verdict
     measurements: Measurements
@@ -121,7 +121,8 @@ class GateRecord(Record):
 
     @model_validator(mode="after")
     def _only_a_usable_engine_ships(self) -> GateRecord:
-        if self.engine is None or self.would_ship in self.measurements.unusable:
+        file = self.measurements.engine_file(self.would_ship)
+        if file is None or self.would_ship in self.measurements.unusable:
             raise ValueError(f"the {self.would_ship} engine cannot ship: it is missing or unusable")
         failed = self.verdict.outcome is Outcome.FAILED
         if self.shipped != (None if failed else self.would_ship):
@@ -145,9 +146,10 @@ class GateRecord(Record):
         return self.measurements.engine_latency(self.would_ship)
 
     @property
-    def engine(self) -> EngineFile | None:
+    def engine(self) -> EngineFile:
         """The selected engine's file."""
-        return self.measurements.engine_file(self.would_ship)
+        engines = self.measurements.engines
+        return next(each for each in engines if each.name == self.would_ship)
 
     @property
     def confusion(self) -> list[list[int]]:

@@ -17,7 +17,6 @@ from tmkd_deploy.records.distillation import ViewWeights
 from tmkd_deploy.records.latency import Latency
 from tmkd_deploy.records.measurements import Measurements
 from tmkd_deploy.records.training import TrainingCurve
-from tmkd_deploy.records.types import Precision
 from tmkd_deploy.records.verdict import GateRecord
 from tmkd_deploy.report import metrics
 
@@ -84,7 +83,7 @@ def ledger(measured: Measurements, name: str) -> str | None:
         return _svg(figure, name)
 
 
-def latency(timed: Latency, shipped: Precision, name: str) -> str:
+def latency(timed: Latency, shipped: str, name: str) -> str:
     """Latency histograms, one strip per engine on a common axis.
 
     A solid line marks each median, a dashed line each p99. The axis is logarithmic if medians

@@ -10,6 +10,7 @@ from pydantic import BaseModel, PositiveFloat, PositiveInt, ValidationError, mod
 
 from tmkd_deploy.errors import DataError
 from tmkd_deploy.printable import printable
+from tmkd_deploy.records.engine_names import engine_title
 from tmkd_deploy.records.figures import Interval
 from tmkd_deploy.records.verdict import Outcome
 from tmkd_deploy.report import formatting
@@ -229,8 +230,8 @@ def _table(target: TargetComparison) -> Table:
             ],
             [
                 "Selected engine",
-                target.shipped_before.upper(),
-                target.shipped_after.upper(),
+                engine_title(target.shipped_before),
+                engine_title(target.shipped_after),
                 "same" if same_engine else "changed",
             ],
             _row("Top-1", target.top1, formatting.percent, "points"),

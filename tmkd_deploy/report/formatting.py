@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from tmkd_deploy.records.engine_names import engine_title
 from tmkd_deploy.records.verdict import GateRecord, Outcome, worst
 from tmkd_deploy.report.interface import TargetReport
 
@@ -37,7 +38,7 @@ def overall(outcomes: Mapping[str, Outcome]) -> str:
 
 def ships(target: TargetReport) -> str:
     """One sentence on the selected engine: whether it ships, and with which reservation."""
-    engine = f"The {target.gate.would_ship.upper()} engine"
+    engine = f"The {engine_title(target.gate.would_ship)} engine"
     failed = target.gate.shipped is None
     if not target.bundle_file:
         return f"{engine} {'does not ship' if failed else 'is selected, but not bundled'}."
@@ -54,7 +55,7 @@ def ships(target: TargetReport) -> str:
 def selected(gate: GateRecord) -> str:
     """How tables name the selected engine, such as 'Shipped engine, INT8'."""
     kind = "Engine that would ship" if gate.shipped is None else "Shipped engine"
-    return f"{kind}, {gate.would_ship.upper()}"
+    return f"{kind}, {engine_title(gate.would_ship)}"
 
 
 def percent(share: float, interval: tuple[float, float] | None = None) -> str:

@@ -1,7 +1,7 @@
 """Look up the measurements that the report compares.
 
-Engines are identified by their precision (fp32, fp16, int8) in the engine files, the ledger's
-engine rows and the latency rows; the teacher's latency row is 'teacher'. The FP32 engine is the
+Engines are identified by their names in the engine files, the ledger's engine rows and the latency
+rows; the teacher's latency row is 'teacher'. The FP32 engine of the target's own runtime is the
 unquantized student.
 """
 
@@ -11,12 +11,11 @@ from dataclasses import dataclass
 
 from tmkd_deploy.records.latency import Latency, LatencyRow
 from tmkd_deploy.records.measurements import EngineFile, LedgerRow, Measurements, Representation
-from tmkd_deploy.records.types import Precision
 from tmkd_deploy.records.verdict import GateRecord
 from tmkd_deploy.report import formatting
 
 TEACHER = "teacher"
-STUDENT_ENGINE: Precision = "fp32"
+STUDENT_ENGINE = "fp32"
 
 
 _STUDENTS: tuple[Representation, ...] = ("student_baseline", "student_distilled", "student")

@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from tmkd_deploy.proportions import p_value_text
+from tmkd_deploy.records.engine_names import engine_title
 from tmkd_deploy.records.latency import Latency
 from tmkd_deploy.records.measurements import LedgerRow, Measurements
-from tmkd_deploy.records.types import Precision
 from tmkd_deploy.records.verdict import GateRecord, Verdict
 from tmkd_deploy.report import formatting, metrics
 from tmkd_deploy.report.interface import StageTime
@@ -59,7 +59,7 @@ def summary(gate: GateRecord) -> Table:
     )
 
 
-def ledger(measured: Measurements, shipped: Precision | None = None) -> Table:
+def ledger(measured: Measurements, shipped: str | None = None) -> Table:
     """Each representation of the model and what the step to it gained or lost."""
     rows = []
     for row in measured.ledger:
@@ -95,7 +95,7 @@ def _decided(measured: Measurements) -> str:
     )
 
 
-def agreement(measured: Measurements, shipped: Precision | None = None) -> Table:
+def agreement(measured: Measurements, shipped: str | None = None) -> Table:
     """Recall, agreement and calibration of each representation."""
     rows = [
         [
@@ -159,7 +159,7 @@ def flips(row: LedgerRow) -> Table:
     )
 
 
-def latency(timed: Latency, shipped: Precision | None = None) -> Table:
+def latency(timed: Latency, shipped: str | None = None) -> Table:
     """Latency percentiles of all engines of one interleaved measurement."""
     rows = [
         [
@@ -202,7 +202,7 @@ def ratios(timed: Latency) -> Table:
     )
 
 
-def engines(measured: Measurements, shipped: Precision | None = None) -> Table:
+def engines(measured: Measurements, shipped: str | None = None) -> Table:
     """Every engine built for the target, with its INT8 layers if the builder lists them."""
     rows = []
     for engine in measured.engines:
@@ -211,13 +211,13 @@ def engines(measured: Measurements, shipped: Precision | None = None) -> Table:
             layers = str(engine.int8_layers)
             if engine.total_layers is not None:
                 layers += f" of {engine.total_layers}"
-        choice = "selected" if engine.precision == shipped else formatting.NONE
-        if engine.precision in measured.unusable:
+        choice = "selected" if engine.name == shipped else formatting.NONE
+        if engine.name in measured.unusable:
             choice = "unusable"
         rows.append(
-            [engine.precision.upper(), engine.file, formatting.size(engine.bytes), layers, choice]
+            [engine_title(engine.name), engine.file, formatting.size(engine.bytes), layers, choice]
         )
-    names = [engine.precision for engine in measured.engines]
+    names = [engine.name for engine in measured.engines]
     return Table(
         f"Engines built for {measured.target} with {measured.runtime}.",
         ["Precision", "File", "Size", "INT8 layers", "Selection"],
@@ -303,12 +303,12 @@ def properties(caption: str, values: dict[str, str | int | float | bool]) -> Tab
     return Table(caption, ["Key", "Value"], rows)
 
 
-def _shipped_row(measured: Measurements, shipped: Precision | None) -> int | None:
+def _shipped_row(measured: Measurements, shipped: str | None) -> int | None:
     row = measured.engine_accuracy(shipped) if shipped else None
     return measured.ledger.index(row) if row else None
 
 
-def _place(shipped: Precision | None, names: Sequence[str]) -> int | None:
+def _place(shipped: str | None, names: Sequence[str]) -> int | None:
     return names.index(shipped) if shipped in names else None
 
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from tmkd_deploy.records.latency import Conditions, DeviceTime, Latency
-from tmkd_deploy.records.types import Precision
 from tmkd_deploy.report import formatting
 from tmkd_deploy.report.tables import Table
 
 
-def speed(timed: Latency, shipped: Precision | None = None) -> Table | None:
+def speed(timed: Latency, shipped: str | None = None) -> Table | None:
     """Throughput, energy, device time and warm-up of every engine; None if not measured."""
     rows = []
     for row in timed.rows:

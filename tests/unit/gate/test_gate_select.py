@@ -245,14 +245,14 @@ def test_int8_that_wins_is_not_said_to_lose():
 def test_a_precision_that_may_not_ship_is_still_compared():
     measurements = measured({"int8": 2.5, "fp32": 2.0}, ACCURATE)
     selected = select_engine(BUDGETS, measurements, ["int8"])
-    assert selected.precision == "int8"
+    assert selected.engine == "int8"
     text = selected.reason
     assert "FP32 engine takes 0.80 times as long; it was measured for comparison only" in text
     assert "INT8 loses on speed" in text
 
 
 def test_the_recipes_order_decides_where_nothing_was_measured():
-    assert select_engine(BUDGETS, measured({}, ACCURATE), ["fp32", "int8"]).precision == "fp32"
+    assert select_engine(BUDGETS, measured({}, ACCURATE), ["fp32", "int8"]).engine == "fp32"
 
 
 @given(
@@ -261,7 +261,7 @@ def test_the_recipes_order_decides_where_nothing_was_measured():
 )
 def test_no_engine_ships_that_is_slower_than_another_accurate_one(times, shares):
     p50, top1 = dict(zip(ALL, times, strict=True)), dict(zip(ALL, shares, strict=True))
-    selected = select_engine(BUDGETS, measured(p50, top1), ALL).precision
+    selected = select_engine(BUDGETS, measured(p50, top1), ALL).engine
     accurate = [name for name, share in top1.items() if share >= 0.94]
     if accurate:
         assert selected in accurate

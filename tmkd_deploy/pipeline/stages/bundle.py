@@ -12,6 +12,7 @@ from tmkd_deploy.data.prepared import PreparedData
 from tmkd_deploy.pipeline.resolved_target import ResolvedTarget
 from tmkd_deploy.pipeline.stage import Job, Ref, Stage
 from tmkd_deploy.records.bundle import BundleRecord
+from tmkd_deploy.records.engine_names import engine_title
 from tmkd_deploy.records.measurements import EngineFile
 from tmkd_deploy.records.onnx_model import MODEL
 from tmkd_deploy.records.verdict import GateRecord
@@ -25,13 +26,14 @@ _GOLDEN_TOLERANCE = {"fp32": 0.01, "fp16": 0.1, "int8": 0.5}
 
 def withheld(gate: GateRecord) -> BundleRecord:
     """What is recorded in place of a bundle where the gate failed."""
-    target = gate.measurements.target
+    target, engine = gate.measurements.target, gate.engine
     return BundleRecord(
         target=target,
-        precision=gate.would_ship,
+        precision=engine.precision,
+        runtime=engine.runtime,
         gate=gate.verdict.outcome,
-        withheld=f"Nothing is bundled for {target}: its gate failed. The {gate.would_ship.upper()} "
-        f"engine would have shipped; to bundle it all the same, add "
+        withheld=f"Nothing is bundled for {target}: its gate failed. The "
+        f"{engine_title(engine.name)} engine would have shipped; to bundle it all the same, add "
         f"--set targets.{target}.despite_verdict=true.",
     )
 
@@ -73,8 +75,8 @@ class Bundle(Stage[ResolvedTarget]):
         if gate.shipped is None and not self.subject.despite_verdict:
             return withheld(gate)
         measurements = gate.measurements
-        engine = next(e for e in measurements.engines if e.precision == gate.would_ship)
-        logits_file = job.inputs["measured"].path(f"logits-{engine.precision}.npy")
+        engine = gate.engine
+        logits_file = job.inputs["measured"].path(f"logits-{engine.name}.npy")
         logits = np.load(logits_file, allow_pickle=False)
         decision = Decision.of(measurements.class_names, gate.guarded_class, gate.threshold)
         golden = clearest_images(logits, _GOLDEN_IMAGES, decision)
@@ -82,7 +84,7 @@ class Bundle(Stage[ResolvedTarget]):
             name=self.context.recipe.name,
             engine=job.inputs["engines"].path(engine.file),
             precision=engine.precision,
-            runtime=measurements.runtime,
+            runtime=engine.runtime or measurements.runtime,
             measurements=measurements,
             verdict=gate.verdict,
             class_names=measurements.class_names,

@@ -99,5 +99,5 @@ class Report(Stage[None]):
             found = artifacts.read(folder, "bundle", BundleRecord)
         except ArtifactError:
             return None
-        made_of = (found.record.gate, found.record.precision)
+        made_of = (found.record.gate, found.record.engine)
         return found if made_of == (gate.verdict.outcome, gate.would_ship) else None

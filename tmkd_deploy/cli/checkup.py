@@ -76,7 +76,8 @@ def _needed_extras(recipe: Recipe | None) -> set[str]:
         "tensorrt_rtx": "tensorrt-rtx",
     }
     for target in recipe.targets:
-        needed.add(by_runtime.get(catalog.get(target.target).runtime, ""))
+        runtimes = target.runtimes or [catalog.get(target.target).runtime]
+        needed |= {by_runtime.get(name, "") for name in runtimes}
     return needed
 
 

@@ -23,7 +23,7 @@ TargetName = Annotated[
     typer.Option("--target", metavar="NAME", help="Only this target.  [default: all]"),
 ]
 PrecisionName = Annotated[
-    str, typer.Option("--precision", metavar="NAME", help="The engine: int8, fp16 or fp32.")
+    str, typer.Option("--precision", metavar="NAME", help="The engines: int8, fp16 or fp32.")
 ]
 
 
@@ -59,7 +59,7 @@ def _explanations(folder: Path, target: str | None, precision: str) -> list[Expl
 
         raise MissingExtra("Explaining an engine", "train", error.name or "onnx") from error
     known = _known_precision(precision)
-    built = explaining.built_targets(folder)
+    built = explaining.built_engines(folder)
     if not built:
         raise RequestError(
             "This run has no engine yet.",
@@ -70,11 +70,19 @@ def _explanations(folder: Path, target: str | None, precision: str) -> list[Expl
         chosen = [_known_target(target, list(built))]
     else:
         # a target without such an engine is explained only if all lack it
-        chosen = [each for each in built if known in built[each]] or list(built)[:1]
+        chosen = [
+            each for each in built if any(engine.precision == known for engine in built[each])
+        ] or list(built)[:1]
     from tmkd_deploy.cli import recipe_of_run  # noqa: PLC0415
 
     arguments = recipe_of_run.arguments(folder)
-    return [explaining.explain(folder, each, known, arguments) for each in chosen]
+    names = {
+        each: [engine.name for engine in built[each] if engine.precision == known] or [known]
+        for each in chosen
+    }
+    return [
+        explaining.explain(folder, each, name, arguments) for each in chosen for name in names[each]
+    ]
 
 
 def _run_folder(run: str, runs: Path) -> Path:

@@ -9,7 +9,9 @@ from tmkd_deploy.engines.registry import runtime
 from tmkd_deploy.engines.tensorrt_kit import TensorRTKit
 from tmkd_deploy.events import Events, track
 from tmkd_deploy.records.engine import EngineRecord
+from tmkd_deploy.records.measurements import EngineFile
 from tmkd_deploy.records.types import ImageSize, as_precision
+from tmkd_deploy.targets.racing import Race
 from tmkd_deploy.targets.target_profile import TargetProfile
 
 
@@ -21,8 +23,9 @@ def build(
     events: Events,
     older: Mapping[str, Path] | None = None,
     dla_core: int | None = None,
+    race: Race | None = None,
 ) -> EngineRecord:
-    """Build an engine for each precision.
+    """Build an engine for each precision and each runtime of the race.
 
     Args:
         profile: of the target.
@@ -32,18 +35,29 @@ def build(
         events: receives progress and notes.
         older: ONNX files of the same precisions for an older TensorRT release, for a build kit.
         dla_core: the deep learning accelerator that a build kit is for; None for the GPU.
+        race: the target's runtimes; None for its own alone.
+
+    Raises:
+        TmkdError: as `Runtime.build`.
     """
-    builder = runtime(profile.runtime)
-    if isinstance(builder, TensorRTKit):
-        builder = TensorRTKit(dla_core)
-    engines = []
+    race = race or Race((profile.runtime,))
+    own = runtime(race.own)
+    if isinstance(own, TensorRTKit):
+        own = TensorRTKit(dla_core)
+    engines: list[EngineFile] = []
+    to_build = [
+        (builder, as_precision(name), model)
+        for builder in (own, *map(runtime, race.runtimes[1:]))
+        for name, model in models.items()
+    ]
     description = f"Building engines for {profile.name}"
-    for precision, model in track(events, models.items(), description, len(models), "engines"):
-        engines.append(builder.build(model, as_precision(precision), image_size, profile, folder))
-    for precision, model in (older or {}).items():
-        builder.build(model, as_precision(precision), image_size, profile, folder)
-    kit = []
-    notes = []
+    for builder, precision, model in track(events, to_build, description, len(to_build), "engines"):
+        other = None if builder is own else builder.name
+        engine = builder.build(model, precision, image_size, profile, folder)
+        engines.append(engine.model_copy(update={"runtime": other}))
+    for precision_name, model in (older or {}).items():
+        own.build(model, as_precision(precision_name), image_size, profile, folder)
+    kit, notes = [], []
     if profile.build == "on_device":
         kit = sorted(path.name for path in folder.iterdir())
         notes.append(
@@ -58,5 +72,5 @@ def build(
     for note in notes:
         events.say(note)
     return EngineRecord(
-        target=profile.name, runtime=profile.runtime, engines=engines, kit=kit, notes=notes
+        target=profile.name, runtime=race.own, engines=engines, kit=kit, notes=notes
     )

@@ -19,6 +19,7 @@ from tmkd_deploy.engines.int8_layers import count_int8
 from tmkd_deploy.engines.tensorrt_typing import Typing, typing_of
 from tmkd_deploy.events import Events, track
 from tmkd_deploy.records.engine import EngineRecord
+from tmkd_deploy.records.engine_names import engine_name
 from tmkd_deploy.records.measurements import EngineFile, TiedTo
 from tmkd_deploy.records.onnx_model import INPUT
 from tmkd_deploy.records.types import (
@@ -29,6 +30,7 @@ from tmkd_deploy.records.types import (
     height_and_width,
 )
 from tmkd_deploy.targets.device_checks import known_faults
+from tmkd_deploy.targets.racing import Race
 from tmkd_deploy.targets.target_profile import TargetProfile
 
 TEACHER = "teacher"
@@ -43,8 +45,9 @@ def build_on_device(
     dla_core: int | None,
     folder: Path,
     events: Events,
+    race: Race | None = None,
 ) -> EngineRecord:
-    """Build an engine on the device for each precision, and download it.
+    """Build an engine on the device for each precision and runtime, and download it.
 
     Args:
         device: locked for this run.
@@ -58,10 +61,12 @@ def build_on_device(
             `<name>.manifest.json`, `<name>.layers.json` and `<name>.builder.log`; for a DLA also
             the files that it is built from.
         events: receives progress and notes.
+        race: the target's runtimes on this device; None for its own alone.
 
     Raises:
         TmkdError: as `Device.request`.
     """
+    race = race or Race((profile.runtime,))
     engines, notes = [], []
     release = tensorrt_release(device.info) if profile.runtime == "tensorrt" else None
     typing: Typing = typing_of(release) if release else "strong"
@@ -70,18 +75,26 @@ def build_on_device(
         for fault in known_faults(device.info):
             events.warn(f"{fault.subject}: {fault.found}. {fault.remedy}")
     description = f"Building engines on {device.info['model'] or profile.title}"
-    for name, model in track(events, models.items(), description, len(models), "engines"):
+    to_build = [
+        (runtime, name, model)
+        for runtime in race.runtimes
+        for name, model in models.items()
+        if name != TEACHER or runtime == race.own
+    ]
+    for runtime, precision, model in track(events, to_build, description, len(to_build), "engines"):
+        other = None if runtime == race.own else runtime
+        name = precision if precision == TEACHER else engine_name(as_precision(precision), other)
         core = None if release is None or name in (TEACHER, "fp32") else dla_core
         source, cache = model, None
         if core is not None and release is not None:
             source = folder / f"{name}.dla.onnx"
-            cache = for_dla(model, as_precision(name), release, source)
+            cache = for_dla(model, as_precision(precision), release, source)
         answer = device.request(
             "build",
-            runtime=profile.runtime,
+            runtime=runtime,
             onnx=device.upload(source),
             calibration=None if cache is None else device.upload(cache),
-            precision="fp32" if name == TEACHER else name,
+            precision="fp32" if name == TEACHER else precision,
             height=height,
             width=width,
             input=INPUT,
@@ -93,13 +106,14 @@ def build_on_device(
         engine = _download(device, answer, name, model, profile, folder)
         if name != TEACHER:
             tied_to = _tied_to(answer["sidecar"], profile, typing, core)
-            engines.append(_describe(as_precision(name), engine, tied_to, core))
+            described = _describe(as_precision(precision), engine, tied_to, core)
+            engines.append(described.model_copy(update={"runtime": other}))
             notes += _gpu_fallback_note(name, answer["sidecar"])
     for note in notes:
         events.say(note)
     return EngineRecord(
         target=profile.name,
-        runtime=profile.runtime,
+        runtime=race.own,
         engines=engines,
         kit=[],
         notes=notes,
@@ -107,7 +121,7 @@ def build_on_device(
     )
 
 
-def engine_name(name: str, runtime: RuntimeName) -> str:
+def engine_file_name(name: str, runtime: RuntimeName) -> str:
     """The name of an engine's file in its target's folder."""
     return f"{name}.onnx" if registry.runtime(runtime).engine_is_onnx else f"{name}.engine"
 
@@ -127,7 +141,7 @@ def _download(
     folder: Path,
 ) -> Path:
     """Fetch the engine and what the device recorded about it; returns the engine's path."""
-    engine = folder / engine_name(name, profile.runtime)
+    engine = folder / engine_file_name(name, profile.runtime)
     if answer["engine"] == sha256_of(model):
         shutil.copyfile(model, engine)
     else:
@@ -166,7 +180,7 @@ def _describe(
         # those on a DLA are a single layer to TensorRT, such as {ForeignNode[Conv_0...Concat_198]}:
         # https://github.com/NVIDIA/TensorRT/issues/3143
         return describe_engine(precision, engine, tied_to=tied_to)
-    listed = engine.with_name(f"{precision}.layers.json")
+    listed = engine.with_name(f"{engine.stem}.layers.json")
     layers = json.loads(listed.read_text(encoding="utf-8")) if listed.exists() else None
     counts = count_int8(layers) if layers else (None, None)
     return describe_engine(precision, engine, counts, tied_to)

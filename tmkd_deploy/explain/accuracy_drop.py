@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tmkd_deploy.explain.interface import Finding, Kind
-from tmkd_deploy.records.measurements import ClassFlips, LedgerRow
+from tmkd_deploy.records.measurements import ClassFlips, EngineFile, LedgerRow
 from tmkd_deploy.report import formatting
 
 RANK_LAYERS = "tmkd-deploy quantize --sensitivity"
@@ -24,9 +24,9 @@ _ADVICE = {
 _NO_LOSS = "No step down to the engine lost top-1 on these images."
 
 
-def largest_drop(rows: Sequence[LedgerRow], precision: str) -> tuple[list[Finding], list[str]]:
+def largest_drop(rows: Sequence[LedgerRow], engine: EngineFile) -> tuple[list[Finding], list[str]]:
     """The step from the first model to an engine that lost the most top-1, and notes."""
-    path = [row for row in rows if _is_on_path(row, precision)]
+    path = [row for row in rows if _is_on_path(row, engine)]
     notes = _calibration(path)
     steps = [row for row in path if row.change_points is not None]
     worst = min(steps, key=lambda row: row.change_points or 0.0, default=None)
@@ -44,10 +44,12 @@ def largest_drop(rows: Sequence[LedgerRow], precision: str) -> tuple[list[Findin
     return [finding], notes
 
 
-def _is_on_path(row: LedgerRow, precision: str) -> bool:
+def _is_on_path(row: LedgerRow, engine: EngineFile) -> bool:
     if row.representation in ("teacher", "student"):
         return True
-    return row.representation in _ADVICE and row.precision == precision
+    if row.engine:
+        return row.engine == engine.name
+    return row.representation in _ADVICE and row.precision == engine.precision
 
 
 def _problem(row: LedgerRow, above: LedgerRow | None) -> str:

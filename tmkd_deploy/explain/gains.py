@@ -51,7 +51,8 @@ def _milliseconds(
     run: Path, target: str, precision: Precision, threads: int, median: float
 ) -> defaultdict[str, float]:
     engines = artifacts.read(run / "build" / target, "build", EngineRecord)
-    file = next(each.file for each in engines.record.engines if each.precision == precision)
+    # the target's own runtime, whose engines are called after their precision
+    file = next(each.file for each in engines.record.engines if each.name == precision)
     variant = variant_for(runtime(engines.record.runtime), precision)
     exported = artifacts.read(run / "export" / variant.name, "export", OnnxRecord)
     source = Graph(onnx.load(exported.path(MODEL)))

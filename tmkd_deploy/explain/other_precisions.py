@@ -1,4 +1,4 @@
-"""Compare an engine with the other precisions of its target; check for INT8 saturation."""
+"""Compare an engine with the others of its target; check for INT8 saturation."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from tmkd_deploy.explain.engine_findings import describe
 from tmkd_deploy.explain.interface import EngineLayer, Finding, Kind
+from tmkd_deploy.records.engine_names import engine_title
 from tmkd_deploy.records.latency import Latency
 from tmkd_deploy.records.measurements import EngineFile
 from tmkd_deploy.records.types import Precision
@@ -25,18 +26,18 @@ _ADVICE_SATURATION = (
 
 
 def slower_than_others(
-    precision: Precision, latency: Latency | None, slowest: Sequence[EngineLayer]
+    engine: str, latency: Latency | None, slowest: Sequence[EngineLayer]
 ) -> list[Finding]:
-    """One finding for each precision that is faster beyond the interval of the ratio."""
+    """One finding for each other engine that is faster beyond the interval of the ratio."""
     findings = []
     for each in latency.ratios if latency else ():
         pair = {each.numerator, each.denominator}
-        other = next(iter(pair - {precision}), None)
-        if precision not in pair or other in (None, "teacher"):
+        other = next(iter(pair - {engine}), None)
+        if engine not in pair or other in (None, "teacher"):
             continue
         low, high = each.interval
         ratio = each.ratio
-        if each.denominator == precision:  # the other's time over ours
+        if each.denominator == engine:  # the other's time over ours
             low, ratio, high = 1 / high, 1 / ratio, 1 / low
         if low <= 1:
             continue
@@ -46,8 +47,8 @@ def slower_than_others(
         findings.append(
             Finding(
                 Kind.SLOWER_THAN_OTHER_PRECISION,
-                f"The {precision.upper()} engine takes {ratio:.2f} times as long as the "
-                f"{str(other).upper()} engine ({low:.2f} to {high:.2f})."
+                f"The {engine_title(engine)} engine takes {ratio:.2f} times as long as the "
+                f"{engine_title(str(other))} engine ({low:.2f} to {high:.2f})."
                 + (f" Most of its time is spent in: {consumers}." if consumers else ""),
                 _ADVICE_SLOWER,
             )

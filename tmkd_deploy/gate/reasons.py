@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -89,34 +90,41 @@ def fastest(
 
 
 def _why_not_int8(measurements: Measurements, standing: Mapping[str, Standing]) -> list[str]:
-    """Why INT8 does not win, and where to read more; empty if it wins."""
-    others = [engine.name for engine in measurements.engines if engine.name != "int8"]
-    ratios = {each: found for each in others if (found := _time_ratio(measurements, "int8", each))}
-    if not ratios:
+    """Why INT8 does not win, and where to read more; empty if it wins.
+
+    If several runtimes ran it, it is judged by the fastest engine that is accurate.
+    """
+    in_int8 = [each.name for each in measurements.engines if each.precision == "int8"]
+    others = [each.name for each in measurements.engines if each.precision != "int8"]
+    timed = [each for each in in_int8 if each in standing]
+    if not timed or not any(each in standing for each in others):
         return []
     hint = (
         f"Run `tmkd-deploy explain RUN --target {measurements.target}` for the layers responsible "
         "and what to change."
     )
-    accurate = [each for each, found in standing.items() if found.accuracy is not Outcome.FAILED]
-    if "int8" not in accurate:
+    accurate = {each for each, found in standing.items() if found.accuracy is not Outcome.FAILED}
+    candidates = [each for each in timed if each in accurate]
+    if not candidates:
         return [f"INT8 loses on accuracy: the ledger shows which step lost the points. {hint}"]
+    best = min(candidates, key=lambda each: _median(measurements, each))
+    ratios = {each: found for each in others if (found := _time_ratio(measurements, best, each))}
     faster = [each for each, (ratio, _) in ratios.items() if ratio > 1 and each in accurate]
     if not faster:
         return []
     rival = max(faster, key=lambda each: ratios[each][0])
     ratio, interval = ratios[rival]
-    times = (
-        f"its median latency is {_formatted(ratio, interval)} times that of {engine_title(rival)}"
-    )
+    name = engine_title(best)
+    than = engine_title(rival)
+    times = f"its median latency is {_formatted(ratio, interval)} times that of {than}"
     if interval is not None and interval[0] <= 1:
-        return [f"INT8 shows no speed-up here: {times}."]
-    return [f"INT8 loses on speed: {times}.{_integer_layers(measurements)} {hint}"]
+        return [f"{name} shows no speed-up here: {times}."]
+    return [f"{name} loses on speed: {times}.{_integer_layers(measurements, best)} {hint}"]
 
 
-def _integer_layers(measurements: Measurements) -> str:
-    """How much of the INT8 engine runs in integers, the usual reason for its speed."""
-    engine = measurements.engine_file("int8")
+def _integer_layers(measurements: Measurements, name: str) -> str:
+    """How much of an INT8 engine runs in integers, the usual reason for its speed."""
+    engine = measurements.engine_file(name)
     if engine is None or engine.int8_layers is None or engine.total_layers is None:
         return ""
     if engine.int8_layers < engine.total_layers:
@@ -128,6 +136,11 @@ def _integer_layers(measurements: Measurements) -> str:
         f" All its {engine.total_layers} layers run in INT8, so conversions or the integer "
         "arithmetic itself cost more than the narrower type saves."
     )
+
+
+def _median(measurements: Measurements, engine: str) -> float:
+    row = measurements.engine_latency(engine)
+    return row.p50_ms if row else math.inf
 
 
 def _time_ratio(

@@ -23,6 +23,7 @@ from tmkd_deploy.quantize.mixed_precision import TrialOutcome, fewest_estimated,
 from tmkd_deploy.recipe.schema import Recipe
 from tmkd_deploy.records.measurements import Measurements
 from tmkd_deploy.records.quantization import MixedPrecisionRecord, SearchOutcome
+from tmkd_deploy.targets.racing import Race
 
 
 def search_excluded_layers(context: RunContext, target: ResolvedTarget) -> Recipe:
@@ -84,8 +85,12 @@ class Trial(Stage[Exclusion]):
             artifacts={(ref.stage, None): job.inputs[n] for n, ref in self.inputs().items()},
             results=[],
         )
+        target = self.subject.target
         target = dataclasses.replace(
-            self.subject.target, compares_post_training=False, judged_on="val"
+            target,
+            race=Race((target.race.own,)),  # the layers are those of its own INT8 engine
+            compares_post_training=False,
+            judged_on="val",
         )
         return TrialRecord(measurements=artifact(own, Ref("measure", target)).record)
 

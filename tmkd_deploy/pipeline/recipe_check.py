@@ -15,11 +15,12 @@ from tmkd_deploy.data.unused import described
 from tmkd_deploy.engines.variants import refuse_unreadable_opset
 from tmkd_deploy.errors import DataError, EnvironmentProblem, MissingExtra, RequestError, TmkdError
 from tmkd_deploy.gate.gate import refuse_unknown_classes
-from tmkd_deploy.pipeline.resolve_targets import precisions_of
+from tmkd_deploy.pipeline.resolve_targets import precisions_of, race_of
 from tmkd_deploy.recipe import check as names
 from tmkd_deploy.recipe.schema import Data, Recipe, Student, Target, VisualTeacher
 from tmkd_deploy.records.class_names import refuse_unknown_class
 from tmkd_deploy.targets import catalog
+from tmkd_deploy.targets.racing import refuse_unknown_runtimes
 from tmkd_deploy.targets.resolve import require_this_machine
 
 T = TypeVar("T")
@@ -107,7 +108,12 @@ class _Check:
                 require_this_machine(profile)
             except (RequestError, EnvironmentProblem) as error:
                 self._result.warnings.append(f"{error.problem} {error.advice}")
-        self._say(f"target {profile.name}: {profile.runtime}, may ship {', '.join(precisions)}")
+        refuse_unknown_runtimes(profile, target.runtimes or ())
+        runtimes = target.runtimes or [profile.runtime]
+        if target.device is None:
+            runtimes = [*race_of(target, profile, None).runtimes]
+        may_ship = ", ".join(precisions)
+        self._say(f"target {profile.name}: {' and '.join(runtimes)}, may ship {may_ship}")
 
     def _data(self) -> EncodedDataset | None:
         spec = self._recipe.data

@@ -7,7 +7,6 @@ from typing import Any
 
 from tmkd_deploy.devices.address import parse
 from tmkd_deploy.engines.device_build import tensorrt_release
-from tmkd_deploy.engines.interface import Runtime
 from tmkd_deploy.engines.registry import runtime
 from tmkd_deploy.engines.variants import refuse_unreadable_opset, variants_for
 from tmkd_deploy.errors import RequestError
@@ -17,6 +16,7 @@ from tmkd_deploy.pipeline.run_context import RunContext
 from tmkd_deploy.recipe.schema import Recipe, Target
 from tmkd_deploy.records.types import Precision
 from tmkd_deploy.targets import catalog, machine_probe
+from tmkd_deploy.targets.racing import Race, installed_on, race
 from tmkd_deploy.targets.resolve import require_this_machine, resolve_profile
 from tmkd_deploy.targets.target_profile import TargetProfile
 
@@ -62,6 +62,9 @@ def resolve_target(target: Target, context: RunContext) -> ResolvedTarget:
     """
     profile, info = _profile(target, context)
     recipe = context.recipe
+    running = Race((profile.runtime,)) if context.only else race_of(target, profile, info)
+    if running.own != profile.runtime:
+        profile = profile.model_copy(update={"runtime": running.own, "other_runtimes": []})
     refuse_unreadable_opset(profile, recipe.export.opset)
     precisions = precisions_of(target, profile, recipe)
     builds = [each for each in profile.precisions if each in precisions or each != "int8"]
@@ -73,13 +76,14 @@ def resolve_target(target: Target, context: RunContext) -> ResolvedTarget:
         name=profile.name,
         profile=profile,
         runtime=engine_runtime,
+        race=running,
         budgets=target.budgets,
         precisions=precisions,
         variants={name: found[0] for name, found in variants.items()},
         older_variants={name: found[1] for name, found in variants.items() if len(found) > 1},
         device=target.device,
         dla_core=target.dla_core,
-        machine=_machine(target, context, engine_runtime),
+        machine=_machine(target, context, running),
         compares_post_training=bool(
             recipe.quantize.enabled
             and recipe.quantize.compare
@@ -130,13 +134,26 @@ def precisions_of(target: Target, profile: TargetProfile, recipe: Recipe) -> lis
     return precisions
 
 
-def _machine(target: Target, context: RunContext, engine_runtime: Runtime) -> dict[str, Any] | None:
+def race_of(target: Target, profile: TargetProfile, info: dict[str, Any] | None) -> Race:
+    """The runtimes that race on a target: on the device with this `info`, or on this machine.
+
+    Raises:
+        RequestError, EnvironmentProblem: as `targets.racing.race`.
+    """
+    if info is None:
+        installed = machine_probe.installed_runtimes()
+        return race(profile, target.runtimes, installed)
+    installed = installed_on(info, profile)
+    return race(profile, target.runtimes, installed, info["pip"])
+
+
+def _machine(target: Target, context: RunContext, running: Race) -> dict[str, Any] | None:
     if context.only:
         return None
     if target.device:
         return context.devices.identity(target.device)
-    if not engine_runtime.runs_here:
+    if not runtime(running.own).runs_here:
         return None
     # an engine that is an ONNX file is the same file after its runtime was upgraded
-    release = machine_probe.installed_runtimes()[engine_runtime.name]
-    return {**machine(), "runtime": release}
+    installed = machine_probe.installed_runtimes()
+    return {**machine(), "runtimes": {name: installed[name] for name in running.runtimes}}

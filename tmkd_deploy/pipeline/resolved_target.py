@@ -12,13 +12,15 @@ from tmkd_deploy.records.types import Precision
 if TYPE_CHECKING:
     from tmkd_deploy.engines.interface import Runtime
     from tmkd_deploy.recipe.schema import Budgets
+    from tmkd_deploy.targets.racing import Race
     from tmkd_deploy.targets.target_profile import TargetProfile
 
 
 @dataclass(frozen=True, eq=False)
 class ResolvedTarget:
-    """A target of the recipe with its profile, its runtime and the ONNX files it is built from.
+    """A target of the recipe with its profile, its runtimes and the ONNX files it is built from.
 
+    `runtime` is its own; every runtime of the `race` builds an engine from every file.
     `precisions` may ship, the preferred first. `variants` has the ONNX file of every precision that
     is built; floating-point ones are built beside an INT8 engine whether asked for or not.
     `older_variants` are those that a build kit holds for devices with an older release.
@@ -32,6 +34,7 @@ class ResolvedTarget:
     name: str
     profile: TargetProfile
     runtime: Runtime
+    race: Race
     budgets: Budgets
     precisions: list[Precision]
     variants: dict[str, Variant]

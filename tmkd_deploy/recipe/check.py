@@ -125,11 +125,11 @@ def _slow_in_int8(recipe: Recipe) -> list[str]:
     families = yaml.safe_load(_FAMILIES.read_text(encoding="utf-8"))
     sentences = []
     for target in recipe.targets:
-        runtime = profiles.get(target.target).runtime
+        runtimes = target.runtimes or [profiles.get(target.target).runtime]
         for family in families:
             belongs = recipe.student.model.startswith(family["prefix"])
             wanted = target.precisions is None or "int8" in target.precisions
-            if belongs and wanted and family["runtime"] == runtime:
+            if belongs and wanted and runtimes == [family["runtime"]]:
                 times = " and ".join(
                     f"{ratio:.2f} times as long at {size} px"
                     for size, ratio in family["times_as_long"].items()

@@ -9,7 +9,7 @@ from pydantic import Field, field_validator, model_validator
 from tmkd_deploy.devices.address import parse
 from tmkd_deploy.errors import RequestError
 from tmkd_deploy.recipe.section import Count, Fraction, NotNegative, Positive, Section
-from tmkd_deploy.records.types import Precision
+from tmkd_deploy.records.types import Precision, RuntimeName
 
 
 class Calibration(Section):
@@ -205,10 +205,23 @@ class Target(Section):
         description="Engines that may ship, the preferred one first; the target's own list by "
         "default. The fp32 and fp16 engines of a target are always built and measured.",
     )
+    runtimes: list[RuntimeName] | None = Field(
+        None,
+        min_length=1,
+        description="Runtimes that may run the engines; the fastest ships. A processor's are "
+        "`[onnxruntime, openvino]`. The target's own alone by default.",
+    )
     budgets: Budgets = Field(Budgets(), description="Limits that the shipped engine must meet.")
     despite_verdict: bool = Field(
         False, description="Bundle the engine although its gate failed; the bundle says so."
     )
+
+    @field_validator("runtimes")
+    @classmethod
+    def _runtimes_once(cls, runtimes: list[str] | None) -> list[str] | None:
+        if len(set(runtimes or ())) != len(runtimes or ()):
+            raise ValueError("a runtime is listed twice")
+        return runtimes
 
     @field_validator("device")
     @classmethod

@@ -246,6 +246,12 @@ class Measurements(Record):
             raise ValueError("an ONNX file without a usable engine can have no figures")
         return self
 
+    @property
+    def runtimes(self) -> list[RuntimeName]:
+        """The runtimes of its engines, the target's own first."""
+        others = (each.runtime for each in self.engines if each.runtime)
+        return [*dict.fromkeys((self.runtime, *others))]
+
     def ledger_row(
         self, representation: Representation, precision: Precision | None = None
     ) -> LedgerRow | None:

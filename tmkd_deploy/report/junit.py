@@ -42,7 +42,7 @@ def _suite(report: RunReport, target: TargetReport) -> Element:
     for name, value in (
         ("overall_outcome", report.outcome.value),
         ("outcome", target.outcome.value),
-        ("runtime", gate.measurements.runtime),
+        ("runtime", gate.engine.runtime or gate.measurements.runtime),
         ("shipped", gate.shipped or "none"),
         ("would_ship", gate.would_ship),
         ("would_ship_reason", gate.reason),

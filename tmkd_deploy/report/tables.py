@@ -219,8 +219,8 @@ def engines(measured: Measurements, shipped: str | None = None) -> Table:
         )
     names = [engine.name for engine in measured.engines]
     return Table(
-        f"Engines built for {measured.target} with {measured.runtime}.",
-        ["Precision", "File", "Size", "INT8 layers", "Selection"],
+        f"Engines built for {measured.target} with {' and '.join(measured.runtimes)}.",
+        ["Engine", "File", "Size", "INT8 layers", "Selection"],
         rows,
         numeric=frozenset({2, 3}),
         marked=_place(shipped, names),

@@ -47,7 +47,8 @@ class PowerMode(Record):
 class TargetProfile(Record):
     """A device to build for.
 
-    `precisions` are in order of preference. `opset_ceiling` is the newest ONNX opset for its
+    `precisions` are in order of preference. `other_runtimes` can run its engines too, from the same
+    ONNX files. `opset_ceiling` is the newest ONNX opset for its
     runtime when no device is attached. `compute_capability` is written as the builders write it,
     such as SM89. `build` says where engines are built: `here` on the machine that runs them,
     `ahead_of_time` on any machine with the builder, `on_device` on the device itself. `machine` is
@@ -62,6 +63,7 @@ class TargetProfile(Record):
     name: str
     title: str
     runtime: RuntimeName
+    other_runtimes: list[RuntimeName] = Field(default_factory=list)
     precisions: Annotated[list[Precision], Field(min_length=1)]
     opset_ceiling: int
     compute_capability: str | None
@@ -81,6 +83,10 @@ class TargetProfile(Record):
     def _sound(self) -> TargetProfile:
         if self.build != PLACES[self.runtime]:
             raise ValueError(f"{self.runtime} requires build: {PLACES[self.runtime]}")
+        if any(PLACES[each] != self.build for each in self.other_runtimes):
+            raise ValueError(f"engines of other_runtimes must be built where {self.runtime}'s are")
+        if self.runtime in self.other_runtimes:
+            raise ValueError(f"{self.runtime} is no other runtime")
         if self.build != "here" and self.compute_capability is None:
             raise ValueError(f"{self.runtime} needs a compute_capability")
         return self

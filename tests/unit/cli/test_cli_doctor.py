@@ -16,12 +16,12 @@ from tmkd_deploy.recipe.schema import Recipe
 from tmkd_deploy.targets.finding import Finding
 
 
-def recipe(target: str) -> Recipe:
+def recipe(target: str, **keys: object) -> Recipe:
     return Recipe.model_validate(
         {
             "name": "a",
             "data": {"source": "folder", "path": "images"},
-            "targets": [{"target": target}],
+            "targets": [{"target": target, **keys}],
         }
     )
 
@@ -106,6 +106,12 @@ def test_a_comparison_with_modelopt_needs_its_extra() -> None:
     compares = plain.quantize.model_copy(update={"compare": ["modelopt"]})
     assert "modelopt" not in checkup._needed_extras(plain)
     assert "modelopt" in checkup._needed_extras(plain.model_copy(update={"quantize": compares}))
+
+
+def test_runtimes_that_race_need_their_extras() -> None:
+    both = recipe("cpu", runtimes=["onnxruntime", "openvino"])
+    assert "openvino" not in checkup._needed_extras(recipe("cpu"))
+    assert checkup._needed_extras(both) >= {"onnxruntime", "openvino"}
 
 
 def test_something_wrong_makes_the_exit_code_4(tmp_path, monkeypatch, capsys) -> None:

@@ -20,6 +20,7 @@ from tmkd_deploy.events import SilentEvents
 from tmkd_deploy.records.onnx_model import Variant
 from tmkd_deploy.records.quant_scheme import QuantScheme
 from tmkd_deploy.targets.catalog import get
+from tmkd_deploy.targets.racing import Race
 
 pytest.importorskip("onnxruntime")
 openvino = pytest.importorskip("openvino")
@@ -111,3 +112,24 @@ def test_a_file_for_tensorrt_is_refused(exported_digits, tmp_path):
     with pytest.raises(DataError, match="quantized for another runtime"):
         runtime("openvino").build(path, "int8", 32, TARGET, tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+BOTH = ("onnxruntime", "openvino")
+
+
+@pytest.fixture
+def models(exported_digits):
+    return {name: exported_digits(variant_for(OpenVino(), name))[0] for name in ("int8", "fp32")}
+
+
+def test_both_runtimes_of_a_race_build_from_the_same_file(models, tmp_path):
+    record = build(get("cpu"), models, 32, tmp_path, SilentEvents(), race=Race(BOTH))
+    assert record.runtime == "onnxruntime" and record.notes == []
+    names = [engine.name for engine in record.engines]
+    assert names == ["int8", "fp32", "int8-openvino", "fp32-openvino"]
+    by_name = {engine.name: engine for engine in record.engines}
+    for precision in ("int8", "fp32"):
+        own, other = by_name[precision], by_name[f"{precision}-openvino"]
+        assert own.sha256 == other.sha256 and (tmp_path / own.file).is_file()
+    # each runtime counts the layers of what it makes of the file
+    assert by_name["int8-openvino"].int8_layers >= by_name["int8-openvino"].total_layers - 1

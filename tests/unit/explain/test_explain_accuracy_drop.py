@@ -67,8 +67,20 @@ LEDGER = [
 ]
 
 
+def engine(precision, runtime=None):
+    return EngineFile(
+        precision=precision,
+        runtime=runtime,
+        file="engine.onnx",
+        bytes=1,
+        sha256="0" * 64,
+        int8_layers=None,
+        total_layers=None,
+    )
+
+
 def test_the_largest_drop_names_its_step_classes_and_calibration():
-    (found,), notes = largest_drop(LEDGER, "int8")
+    (found,), notes = largest_drop(LEDGER, engine("int8"))
     assert found.kind is Kind.LARGEST_DROP and found.certain
     assert "The student (89.0 %) to The fake_quantized (85.0 %): −4.0 points" in found.problem
     crack, sound = found.problem.index("crack lost 7"), found.problem.index("sound lost 2")
@@ -79,20 +91,29 @@ def test_the_largest_drop_names_its_step_classes_and_calibration():
 
 
 def test_another_engines_rows_count_for_that_engine_alone():
-    (found,), _ = largest_drop(LEDGER, "fp16")
+    (found,), _ = largest_drop(LEDGER, engine("fp16"))
     assert "The onnx (40.0 %)" in found.problem and "export" in found.advice
+
+
+def test_engines_of_two_runtimes_share_a_file_but_not_a_row():
+    other = row("engine", 0.5, "onnx", -35.0, runtime="openvino", p_value=0.001)
+    for runtime, worst in ((None, "The fake_quantized (85.0 %)"), ("openvino", "(50.0 %)")):
+        (found,), _ = largest_drop([*LEDGER, other], engine("int8", runtime))
+        assert worst in found.problem
 
 
 def test_a_drop_that_may_be_chance_says_so():
     rows = [row("teacher", 0.9), row("student", 0.89, "teacher", -0.2)]
-    (found,), _ = largest_drop(rows, "int8")
+    (found,), _ = largest_drop(rows, engine("int8"))
     assert not found.certain and "may be due to chance" in found.problem
     # a ledger of an earlier version knows neither classes nor calibration
     assert "By class" not in found.problem and "calibration" not in found.problem
 
 
 def test_no_drop_is_no_finding():
-    found, notes = largest_drop([row("teacher", 0.9), row("student", 0.9, "teacher", 0.0)], "int8")
+    found, notes = largest_drop(
+        [row("teacher", 0.9), row("student", 0.9, "teacher", 0.0)], engine("int8")
+    )
     assert found == [] and "lost top-1" in notes[0]
 
 

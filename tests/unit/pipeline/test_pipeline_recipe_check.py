@@ -50,6 +50,17 @@ def test_what_was_checked_is_told(images) -> None:
     assert ["notes.txt" in warning for warning in found.warnings] == [True]
 
 
+def test_runtimes_that_cannot_run_the_engines_are_refused(images) -> None:
+    for runtimes, target, told in (
+        (["tensorrt"], "cpu", "It has those of onnxruntime and openvino."),
+        (["onnxruntime"], "cpu-openvino", "It has those of openvino."),
+        (["openvino"], "rtx-ada", "It has those of tensorrt_rtx."),
+    ):
+        with pytest.raises(RequestError, match="no engines of") as caught:
+            check_recipe(recipe(images, targets=[{"target": target, "runtimes": runtimes}]))
+        assert caught.value.where == "targets.runtimes" and caught.value.advice == told
+
+
 def test_torchvisions_models_are_checked_like_timms(images) -> None:
     student = {"model": "torchvision:mobilenet_v2", "model_kwargs": {"width_mult": 0.25}}
     teacher = {"visual": {"model": "torchvision:resnet18", "weights": "pretrained"}}

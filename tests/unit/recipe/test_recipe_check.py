@@ -79,6 +79,7 @@ def test_a_family_that_loses_in_int8_is_warned_of_with_a_better_one() -> None:
         {"quantize": {"enabled": False}},
         {"targets": [{"target": "cpu", "precisions": ["fp32"]}]},
         {"targets": [{"target": "rtx-ada"}]},
+        {"targets": [{"target": "cpu", "runtimes": ["onnxruntime", "openvino"]}]},
         {"student": {"model": "resnet18"}},
     ],
 )

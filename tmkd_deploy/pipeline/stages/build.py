@@ -25,13 +25,16 @@ class Build(Stage[ResolvedTarget]):
     record_type = EngineRecord
 
     def params(self) -> dict[str, Any]:
-        """The target's profile, and what builds: a device, or an installed package."""
+        """The target's profile and runtimes, and what builds: a device, or installed packages."""
         target = self.subject
-        params: dict[str, Any] = {"profile": target.profile.model_dump(mode="json")}
+        params: dict[str, Any] = {
+            "profile": target.profile.model_dump(mode="json"),
+            "runtimes": target.race.runtimes,
+        }
         if target.device:
             return {**params, "device": target.machine, "dla_core": target.dla_core}
-        version = version_of(_PACKAGES[target.runtime.name])
-        return {**params, "version": version, "dla_core": target.dla_core}
+        versions = [version_of(_PACKAGES[name]) for name in target.race.runtimes]
+        return {**params, "versions": versions, "dla_core": target.dla_core}
 
     def inputs(self) -> dict[str, Ref]:
         target = self.subject
@@ -56,7 +59,8 @@ class Build(Stage[ResolvedTarget]):
         }
         size, events = self.context.recipe.data.image_size, self.context.events
         target = self.subject
-        return build(target.profile, paths, size, job.folder, events, older, target.dla_core)
+        core, race = target.dla_core, target.race
+        return build(target.profile, paths, size, job.folder, events, older, core, race)
 
     def _build_on_device(self, address: str, paths: dict[str, Any], job: Job) -> EngineRecord:
         from tmkd_deploy.engines.device_build import build_on_device
@@ -68,5 +72,12 @@ class Build(Stage[ResolvedTarget]):
         )
         with self.context.devices.locked(address) as device:
             return build_on_device(
-                device, target.profile, paths, size, target.dla_core, job.folder, events
+                device,
+                target.profile,
+                paths,
+                size,
+                target.dla_core,
+                job.folder,
+                events,
+                target.race,
             )

@@ -25,5 +25,11 @@ class Gate(Stage[ResolvedTarget]):
         return {"measured": Ref("measure", self.subject)}
 
     def run(self, job: Job) -> GateRecord:
-        target = self.subject
-        return gate(target.budgets, job.inputs["measured"].record, target.precisions)
+        target, measured = self.subject, job.inputs["measured"].record
+        may_ship = [
+            engine.name
+            for precision in target.precisions
+            for engine in measured.engines
+            if engine.precision == precision
+        ]
+        return gate(target.budgets, measured, may_ship)

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from tmkd_deploy.data.prepared import PreparedData, Split, images_name
-from tmkd_deploy.engines.device_build import TEACHER, engine_name
+from tmkd_deploy.engines.device_build import TEACHER, engine_file_name
 from tmkd_deploy.pipeline.resolved_target import ResolvedTarget
 from tmkd_deploy.pipeline.stage import Job, Ref, Stage, to_jsonable
 from tmkd_deploy.pipeline.teacher_inputs import student_inputs
@@ -66,7 +66,7 @@ class Measure(Stage[ResolvedTarget]):
         }
         teacher = files.pop(TEACHER, None)
         if target.teacher_engine_is_built:
-            teacher = engines.path(engine_name(TEACHER, engines.record.runtime))
+            teacher = engines.path(engine_file_name(TEACHER, engines.record.runtime))
         under_test = engines_under_test(
             engines, teacher, job.inputs.get("compared"), given=in_torch.given
         )

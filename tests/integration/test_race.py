@@ -59,6 +59,9 @@ def test_the_fastest_of_two_runtimes_ships(project: Project, images: Path) -> No
     assert told == [("onnxruntime", "int8"), ("openvino", "int8")]
     again = project.run("gate", *RACE, "--json")
     assert again.code == 0 and all(again.reused().values()), again.told
+    small = project.run("gate", *RACE, "--set", "targets.cpu.prefer=size", "--json")
+    assert small.code == 0 and small.reused()["measure cpu"], small.told
+    assert project.manifest("gate/cpu")["record"]["would_ship"] == "int8"
     only = project.run("gate", *TARGET, "--only", "--json")
     assert only.code == 0, only.told
     assert project.manifest("gate/cpu")["record"]["would_ship"] == record["would_ship"]

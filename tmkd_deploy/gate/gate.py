@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from tmkd_deploy.errors import DataError
 from tmkd_deploy.gate import reasons
 from tmkd_deploy.gate.evaluate import evaluate
 from tmkd_deploy.gate.reasons import Standing
+from tmkd_deploy.recipe.deployment import Preference
 from tmkd_deploy.recipe.schema import Budgets
 from tmkd_deploy.records.class_names import refuse_unknown_class
 from tmkd_deploy.records.engine_names import engine_title
@@ -23,20 +24,26 @@ class Selection(NamedTuple):
     reason: str
 
 
-def gate(budgets: Budgets, measurements: Measurements, may_ship: Sequence[str]) -> GateRecord:
+def gate(
+    budgets: Budgets,
+    measurements: Measurements,
+    may_ship: Sequence[str],
+    prefer: Preference = "latency",
+) -> GateRecord:
     """Select the engine that ships, then evaluate all budgets on it.
 
     Args:
         budgets: the target's budgets.
         measurements: of all engines of the target, including those that may not ship.
         may_ship: names of the engines that may ship, in order of preference.
+        prefer: what decides among engines whose verdicts are equally good.
 
     Raises:
         RequestError: a budget names a class that there is not.
         DataError: every engine that may ship is unusable, or none was built.
     """
     refuse_unknown_classes(budgets, measurements.class_names, measurements.target)
-    selected = select_engine(budgets, measurements, may_ship)
+    selected = select_engine(budgets, measurements, may_ship, prefer)
     verdict = evaluate(budgets, measurements, selected.engine)
     return GateRecord(
         would_ship=selected.engine,
@@ -61,9 +68,12 @@ def refuse_unknown_classes(budgets: Budgets, class_names: Sequence[str], target:
 
 
 def select_engine(
-    budgets: Budgets, measurements: Measurements, may_ship: Sequence[str]
+    budgets: Budgets,
+    measurements: Measurements,
+    may_ship: Sequence[str],
+    prefer: Preference = "latency",
 ) -> Selection:
-    """The fastest of the engines with the best verdict, whatever its precision and runtime.
+    """The fastest or smallest of the engines with the best verdict, of any precision and runtime.
 
     Of engines whose verdicts are equal, those that keep the accuracy budgets come first. If no
     engine was timed, the first of `may_ship` is selected. If all break the accuracy budgets, the
@@ -87,8 +97,11 @@ def select_engine(
         return Selection(
             max(timed, key=lambda each: _top1(measurements, each)), reasons.NONE_ACCURATE
         )
-    selected = min(timed, key=lambda each: (*standing[each].rank, p50[each]))
-    return Selection(selected, reasons.fastest(measurements, selected, standing, may_ship))
+    sizes = {engine.name: engine.bytes for engine in measurements.engines}
+    figure: Mapping[str, float] = p50 if prefer == "latency" else sizes
+    # of equals, `min` takes the first
+    selected = min(timed, key=lambda each: (*standing[each].rank, figure[each]))
+    return Selection(selected, reasons.best(measurements, selected, standing, may_ship, prefer))
 
 
 def _standing(budgets: Budgets, measurements: Measurements, engine: str) -> Standing:

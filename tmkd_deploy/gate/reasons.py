@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from tmkd_deploy.recipe.deployment import Preference
 from tmkd_deploy.records.engine_names import engine_title
 from tmkd_deploy.records.figures import Interval
 from tmkd_deploy.records.measurements import Measurements
@@ -62,20 +63,23 @@ _RANK = {
 }
 
 
-def fastest(
+def best(
     measurements: Measurements,
     selected: str,
     standing: Mapping[str, Standing],
     may_ship: Sequence[str],
+    prefer: Preference,
 ) -> str:
     """Why the `selected` engine was selected, and how the other timed engines compare.
 
-    `may_ship` lists the engines that the recipe allows.
+    `may_ship` lists the engines that the recipe allows. It was selected by what they `prefer`.
     """
     row = measurements.engine_latency(selected)
     median = f", with a median latency of {row.p50_ms:.3f} ms" if row else ""
     title, merit = engine_title(selected), standing[selected].merit
-    sentences = [f"The {title} engine is the fastest that {merit}{median}."]
+    how = "fastest" if prefer == "latency" else "smallest"
+    sentences = [f"The {title} engine is the {how} that {merit}{median}."]
+    size = next(each.bytes for each in measurements.engines if each.name == selected)
     for engine in measurements.engines:
         found = _time_ratio(measurements, engine.name, selected)
         if engine.name == selected or found is None:
@@ -85,8 +89,13 @@ def fastest(
             sentences.append(f"{name} {other.flaw}.")
             continue
         only = "" if engine.name in may_ship else "; it was measured for comparison only"
-        sentences.append(f"{name} takes {_formatted(*found)} times as long{only}.")
-    return " ".join([*sentences, *_why_not_int8(measurements, standing)])
+        larger = ""
+        if prefer == "size":
+            larger = f", and its file is {engine.bytes / size:.2f} times as large"
+        sentences.append(f"{name} takes {_formatted(*found)} times as long{larger}{only}.")
+    if prefer == "latency":
+        sentences += _why_not_int8(measurements, standing)
+    return " ".join(sentences)
 
 
 def _why_not_int8(measurements: Measurements, standing: Mapping[str, Standing]) -> list[str]:

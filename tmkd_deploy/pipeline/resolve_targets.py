@@ -90,6 +90,7 @@ def resolve_target(target: Target, context: RunContext) -> ResolvedTarget:
             and engine_runtime.name == "onnxruntime"
         ),
         despite_verdict=target.despite_verdict,
+        prefer=target.prefer,
         has_teacher=not recipe.model_is_given,
     )
 

@@ -11,6 +11,7 @@ from tmkd_deploy.records.types import Precision
 
 if TYPE_CHECKING:
     from tmkd_deploy.engines.interface import Runtime
+    from tmkd_deploy.recipe.deployment import Preference
     from tmkd_deploy.recipe.schema import Budgets
     from tmkd_deploy.targets.racing import Race
     from tmkd_deploy.targets.target_profile import TargetProfile
@@ -26,7 +27,8 @@ class ResolvedTarget:
     `older_variants` are those that a build kit holds for devices with an older release.
     `device` is the address of the attached device, None where there is none. `machine` describes
     what runs the engines: the device, or this machine; None where nothing at hand does.
-    `despite_verdict` bundles the engine although its gate failed.
+    `despite_verdict` bundles the engine although its gate failed. `prefer` decides among engines
+    with equally good verdicts.
     `judged_on` is the split they are measured on: the test split, except in a search among engines.
     `has_teacher` is False where the student was given, so that there is no other model to time.
     """
@@ -44,6 +46,7 @@ class ResolvedTarget:
     machine: dict[str, Any] | None
     compares_post_training: bool
     despite_verdict: bool
+    prefer: Preference
     judged_on: Split = "test"
     has_teacher: bool = True
 

@@ -11,6 +11,8 @@ from tmkd_deploy.errors import RequestError
 from tmkd_deploy.recipe.section import Count, Fraction, NotNegative, Positive, Section
 from tmkd_deploy.records.types import Precision, RuntimeName
 
+Preference = Literal["latency", "size"]
+
 
 class Calibration(Section):
     """How the ranges of activations are calibrated."""
@@ -208,8 +210,13 @@ class Target(Section):
     runtimes: list[RuntimeName] | None = Field(
         None,
         min_length=1,
-        description="Runtimes that may run the engines; the fastest ships. A processor's are "
-        "`[onnxruntime, openvino]`. The target's own alone by default.",
+        description="Runtimes that may run the engines; 'prefer' decides which ships. A "
+        "processor's are `[onnxruntime, openvino]`. The target's own alone by default.",
+    )
+    prefer: Preference = Field(
+        "latency",
+        description="What decides among engines whose verdicts are equally good: the median "
+        "latency, or the size of the file; of equal files, that of the target's own runtime ships.",
     )
     budgets: Budgets = Field(Budgets(), description="Limits that the shipped engine must meet.")
     despite_verdict: bool = Field(

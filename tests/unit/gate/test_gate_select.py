@@ -23,6 +23,9 @@ CONFUSIONS = {
 }
 
 
+SIZES = {"int8": 1000, "fp16": 2000, "fp32": 4000}
+
+
 def named(engine):
     """The precision and the runtime in an engine's name."""
     precision, _, runtime = engine.partition("-")
@@ -67,7 +70,7 @@ def measured(p50, top1, ratios=(), int8_layers=(None, None)):
         EngineFile(
             **named(engine),
             file=f"{engine}.onnx",
-            bytes=1000,
+            bytes=SIZES[named(engine)["precision"]],
             sha256="0" * 64,
             int8_layers=int8_layers[0] if engine == "int8" else None,
             total_layers=int8_layers[1] if engine == "int8" else None,
@@ -286,6 +289,37 @@ def test_no_engine_of_a_race_ships_that_has_a_worse_verdict_than_another(times, 
     outcomes = {each: ranks.index(evaluate(BUDGETS, measurements, each).outcome) for each in RACE}
     selected = select_engine(BUDGETS, measurements, RACE).engine
     assert outcomes[selected] == min(outcomes.values())
+
+
+@given(
+    st.lists(st.floats(0.1, 10.0), min_size=4, max_size=4),
+    st.lists(st.sampled_from([0.90, 0.94, 0.95, 0.96]), min_size=4, max_size=4),
+)
+def test_by_size_the_smallest_with_the_best_verdict_ships(times, shares):
+    measurements = measured(dict(zip(RACE, times)), dict(zip(RACE, shares)))  # noqa: B905
+    ranks = {
+        each: ([Outcome.PASSED, Outcome.INCONCLUSIVE, Outcome.FAILED].index(found.outcome))
+        for each in RACE
+        if (found := evaluate(Budgets(accuracy=0.94), measurements, each))
+    }
+    selected = select_engine(Budgets(accuracy=0.94), measurements, RACE, "size").engine
+    equals = [each for each in RACE if ranks[each] == min(ranks.values())]
+    assert selected in equals
+    if ranks[selected] < 2:  # where all fail, the most accurate one is named
+        sizes = [SIZES[named(each)["precision"]] for each in equals]
+        assert selected == equals[sizes.index(min(sizes))]
+
+
+def test_a_small_engine_that_is_slow_ships_if_size_is_preferred():
+    measurements = measured({"fp32": 1.0, "int8": 2.0}, {"fp32": 0.96, "int8": 0.95})
+    for prefer, expected in (("latency", "fp32"), ("size", "int8")):
+        assert gate(BUDGETS, measurements, ["fp32", "int8"], prefer).shipped == expected
+    text = select_engine(BUDGETS, measurements, ["fp32", "int8"], "size").reason
+    assert "The INT8 engine is the smallest that meets the accuracy budgets" in text
+    assert "takes 0.50 times as long, and its file is 4.00 times as large." in text
+    assert "loses" not in text
+    too_slow = measured({"fp32": 1.0, "int8": 9.0}, {"fp32": 0.96, "int8": 0.95})
+    assert gate(BUDGETS, too_slow, ["fp32", "int8"], "size").shipped == "fp32"
 
 
 def test_the_reason_says_how_every_engine_of_a_race_did():

@@ -17,9 +17,13 @@ class Gate(Stage[ResolvedTarget]):
     record_type = GateRecord
 
     def params(self) -> dict[str, Any]:
-        """The budgets, and the precisions that may ship."""
+        """The budgets, the precisions that may ship, and what decides among them."""
         target = self.subject
-        return {"budgets": to_jsonable(target.budgets), "precisions": target.precisions}
+        return {
+            "budgets": to_jsonable(target.budgets),
+            "precisions": target.precisions,
+            "prefer": target.prefer,
+        }
 
     def inputs(self) -> dict[str, Ref]:
         return {"measured": Ref("measure", self.subject)}
@@ -32,4 +36,4 @@ class Gate(Stage[ResolvedTarget]):
             for engine in measured.engines
             if engine.precision == precision
         ]
-        return gate(target.budgets, measured, may_ship)
+        return gate(target.budgets, measured, may_ship, target.prefer)

@@ -10,6 +10,7 @@ import pytest
 from project import Project
 from sshd import needs_sshd, ssh_device
 
+from tmkd_deploy.agent.telemetry import cpu
 from tmkd_deploy.devices.ssh_route import CONFIGURATION
 from tmkd_deploy.runtime import load
 
@@ -54,7 +55,8 @@ def test_the_students_files_become_a_bundle_that_runs(
 
     record = project.manifest("measure/cpu-openvino")["record"]
     assert record["runtime"] == "openvino" and record["not_measured"] is None
-    assert {row["engine"] for row in record["latency"]["rows"]} == {"teacher", "int8", "fp32"}
+    engines = {"teacher", "int8", "fp32", *(["bf16"] if cpu.arithmetic_support()["bf16"] else [])}
+    assert {row["engine"] for row in record["latency"]["rows"]} == engines
     engines = {each["precision"]: each for each in record["engines"]}
     assert engines["int8"]["int8_layers"] >= engines["int8"]["total_layers"] - 1 > 0
     assert engines["fp32"]["int8_layers"] == 0

@@ -14,6 +14,7 @@ from tmkd_deploy.report.tables import Table
 
 _TYPES = {
     "int8": "INT8",
+    "bf16": "BF16",
     "fp16": "FP16",
     "fp32": "FP32",
     "pointwise": "Combined pointwise kernels",

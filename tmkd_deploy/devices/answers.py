@@ -68,6 +68,7 @@ class _Probe(_Answer):
     vnni: bool | None
     arm_dot_product: bool | None
     precise_int8: bool | None
+    bf16: bool | None
     cores: _Count
     memory_mb: _Count | None
     memory_free_mb: _Count | None

@@ -109,6 +109,7 @@ _ALSO_SENT = (
     "gpu_access.py",
     "installed_engines.py",
     "onnx_check.py",
+    "onnx_metadata.py",
     "protobuf.py",
     "regular_file.py",
     "runtimes.py",

@@ -12,7 +12,7 @@ from tmkd_deploy.records.engine import EngineRecord
 from tmkd_deploy.records.measurements import EngineFile
 from tmkd_deploy.records.types import ImageSize, as_precision
 from tmkd_deploy.targets.racing import Race
-from tmkd_deploy.targets.target_profile import TargetProfile
+from tmkd_deploy.targets.target_profile import PRECISIONS, TargetProfile
 
 
 def build(
@@ -49,6 +49,7 @@ def build(
         (builder, as_precision(name), model)
         for builder in (own, *map(runtime, race.runtimes[1:]))
         for name, model in models.items()
+        if name in PRECISIONS[builder.name]
     ]
     description = f"Building engines for {profile.name}"
     for builder, precision, model in track(events, to_build, description, len(to_build), "engines"):

@@ -31,7 +31,7 @@ from tmkd_deploy.records.types import (
 )
 from tmkd_deploy.targets.device_checks import known_faults
 from tmkd_deploy.targets.racing import Race
-from tmkd_deploy.targets.target_profile import TargetProfile
+from tmkd_deploy.targets.target_profile import PRECISIONS, TargetProfile
 
 TEACHER = "teacher"
 _RELEASE = re.compile(r"\d{1,5}(\.\d{1,9}){1,3}")
@@ -79,7 +79,7 @@ def build_on_device(
         (runtime, name, model)
         for runtime in race.runtimes
         for name, model in models.items()
-        if name != TEACHER or runtime == race.own
+        if (runtime == race.own if name == TEACHER else name in PRECISIONS[runtime])
     ]
     for runtime, precision, model in track(events, to_build, description, len(to_build), "engines"):
         other = None if runtime == race.own else runtime

@@ -10,7 +10,7 @@ from tmkd_deploy.explain.interface import EngineLayer, EngineView, Finding, Kind
 _NOTABLE_LAYER = 0.05
 _NOTABLE_REFORMATS = 0.10
 _NAMED_AT_MOST = 5
-_FLOATS = ("fp16", "fp32")
+_FLOATS = ("bf16", "fp16", "fp32")
 _WEIGHTED = ("conv", "corr", "gemm", "matmul")
 
 _ADVICE_FLOAT = (

@@ -99,7 +99,7 @@ class Explanation:
     next: str = ""
 
 
-TYPES = ("int8", "fp16", "fp32", "pointwise", "reformat")
+TYPES = ("int8", "bf16", "fp16", "fp32", "pointwise", "reformat")
 
 
 def shares(view: EngineView) -> list[Share]:

@@ -85,4 +85,4 @@ def _computes_in(layer: CompiledLayer) -> str:
         return "pointwise"
     if layer.computes_in in INTEGERS:
         return "int8"
-    return "fp16" if layer.computes_in == "f16" else "fp32"
+    return {"bf16": "bf16", "f16": "fp16"}.get(layer.computes_in, "fp32")

@@ -58,7 +58,7 @@ def slower_than_others(
 
 def larger_than_others(precision: Precision, engines: Sequence[EngineFile]) -> list[Finding]:
     """One finding for each wider precision whose engine is smaller."""
-    widths = {"int8": 1, "fp16": 2, "fp32": 4}
+    widths = {"int8": 1, "bf16": 2, "fp16": 2, "fp32": 4}
     sizes = {engine.precision: engine.bytes for engine in engines}
     own = sizes.get(precision)
     findings = []

@@ -19,12 +19,20 @@ from tmkd_deploy.export.torch_to_onnx import count_quantized, to_onnx
 from tmkd_deploy.models.classifier import Classifier
 from tmkd_deploy.quantize.engine_arithmetic import use_engine_arithmetic
 from tmkd_deploy.recipe.schema import Recipe
-from tmkd_deploy.records.onnx_model import MODEL, MODULE, QUANT_SCHEME, OnnxRecord, Variant
+from tmkd_deploy.records.onnx_model import (
+    MODEL,
+    MODULE,
+    PRECISION,
+    QUANT_SCHEME,
+    OnnxRecord,
+    Variant,
+)
 from tmkd_deploy.training.predict import predict
 
 # the largest allowed difference relative to the largest logit: with eight bits, a value half-way
 # between two steps may be rounded either way, and one step moves a logit visibly
-_TOLERANCE = {"fp32": 1e-3, "fp16": 3e-2, "int8": 0.15}
+# (a BF16 engine is computed from a file in FP32)
+_TOLERANCE = {"fp32": 1e-3, "bf16": 1e-3, "fp16": 3e-2, "int8": 0.15}
 
 
 def export(
@@ -103,7 +111,7 @@ def _tag(proto: onnx.ModelProto, variant: Variant) -> None:
     """Record the variant in the file, so that a builder can refuse another target's file."""
     metadata = {
         "tmkd_deploy.model": variant.model,
-        "tmkd_deploy.precision": variant.precision,
+        PRECISION: variant.precision,
         QUANT_SCHEME: variant.quant_scheme.value if variant.quant_scheme else "none",
     }
     for key, value in metadata.items():

@@ -158,4 +158,5 @@ class CheckedEngines:
     def _arithmetic(self, engine: EngineFile) -> FloatPrecision:
         if engine.precision == "int8":
             return runtime(engine.runtime or self._record.runtime).float_precision
-        return engine.precision
+        # BF16 has the range of FP32
+        return "fp16" if engine.precision == "fp16" else "fp32"

@@ -15,7 +15,7 @@ from tmkd_deploy.data.unused import described
 from tmkd_deploy.engines.variants import refuse_unreadable_opset
 from tmkd_deploy.errors import DataError, EnvironmentProblem, MissingExtra, RequestError, TmkdError
 from tmkd_deploy.gate.gate import refuse_unknown_classes
-from tmkd_deploy.pipeline.resolve_targets import precisions_of, race_of
+from tmkd_deploy.pipeline.resolve_targets import precisions_of, race_of, with_own_precisions
 from tmkd_deploy.recipe import check as names
 from tmkd_deploy.recipe.schema import Data, Recipe, Student, Target, VisualTeacher
 from tmkd_deploy.records.class_names import refuse_unknown_class
@@ -102,7 +102,6 @@ class _Check:
     def _target(self, target: Target) -> None:
         profile = catalog.get(target.target)
         refuse_unreadable_opset(profile, self._recipe.export.opset)
-        precisions = precisions_of(target, profile, self._recipe)
         if target.device is None:
             try:
                 require_this_machine(profile)
@@ -111,8 +110,10 @@ class _Check:
         refuse_unknown_runtimes(profile, target.runtimes or ())
         runtimes = target.runtimes or [profile.runtime]
         if target.device is None:
-            runtimes = [*race_of(target, profile, None).runtimes]
-        may_ship = ", ".join(precisions)
+            running = race_of(target, profile, None)
+            runtimes = [*running.runtimes]
+            profile = with_own_precisions(profile, running, None)
+        may_ship = ", ".join(precisions_of(target, profile, self._recipe))
         self._say(f"target {profile.name}: {' and '.join(runtimes)}, may ship {may_ship}")
 
     def _data(self) -> EncodedDataset | None:

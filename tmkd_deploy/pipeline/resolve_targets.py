@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from tmkd_deploy.agent.telemetry import cpu
 from tmkd_deploy.devices.address import parse
 from tmkd_deploy.engines.device_build import tensorrt_release
 from tmkd_deploy.engines.registry import runtime
@@ -15,10 +16,12 @@ from tmkd_deploy.pipeline.resolved_target import ResolvedTarget
 from tmkd_deploy.pipeline.run_context import RunContext
 from tmkd_deploy.recipe.schema import Recipe, Target
 from tmkd_deploy.records.types import Precision
-from tmkd_deploy.targets import catalog, machine_probe
+from tmkd_deploy.targets import catalog, machine_probe, racing
 from tmkd_deploy.targets.racing import Race, installed_on, race
 from tmkd_deploy.targets.resolve import require_this_machine, resolve_profile
 from tmkd_deploy.targets.target_profile import TargetProfile
+
+_BF16 = " BF16 needs OpenVINO, and an x86 processor that computes in it."
 
 
 def requested_targets(
@@ -66,6 +69,7 @@ def resolve_target(target: Target, context: RunContext) -> ResolvedTarget:
     if running.own != profile.runtime:
         profile = profile.model_copy(update={"runtime": running.own, "other_runtimes": []})
     refuse_unreadable_opset(profile, recipe.export.opset)
+    profile = with_own_precisions(profile, running, info)
     precisions = precisions_of(target, profile, recipe)
     builds = [each for each in profile.precisions if each in precisions or each != "int8"]
     release = tensorrt_release(info) if info else None
@@ -109,6 +113,15 @@ def _profile(target: Target, context: RunContext) -> tuple[TargetProfile, dict[s
     return profile, info
 
 
+def with_own_precisions(
+    profile: TargetProfile, running: Race, info: dict[str, Any] | None
+) -> TargetProfile:
+    """The profile with the precisions of the race on the device with this `info`, or here."""
+    support = cpu.arithmetic_support() if info is None else info
+    own = racing.precisions_of(profile, running.runtimes, support["bf16"])
+    return profile.model_copy(update={"precisions": own})
+
+
 def precisions_of(target: Target, profile: TargetProfile, recipe: Recipe) -> list[Precision]:
     """The engines that may ship to a target, the preferred one first.
 
@@ -121,7 +134,7 @@ def precisions_of(target: Target, profile: TargetProfile, recipe: Recipe) -> lis
         raise RequestError(
             f"The target {profile.name!r} has no {' or '.join(unknown)} engines.",
             where="targets.precisions",
-            advice=f"It has {', '.join(profile.precisions)}.",
+            advice=f"It has {', '.join(profile.precisions)}.{_BF16 if 'bf16' in unknown else ''}",
         )
     if not recipe.quantize.enabled:
         precisions = [each for each in precisions if each != "int8"]

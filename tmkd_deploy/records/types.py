@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
-Precision = Literal["fp32", "fp16", "int8"]
-PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8")
+Precision = Literal["fp32", "bf16", "fp16", "int8"]
+PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16", "fp16", "int8")
 FloatPrecision = Literal["fp32", "fp16"]
 
 RuntimeName = Literal["onnxruntime", "openvino", "tensorrt_rtx", "tensorrt"]

@@ -59,10 +59,11 @@ def refuse_unsafe(model: bytes | str) -> None:
             weights in other files, or operators from outside the ONNX standard.
         OSError: the file cannot be read.
     """
-    _check(_view(model))
+    _check(view_of(model))
 
 
-def _view(model: bytes | str) -> memoryview:
+def view_of(model: bytes | str) -> memoryview:
+    """A model's bytes, or the file at a path, mapped into memory."""
     if not isinstance(model, str):
         return memoryview(model)
     with Path(model).open("rb") as stream:
@@ -78,7 +79,7 @@ def refuse_endless(model: bytes | str) -> None:
         UnsafeModelError: operators need what they or later ones compute, which may be a circle; or
             the opset cannot be, and OpenVINO looks for each operator in every one below it.
     """
-    view = _view(model)
+    view = view_of(model)
     versions = [
         version
         for opset in _messages(view, _OPSET)

@@ -12,7 +12,8 @@ from tmkd_deploy.runtime.engine_errors import (
     NoClassifierError,
     RejectedEngineError,
 )
-from tmkd_deploy.runtime.onnx_check import refuse_endless, refuse_unsafe
+from tmkd_deploy.runtime.onnx_check import refuse_endless, refuse_unsafe, view_of
+from tmkd_deploy.runtime.onnx_metadata import PRECISION, metadata_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -109,6 +110,9 @@ def compile_model(
 ) -> openvino.CompiledModel:
     """Compile an ONNX model, which is taken to be safe, for images one by one on this CPU.
 
+    If its metadata say that its engine is BF16, layers compute in that where the processor can, and
+    in FP32 elsewhere.
+
     Args:
         model: the model's bytes, or the path of its file.
         threads: threads within an operator, at least 1.
@@ -116,6 +120,7 @@ def compile_model(
 
     Raises:
         ImportError: OpenVINO is not installed.
+        ValueError: the model's metadata cannot be read.
     """
     import openvino  # noqa: PLC0415 - optional dependency
     from openvino.frontend import FrontEndManager  # noqa: PLC0415
@@ -127,12 +132,13 @@ def compile_model(
     if len(shapes) == 1 and shapes[0].rank == 4 and shapes[0][0].is_dynamic:
         # prepared for a batch of any size, an engine takes longer for an image
         graph.reshape([1, *list(shapes[0])[1:]])
+    in_bf16 = metadata_of(view_of(model)).get(PRECISION) == "bf16"
     properties = {
         "PERFORMANCE_HINT": "LATENCY",
         "NUM_STREAMS": 1,
         "INFERENCE_NUM_THREADS": threads,
         # by default, processors with BF16 or FP16 arithmetic round FP32 engines to it
-        "INFERENCE_PRECISION_HINT": "f32",
+        "INFERENCE_PRECISION_HINT": "bf16" if in_bf16 else "f32",
         # several applications would pin their threads to the same cores
         "ENABLE_CPU_PINNING": False,
         "PERF_COUNT": timed,

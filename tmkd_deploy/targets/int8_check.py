@@ -12,7 +12,7 @@ _REMEDY = "Compare INT8 with FP32 on this processor: tmkd-deploy validate"
 
 
 def int8_findings(info: dict[str, Any]) -> Iterator[Finding]:
-    """At most one finding for a machine, from what `cpu.int8_support` reports of it.
+    """At most one finding for a machine, from what `cpu.arithmetic_support` reports of it.
 
     Nothing is stated about a processor that reports nothing.
     """

@@ -38,7 +38,7 @@ def probe() -> dict[str, Any]:
         "processor": cpu.processor() or platform.processor() or None,
         "cores": os.cpu_count() or 1,
         "memory_mb": system_files.memory_mb().get("MemTotal"),
-        **cpu.int8_support(),
+        **cpu.arithmetic_support(),
         "gpus": [_described(each) for each in found],
         "model": model,
         "l4t": jetson.l4t(),

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from tmkd_deploy.errors import EnvironmentProblem, MissingExtra, RequestError
-from tmkd_deploy.records.types import RuntimeName
+from tmkd_deploy.records.types import Precision, RuntimeName
 from tmkd_deploy.runtime.runtimes import RUNTIMES
-from tmkd_deploy.targets.target_profile import TargetProfile
+from tmkd_deploy.targets.target_profile import PRECISIONS, TargetProfile
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,23 @@ def race(
             raise _missing(profile, name, pip)
     first: list[RuntimeName] = [profile.runtime] if profile.runtime in asked else []
     return Race((*first, *(name for name in asked if name not in first)))
+
+
+def precisions_of(
+    profile: TargetProfile, runtimes: Sequence[RuntimeName], bf16: bool | None
+) -> list[Precision]:
+    """The profile's precisions that one of the runtimes computes in.
+
+    Args:
+        profile: of the target.
+        runtimes: those of the race.
+        bf16: whether the processor that runs the engines computes in BF16; None if unknown.
+    """
+    return [
+        each
+        for each in profile.precisions
+        if any(each in PRECISIONS[name] for name in runtimes) and (bf16 or each != "bf16")
+    ]
 
 
 def refuse_unknown_runtimes(profile: TargetProfile, asked: Sequence[RuntimeName]) -> None:

@@ -18,6 +18,13 @@ PLACES = {
     "tensorrt_rtx": "ahead_of_time",
     "tensorrt": "on_device",
 }
+# What each runtime's engines compute in.
+PRECISIONS: dict[RuntimeName, tuple[Precision, ...]] = {
+    "onnxruntime": ("fp32", "int8"),
+    "openvino": ("fp32", "bf16", "int8"),
+    "tensorrt_rtx": ("fp32", "fp16", "int8"),
+    "tensorrt": ("fp32", "fp16", "int8"),
+}
 
 
 class Software(Record):
@@ -47,17 +54,17 @@ class PowerMode(Record):
 class TargetProfile(Record):
     """A device to build for.
 
-    `precisions` are in order of preference. `other_runtimes` can run its engines too, from the same
-    ONNX files. `opset_ceiling` is the newest ONNX opset for its
-    runtime when no device is attached. `compute_capability` is written as the builders write it,
-    such as SM89. `build` says where engines are built: `here` on the machine that runs them,
-    `ahead_of_time` on any machine with the builder, `on_device` on the device itself. `machine` is
-    the required architecture, None for any; `device_tree` lists phrases that identify the device in
-    its model name, and `modules` the numbers of its modules, such as p3767-0005 or p3701, which
-    identify it whatever its carrier is called. `memory_mb` and `dla_cores` are those of the
-    smallest module of the family, and `workspace_mb` is what a builder may use. `power_modes` start
-    with the fastest. `software` starts with the release that is assumed when no device is attached.
-    `sources` names the source of each figure.
+    `precisions` are in order of preference; BF16 counts only where the processor computes in it.
+    `other_runtimes` can run its engines too, from the same ONNX files. `opset_ceiling` is the
+    newest ONNX opset for its runtime when no device is attached. `compute_capability` is written as
+    the builders write it, such as SM89. `build` says where engines are built: `here` on the machine
+    that runs them, `ahead_of_time` on any machine with the builder, `on_device` on the device
+    itself. `machine` is the required architecture, None for any; `device_tree` lists phrases that
+    identify the device in its model name, and `modules` the numbers of its modules, such as
+    p3767-0005 or p3701, which identify it whatever its carrier is called. `memory_mb` and
+    `dla_cores` are those of the smallest module of the family, and `workspace_mb` is what a builder
+    may use. `power_modes` start with the fastest. `software` starts with the release that is
+    assumed when no device is attached. `sources` names the source of each figure.
     """
 
     name: str

@@ -115,10 +115,8 @@ def _try_builder(file: Path, folder: Path) -> Attempts:
 
 
 def _try_agent(file: Path) -> Attempts:
-    from tmkd_deploy.agent.build.onnx_metadata import read_metadata
     from tmkd_deploy.agent.inference.sessions import open_session
 
-    yield lambda: read_metadata(file)
     yield lambda: open_session("onnxruntime", file, 1, None)
 
 

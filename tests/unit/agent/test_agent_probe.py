@@ -42,6 +42,7 @@ DEVICE_INFO = {
     "vnni",
     "arm_dot_product",
     "precise_int8",
+    "bf16",
     "cores",
     "memory_mb",
     "memory_free_mb",

@@ -57,6 +57,7 @@ def test_the_agent_is_whole_and_nothing_else_is_sent() -> None:
                     "engine_errors",
                     "gpu_access",
                     "onnx_check",
+                    "onnx_metadata",
                     "protobuf",
                 ),
             )

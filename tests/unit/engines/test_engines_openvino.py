@@ -9,6 +9,7 @@ import sys
 import numpy as np
 import pytest
 
+from tmkd_deploy.agent.telemetry import cpu
 from tmkd_deploy.engines.build import build
 from tmkd_deploy.engines.interface import variant_for
 from tmkd_deploy.engines.onnxruntime import OnnxRuntime
@@ -30,7 +31,7 @@ TARGET = get("cpu-openvino")
 @pytest.fixture(scope="module")
 def engines(exported_digits, tmp_path_factory):
     folder = tmp_path_factory.mktemp("engines")
-    names = ("int8", "fp32")
+    names = ("int8", "bf16", "fp32")
     models = {name: exported_digits(variant_for(OpenVino(), name))[0] for name in names}
     return build(TARGET, models, 32, folder, SilentEvents()), folder
 
@@ -39,7 +40,7 @@ def logits_of(session, images):
     return np.concatenate([session.infer(images[at : at + 1]) for at in range(len(images))])
 
 
-@pytest.mark.parametrize(("name", "tolerance"), [("fp32", 1e-4), ("int8", 0.05)])
+@pytest.mark.parametrize(("name", "tolerance"), [("fp32", 1e-4), ("bf16", 0.03), ("int8", 0.05)])
 def test_it_decides_as_onnx_runtime_does(digits, engines, name, tolerance):
     images = digits.data.images("test")
     file = engines[1] / f"{name}.onnx"
@@ -65,6 +66,12 @@ def test_fp32_engines_compute_in_fp32_whatever_the_processor_prefers(engines):
     layers = compiled_layers(compile_file(engines[1] / "fp32.onnx", 1))
     weighted = [layer for layer in layers if layer.kind in ("Convolution", "FullyConnected")]
     assert weighted and {layer.computes_in for layer in weighted} == {"f32"}
+
+
+def test_bf16_engines_compute_in_bf16_where_the_processor_does(engines):
+    layers = compiled_layers(compile_file(engines[1] / "bf16.onnx", 1))
+    computes_in = {layer.computes_in for layer in layers if layer.is_weighted}
+    assert computes_in == ({"bf16"} if cpu.arithmetic_support()["bf16"] else {"f32"})
 
 
 def test_images_alone_and_together_give_the_same_logits(digits, engines):

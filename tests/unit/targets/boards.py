@@ -27,6 +27,7 @@ _COMMON: dict[str, Any] = {
     "vnni": None,
     "arm_dot_product": True,
     "precise_int8": False,
+    "bf16": None,
     "disk_free_mb": 40_000,
     "dla_cores": 0,
     "clocks": {"locked": True, "governor": "schedutil", "gpu_hz": None, "cpu_hz": None},

@@ -113,7 +113,7 @@ def test_doctor_states_what_a_session_does(processor: str) -> None:
     state, stated = STATED[processor]
     for told in (
         int8_of(checkup.examine(None, Path())),
-        int8_of(findings(board("raspberry", **cpu.int8_support()), catalog.get("cpu"))),
+        int8_of(findings(board("raspberry", **cpu.arithmetic_support()), catalog.get("cpu"))),
     ):
         assert told[0] == state
         assert told[1].startswith(stated)
@@ -121,7 +121,7 @@ def test_doctor_states_what_a_session_does(processor: str) -> None:
 
 
 def test_every_description_of_a_machine_agrees(processor: str) -> None:
-    support = cpu.int8_support()
+    support = cpu.arithmetic_support()
     assert support["precise_int8"] is session_is_precise()
     probed, recorded = machine_probe.probe(), machine()
     for name, value in support.items():
@@ -138,7 +138,7 @@ def test_vnni_is_reported_for_x86_only_and_dot_products_for_arm_only(processor: 
         "Arm with asimddp": (None, True),
         "Arm without asimddp": (None, False),
     }
-    support = cpu.int8_support()
+    support = cpu.arithmetic_support()
     assert (support["vnni"], support["arm_dot_product"]) == known[processor]
 
 
@@ -146,10 +146,28 @@ def test_the_flags_of_an_emulators_host_count_for_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pretend("aarch64", X86_VNNI, tmp_path, monkeypatch)
-    support = cpu.int8_support()
-    assert support == {"vnni": None, "arm_dot_product": None, "precise_int8": False}
+    support = cpu.arithmetic_support()
+    assert support == {
+        "vnni": None,
+        "arm_dot_product": None,
+        "precise_int8": False,
+        "bf16": None,
+    }
     assert list(int8_findings(support)) == []
     assert session_is_precise() is False
+
+
+@pytest.mark.parametrize(
+    ("cpuinfo", "answer"),
+    [
+        ("flags\t\t: fpu avx512_vnni avx512_bf16\n", True),
+        ("flags\t\t: fpu amx_bf16 amx_tile\n", True),
+        ("flags\t\t: fpu avx512_vnni\n", False),
+        ("Features\t: fp asimd bf16\n", None),
+    ],
+)
+def test_bf16_is_read_from_the_flags_of_x86(cpuinfo: str, answer: bool | None) -> None:
+    assert cpu.parse_bf16(cpuinfo) is answer
 
 
 def test_nothing_is_stated_where_a_gpu_runs_the_engine() -> None:

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from tmkd_deploy.errors import EnvironmentProblem, MissingExtra, RequestError
 from tmkd_deploy.recipe.schema import Target
 from tmkd_deploy.targets import catalog
-from tmkd_deploy.targets.racing import Race, installed_on, race
+from tmkd_deploy.targets.racing import Race, installed_on, precisions_of, race
 from tmkd_deploy.targets.target_profile import TargetProfile
 
 CPU = catalog.get("cpu")
@@ -39,6 +39,20 @@ def test_a_named_runtime_that_is_missing_is_an_error_with_the_line_that_installs
 def test_a_runtime_that_cannot_run_the_engines_is_refused() -> None:
     with pytest.raises(RequestError, match="no engines of tensorrt"):
         race(CPU, ["tensorrt"], BOTH)
+
+
+@pytest.mark.parametrize("bf16", [True, False, None])
+def test_bf16_is_openvinos_on_processors_that_compute_in_it(bf16: bool | None) -> None:
+    both = precisions_of(CPU, ["onnxruntime", "openvino"], bf16)
+    assert both == (["int8", "bf16", "fp32"] if bf16 else ["int8", "fp32"])
+    assert precisions_of(CPU, ["onnxruntime"], bf16) == ["int8", "fp32"]
+    assert precisions_of(catalog.get("rtx-ada"), ["tensorrt_rtx"], bf16) == ["int8", "fp16", "fp32"]
+
+
+def test_every_precision_of_a_profile_is_one_of_its_runtimes() -> None:
+    for profile in map(catalog.get, catalog.names()):
+        runtimes = [profile.runtime, *profile.other_runtimes]
+        assert precisions_of(profile, runtimes, True) == profile.precisions
 
 
 def test_a_device_is_asked_only_for_the_runtimes_of_its_target() -> None:

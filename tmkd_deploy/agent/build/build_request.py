@@ -10,15 +10,17 @@ from typing import TYPE_CHECKING, Any
 from tmkd_deploy.agent.agent_errors import DATA, ENVIRONMENT, AgentError
 from tmkd_deploy.agent.build import preflight
 from tmkd_deploy.agent.build.builders import BuildResult, run_builder
-from tmkd_deploy.agent.build.onnx_metadata import read_metadata
 from tmkd_deploy.agent.inference import sessions
 from tmkd_deploy.agent.shell import program
 from tmkd_deploy.agent.telemetry.identity import engine_identity
 from tmkd_deploy.agent.telemetry.versions import trtexec_version
 from tmkd_deploy.agent.transport.context import cache_key
 from tmkd_deploy.agent.transport.request_fields import field, optional
+from tmkd_deploy.runtime.onnx_metadata import metadata_of
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tmkd_deploy.agent.transport.context import Context
 
 _RUN_ONNX_FILES = ("onnxruntime", "openvino")
@@ -35,7 +37,7 @@ def build(request: dict[str, Any], context: Context) -> dict[str, Any]:
         ImportError: the runtime is not installed for this Python.
     """
     onnx = context.stored_file(field(request, "onnx", str))
-    metadata = read_metadata(onnx)
+    metadata = _metadata(onnx)
     runtime = field(request, "runtime", str)
     _require_quant_scheme(runtime, metadata)
     builder = _builder(runtime)
@@ -71,6 +73,15 @@ def build(request: dict[str, Any], context: Context) -> dict[str, Any]:
         sidecar = json.dumps(answer["sidecar"], indent=1) + "\n"
         preflight.sidecar_of(engine).write_text(sidecar, encoding="utf-8")
     return {**answer, "reused": reused}
+
+
+def _metadata(onnx: Path) -> dict[str, str]:
+    try:
+        return metadata_of(memoryview(onnx.read_bytes()))
+    except ValueError as error:
+        raise AgentError(
+            DATA, "The file is not an ONNX model.", str(onnx), "Export the student again."
+        ) from error
 
 
 def _require_quant_scheme(runtime: str, metadata: dict[str, str]) -> None:

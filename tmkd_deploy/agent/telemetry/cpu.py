@@ -1,4 +1,4 @@
-"""The processor, and what it offers ONNX Runtime for INT8.
+"""The processor, and the arithmetic that it offers to engines.
 
 `vnni` and `precise_int8` come from the module that opens the sessions, so what is reported is what
 the sessions do.
@@ -12,24 +12,28 @@ import re
 from tmkd_deploy.agent.telemetry.system_files import text
 from tmkd_deploy.runtime import onnxruntime_session
 
+_BF16 = {"avx512_bf16", "amx_bf16"}
+
 
 def processor() -> str | None:
     """The processor's name; None if the kernel does not give one."""
     return parse_processor(_cpuinfo())
 
 
-def int8_support() -> dict[str, bool | None]:
-    """What the processor offers for INT8 and what ONNX Runtime's sessions make of it.
+def arithmetic_support() -> dict[str, bool | None]:
+    """What the processor offers for INT8 and BF16, and what ONNX Runtime's sessions make of it.
 
     Returns:
         `vnni`: whether an x86 processor has VNNI; `arm_dot_product`: whether an Arm processor has
         its dot-product instructions; each is None on the other architecture, or if unknown.
         `precise_int8`: whether sessions use the slower arithmetic that cannot saturate.
+        `bf16`: whether an x86 processor computes in BF16; None on Arm, or if unknown.
     """
     return {
         "vnni": onnxruntime_session.has_vnni(),
         "arm_dot_product": parse_arm_dot_product(_cpuinfo()) if _is_arm() else None,
         "precise_int8": onnxruntime_session.precise_int8_default(),
+        "bf16": None if _is_arm() else parse_bf16(_cpuinfo()),
     }
 
 
@@ -37,6 +41,12 @@ def parse_processor(cpuinfo: str) -> str | None:
     """The processor's name in the text of /proc/cpuinfo."""
     found = re.search(r"^(?:model name|Model)\s*:\s*(.+)$", cpuinfo, re.MULTILINE)
     return found.group(1).strip() if found else None
+
+
+def parse_bf16(cpuinfo: str) -> bool | None:
+    """Whether /proc/cpuinfo's text lists x86's BF16; None if it lists no x86 flags."""
+    found = re.search(r"^flags\s*:\s*(.+)$", cpuinfo, re.MULTILINE)
+    return not _BF16.isdisjoint(found.group(1).split()) if found else None
 
 
 def parse_arm_dot_product(cpuinfo: str) -> bool | None:

@@ -49,7 +49,7 @@ def probe(request: dict[str, Any], context: Context) -> dict[str, Any]:
         "model": board_model(),
         "compatible": compatible(),
         "processor": cpu.processor(),
-        **cpu.int8_support(),
+        **cpu.arithmetic_support(),
         "cores": len(os.sched_getaffinity(0)),
         "memory_mb": memory.get("MemTotal"),
         "memory_free_mb": memory.get("MemAvailable"),

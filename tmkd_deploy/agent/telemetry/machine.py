@@ -9,11 +9,11 @@ from tmkd_deploy.agent.telemetry import cpu
 
 
 def machine() -> dict[str, str | int | bool]:
-    """Architecture, processor, cores, system, Python and INT8 support, as a record keeps them.
+    """Architecture, processor, cores, system, Python and arithmetic, as a record keeps them.
 
-    Of `cpu.int8_support`, only what is known is included.
+    Of `cpu.arithmetic_support`, only what is known is included.
     """
-    known = {name: value for name, value in cpu.int8_support().items() if value is not None}
+    known = {name: value for name, value in cpu.arithmetic_support().items() if value is not None}
     return {
         "architecture": platform.machine(),
         "processor": cpu.processor() or platform.processor() or "unknown",

@@ -21,7 +21,7 @@ from tmkd_deploy.runtime.decision import Decision
 
 _GOLDEN_IMAGES = 4
 # how far a golden output may differ from the recorded one on another processor, in logits
-_GOLDEN_TOLERANCE = {"fp32": 0.01, "fp16": 0.1, "int8": 0.5}
+_GOLDEN_TOLERANCE = {"fp32": 0.01, "fp16": 0.1, "bf16": 0.5, "int8": 0.5}
 
 
 def withheld(gate: GateRecord) -> BundleRecord:

@@ -17,7 +17,7 @@ from tmkd_deploy.prove.bundled import bundle
 from tmkd_deploy.prove.checks.devices import require_arm, require_tensorrt
 from tmkd_deploy.prove.outcome import Evidence, NotRun, expect, require
 from tmkd_deploy.prove.workbench import Workbench
-from tmkd_deploy.records.types import PRECISIONS
+from tmkd_deploy.targets.target_profile import PRECISIONS
 
 _SOURCES = Path(tmkd_deploy.__file__).parents[1] / "runtime" / "cpp"
 _FRAMES = 20
@@ -50,7 +50,7 @@ def install(bench: Workbench, evidence: Evidence) -> None:
 def cuda_graph(bench: Workbench, evidence: Evidence) -> None:
     """Each engine runs as one CUDA graph."""
     require_tensorrt(bench)
-    engines: dict[str, Built] = {name: bench.tensorrt(name) for name in PRECISIONS}
+    engines: dict[str, Built] = {name: bench.tensorrt(name) for name in PRECISIONS["tensorrt"]}
     latency, raw = bench.timed(engines, 1.0)
     for row in latency.rows:
         device = row.device

@@ -11,7 +11,7 @@ from tmkd_deploy.prove.checks.devices import require_tensorrt
 from tmkd_deploy.prove.outcome import Evidence, NotRun, expect, require
 from tmkd_deploy.prove.workbench import Workbench
 from tmkd_deploy.records.quant_scheme import QuantScheme
-from tmkd_deploy.records.types import PRECISIONS
+from tmkd_deploy.targets.target_profile import PRECISIONS
 
 # a build that reuses kernel timings takes well below this share of one that does not
 _LESS_TIME = 0.8
@@ -21,7 +21,7 @@ def build(bench: Workbench, evidence: Evidence) -> None:
     """TensorRT's module builds three engines, with the typing of its release."""
     require_tensorrt(bench)
     evidence.add(release=bench.release, typing_expected=bench.typing)
-    for precision in PRECISIONS:
+    for precision in PRECISIONS["tensorrt"]:
         built = bench.tensorrt(precision)
         typing = built.details.get("typing")
         evidence.add(
@@ -45,7 +45,7 @@ def build(bench: Workbench, evidence: Evidence) -> None:
 def same_decisions(bench: Workbench, evidence: Evidence) -> None:
     """Each engine decides as its ONNX file."""
     require_tensorrt(bench)
-    for precision in PRECISIONS:
+    for precision in PRECISIONS["tensorrt"]:
         expect_same_decisions(bench, evidence, bench.tensorrt(precision), precision)
 
 

@@ -12,7 +12,7 @@ from tmkd_deploy.prove.checks.devices import require_trtexec
 from tmkd_deploy.prove.outcome import Evidence, NotRun, expect
 from tmkd_deploy.prove.workbench import Workbench
 from tmkd_deploy.records.onnx_model import INPUT
-from tmkd_deploy.records.types import PRECISIONS
+from tmkd_deploy.targets.target_profile import PRECISIONS
 
 TURNS = 8
 _T = 2.364624251592785  # the 97.5th percentile of Student's t with 7 degrees of freedom
@@ -25,7 +25,7 @@ def trtexec(bench: Workbench, evidence: Evidence) -> None:
     profile = bench.profile
     if profile is None:
         raise NotRun("No profile fits this device.")
-    for precision in PRECISIONS:
+    for precision in PRECISIONS["tensorrt"]:
         built = bench.tensorrt(precision)
         folder = bench.folder / f"kit-{precision}"
         folder.mkdir()

@@ -8,30 +8,25 @@ https://protobuf.dev/programming-guides/encoding/
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from tmkd_deploy.agent.agent_errors import DATA, AgentError
 from tmkd_deploy.runtime.protobuf import fields
 
+PRECISION = "tmkd_deploy.precision"
 _GRAPH, _METADATA = 7, 14
 
 
-def read_metadata(onnx: Path) -> dict[str, str]:
-    """The metadata of an ONNX file: key to value.
+def metadata_of(model: memoryview) -> dict[str, str]:
+    """The metadata of an ONNX model: key to value.
 
     Raises:
-        AgentError: `data`: the file is not a protocol buffer, or has no graph.
+        ValueError: it is not a protocol buffer, or has no graph.
     """
-    try:
-        model = list(fields(memoryview(onnx.read_bytes())))
-        if not any(content for number, content in model if number == _GRAPH):
-            raise ValueError("there is no graph")
-        entries = [_texts(content) for number, content in model if number == _METADATA]
-        return {entry[1]: entry.get(2, "") for entry in entries}
-    except (ValueError, KeyError) as error:
-        raise AgentError(
-            DATA, "The file is not an ONNX model.", str(onnx), "Export the student again."
-        ) from error
+    content = list(fields(model))
+    if not any(each for number, each in content if number == _GRAPH):
+        raise ValueError("there is no graph")
+    entries = [_texts(each) for number, each in content if number == _METADATA]
+    if not all(1 in entry for entry in entries):
+        raise ValueError("metadata without a key")
+    return {entry[1]: entry.get(2, "") for entry in entries}
 
 
 def _texts(message: memoryview | int) -> dict[int, str]:

@@ -67,6 +67,13 @@ def _latency(paths: Paths, family: str, seeds: list[int]) -> None:
         _write(paths, family, engines.time(paths, family, seeds[0]))
 
 
+def _race(paths: Paths, family: str, seeds: list[int]) -> None:
+    if "race" not in _read(paths, family):
+        from benchmarks.quantizability.race import race  # noqa: PLC0415 - needs NNCF
+
+        _write(paths, family, {"race": race(paths, family, seeds[0])})
+
+
 def _build(paths: Paths, family: str, seeds: list[int]) -> None:
     if "tensorrt_rtx" not in _read(paths, family):
         _write(paths, family, engines.build(paths, family, seeds[0]))
@@ -77,6 +84,7 @@ _PARTS: dict[str, Callable[[Paths, str, list[int]], None]] = {
     "build": _build,
     # last, when this program runs nothing else
     "latency": _latency,
+    "race": _race,
 }
 
 

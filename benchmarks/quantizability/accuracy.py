@@ -25,7 +25,7 @@ from tmkd_deploy.proportions import mcnemar_p_value
 from tmkd_deploy.records.logits import Logits
 from tmkd_deploy.training.predict import predict
 
-_BATCH = 50
+BATCH = 50
 _OPSET = 20
 
 
@@ -39,10 +39,10 @@ def measure(paths: Paths, family: str, seed: int) -> list[dict[str, Any]]:
     images, labels = data().test.images, data().test.labels
     entries = [
         Entry(
-            "fp32", "student", "fp32", "FP32 student", _checked(predict(plain, images, CPU).numpy())
+            "fp32", "student", "fp32", "FP32 student", checked(predict(plain, images, CPU).numpy())
         ),
-        _entry("calibrated", np.load(paths.folder(family, seed) / "calibrated.npy")),
-        _entry("fine_tuned", predict(fake, images, CPU).numpy()),
+        entry("calibrated", np.load(paths.folder(family, seed) / "calibrated.npy")),
+        entry("fine_tuned", predict(fake, images, CPU).numpy()),
     ]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -54,7 +54,7 @@ def measure(paths: Paths, family: str, seed: int) -> list[dict[str, Any]]:
             quantize_static(folder / "fp32.onnx", file, calibration_images(), narrow)
             files[method] = method
         for key, stem in files.items():
-            entries.append(_entry(key, _logits(folder / f"{stem}.onnx", images)))
+            entries.append(entry(key, _logits(folder / f"{stem}.onnx", images)))
     rows = ledger(entries, labels, data().class_names)
     decisions_of = {entry.key: entry.logits.predictions for entry in entries}
     return [
@@ -70,23 +70,23 @@ def measure(paths: Paths, family: str, seed: int) -> list[dict[str, Any]]:
             "agreement_with_fake": float(
                 (decisions_of[entry.key] == decisions_of["fine_tuned"]).mean()
             ),
-            "p_value_against_int8": _p_value(decisions_of[entry.key], decisions_of["int8"], labels),
+            "p_value_against_int8": p_value(decisions_of[entry.key], decisions_of["int8"], labels),
         }
         for entry, row in zip(entries, rows, strict=True)
     ]
 
 
-def _p_value(decisions: np.ndarray, others: np.ndarray, labels: np.ndarray) -> float:
+def p_value(decisions: np.ndarray, others: np.ndarray, labels: np.ndarray) -> float:
     correct, others_correct = decisions == labels, others == labels
     gained, lost = int((correct & ~others_correct).sum()), int((others_correct & ~correct).sum())
     return mcnemar_p_value(gained, lost)
 
 
-def _entry(key: str, logits: np.ndarray) -> Entry:
-    return Entry(key, "engine", key, key, _checked(logits), "fp32")
+def entry(key: str, logits: np.ndarray) -> Entry:
+    return Entry(key, "engine", "int8", key, checked(logits), "fp32")
 
 
-def _checked(logits: np.ndarray) -> Logits:
+def checked(logits: np.ndarray) -> Logits:
     images = [str(number) for number in range(len(data().test.labels))]
     classes = len(data().class_names)
     return Logits([logits], of="a row", images=images, classes=classes)
@@ -94,5 +94,5 @@ def _checked(logits: np.ndarray) -> Logits:
 
 def _logits(file: Path, images: np.ndarray) -> np.ndarray:
     session = OnnxRuntime().open(file, 1, precise_int8=False)
-    starts = range(0, len(images), _BATCH)
-    return np.concatenate([session.infer(images[start : start + _BATCH]) for start in starts])
+    starts = range(0, len(images), BATCH)
+    return np.concatenate([session.infer(images[start : start + BATCH]) for start in starts])

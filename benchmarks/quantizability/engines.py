@@ -40,7 +40,7 @@ def time(paths: Paths, family: str, seed: int) -> dict[str, Any]:
             folder = Path(name)
             plain = student(paths, family, seed, size)
             onnx.save(to_onnx(plain, size, _OPSET), folder / "fp32.onnx")
-            fake = _quantized(plain, images, QuantScheme.U8)
+            fake = quantized_now(plain, images, QuantScheme.U8)
             onnx.save(to_onnx(fake, size, _OPSET), folder / "int8.onnx")
             layers = _layers(folder, size)
             timed[str(size)] = _timed(folder, images, seed)
@@ -56,7 +56,7 @@ def build(paths: Paths, family: str, seed: int) -> dict[str, Any]:
         folder = Path(name)
         fp32 = to_onnx(plain, size, _OPSET)
         images = enlarged(calibration_images()[:_IMAGES], size)
-        int8 = to_onnx(_quantized(plain, images, QuantScheme.S8), size, _OPSET)
+        int8 = to_onnx(quantized_now(plain, images, QuantScheme.S8), size, _OPSET)
         graphs = {"fp32": fp32, "fp16": to_fp16(fp32)}
         graphs["int8"] = to_fp16(int8)
         for precision, graph in graphs.items():
@@ -68,7 +68,9 @@ def build(paths: Paths, family: str, seed: int) -> dict[str, Any]:
     return {"tensorrt_rtx": {**built, **counts}}
 
 
-def _quantized(classifier: Classifier, images: np.ndarray, quant_scheme: QuantScheme) -> Classifier:
+def quantized_now(
+    classifier: Classifier, images: np.ndarray, quant_scheme: QuantScheme
+) -> Classifier:
     """The classifier, modified in place: calibrated on `images`, with folded batch norms."""
     network = quantizable(classifier, images)
     fold_batch_norms(network)

@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from benchmarks.quantizability import race_table
 from benchmarks.quantizability.families import FAMILIES, LATENCY_SIZES, PREFIXES
 
 BEGIN, END = "<!-- tables:begin -->", "<!-- tables:end -->"
@@ -34,7 +35,7 @@ def render(results: Path) -> str:
     """All tables, for the families that have complete results."""
     found = read(results)
     parts = [_machine(found), _latency(found), _accuracy(found), _rtx(found), _beside(found)]
-    return "\n".join(parts)
+    return "\n".join([*parts, *filter(None, [race_table.render(found)])])
 
 
 def read(results: Path) -> dict[str, Result]:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from project import Project
 
+from tmkd_deploy.agent.telemetry import cpu
 from tmkd_deploy.runtime import load
 
 pytest.importorskip("openvino")
@@ -17,7 +18,8 @@ pytest.importorskip("onnxruntime")
 TARGET = ("--target", "cpu")
 FAST = ("--set", "measure.min_runs=20", "--set", "measure.min_seconds=0.1")
 RACE = (*TARGET, *FAST, "--set", "targets.cpu.runtimes=[onnxruntime,openvino]")
-ENGINES = ["int8", "fp32", "int8-openvino", "fp32-openvino"]
+BF16 = ["bf16-openvino"] if cpu.arithmetic_support()["bf16"] else []
+ENGINES = ["int8", "fp32", "int8-openvino", *BF16, "fp32-openvino"]
 
 
 def test_the_fastest_of_two_runtimes_ships(project: Project, images: Path) -> None:
@@ -33,8 +35,8 @@ def test_the_fastest_of_two_runtimes_ships(project: Project, images: Path) -> No
     assert set(medians) == {"teacher", *ENGINES}
     assert record["would_ship"] == min(ENGINES, key=medians.__getitem__)
     labels = [row["label"] for row in measured["ledger"] if row["representation"] == "engine"]
-    assert len(labels) == len(set(labels)) == 4
-    assert sum(row["representation"] == "onnx" for row in measured["ledger"]) == 2
+    assert len(labels) == len(set(labels)) == len(ENGINES)
+    assert sum(row["representation"] == "onnx" for row in measured["ledger"]) == 2 + len(BF16)
 
     folder = project.run_folder / "measure" / "cpu"
     found = {name: np.load(folder / f"logits-{name}.npy") for name in ENGINES}
@@ -82,8 +84,9 @@ def test_one_runtime_alone_may_be_named(project: Project) -> None:
     assert done.code == 0, done.told
     record = project.manifest("measure/cpu")["record"]
     assert record["runtime"] == "openvino"
-    assert [engine["precision"] for engine in record["engines"]] == ["int8", "fp32"]
-    assert {row["engine"] for row in record["latency"]["rows"]} == {"teacher", "int8", "fp32"}
+    precisions = ["int8", *(["bf16"] if BF16 else []), "fp32"]
+    assert [engine["precision"] for engine in record["engines"]] == precisions
+    assert {row["engine"] for row in record["latency"]["rows"]} == {"teacher", *precisions}
 
 
 def test_a_runtime_that_is_named_and_missing_is_refused(project: Project, tmp_path: Path) -> None:

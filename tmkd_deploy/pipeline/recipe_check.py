@@ -15,7 +15,12 @@ from tmkd_deploy.data.unused import described
 from tmkd_deploy.engines.variants import refuse_unreadable_opset
 from tmkd_deploy.errors import DataError, EnvironmentProblem, MissingExtra, RequestError, TmkdError
 from tmkd_deploy.gate.gate import refuse_unknown_classes
-from tmkd_deploy.pipeline.resolve_targets import precisions_of, race_of, with_own_precisions
+from tmkd_deploy.pipeline.resolve_targets import (
+    computes_in_bf16,
+    precisions_of,
+    race_of,
+    with_own_precisions,
+)
 from tmkd_deploy.recipe import check as names
 from tmkd_deploy.recipe.schema import Data, Recipe, Student, Target, VisualTeacher
 from tmkd_deploy.records.class_names import refuse_unknown_class
@@ -112,7 +117,7 @@ class _Check:
         if target.device is None:
             running = race_of(target, profile, None)
             runtimes = [*running.runtimes]
-            profile = with_own_precisions(profile, running, None)
+            profile = with_own_precisions(profile, running, computes_in_bf16(None))
         may_ship = ", ".join(precisions_of(target, profile, self._recipe))
         self._say(f"target {profile.name}: {' and '.join(runtimes)}, may ship {may_ship}")
 

@@ -65,12 +65,14 @@ def resolve_target(target: Target, context: RunContext) -> ResolvedTarget:
     """
     profile, info = _profile(target, context)
     recipe = context.recipe
-    running = Race((profile.runtime,)) if context.only else race_of(target, profile, info)
+    running = _asked(target, profile) if context.only else race_of(target, profile, info)
     if running.own != profile.runtime:
         profile = profile.model_copy(update={"runtime": running.own, "other_runtimes": []})
     refuse_unreadable_opset(profile, recipe.export.opset)
-    profile = with_own_precisions(profile, running, info)
-    precisions = precisions_of(target, profile, recipe)
+    own = with_own_precisions(profile, running, computes_in_bf16(info))
+    # without a look at what there is, what was built before counts
+    precisions = precisions_of(target, profile if context.only else own, recipe)
+    profile = own
     builds = [each for each in profile.precisions if each in precisions or each != "int8"]
     release = tensorrt_release(info) if info else None
     dla = target.dla_core is not None
@@ -113,12 +115,16 @@ def _profile(target: Target, context: RunContext) -> tuple[TargetProfile, dict[s
     return profile, info
 
 
-def with_own_precisions(
-    profile: TargetProfile, running: Race, info: dict[str, Any] | None
-) -> TargetProfile:
-    """The profile with the precisions of the race on the device with this `info`, or here."""
-    support = cpu.arithmetic_support() if info is None else info
-    own = racing.precisions_of(profile, running.runtimes, support["bf16"])
+def computes_in_bf16(info: dict[str, Any] | None) -> bool | None:
+    """Whether the device with this `info` computes in BF16, or this machine; None if unknown."""
+    support: dict[str, Any] = cpu.arithmetic_support() if info is None else info
+    found: bool | None = support["bf16"]
+    return found
+
+
+def with_own_precisions(profile: TargetProfile, running: Race, bf16: bool | None) -> TargetProfile:
+    """The profile with those precisions that a runtime of the race computes in there."""
+    own = racing.precisions_of(profile, running.runtimes, bf16)
     return profile.model_copy(update={"precisions": own})
 
 
@@ -159,6 +165,12 @@ def race_of(target: Target, profile: TargetProfile, info: dict[str, Any] | None)
         return race(profile, target.runtimes, installed)
     installed = installed_on(info, profile)
     return race(profile, target.runtimes, installed, info["pip"])
+
+
+def _asked(target: Target, profile: TargetProfile) -> Race:
+    """The race as the recipe has it, without a look at what is installed."""
+    known = [profile.runtime, *profile.other_runtimes]
+    return race(profile, target.runtimes, dict.fromkeys(known, "unknown"))
 
 
 def _machine(target: Target, context: RunContext, running: Race) -> dict[str, Any] | None:

@@ -87,7 +87,9 @@ def test_every_contender_is_timed_and_answers(
     found = DataSet([*"abcd"], part, part, part)
 
     def network(paths: Paths, family: str, seed: int, size: int = PLAN.size) -> Any:
-        return merge_branches(create("mobilenetv4_conv_small_050", 4, {}, size, scratch=True)[0]).eval()
+        return merge_branches(
+            create("mobilenetv4_conv_small_050", 4, {}, size, scratch=True)[0]
+        ).eval()
 
     for module in (race, train, of_accuracy):
         monkeypatch.setattr(module, "data", lambda: found)

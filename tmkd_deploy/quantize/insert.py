@@ -65,7 +65,7 @@ def insert_quantizers(classifier: Classifier, exclude_layers: Iterable[str] = ()
     """Replace the classifier's network by one with fake quantizers, and return it.
 
     `exclude_layers` names convolutions and linear layers, as `weighted_layers` lists them, that
-    stay in floating point.
+    stay in floating point, and so do additions, products and poolings among them.
 
     Raises:
         RequestError: the network cannot be traced, or `exclude_layers` names an unknown layer.
@@ -83,8 +83,9 @@ def insert_quantizers(classifier: Classifier, exclude_layers: Iterable[str] = ()
     excluded = _resolve_names(exclude_layers, list(layers))
     modules = dict(traced.named_modules())
     consumers: dict[fx.Node, set[str]] = {}
+    in_float = _among_excluded(traced.graph, modules, excluded)
     for node in traced.graph.nodes:
-        if not _is_quantizable(node, modules) or node.target in excluded:
+        if not _is_quantizable(node, modules) or node in in_float:
             continue
         consumer = str(node.target) if node.op == "call_module" else node.name
         for source in node.all_input_nodes:
@@ -177,6 +178,67 @@ def _resolve_names(names: Iterable[str], layers: list[str]) -> set[str]:
 def _suggested(name: str, layers: list[str]) -> str:
     close = f"{did_you_mean(name, layers)} " if nearest(name, layers) else ""
     return f"{close}Its layers are: {', '.join(layers)}."
+
+
+def _among_excluded(
+    graph: fx.Graph, modules: dict[str, nn.Module], excluded: set[str]
+) -> set[fx.Node]:
+    """The excluded layers, and the joins and poolings that cost fewer conversions beside them.
+
+    In integers, a join needs a conversion of each input in floating point, and one of its output if
+    anything in floating point reads it; the other way round in floating point. Poolings are as
+    their input is: what they give is smaller, and cheaper to convert.
+    """
+    found = {node for node in graph.nodes if node.op == "call_module" and node.target in excluded}
+    if not found:
+        return found
+    nodes = [node for node in graph.nodes if _is_quantizable(node, modules)]
+    joins = {node for node in nodes if node.op == "call_function" and node.target in _JOINS}
+    decisive = joins | {node for node in nodes if _is_weighted(node, modules)}
+    before = {
+        node: [_nearest([each], decisive, _inputs) for each in _inputs(node)] for node in nodes
+    }
+    after = {node: _nearest(node.users, decisive, _users) for node in joins}
+
+    def is_cheaper_in_float(join: fx.Node) -> bool:
+        inputs = [set(each) <= found for each in before[join] if each]
+        in_integers = inputs.count(True) + bool(after[join] & found)
+        return inputs.count(False) + bool(after[join] - found) < in_integers
+
+    while more := {join for join in joins - found if is_cheaper_in_float(join)}:
+        found |= more
+    poolings = {node for node in nodes if node not in decisive}
+    return found | {node for node in poolings if before[node][0] and before[node][0] <= found}
+
+
+def _nearest(
+    start: Iterable[fx.Node],
+    wanted: set[fx.Node],
+    onward: Callable[[fx.Node], Iterable[fx.Node]],
+) -> set[fx.Node]:
+    """The first `wanted` nodes on every way from `start`."""
+    found: set[fx.Node] = set()
+    waiting, seen = [*start], set()
+    while waiting:
+        at = waiting.pop()
+        if at in wanted:
+            found.add(at)
+        elif at not in seen:
+            seen.add(at)
+            waiting += onward(at)
+    return found
+
+
+def _inputs(node: fx.Node) -> Iterable[fx.Node]:
+    return node.all_input_nodes
+
+
+def _users(node: fx.Node) -> Iterable[fx.Node]:
+    return node.users
+
+
+def _is_weighted(node: fx.Node, modules: dict[str, nn.Module]) -> bool:
+    return node.op == "call_module" and isinstance(modules[str(node.target)], _WEIGHTED)
 
 
 def _is_quantizable(node: fx.Node, modules: dict[str, nn.Module]) -> bool:

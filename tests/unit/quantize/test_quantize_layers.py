@@ -78,6 +78,45 @@ def test_an_excluded_layer_is_unchanged():
     assert not hasattr(conv, "parametrizations")
 
 
+class _Blocks(nn.Module):
+    """Three residual blocks with a gate each, a pooling and a classifier."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 4, 3)
+        self.convs = nn.ModuleList(nn.Conv2d(4, 4, 3, padding=1) for _ in range(3))
+        self.gates = nn.ModuleList(nn.Conv2d(4, 4, 1) for _ in range(3))
+        self.fc = nn.Linear(4, 2)
+
+    def forward(self, x):
+        x = self.stem(x)
+        for conv, gate in zip(self.convs, self.gates, strict=True):
+            inner = torch.relu(conv(x))
+            x = x + inner * torch.sigmoid(gate(inner.mean((2, 3), keepdim=True)))
+        return self.fc(x.mean((2, 3)))
+
+
+def consumers_after_excluding(*layers: str) -> set[str]:
+    network = insert_quantizers(Classifier(_Blocks(), (0.0,) * 3, (1.0,) * 3), layers)
+    quantizers = activation_quantizers(network).values()
+    return {name for each in quantizers for name in each.consumers}
+
+
+def test_what_lies_among_excluded_layers_stays_in_floating_point_too():
+    everything = consumers_after_excluding()
+    assert {"add", "mul", "mean", "mean_3", "fc"} <= everything
+    # a block between others: what it adds to is computed by a layer that is quantized
+    block = everything - consumers_after_excluding("convs.1", "gates.1")
+    assert block == {"convs.1", "gates.1", "mul_1", "mean_1"}
+    # the last block and all after it
+    end = everything - consumers_after_excluding("convs.2", "gates.2", "fc")
+    assert end == {"convs.2", "gates.2", "fc", "mul_2", "mean_2", "add_2", "mean_3"}
+    assert consumers_after_excluding("stem", "convs.0", "convs.1", "convs.2", "fc") > {"gates.0"}
+    gates = [f"gates.{number}" for number in range(3)]
+    convs = [f"convs.{number}" for number in range(3)]
+    assert consumers_after_excluding("stem", *convs, *gates, "fc") == set()
+
+
 def test_an_unknown_layer_is_refused_with_the_known_names():
     classifier, _ = create(
         "resnet10t", 3, {"channels": [8, 8, 8, 8], "stem_width": 8}, 32, scratch=True

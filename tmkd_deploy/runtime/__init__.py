@@ -13,11 +13,12 @@ Example:
     ```
 """
 
-from tmkd_deploy.runtime.bundle_classifier import Classifier, Prediction, load
+from tmkd_deploy.runtime.bundle_classifier import Classifier, load
 from tmkd_deploy.runtime.bundle_errors import ArgumentError, BundleError, RuntimeMissingError
 from tmkd_deploy.runtime.image import UnreadableImage
 from tmkd_deploy.runtime.manifest import Manifest
 from tmkd_deploy.runtime.manifest_engine import BuildRecipe, BundledEngine, MadeFor
+from tmkd_deploy.runtime.prediction import Prediction
 from tmkd_deploy.runtime.verification import EngineReport, VerifyReport, verify
 
 __all__ = [

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,32 +17,13 @@ from tmkd_deploy.runtime.arguments import (
     check_threads,
 )
 from tmkd_deploy.runtime.bundle_engine import Engine, Source, open_best
-from tmkd_deploy.runtime.decision import decide, probabilities
+from tmkd_deploy.runtime.decision import decide
 from tmkd_deploy.runtime.golden import check_golden, check_preprocessing
 from tmkd_deploy.runtime.image import UnreadableImage
 from tmkd_deploy.runtime.image_input import ImageInput, pixels_of
 from tmkd_deploy.runtime.manifest import Manifest
 from tmkd_deploy.runtime.manifest_engine import BundledEngine
-
-
-@dataclass(frozen=True, eq=False)
-class Prediction:
-    """The classification of one image.
-
-    Attributes:
-        label: name of the predicted class.
-        index: position of `label` in the classifier's `class_names`.
-        confidence: softmax probability of the predicted class, in [0, 1]. It is not always the
-            highest if the bundle has a decision threshold.
-        probabilities: softmax probabilities of all classes by name, in [0, 1]; they sum to 1.
-        logits: raw outputs of the engine, float32 [classes].
-    """
-
-    label: str
-    index: int
-    confidence: float
-    probabilities: dict[str, float]
-    logits: npt.NDArray[np.float32]
+from tmkd_deploy.runtime.prediction import Prediction
 
 
 class Classifier:
@@ -66,6 +46,7 @@ class Classifier:
         self.engine_source: Source = engine.source
         self.note = engine.note
         self._engine = engine
+        self._preprocess = manifest.preprocessing
 
     def predict(self, image: ImageInput, *, colour: str = "RGB") -> Prediction:
         """Classify one image.
@@ -92,7 +73,8 @@ class Classifier:
                 finite.
         """
         check_colour(colour)
-        return self._classify([self._pixels(image, colour, "The image")])[0]
+        pixels = self._pixels(image, colour, "The image")
+        return self._classify(np.ascontiguousarray(pixels)[np.newaxis])[0]
 
     def predict_batch(
         self, images: Sequence[ImageInput], *, colour: str = "RGB"
@@ -116,30 +98,24 @@ class Classifier:
             self._pixels(image, colour, f"The image number {index}")
             for index, image in enumerate(as_list(images))
         ]
-        return self._classify(given) if given else []
+        return self._classify(np.stack(given)) if given else []
 
     def _pixels(self, image: object, colour: str, name: str) -> npt.NDArray[np.uint8]:
         try:
-            return self.manifest.preprocessing(pixels_of(image, colour))
+            return self._preprocess(pixels_of(image, colour))
         except UnreadableImage as error:
             if isinstance(image, str | Path):
                 text = str(image)
                 name = f"The image {text if text.isprintable() else ascii(text)}"
             raise UnreadableImage(f"{name} cannot be used. {error}") from error
 
-    def _classify(self, images: list[npt.NDArray[np.uint8]]) -> list[Prediction]:
-        logits = self._engine.logits(np.stack(images))
+    def _classify(self, images: npt.NDArray[np.uint8]) -> list[Prediction]:
+        """Classify uint8 [n, height, width, 3], C-contiguous, n >= 1."""
+        logits = self._engine.logits(images)
         decided = decide(logits, self.engine.decision).tolist()
-        shares = probabilities(logits).tolist()
         return [
-            Prediction(
-                label=self.class_names[index],
-                index=index,
-                confidence=row[index],
-                probabilities=dict(zip(self.class_names, row, strict=True)),
-                logits=found,
-            )
-            for index, row, found in zip(decided, shares, logits, strict=True)
+            Prediction.of(self.class_names, index, found)
+            for index, found in zip(decided, logits, strict=True)
         ]
 
 

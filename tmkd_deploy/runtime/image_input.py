@@ -20,6 +20,8 @@ _SHAPES = "[height, width], [height, width, 1], [height, width, 3] or [height, w
 def pixels_of(image: object, colour: str) -> npt.NDArray[np.uint8]:
     """RGB pixels, uint8 [H, W, 3], of anything that `ImageInput` allows.
 
+    Those of an array are a view of it, in any order of memory, unless it has transparent pixels.
+
     Args:
         image: what to decode or convert.
         colour: the order of an array's channels, "RGB" or "BGR".
@@ -89,11 +91,10 @@ def _rgb(image: npt.NDArray[np.uint8], channels: int, colour: str) -> npt.NDArra
             raise UnreadableImage(
                 f"`colour` is {colour!r}, but it is a greyscale array, which has no colours."
             )
-        return np.repeat(image.reshape(*image.shape[:2], 1), 3, axis=2)
-    if colour == "BGR":
-        image = image[:, :, [2, 1, 0, 3][:channels]]
+        return np.broadcast_to(image.reshape(*image.shape[:2], 1), (*image.shape[:2], 3))
     # transparent pixels are blended as those of a file
-    return image if channels == 3 else rgb_of(Image.fromarray(image))
+    opaque = image if channels == 3 else rgb_of(Image.fromarray(image))
+    return opaque[:, :, ::-1] if colour == "BGR" else opaque
 
 
 def _shape_and_type(image: npt.NDArray[Any]) -> str:

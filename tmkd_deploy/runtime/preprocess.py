@@ -34,17 +34,25 @@ class Preprocessing:
     grayscale: bool = False
 
     def __call__(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-        """RGB uint8 [H, W, 3] to uint8 [height, width, 3]; bilinear, antialiased to be smaller."""
-        whole = Image.fromarray(image)
+        """RGB uint8 [H, W, 3] to uint8 [height, width, 3]; bilinear, antialiased to be smaller.
+
+        An image that has the size already may be returned itself. The reversed channels of BGR
+        pixels, and one channel that was broadcast to three, are read as they lie in memory.
+        """
+        if image.shape[:2] == (self.height, self.width) and not self.grayscale:
+            return image
+        whole = _pillow(image)
         height, width = self.height, self.width
         if self.resize == "letterbox":
             height, width = self._fitted(whole.height, whole.width)
         box = self._centre(whole.height, whole.width) if self.resize == "crop" else None
         resized = whole.resize((width, height), Image.Resampling.BILINEAR, box)
         if self.grayscale:
-            resized = resized.convert("L").convert("RGB")
+            resized = resized.convert("L")
+        if resized.mode != "RGB":
+            resized = resized.convert("RGB")
         if (height, width) == (self.height, self.width):
-            return np.array(resized)
+            return np.asarray(resized)
         padded = np.full((self.height, self.width, 3), PADDING, dtype=np.uint8)
         top, left = (self.height - height) // 2, (self.width - width) // 2
         padded[top : top + height, left : left + width] = np.asarray(resized)
@@ -62,3 +70,13 @@ class Preprocessing:
         box_height = min(float(height), width * self.height / self.width)
         left, top = (width - box_width) / 2, (height - box_height) / 2
         return left, top, left + box_width, top + box_height
+
+
+def _pillow(image: npt.NDArray[np.uint8]) -> Image.Image:
+    """RGB uint8 [H, W, 3] for Pillow, in mode L if its channels are one and the same."""
+    if image.strides[2] == 0:
+        return Image.fromarray(image[:, :, 0])
+    bgr = image[:, :, ::-1]
+    if bgr.flags.c_contiguous:
+        return Image.frombuffer("RGB", bgr.shape[1::-1], bgr, "raw", "BGR", 0, 1)
+    return Image.fromarray(image)

@@ -350,3 +350,41 @@ def test_a_run_for_one_target_keeps_the_verdict_on_another(project: Project) -> 
     summary = json.loads((project.run_folder / "summary.json").read_text(encoding="utf-8"))
     assert summary["outcome"] == "passed"
     assert summary["targets"]["cpu"]["judged"] is None
+
+
+def test_whole_frames_are_timed_judged_and_reported(project: Project) -> None:
+    given = (
+        *("--target", "cpu", "--set", "targets.cpu.frame=64x48"),
+        *("--set", "targets.cpu.budgets.frame_p50_ms=1000000"),
+        *("--set", "targets.cpu.budgets.frame_p99_ms=0.000001"),
+    )
+    done = project.run("gate", *given, "--json")
+    assert done.code == 1, done.told
+    assert [name for name, reused in done.reused().items() if not reused] == [
+        "measure cpu",
+        "gate cpu",
+    ]
+    (gate,) = (each["record"] for each in done.json()["stages"] if each["stage"] == "gate")
+    outcomes = {each["budget"]: each["outcome"] for each in gate["verdict"]["checks"]}
+    assert (outcomes["frame_p50_ms"], outcomes["frame_p99_ms"]) == ("passed", "failed")
+    done = project.run("report", *given)
+    assert done.code == 0, done.told
+    selected = project.summary()["targets"]["cpu"]["would_ship"]
+    assert 0 < selected["frame_p50_ms"] <= selected["frame_p99_ms"]
+    assert 0 < selected["frame_p50_interval_ms"][0] <= selected["frame_p50_ms"]
+    for name in ("report.md", "report.html"):
+        text = (project.run_folder / name).read_text(encoding="utf-8")
+        assert "from 64 x 48 raw RGB pixels in memory to label and confidence" in text
+
+
+@pytest.mark.parametrize(
+    "elsewhere",
+    [
+        ("--target", "jetson", "--set", "targets.jetson.frame=64x48"),
+        ("--target", "cpu", "--set", "targets.cpu.frame=64x48", "--device", "local"),
+    ],
+)
+def test_frames_are_not_timed_on_devices(project: Project, elsewhere: tuple[str, ...]) -> None:
+    done = project.run("gate", *elsewhere)
+    assert done.code == 2, done.told
+    assert "Frames are timed on this machine only" in done.err

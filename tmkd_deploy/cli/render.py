@@ -20,7 +20,7 @@ from tmkd_deploy.records.engine_names import engine_title
 from tmkd_deploy.records.measurements import Measurements
 from tmkd_deploy.records.quantization import MixedPrecisionRecord, QuantizationRecord
 from tmkd_deploy.records.verdict import GateRecord, Outcome, worst
-from tmkd_deploy.report import formatting, tables
+from tmkd_deploy.report import formatting, tables, timing_tables
 from tmkd_deploy.report.cover import cover
 from tmkd_deploy.report.run_report import ReportRecord
 from tmkd_deploy.report.tables import Table
@@ -210,6 +210,9 @@ def _measured(record: Measurements, shipped: str | None = None) -> list[Renderab
         )
         blocks.append("")
         blocks.append(grid(tables.ratios(record.latency)))
+        if frame := timing_tables.frame(record.latency, shipped):
+            heading = f"\n{record.target}: latency of a whole frame"
+            blocks += [Text(heading, style="bold"), grid(frame)]
         blocks.extend(f"Warning: {warning}" for warning in record.latency.warnings)
     return blocks
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tmkd_deploy.engines.interface import Session
 from tmkd_deploy.errors import DataError, EnvironmentProblem, MissingExtra
 from tmkd_deploy.records.types import RuntimeName
 from tmkd_deploy.runtime import runtimes
@@ -13,7 +12,7 @@ from tmkd_deploy.runtime.onnx_check import UnsafeModelError
 from tmkd_deploy.runtime.session_options import SessionOptions
 
 
-def open_engine(runtime: RuntimeName, engine: Path, options: SessionOptions) -> Session:
+def open_engine(runtime: RuntimeName, engine: Path, options: SessionOptions) -> runtimes.Session:
     """Load an engine.
 
     Raises:

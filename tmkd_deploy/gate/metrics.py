@@ -15,6 +15,7 @@ from tmkd_deploy.proportions import (
     share_interval,
 )
 from tmkd_deploy.records.figures import Interval
+from tmkd_deploy.records.latency import LatencyRow
 from tmkd_deploy.records.measurements import Measurements, Representation
 
 
@@ -79,13 +80,11 @@ def rule(budget: str, *, model_is_given: bool = False) -> Rule:
     return replace(found, subject=subject, gain=gain)
 
 
-def _p50(measurements: Measurements, engine: str) -> Metric | None:
-    row = measurements.engine_latency(engine)
+def _p50(row: LatencyRow | None) -> Metric | None:
     return None if row is None else Metric(row.p50_ms, row.p50_interval_ms)
 
 
-def _p99(measurements: Measurements, engine: str) -> Metric | None:
-    row = measurements.engine_latency(engine)
+def _p99(row: LatencyRow | None) -> Metric | None:
     return None if row is None else Metric(row.p99_ms, row.p99_interval_ms)
 
 
@@ -222,8 +221,21 @@ def _engine_size(measurements: Measurements, engine: str) -> Metric | None:
 
 
 _RULES = {
-    "latency_p50_ms": Rule("The median latency", "ms", False, _p50),
-    "latency_p99_ms": Rule("The p99 latency", "ms", False, _p99),
+    "latency_p50_ms": Rule(
+        "The median latency", "ms", False, lambda found, of: _p50(found.engine_latency(of))
+    ),
+    "latency_p99_ms": Rule(
+        "The p99 latency", "ms", False, lambda found, of: _p99(found.engine_latency(of))
+    ),
+    "frame_p50_ms": Rule(
+        "The median latency of a frame",
+        "ms",
+        False,
+        lambda found, of: _p50(found.frame_latency(of)),
+    ),
+    "frame_p99_ms": Rule(
+        "The p99 latency of a frame", "ms", False, lambda found, of: _p99(found.frame_latency(of))
+    ),
     "speedup_over_teacher": Rule("The speed-up over the teacher", "times", True, _speedup),
     "accuracy": Rule("The top-1 accuracy", "", True, _accuracy),
     "macro_recall": Rule("The mean recall of the classes", "", True, _macro_recall),

@@ -16,11 +16,14 @@ from tmkd_deploy.devices.device import Device
 from tmkd_deploy.engines.open_engine import open_engine
 from tmkd_deploy.errors import DataError
 from tmkd_deploy.events import Events, track
-from tmkd_deploy.measure.latency import latency_from, measure_latency
+from tmkd_deploy.measure.frame import FrameTiming
+from tmkd_deploy.measure.latency import latency_from, time_here
 from tmkd_deploy.recipe.schema import Measure
 from tmkd_deploy.records.latency import Latency
 from tmkd_deploy.records.logits import Logits
 from tmkd_deploy.records.types import RuntimeName
+from tmkd_deploy.runtime.bundle_errors import BundleError
+from tmkd_deploy.runtime.decision import Decision
 from tmkd_deploy.runtime.session_options import SessionOptions
 
 # latency runs cycle through this many images
@@ -47,10 +50,16 @@ class Bench(Protocol):
     def answers(self, name: str, split: Split, images: int) -> Sequence[np.ndarray]:
         """What an engine answers for the first `images` of a split, as `Logits` checks it."""
 
-    def latency(self, checked: Mapping[str, Logits], split: Split, seed: int) -> Latency:
+    def latency(
+        self,
+        checked: Mapping[str, Logits],
+        split: Split,
+        seed: int,
+        decisions: Mapping[str, Decision | None],
+    ) -> Latency:
         """Time the `checked` engines interleaved on images of a split.
 
-        `seed` is for the bootstrap intervals.
+        `seed` is for the bootstrap intervals, `decisions` of the engines for whole frames.
         """
 
 
@@ -63,12 +72,14 @@ class LocalBench:
         images: Mapping[Split, np.ndarray],
         settings: Measure,
         events: Events,
+        frame: FrameTiming | None = None,
     ) -> None:
-        """`images`: of each split that is measured on, uint8 [N, H, W, 3]."""
+        """`images`: of each split that is measured on, uint8 [N, H, W, 3]; `frame`: timed too."""
         self.engines_under_test = engines_under_test
         self._images = images
         self._settings = settings
         self._events = events
+        self._frame = frame
         self._sessions = {
             name: open_engine(
                 engine.runtime, engine.file, SessionOptions(settings.threads, engine.precise_int8)
@@ -84,19 +95,30 @@ class LocalBench:
         tracked = track(self._events, frames, description, images, "images")
         return [session.infer(frame) for frame in tracked]
 
-    def latency(self, checked: Mapping[str, Logits], split: Split, seed: int) -> Latency:
-        """As `Bench.latency`."""
-        return measure_latency(
-            {
-                name: (self.engines_under_test[name].label, each)
-                for name, each in self._sessions.items()
-                if name in checked
-            },
-            np.asarray(self._images[split][:TIMED_IMAGES]),
-            self._settings,
-            seed,
-            self._events,
-        )
+    def latency(
+        self,
+        checked: Mapping[str, Logits],
+        split: Split,
+        seed: int,
+        decisions: Mapping[str, Decision | None],
+    ) -> Latency:
+        """As `Bench.latency`.
+
+        Raises:
+            DataError: an engine fails on a frame, although it was sound on the images.
+        """
+        sessions = {name: each for name, each in self._sessions.items() if name in checked}
+        labels = {name: self.engines_under_test[name].label for name in sessions}
+        images = np.asarray(self._images[split][:TIMED_IMAGES])
+        on_frames = self._frame.sessions(sessions, decisions, images) if self._frame else {}
+        try:
+            timed = time_here({**sessions, **on_frames}, images, self._settings, self._events)
+        except BundleError as error:
+            raise DataError(
+                f"An engine fails on frames that were made of the images: {error.problem}",
+                advice="Remove `frame` from the target, or measure on other images.",
+            ) from error
+        return latency_from(timed, labels, self._settings, seed, self._frame)
 
 
 class DeviceBench:
@@ -142,7 +164,13 @@ class DeviceBench:
                     advice="Run again; if this recurs, check the device's disk and its Python.",
                 ) from error
 
-    def latency(self, checked: Mapping[str, Logits], split: Split, seed: int) -> Latency:
+    def latency(
+        self,
+        checked: Mapping[str, Logits],
+        split: Split,
+        seed: int,
+        decisions: Mapping[str, Decision | None],
+    ) -> Latency:
         """As `Bench.latency`."""
         settings = self._settings
         under_test = {

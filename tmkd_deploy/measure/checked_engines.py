@@ -127,7 +127,10 @@ class CheckedEngines:
                         name, "post_training", "int8", label, logits, "student", decision=decision
                     )
                 )
-        return self._bench.latency(checked, self._split, seed)
+        decisions: dict[str, Decision | None] = {
+            name: entry.decision for name, entry in self.final.items()
+        }
+        return self._bench.latency(checked, self._split, seed, decisions)
 
     def _answers(self, bench: Bench, name: str) -> Callable[[Split], Sequence[np.ndarray]]:
         return lambda split: bench.answers(name, split, len(self._data.keys(split)))

@@ -15,6 +15,7 @@ from tmkd_deploy.agent.telemetry.machine import machine
 from tmkd_deploy.agent.telemetry.system_monitor import SystemMonitor
 from tmkd_deploy.engines.interface import Session
 from tmkd_deploy.events import Events, Task
+from tmkd_deploy.measure.frame import FrameTiming
 from tmkd_deploy.measure.raw_times import RawTimes, raw_times
 from tmkd_deploy.measure.statistics import median_ratio_interval, percentile_interval
 from tmkd_deploy.printable import printable
@@ -66,7 +67,11 @@ def time_here(
 
 
 def latency_from(
-    timed: Mapping[str, Any], labels: Mapping[str, str], settings: Measure, seed: int
+    timed: Mapping[str, Any],
+    labels: Mapping[str, str],
+    settings: Measure,
+    seed: int,
+    frame: FrameTiming | None = None,
 ) -> Latency:
     """Percentiles, intervals and ratios from the raw times of `time_interleaved`.
 
@@ -75,12 +80,17 @@ def latency_from(
         labels: of the engines by name, in the order of the rows.
         settings: those of the measurement.
         seed: for the bootstrap intervals.
+        frame: whose sessions were timed as well.
 
     Raises:
         DataError: as `raw_times`.
     """
-    times = raw_times(timed, labels, settings)
-    blocks = {name: np.array(times.blocks[name]) for name in labels}
+    everything = {**labels, **(frame.labels(labels) if frame else {})}
+    times = raw_times(timed, everything, settings)
+    blocks = {name: np.array(times.blocks[name]) for name in everything}
+    rows = {
+        name: _row(times, name, label, blocks[name], seed) for name, label in everything.items()
+    }
     # the slower references are numerators, so that a ratio is a speed-up
     names = [name for name in ("teacher", "fp32") if name in labels]
     names += [name for name in labels if name not in names]
@@ -95,7 +105,7 @@ def latency_from(
         for below in names[index + 1 :]
     ]
     return Latency(
-        rows=[_row(times, name, label, blocks[name], seed) for name, label in labels.items()],
+        rows=[rows[name] for name in labels],
         ratios=ratios,
         protocol={
             "batch": 1,
@@ -108,8 +118,9 @@ def latency_from(
             "throughput": "one back-to-back caller, half-way through the rounds",
         },
         machine={**times.machine, "clocks": _CLOCKS[times.conditions.before.clocks.locked]},
-        warnings=_warnings(times, labels),
+        warnings=_warnings(times, everything),
         conditions=times.conditions,
+        frame=frame.latency(rows) if frame else None,
     )
 
 

@@ -181,6 +181,7 @@ def _params(recipe: Recipe, target: ResolvedTarget) -> dict[str, Any]:
         "target": target.profile.model_dump(mode="json"),
         "precisions": target.precisions,
         "machine": target.machine,
+        "frame": target.frame,
     }
 
 

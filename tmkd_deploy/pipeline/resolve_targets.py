@@ -78,6 +78,7 @@ def resolve_target(target: Target, context: RunContext) -> ResolvedTarget:
     dla = target.dla_core is not None
     variants = {each: variants_for(profile, each, release, dla) for each in builds}
     engine_runtime = runtime(profile.runtime)
+    _refuse_frames_elsewhere(target, engine_runtime)
     return ResolvedTarget(
         name=profile.name,
         profile=profile,
@@ -97,6 +98,7 @@ def resolve_target(target: Target, context: RunContext) -> ResolvedTarget:
         ),
         despite_verdict=target.despite_verdict,
         prefer=target.prefer,
+        frame=target.frame_size,
         has_teacher=not recipe.model_is_given,
     )
 
@@ -171,6 +173,22 @@ def _asked(target: Target, profile: TargetProfile) -> Race:
     """The race as the recipe has it, without a look at what is installed."""
     known = [profile.runtime, *profile.other_runtimes]
     return race(profile, target.runtimes, dict.fromkeys(known, "unknown"))
+
+
+def _refuse_frames_elsewhere(target: Target, engine_runtime: Runtime) -> None:
+    """Frames are timed by the Python runtime, which a device need not have.
+
+    Raises:
+        RequestError: the target has a frame, and its engines do not run on this machine.
+    """
+    if target.frame and (target.device or not engine_runtime.runs_here):
+        raise RequestError(
+            f"Frames are timed on this machine only, and the engines of {target.target!r} run "
+            "elsewhere.",
+            where=f"targets.{target.target}.frame",
+            advice="Remove `frame` and the budgets on it. To time frames on a device, run the "
+            "recipe there, or the example camera_loop of the C++ runtime.",
+        )
 
 
 def _machine(target: Target, context: RunContext, running: Race) -> dict[str, Any] | None:

@@ -30,6 +30,7 @@ class ResolvedTarget:
     `despite_verdict` bundles the engine although its gate failed. `prefer` decides among engines
     with equally good verdicts.
     `judged_on` is the split they are measured on: the test split, except in a search among engines.
+    `frame` is the width and height of the frames that are timed, None for none.
     `has_teacher` is False where the student was given, so that there is no other model to time.
     """
 
@@ -48,6 +49,7 @@ class ResolvedTarget:
     despite_verdict: bool
     prefer: Preference
     judged_on: Split = "test"
+    frame: tuple[int, int] | None = None
     has_teacher: bool = True
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -10,8 +11,11 @@ from tmkd_deploy.devices.address import parse
 from tmkd_deploy.errors import RequestError
 from tmkd_deploy.recipe.section import Count, Fraction, NotNegative, Positive, Section
 from tmkd_deploy.records.types import Precision, RuntimeName
+from tmkd_deploy.runtime.image_limits import size_problem
 
 Preference = Literal["latency", "size"]
+
+_FRAME = re.compile(r"[1-9][0-9]{0,5}x[1-9][0-9]{0,5}")
 
 
 class Calibration(Section):
@@ -108,6 +112,12 @@ class Budgets(Section):
 
     latency_p50_ms: Positive | None = Field(None, description="Maximum median latency.")
     latency_p99_ms: Positive | None = Field(None, description="Maximum 99th percentile of latency.")
+    frame_p50_ms: Positive | None = Field(
+        None, description="Maximum median latency of a whole `frame`."
+    )
+    frame_p99_ms: Positive | None = Field(
+        None, description="Maximum 99th percentile of the latency of a whole `frame`."
+    )
     speedup_over_teacher: Positive | None = Field(
         None,
         description="Minimum speedup: the teacher's median latency divided by the engine's, both "
@@ -218,6 +228,12 @@ class Target(Section):
         description="What decides among engines whose verdicts are equally good: the median "
         "latency, or the size of the file; of equal files, that of the target's own runtime ships.",
     )
+    frame: str | None = Field(
+        None,
+        description="Width and height of your camera's frames, such as 640x480. The time from such "
+        "a frame to its label is then measured beside that of the engines alone; on this machine "
+        "only.",
+    )
     budgets: Budgets = Field(Budgets(), description="Limits that the shipped engine must meet.")
     despite_verdict: bool = Field(
         False, description="Bundle the engine although its gate failed; the bundle says so."
@@ -237,3 +253,32 @@ class Target(Section):
             return device and str(parse(device))
         except RequestError as error:
             raise ValueError(f"{error.problem} {error.advice}") from error
+
+    @field_validator("frame")
+    @classmethod
+    def _is_a_size(cls, frame: str | None) -> str | None:
+        if frame is None:
+            return None
+        if not _FRAME.fullmatch(frame):
+            raise ValueError("a frame is WIDTHxHEIGHT in pixels, such as 640x480")
+        if problem := size_problem(*_sides(frame), "frame"):
+            raise ValueError(f"no application can pass such a frame: {problem.removesuffix('.')}")
+        return frame
+
+    @model_validator(mode="after")
+    def _frames_have_a_size(self) -> Target:
+        if self.frame is None:
+            for budget in ("frame_p50_ms", "frame_p99_ms"):
+                if getattr(self.budgets, budget) is not None:
+                    raise ValueError(f"'budgets.{budget}' needs 'frame', such as 'frame: 640x480'")
+        return self
+
+    @property
+    def frame_size(self) -> tuple[int, int] | None:
+        """Width and height of `frame` in pixels."""
+        return _sides(self.frame) if self.frame else None
+
+
+def _sides(frame: str) -> tuple[int, int]:
+    width, height = map(int, frame.split("x"))
+    return width, height

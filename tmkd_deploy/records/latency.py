@@ -174,8 +174,24 @@ class LatencyRatio(Record):
         return self
 
 
+class FrameLatency(Record):
+    """Latency from a raw RGB frame in host memory to its label and confidence, by `predict`.
+
+    `rows` has one of each engine that may ship, `resizing` is the part before the engine. All were
+    timed in turns with the engines alone.
+    """
+
+    width: AtLeastOne
+    height: AtLeastOne
+    resizing: LatencyRow
+    rows: list[LatencyRow]
+
+
 class Latency(Record):
-    """One interleaved latency measurement of all engines of a target."""
+    """One interleaved latency measurement of all engines of a target.
+
+    `frame` is None if the recipe names no frame.
+    """
 
     rows: list[LatencyRow]
     ratios: list[LatencyRatio]
@@ -183,3 +199,11 @@ class Latency(Record):
     machine: dict[str, str | int | bool]
     warnings: list[str]
     conditions: Conditions | None = None
+    frame: FrameLatency | None = None
+
+    @model_validator(mode="after")
+    def _frames_are_of_its_engines(self) -> Latency:
+        frames = {row.engine for row in self.frame.rows} if self.frame else set()
+        if not frames <= {row.engine for row in self.rows}:
+            raise ValueError("frames are timed with engines that are timed alone as well")
+        return self

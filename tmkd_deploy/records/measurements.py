@@ -279,6 +279,12 @@ class Measurements(Record):
         rows = self.latency.rows if self.latency else []
         return next((row for row in rows if row.engine == engine), None)
 
+    def frame_latency(self, engine: str) -> LatencyRow | None:
+        """The latency of a frame with an engine; None if it was not timed."""
+        frame = self.latency.frame if self.latency else None
+        rows = frame.rows if frame else []
+        return next((row for row in rows if row.engine == engine), None)
+
     def ran(self, engine: str) -> bool:
         """Whether the engine itself was run, on images or for time."""
         found = (self.engine_accuracy(engine), self.engine_latency(engine))

@@ -45,6 +45,7 @@ class TargetSection:
     latency: Table | None
     ratios: Table | None
     latency_chart: str | None
+    frame: Table | None
     speed: Table | None
     conditions: Table | None
     engines: Table
@@ -95,6 +96,7 @@ def _section(index: int, target: TargetReport) -> TargetSection:
         latency=tables.latency(timed, shipped) if timed else None,
         ratios=tables.ratios(timed) if timed and timed.ratios else None,
         latency_chart=charts.latency(timed, shipped, f"latency-{index}") if timed else None,
+        frame=timing_tables.frame(timed, shipped) if timed else None,
         speed=timing_tables.speed(timed, shipped) if timed else None,
         conditions=timing_tables.conditions(timed.conditions)
         if timed and timed.conditions

@@ -77,6 +77,7 @@ def _target(target: TargetReport) -> dict[str, Any]:
 
 def _selected(gate: GateRecord) -> dict[str, Any]:
     accuracy, latency, engine = gate.accuracy, gate.latency, gate.engine
+    frame = gate.measurements.frame_latency(gate.would_ship)
     return {
         "engine": gate.would_ship,
         "threshold": gate.threshold,
@@ -89,6 +90,10 @@ def _selected(gate: GateRecord) -> dict[str, Any]:
         "p50_interval_ms": latency.p50_interval_ms if latency else None,
         "p99_ms": latency.p99_ms if latency else None,
         "p99_interval_ms": latency.p99_interval_ms if latency else None,
+        "frame_p50_ms": frame.p50_ms if frame else None,
+        "frame_p50_interval_ms": frame.p50_interval_ms if frame else None,
+        "frame_p99_ms": frame.p99_ms if frame else None,
+        "frame_p99_interval_ms": frame.p99_interval_ms if frame else None,
     }
 
 

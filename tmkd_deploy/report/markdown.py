@@ -145,9 +145,9 @@ def _latency(gate: GateRecord) -> Iterator[str]:
     yield table(tables.latency(timed, gate.would_ship))
     if timed.ratios:
         yield table(tables.ratios(timed))
-    speed = timing_tables.speed(timed, gate.would_ship)
-    if speed:
-        yield table(speed)
+    for more in (timing_tables.frame, timing_tables.speed):
+        if found := more(timed, gate.would_ship):
+            yield table(found)
     if timed.conditions:
         yield table(timing_tables.conditions(timed.conditions))
     for warning in timed.warnings:

@@ -1,4 +1,4 @@
-"""Tables of what was recorded beside latency: throughput, energy and machine conditions."""
+"""Tables of what was recorded beside latency: whole frames, throughput, energy, conditions."""
 
 from __future__ import annotations
 
@@ -32,6 +32,38 @@ def speed(timed: Latency, shipped: str | None = None) -> Table | None:
         "time of the host to start an inference, piece by piece or as one CUDA graph; time to warm "
         "up.",
         ["Engine", "Throughput", "Energy", "Device time", "Enqueue time", "Warm-up"],
+        rows,
+        numeric=frozenset({1, 2, 3, 4, 5}),
+        marked=names.index(shipped) if shipped in names else None,
+    )
+
+
+def frame(timed: Latency, shipped: str | None = None) -> Table | None:
+    """Latency of a whole frame, and where the time goes; None if no frame was timed."""
+    found = timed.frame
+    if found is None:
+        return None
+    alone = {row.engine: row.p50_ms for row in timed.rows}
+    resizing, names = found.resizing.p50_ms, [row.engine for row in found.rows]
+    rows = [
+        [
+            row.label,
+            formatting.milliseconds(row.p50_ms, row.p50_interval_ms),
+            formatting.milliseconds(row.p99_ms, row.p99_interval_ms),
+            formatting.milliseconds(resizing),
+            formatting.milliseconds(alone[row.engine]),
+            # medians of separate runs need not add up
+            formatting.milliseconds(max(0.0, row.p50_ms - resizing - alone[row.engine])),
+        ]
+        for row in found.rows
+    ]
+    return Table(
+        f"Latency of a whole frame: from {found.width} x {found.height} raw RGB pixels in memory "
+        "to label and confidence, by the code of an application's `predict`, with 95 % intervals "
+        "in parentheses. Resizing and engine are medians of runs of their own in the same rounds; "
+        "the rest, checks and decision, is what they leave of the frame's median. Cameras that "
+        "encode their frames add the time to decode them.",
+        ["Engine", "Frame p50", "Frame p99", "Resizing", "Engine alone", "Rest"],
         rows,
         numeric=frozenset({1, 2, 3, 4, 5}),
         marked=names.index(shipped) if shipped in names else None,

@@ -284,7 +284,7 @@ def _use(task: str, device: Any, folder: Path) -> None:
         checked(bench.answers("fp32", "test", 2))
         return
     latency: Latency = bench.latency(
-        {"fp32": checked([np.zeros((2, CLASSES), np.float32)])}, "test", 1
+        {"fp32": checked([np.zeros((2, CLASSES), np.float32)])}, "test", 1, {"fp32": None}
     )
     _readable(latency)
 

@@ -474,3 +474,22 @@ def test_new_class_names_survive_being_written_out(recipe) -> None:
     loaded = recipe(text)
     assert loaded.data.class_names == {"00000": "stop", "1": "go"}
     assert recipe(loaded.to_yaml()) == loaded
+
+
+@pytest.mark.parametrize(
+    "frame", ["640", "640 x 480", "640x480px", "0x480", "640X480", "-1x4", "99999x99999", "5x5000"]
+)
+def test_a_frame_is_a_size_that_an_application_can_pass(refused, frame) -> None:
+    error = refused(BASE, f"targets.cpu.frame={frame}")
+    assert "targets[0].frame" in str(error.where)
+
+
+def test_a_frame_is_width_by_height(recipe) -> None:
+    assert recipe(BASE, "targets.cpu.frame=640x480").targets[0].frame_size == (640, 480)
+    assert recipe(BASE).targets[0].frame_size is None
+
+
+def test_a_budget_on_frames_needs_a_frame(recipe, refused) -> None:
+    budget = "targets.cpu.budgets.frame_p99_ms=5"
+    assert "needs 'frame', such as 'frame: 640x480'" in refused(BASE, budget).problem
+    assert recipe(BASE, budget, "targets.cpu.frame=64x48").targets[0].budgets.frame_p99_ms == 5

@@ -27,7 +27,7 @@ class Measure(Stage[ResolvedTarget]):
     record_type = Measurements
 
     def params(self) -> dict[str, Any]:
-        """The protocol, the images, how they are decided on, and the machine."""
+        """The protocol, the images and frames, how they are decided on, and the machine."""
         recipe = self.context.recipe
         return {
             "seed": recipe.seed,
@@ -35,6 +35,8 @@ class Measure(Stage[ResolvedTarget]):
             "split": self.subject.judged_on,
             "decision": to_jsonable(recipe.decision),
             "machine": self.subject.machine,
+            # frames are timed with the engines that may ship
+            "frame": self.subject.frame and [self.subject.frame, sorted(self.subject.precisions)],
             "near_duplicates": recipe.data.near_duplicates,
         }
 
@@ -112,6 +114,7 @@ class Measure(Stage[ResolvedTarget]):
     ) -> Iterator[Bench | None]:
         """Where the engines run; None where nothing at hand runs them."""
         from tmkd_deploy.measure.bench import DeviceBench, LocalBench
+        from tmkd_deploy.measure.frame import FrameTiming
 
         target, settings = self.subject, self.context.recipe.measure
         splits: tuple[Split, ...] = ("val", "test")
@@ -121,6 +124,11 @@ class Measure(Stage[ResolvedTarget]):
                 yield DeviceBench(engines, files, settings, device)
         elif target.runs_engines:
             images = {split: data.images(split) for split in splits}
-            yield LocalBench(engines, images, settings, self.context.events)
+            built = job.inputs["engines"].record.engines
+            may_ship = [each.name for each in built if each.precision in target.precisions]
+            frame = target.frame and FrameTiming(
+                *target.frame, may_ship, data.record.preprocessing, data.class_names
+            )
+            yield LocalBench(engines, images, settings, self.context.events, frame)
         else:
             yield None

@@ -210,9 +210,9 @@ def _measured(record: Measurements, shipped: str | None = None) -> list[Renderab
         )
         blocks.append("")
         blocks.append(grid(tables.ratios(record.latency)))
-        if frame := timing_tables.frame(record.latency, shipped):
-            heading = f"\n{record.target}: latency of a whole frame"
-            blocks += [Text(heading, style="bold"), grid(frame)]
+        if frames := timing_tables.frame(record.latency, shipped):
+            blocks.append(Text(f"\n{record.target}: latency of a whole frame", style="bold"))
+            blocks.append(grid(frames, ["Engine", "Frame p50", "Frame p99", "Resizing"]))
         blocks.extend(f"Warning: {warning}" for warning in record.latency.warnings)
     return blocks
 

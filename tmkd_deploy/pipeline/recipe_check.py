@@ -19,6 +19,7 @@ from tmkd_deploy.pipeline.resolve_targets import (
     computes_in_bf16,
     precisions_of,
     race_of,
+    refuse_frames_elsewhere,
     with_own_precisions,
 )
 from tmkd_deploy.recipe import check as names
@@ -107,6 +108,7 @@ class _Check:
     def _target(self, target: Target) -> None:
         profile = catalog.get(target.target)
         refuse_unreadable_opset(profile, self._recipe.export.opset)
+        refuse_frames_elsewhere(target, profile)
         if target.device is None:
             try:
                 require_this_machine(profile)

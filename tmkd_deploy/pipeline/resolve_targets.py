@@ -69,6 +69,7 @@ def resolve_target(target: Target, context: RunContext) -> ResolvedTarget:
     if running.own != profile.runtime:
         profile = profile.model_copy(update={"runtime": running.own, "other_runtimes": []})
     refuse_unreadable_opset(profile, recipe.export.opset)
+    refuse_frames_elsewhere(target, profile)
     own = with_own_precisions(profile, running, computes_in_bf16(info))
     # without a look at what there is, what was built before counts
     precisions = precisions_of(target, profile if context.only else own, recipe)
@@ -78,7 +79,6 @@ def resolve_target(target: Target, context: RunContext) -> ResolvedTarget:
     dla = target.dla_core is not None
     variants = {each: variants_for(profile, each, release, dla) for each in builds}
     engine_runtime = runtime(profile.runtime)
-    _refuse_frames_elsewhere(target, engine_runtime)
     return ResolvedTarget(
         name=profile.name,
         profile=profile,
@@ -175,13 +175,13 @@ def _asked(target: Target, profile: TargetProfile) -> Race:
     return race(profile, target.runtimes, dict.fromkeys(known, "unknown"))
 
 
-def _refuse_frames_elsewhere(target: Target, engine_runtime: Runtime) -> None:
-    """Frames are timed by the Python runtime, which a device need not have.
+def refuse_frames_elsewhere(target: Target, profile: TargetProfile) -> None:
+    """Refuse to time frames on a device, which need not have the Python runtime.
 
     Raises:
         RequestError: the target has a frame, and its engines do not run on this machine.
     """
-    if target.frame and (target.device or not engine_runtime.runs_here):
+    if target.frame and (target.device or not runtime(profile.runtime).runs_here):
         raise RequestError(
             f"Frames are timed on this machine only, and the engines of {target.target!r} run "
             "elsewhere.",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from report_fixture import cpu_gate, cpu_measurements, rtx_target
+from report_fixture import cpu_gate, cpu_measurements, latency_with_frames, rtx_target
 
 from tmkd_deploy.cli import render
 from tmkd_deploy.errors import ExitCode
@@ -39,7 +39,7 @@ def failed() -> GateRecord:
         for row in measured.ledger
     ]
     return cpu_gate(
-        measured.model_copy(update={"ledger": rows}),
+        measured.model_copy(update={"ledger": rows, "latency": latency_with_frames()}),
         accuracy=0.9,
         accuracy_drop_points=1.0,
         latency_p99_ms=3.0,
@@ -57,6 +57,8 @@ def test_eighty_columns_are_enough_for_every_table() -> None:
         "−5.7 (−8.4 to −3.0)",
         "8.43 ms (8.26 to 8.59)",
         "7.10 (6.90 to 7.40)",
+        "latency of a whole frame",
+        "2.26 ms (2.22 to 2.31)",
         "accuracy_drop_points",
     ):
         assert whole in text, text

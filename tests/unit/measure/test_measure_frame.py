@@ -8,11 +8,13 @@ from pathlib import Path
 import broken_engines
 import numpy as np
 import pytest
-from broken_engines import IMAGES, Stand, under_test, write
+from broken_engines import IMAGES, Stand, followed_by, under_test, write
 from colour_bundle import COLOURS, SIDE
+from pydantic import ValidationError
 from recorded_events import RecordedEvents
 
 from tmkd_deploy.engines.open_engine import open_engine
+from tmkd_deploy.errors import DataError
 from tmkd_deploy.gate.gate import gate
 from tmkd_deploy.measure.bench import LocalBench
 from tmkd_deploy.measure.frame import FrameTiming
@@ -62,6 +64,26 @@ def test_frames_are_timed_with_each_engine_that_may_ship(stand: Stand) -> None:
 def test_an_unusable_engine_has_no_frames(stand: Stand) -> None:
     found = measured(stand, frame_timing("int8", "fp32"), fp32="sound", int8="nan")
     assert [row.engine for row in found.latency.frame.rows] == ["fp32"]
+
+
+def test_an_engine_that_fails_on_frames_alone_stops_the_measurement(stand: Stand) -> None:
+    # finite on plain images, whose logits are 1.25 and 13.75, and not between bars of grey
+    steps = [("Sub", 7.5, {}), ("Abs", None, {}), ("Sub", 5.0, {}), ("Sqrt", None, {})]
+    files, events = write(stand.folder, fp32="sound"), RecordedEvents()
+    files["fp32"].write_bytes(followed_by(steps))
+    images = {"test": stand.data.images("test")}
+    frame, settings = frame_timing("fp32"), stand.recipe.measure
+    bench = LocalBench(under_test(files), images, settings, events, frame)
+    with pytest.raises(DataError, match="fails on frames that were made of the images") as caught:
+        stand.measure(files, bench, events)
+    assert "`frame`" in caught.value.advice
+
+
+def test_frames_of_an_engine_that_was_not_timed_alone_are_refused(stand: Stand) -> None:
+    found = measured(stand, frame_timing("fp32"), fp32="sound").model_dump()
+    found["latency"]["frame"]["rows"][0]["engine"] = "int8"
+    with pytest.raises(ValidationError, match="timed alone as well"):
+        Measurements.model_validate(found)
 
 
 def test_without_a_frame_there_are_none(stand: Stand) -> None:

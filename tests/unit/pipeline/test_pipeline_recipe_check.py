@@ -111,6 +111,16 @@ def test_the_fold_is_told(images) -> None:
             "targets.precisions",
             "has no fp16 engines",
         ),
+        (
+            {"targets": [{"target": "rtx-ada", "frame": "640x480"}]},
+            "targets.rtx-ada.frame",
+            "timed on this machine only",
+        ),
+        (
+            {"targets": [{"target": "cpu", "device": "local", "frame": "640x480"}]},
+            "targets.cpu.frame",
+            "timed on this machine only",
+        ),
         ({"data": {"class_names": ["bad", "fine"]}}, "images", "bad, good"),
         (
             {"targets": [{"target": "cpu", "budgets": {"recall": {"goood": 0.9}}}]},

@@ -11,7 +11,7 @@ from tmkd_deploy.gate.evaluate import evaluate
 from tmkd_deploy.recipe.schema import Budgets
 from tmkd_deploy.records.distillation import ViewWeights
 from tmkd_deploy.records.fusion import Decision, Fusion
-from tmkd_deploy.records.latency import Latency, LatencyRatio, LatencyRow
+from tmkd_deploy.records.latency import FrameLatency, Latency, LatencyRatio, LatencyRow
 from tmkd_deploy.records.measurements import ClassFlips, EngineFile, LedgerRow, Measurements
 from tmkd_deploy.records.training import Epoch, TrainingCurve
 from tmkd_deploy.records.verdict import GateRecord, Outcome
@@ -269,6 +269,20 @@ def latency() -> Latency:
         machine={"processor": "AMD EPYC 7B13", "threads": 2, "vnni": False},
         warnings=["The load average was 1.8 on 2 cores while latency was measured."],
     )
+
+
+def latency_with_frames() -> Latency:
+    """Whole frames were timed with both engines, and one of them in less than its parts."""
+    frame = FrameLatency(
+        width=640,
+        height=480,
+        resizing=latency_row("resizing", "Resizing", 1.02),
+        rows=[
+            latency_row("fp32", "Distilled student, FP32", 2.9),
+            latency_row("int8", "Distilled student, INT8", 2.31),
+        ],
+    )
+    return latency().model_copy(update={"frame": frame})
 
 
 def engine_file(precision: str, size: int, integer_layers: int | None = None) -> EngineFile:

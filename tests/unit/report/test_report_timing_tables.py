@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from report_fixture import cpu_target, latency, run_report, with_measurements
+from report_fixture import (
+    cpu_target,
+    latency,
+    latency_with_frames,
+    run_report,
+    with_measurements,
+)
 
 from tmkd_deploy.records.latency import (
     Clocks,
@@ -128,3 +134,21 @@ def test_pages_show_both_tables(page):
     target = cpu_target()
     text = page.render(run_report(with_measurements(target, latency=measured_latency())))
     assert "812.3 images/s" in text and "oc3 41 times" in text
+
+
+def test_a_frame_says_where_its_time_goes():
+    table = timing_tables.frame(latency_with_frames(), "int8")
+    rows = {row[0]: row[1:] for row in table.rows}
+    assert rows["Distilled student, INT8"][2:] == ["0.999 ms", "1.19 ms", "0.078 ms"]
+    assert rows["Distilled student, FP32"][2:] == ["0.999 ms", "1.90 ms", "0.000 ms"]
+    assert rows["Distilled student, INT8"][0].startswith("2.26 ms (")
+    assert table.marked == 1
+    assert "640 x 480 raw RGB pixels" in table.caption
+    assert timing_tables.frame(latency()) is None
+
+
+def test_the_formats_have_the_table_of_frames():
+    report = run_report(with_measurements(cpu_target(), latency=latency_with_frames()))
+    for format_ in (Html(), Markdown()):
+        text = format_.render(report)
+        assert "640 x 480 raw RGB pixels in memory" in text and "2.26 ms" in text

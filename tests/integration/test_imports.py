@@ -22,8 +22,8 @@ ALSO_ON_DEVICES = {
     f"tmkd_deploy.runtime.{file.stem}"
     for pattern in (
         *("*_session.py", "cuda_*.py", "engine_errors.py", "engine_machine.py", "gpu_access.py"),
-        *("installed_engines.py", "onnx_check.py", "protobuf.py", "regular_file.py"),
-        *("runtimes.py", "session_options.py", "tensorrt_library.py"),
+        *("installed_engines.py", "onnx_check.py", "onnx_metadata.py", "protobuf.py"),
+        *("regular_file.py", "runtimes.py", "session_options.py", "tensorrt_library.py"),
     )
     for file in (PACKAGE / "runtime").glob(pattern)
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import re
 from pathlib import Path
@@ -25,6 +26,8 @@ SHORT = (
     *("--set", "targets.cpu.budgets.quantization_drop_points=20"),
     *("--set", "targets.cpu.precisions=[int8]"),
 )
+BOTH = ["onnxruntime", *(["openvino"] if importlib.util.find_spec("openvino") else [])]
+RACE = ("--set", f"targets.cpu.runtimes=[{','.join(BOTH)}]")
 
 
 @pytest.fixture
@@ -52,13 +55,16 @@ def test_commands_on_the_file_lead_to_a_bundle_that_is_right(folder: Project, im
     assert "Next: tmkd-deploy export runs/net.yaml --set" in done.out
     assert "Wrote the recipe runs/net.yaml" in done.err
 
-    done = folder.run("bundle", "net.onnx", *more)
+    done = folder.run("bundle", "net.onnx", *more, *RACE)
     assert done.code == 0, done.told
     record = json.loads((folder.folder / "runs/net/distill/manifest.json").read_text())["record"]
     assert (record["model"], record["ships"]) == ("net.onnx", "given")
     gate = json.loads((folder.folder / "runs/net/gate/cpu/manifest.json").read_text())["record"]
     rows = {each["label"]: each["top1"] for each in gate["measurements"]["ledger"]}
     assert rows["Given model"] > 0.9 and rows["INT8 engine, cpu"] > 0.9, rows
+    raced = {each["runtime"] or "onnxruntime" for each in gate["measurements"]["engines"]}
+    assert raced == {*BOTH}
+    assert all(top1 > 0.9 for label, top1 in rows.items() if label.endswith("engine, cpu")), rows
 
     (file,) = (folder.folder / "runs/net/bundle/cpu").glob("*.tmkd")
     bundle = load(file)

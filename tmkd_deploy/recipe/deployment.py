@@ -215,7 +215,7 @@ class Target(Section):
     precisions: list[Precision] | None = Field(
         None,
         description="Engines that may ship, the preferred one first; the target's own list by "
-        "default. The fp32 and fp16 engines of a target are always built and measured.",
+        "default. The floating-point engines of a target are always built and measured.",
     )
     runtimes: list[RuntimeName] | None = Field(
         None,

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 CPUINFO = Path("/proc/cpuinfo")
 _VNNI_FLAGS = {"avx512_vnni", "avx512vnni", "avx_vnni", "avxvnni"}
+_BF16_FLAGS = {"avx512_bf16", "amx_bf16"}
 _X86 = {"x86_64", "amd64", "i386", "i686", "x86"}
 
 
@@ -174,6 +175,15 @@ def has_vnni(cpuinfo: Path | None = None) -> bool | None:
     Arm's dot-product instructions are another thing, and do not saturate. An emulated processor may
     see the flags of its x86 host, so the architecture decides first.
     """
+    return _has_any(_VNNI_FLAGS, cpuinfo)
+
+
+def has_bf16(cpuinfo: Path | None = None) -> bool | None:
+    """Whether an x86 processor computes in BF16; None as for `has_vnni`."""
+    return _has_any(_BF16_FLAGS, cpuinfo)
+
+
+def _has_any(flags: set[str], cpuinfo: Path | None) -> bool | None:
     if not _is_x86():
         return None
     try:
@@ -183,5 +193,5 @@ def has_vnni(cpuinfo: Path | None = None) -> bool | None:
     for line in lines:
         name, _, value = line.partition(":")
         if name.strip() == "flags":
-            return not _VNNI_FLAGS.isdisjoint(value.split())
+            return not flags.isdisjoint(value.split())
     return None

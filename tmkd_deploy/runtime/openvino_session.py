@@ -14,6 +14,7 @@ from tmkd_deploy.runtime.engine_errors import (
 )
 from tmkd_deploy.runtime.onnx_check import refuse_endless, refuse_unsafe, view_of
 from tmkd_deploy.runtime.onnx_metadata import PRECISION, metadata_of
+from tmkd_deploy.runtime.onnxruntime_session import has_bf16
 
 if TYPE_CHECKING:
     import numpy as np
@@ -132,7 +133,8 @@ def compile_model(
     if len(shapes) == 1 and shapes[0].rank == 4 and shapes[0][0].is_dynamic:
         # prepared for a batch of any size, an engine takes longer for an image
         graph.reshape([1, *list(shapes[0])[1:]])
-    in_bf16 = metadata_of(view_of(model)).get(PRECISION) == "bf16"
+    # where the processor cannot, OpenVINO may still round to it, which only takes time
+    in_bf16 = metadata_of(view_of(model)).get(PRECISION) == "bf16" and has_bf16()
     properties = {
         "PERFORMANCE_HINT": "LATENCY",
         "NUM_STREAMS": 1,

@@ -20,6 +20,7 @@ from tmkd_deploy.errors import DataError
 from tmkd_deploy.events import SilentEvents
 from tmkd_deploy.records.onnx_model import Variant
 from tmkd_deploy.records.quant_scheme import QuantScheme
+from tmkd_deploy.runtime import openvino_session
 from tmkd_deploy.targets.catalog import get
 from tmkd_deploy.targets.racing import Race
 
@@ -72,6 +73,12 @@ def test_bf16_engines_compute_in_bf16_where_the_processor_does(engines):
     layers = compiled_layers(compile_file(engines[1] / "bf16.onnx", 1))
     computes_in = {layer.computes_in for layer in layers if layer.is_weighted}
     assert computes_in == ({"bf16"} if cpu.arithmetic_support()["bf16"] else {"f32"})
+
+
+def test_bf16_engines_compute_in_fp32_on_other_processors(engines, monkeypatch):
+    monkeypatch.setattr(openvino_session, "has_bf16", lambda: False)
+    layers = compiled_layers(compile_file(engines[1] / "bf16.onnx", 1))
+    assert {layer.computes_in for layer in layers if layer.is_weighted} == {"f32"}
 
 
 def test_images_alone_and_together_give_the_same_logits(digits, engines):

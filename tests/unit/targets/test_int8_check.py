@@ -166,8 +166,11 @@ def test_the_flags_of_an_emulators_host_count_for_nothing(
         ("Features\t: fp asimd bf16\n", None),
     ],
 )
-def test_bf16_is_read_from_the_flags_of_x86(cpuinfo: str, answer: bool | None) -> None:
-    assert cpu.parse_bf16(cpuinfo) is answer
+def test_bf16_is_read_from_the_flags_of_x86(
+    cpuinfo: str, answer: bool | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pretend("x86_64", cpuinfo, tmp_path, monkeypatch)
+    assert cpu.arithmetic_support()["bf16"] is answer
 
 
 def test_nothing_is_stated_where_a_gpu_runs_the_engine() -> None:

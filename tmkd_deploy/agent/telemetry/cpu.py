@@ -1,7 +1,7 @@
 """The processor, and the arithmetic that it offers to engines.
 
-`vnni` and `precise_int8` come from the module that opens the sessions, so what is reported is what
-the sessions do.
+`vnni`, `precise_int8` and `bf16` come from the module that opens the sessions, so what is reported
+is what the sessions do.
 """
 
 from __future__ import annotations
@@ -11,8 +11,6 @@ import re
 
 from tmkd_deploy.agent.telemetry.system_files import text
 from tmkd_deploy.runtime import onnxruntime_session
-
-_BF16 = {"avx512_bf16", "amx_bf16"}
 
 
 def processor() -> str | None:
@@ -33,7 +31,7 @@ def arithmetic_support() -> dict[str, bool | None]:
         "vnni": onnxruntime_session.has_vnni(),
         "arm_dot_product": parse_arm_dot_product(_cpuinfo()) if _is_arm() else None,
         "precise_int8": onnxruntime_session.precise_int8_default(),
-        "bf16": None if _is_arm() else parse_bf16(_cpuinfo()),
+        "bf16": onnxruntime_session.has_bf16(),
     }
 
 
@@ -41,12 +39,6 @@ def parse_processor(cpuinfo: str) -> str | None:
     """The processor's name in the text of /proc/cpuinfo."""
     found = re.search(r"^(?:model name|Model)\s*:\s*(.+)$", cpuinfo, re.MULTILINE)
     return found.group(1).strip() if found else None
-
-
-def parse_bf16(cpuinfo: str) -> bool | None:
-    """Whether /proc/cpuinfo's text lists x86's BF16; None if it lists no x86 flags."""
-    found = re.search(r"^flags\s*:\s*(.+)$", cpuinfo, re.MULTILINE)
-    return not _BF16.isdisjoint(found.group(1).split()) if found else None
 
 
 def parse_arm_dot_product(cpuinfo: str) -> bool | None:

@@ -83,6 +83,7 @@ def p_value(decisions: np.ndarray, others: np.ndarray, labels: np.ndarray) -> fl
 
 
 def entry(key: str, logits: np.ndarray) -> Entry:
+    # the ledger asks for a precision, which none of the results shows
     return Entry(key, "engine", "int8", key, checked(logits), "fp32")
 
 

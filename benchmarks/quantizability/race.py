@@ -28,8 +28,8 @@ from tmkd_deploy.export.torch_to_onnx import to_onnx
 from tmkd_deploy.measure.latency import measure_latency
 from tmkd_deploy.models.classifier import Classifier
 from tmkd_deploy.recipe.schema import Measure
-from tmkd_deploy.records.onnx_model import PRECISION
 from tmkd_deploy.records.quant_scheme import QuantScheme
+from tmkd_deploy.runtime.onnx_metadata import PRECISION
 from tmkd_deploy.runtime.openvino_session import OpenVinoSession, version
 from tmkd_deploy.runtime.session_options import SessionOptions
 
@@ -52,7 +52,11 @@ def race(paths: Paths, family: str, seed: int) -> dict[str, Any]:
                 str(threads): _timed(files, images, threads, seed)
                 for threads in sorted({1, os.cpu_count() or 1})
             }
-    return {"latency": timed, "accuracy": _accuracy(paths, family, seed), "openvino": version("")}
+    return {
+        "latency": timed,
+        "accuracy": _accuracy(paths, family, seed),
+        "openvino": version("openvino"),
+    }
 
 
 class Files:

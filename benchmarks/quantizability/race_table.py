@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from benchmarks.quantizability.race_contenders import CONTENDERS, OTHERS
@@ -80,8 +80,8 @@ def render(found: dict[str, dict[str, Any]]) -> str:
         ]
         for family, size, threads, timed, _ in all_lines
     ]
-    verdicts = _table(_COLUMNS, _verdicts(all_lines))
-    return _TIMES + _table(columns, times) + _VERDICTS + verdicts + _mean(all_lines)
+    verdicts = table(_COLUMNS, _verdicts(all_lines))
+    return _TIMES + table(columns, times) + _VERDICTS + verdicts + _mean(all_lines)
 
 
 _TIMES = (
@@ -147,6 +147,7 @@ def _less_accurate(accuracy: dict[str, Any], name: str, than: str) -> bool:
     return value < SIGNIFICANT
 
 
-def _table(columns: list[str], rows: list[list[str]]) -> str:
-    lines_ = [columns, ["---"] * len(columns), *rows]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines_)
+def table(columns: Sequence[str], rows: Iterable[list[str]]) -> str:
+    """A table in Markdown."""
+    lines = [columns, ["---"] * len(columns), *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)

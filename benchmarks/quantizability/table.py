@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -47,13 +47,7 @@ def read(results: Path) -> dict[str, Result]:
 
 def ratio(result: Result, size: int, name: str, over: str = "fp32") -> tuple[float, float, float]:
     """The ratio of the time of `name` to that of `over`, with its interval."""
-    ratios = result["latency"][str(size)]["ratios"]
-    if each := ratios.get(f"{name} / {over}"):
-        low, high = each["interval"]
-        return each["ratio"], low, high
-    each = ratios[f"{over} / {name}"]
-    low, high = each["interval"]
-    return 1 / each["ratio"], 1 / high, 1 / low
+    return race_table.ratio(result["latency"][str(size)], name, over)
 
 
 def row(result: Result, name: str, seed: int = 0) -> Result:
@@ -165,7 +159,7 @@ def _latency(found: dict[str, Result]) -> str:
         "## Latency under ONNX Runtime\n\n"
         "Median time at batch 1: FP32 in milliseconds, the others as a multiple of FP32 in the "
         "same interleaved run, with 95 % intervals. Below 1 is faster than FP32.\n\n"
-    ) + _table(columns, rows())
+    ) + race_table.table(columns, rows())
 
 
 def _accuracy(found: dict[str, Result]) -> str:
@@ -201,7 +195,7 @@ def _accuracy(found: dict[str, Result]) -> str:
         "is between the INT8 engine and the fake-quantized student in torch. The INT8 engine's "
         "student was fine-tuned for two more epochs, which may gain points by itself; "
         f"{len(seeds)} {'seed' if len(seeds) == 1 else 'seeds'}.\n\n"
-    ) + _table(columns, rows())
+    ) + race_table.table(columns, rows())
 
 
 def _rtx(found: dict[str, Result]) -> str:
@@ -221,7 +215,7 @@ def _rtx(found: dict[str, Result]) -> str:
         "## TensorRT-RTX\n\n"
         f"Engines for {built['target']} at {built['size']} px, built without a GPU. Their speed "
         "was not measured.\n\n"
-    ) + _table(columns, rows())
+    ) + race_table.table(columns, rows())
 
 
 def _beside(found: dict[str, Result]) -> str:
@@ -257,7 +251,7 @@ def _beside(found: dict[str, Result]) -> str:
         "it is slower than the FP32 engine beyond the interval; and whether our INT8 engine is "
         "behind `quantize_static` in both speed and accuracy: *yes* if both differences are "
         "significant, *not shown* if only the medians and means say so.\n\n"
-    ) + _table(columns, rows())
+    ) + race_table.table(columns, rows())
 
 
 def _ratio(result: Result, size: int, name: str) -> str:
@@ -275,8 +269,3 @@ def _change(found: Result) -> str:
 
 def _signed(value: float) -> str:
     return f"{value:+.1f}".replace("-", "−").replace("+0.0", "0.0").replace("−0.0", "0.0")
-
-
-def _table(columns: Sequence[str], rows: Iterator[list[str]]) -> str:
-    lines = [columns, ["---"] * len(columns), *rows]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)

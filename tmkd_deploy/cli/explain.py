@@ -23,7 +23,7 @@ TargetName = Annotated[
     typer.Option("--target", metavar="NAME", help="Only this target.  [default: all]"),
 ]
 PrecisionName = Annotated[
-    str, typer.Option("--precision", metavar="NAME", help="The engines: int8, fp16 or fp32.")
+    str, typer.Option("--precision", metavar="NAME", help="The engines: int8, bf16, fp16 or fp32.")
 ]
 
 

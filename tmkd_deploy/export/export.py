@@ -19,19 +19,13 @@ from tmkd_deploy.export.torch_to_onnx import count_quantized, to_onnx
 from tmkd_deploy.models.classifier import Classifier
 from tmkd_deploy.quantize.engine_arithmetic import use_engine_arithmetic
 from tmkd_deploy.recipe.schema import Recipe
-from tmkd_deploy.records.onnx_model import (
-    MODEL,
-    MODULE,
-    PRECISION,
-    QUANT_SCHEME,
-    OnnxRecord,
-    Variant,
-)
+from tmkd_deploy.records.onnx_model import MODEL, MODULE, QUANT_SCHEME, OnnxRecord, Variant
+from tmkd_deploy.runtime.onnx_metadata import PRECISION
 from tmkd_deploy.training.predict import predict
 
 # the largest allowed difference relative to the largest logit: with eight bits, a value half-way
-# between two steps may be rounded either way, and one step moves a logit visibly
-# (a BF16 engine is computed from a file in FP32)
+# between two steps may be rounded either way, and one step moves a logit visibly; the file of a
+# BF16 engine is in FP32
 _TOLERANCE = {"fp32": 1e-3, "bf16": 1e-3, "fp16": 3e-2, "int8": 0.15}
 
 

@@ -72,7 +72,7 @@ def best(
 ) -> str:
     """Why the `selected` engine was selected, and how the other timed engines compare.
 
-    `may_ship` lists the engines that the recipe allows. It was selected by what they `prefer`.
+    `may_ship` lists the engines that the recipe allows. `prefer` is what it was selected by.
     """
     row = measurements.engine_latency(selected)
     median = f", with a median latency of {row.p50_ms:.3f} ms" if row else ""
@@ -116,19 +116,21 @@ def _why_not_int8(measurements: Measurements, standing: Mapping[str, Standing]) 
     candidates = [each for each in timed if each in accurate]
     if not candidates:
         return [f"INT8 loses on accuracy: the ledger shows which step lost the points. {hint}"]
-    best = min(candidates, key=lambda each: _median(measurements, each))
-    ratios = {each: found for each in others if (found := _time_ratio(measurements, best, each))}
+    quickest = min(candidates, key=lambda each: _median(measurements, each))
+    ratios = {
+        each: found for each in others if (found := _time_ratio(measurements, quickest, each))
+    }
     faster = [each for each, (ratio, _) in ratios.items() if ratio > 1 and each in accurate]
     if not faster:
         return []
     rival = max(faster, key=lambda each: ratios[each][0])
     ratio, interval = ratios[rival]
-    name = engine_title(best)
+    name = engine_title(quickest)
     than = engine_title(rival)
     times = f"its median latency is {_formatted(ratio, interval)} times that of {than}"
     if interval is not None and interval[0] <= 1:
         return [f"{name} shows no speed-up here: {times}."]
-    return [f"{name} loses on speed: {times}.{_integer_layers(measurements, best)} {hint}"]
+    return [f"{name} loses on speed: {times}.{_integer_layers(measurements, quickest)} {hint}"]
 
 
 def _integer_layers(measurements: Measurements, name: str) -> str:

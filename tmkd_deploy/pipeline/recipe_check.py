@@ -114,12 +114,12 @@ class _Check:
                 require_this_machine(profile)
             except (RequestError, EnvironmentProblem) as error:
                 self._result.warnings.append(f"{error.problem} {error.advice}")
-        refuse_unknown_runtimes(profile, target.runtimes or ())
-        runtimes = target.runtimes or [profile.runtime]
-        if target.device is None:
             running = race_of(target, profile, None)
             runtimes = [*running.runtimes]
             profile = with_own_precisions(profile, running, computes_in_bf16(None))
+        else:
+            refuse_unknown_runtimes(profile, target.runtimes or ())
+            runtimes = target.runtimes or [profile.runtime]
         may_ship = ", ".join(precisions_of(target, profile, self._recipe))
         self._say(f"target {profile.name}: {' and '.join(runtimes)}, may ship {may_ship}")
 

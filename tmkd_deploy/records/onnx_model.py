@@ -15,8 +15,6 @@ INPUT = "images"
 OUTPUT = "logits"
 # metadata key of a node: the module of the user's model that it was exported from
 MODULE = "tmkd_deploy.module"
-# metadata key of a file: the precision of its engines
-PRECISION = "tmkd_deploy.precision"
 # metadata key of a file: its quantization scheme
 QUANT_SCHEME = "tmkd_deploy.quant_scheme"
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from tmkd_deploy.runtime.protobuf import fields
 
-PRECISION = "tmkd_deploy.precision"
+PRECISION = "tmkd_deploy.precision"  # of the engines that are built from the file
 _GRAPH, _METADATA = 7, 14
 
 

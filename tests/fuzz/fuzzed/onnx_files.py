@@ -115,8 +115,10 @@ def _try_builder(file: Path, folder: Path) -> Attempts:
 
 
 def _try_agent(file: Path) -> Attempts:
+    from tmkd_deploy.agent.build.build_request import read_metadata
     from tmkd_deploy.agent.inference.sessions import open_session
 
+    yield lambda: read_metadata(file)
     yield lambda: open_session("onnxruntime", file, 1, None)
 
 

@@ -13,7 +13,7 @@ from tiny_models import SIDE, Bench, model
 
 from tmkd_deploy.agent.agent_errors import AgentError
 from tmkd_deploy.agent.build import builders, layer_types, tensorrt_build
-from tmkd_deploy.agent.build.build_request import build
+from tmkd_deploy.agent.build.build_request import build, read_metadata
 from tmkd_deploy.devices.payload import agent_zip
 from tmkd_deploy.runtime import tensorrt_library
 
@@ -46,6 +46,24 @@ def request(onnx, **changes):
         "compute_capability": "SM86",
         **changes,
     }
+
+
+@given(st.binary(max_size=400))
+def test_stray_bytes_are_refused_or_harmless(tmp_path_factory, content):
+    path = tmp_path_factory.mktemp("stray") / "model.onnx"
+    path.write_bytes(content)
+    try:
+        assert isinstance(read_metadata(path), dict)
+    except AgentError as error:
+        assert error.code == "data"
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9, 0.999])
+def test_a_truncated_model_is_refused(tmp_path, share):
+    whole = model()
+    (tmp_path / "model.onnx").write_bytes(whole[: int(len(whole) * share)])
+    with pytest.raises(AgentError, match="not an ONNX model"):
+        read_metadata(tmp_path / "model.onnx")
 
 
 @rtx

@@ -37,7 +37,7 @@ def build(request: dict[str, Any], context: Context) -> dict[str, Any]:
         ImportError: the runtime is not installed for this Python.
     """
     onnx = context.stored_file(field(request, "onnx", str))
-    metadata = _metadata(onnx)
+    metadata = read_metadata(onnx)
     runtime = field(request, "runtime", str)
     _require_quant_scheme(runtime, metadata)
     builder = _builder(runtime)
@@ -75,7 +75,12 @@ def build(request: dict[str, Any], context: Context) -> dict[str, Any]:
     return {**answer, "reused": reused}
 
 
-def _metadata(onnx: Path) -> dict[str, str]:
+def read_metadata(onnx: Path) -> dict[str, str]:
+    """The metadata of an ONNX file: key to value.
+
+    Raises:
+        AgentError: `data`: the file is not a protocol buffer, or has no graph.
+    """
     try:
         return metadata_of(memoryview(onnx.read_bytes()))
     except ValueError as error:
